@@ -1,0 +1,88 @@
+/* flowclass.h - the public interface of the flowclass packet classifier engine.
+ *
+ * The library calls libc only: it does no I/O, never prints, aborts or exits, sets no errno, and never
+ * reads past the lengths that it is given. Sections are titled by their thread contract.
+ * Argument order: object, in, out. Functions return FC_OK (0) or a negative enum fc_status; what they
+ * would have written is untouched on failure. X_free(NULL) does nothing.
+ */
+#ifndef FLOWCLASS_H
+#define FLOWCLASS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#if defined(__GNUC__)
+#define FC_API __attribute__((visibility("default")))
+#else
+#define FC_API
+#endif
+
+enum fc_status {
+    FC_OK = 0,
+    FC_ENOMEM = -1,  /* out of memory */
+    FC_EINVAL = -2,  /* an argument is out of its documented range */
+    FC_ELIMIT = -3,  /* a documented bound would be exceeded */
+    FC_ENOKERNEL = -4,  /* no kernel has this name */
+    FC_ENOTBUILT = -5,  /* the kernel is not in this build (other architecture, older compiler) */
+    FC_ENOCPU = -6,     /* this CPU can't run the kernel */
+    FC_ENOENT = -7,     /* no such entry */
+};
+
+/* ---- Keys and rules: plain data, host byte order ------------------------------------------------- */
+
+/* The eight ranged fields; bits of fc_key.present and fc_rule.conditions. */
+enum fc_field {
+    FC_SOURCE = 1 << 0,
+    FC_DESTINATION = 1 << 1,
+    FC_FLOW_LABEL = 1 << 2,       /* 20 bits, IPv6 */
+    FC_SPI = 1 << 3,              /* ESP */
+    FC_SOURCE_PORT = 1 << 4,      /* TCP, UDP, UDP-Lite, SCTP, DCCP */
+    FC_DESTINATION_PORT = 1 << 5,
+    FC_TRAFFIC_CLASS = 1 << 6,    /* the octet as it stands in the header; only the upper six bits are compared */
+    FC_PROTOCOL = 1 << 7,         /* after the extension chain */
+};
+
+/* What one packet says: 48 bytes. Addresses are 128-bit integers as two host-order words, the more
+ * significant first. An IPv4 address is the 32-bit integer in word [1], word [0] is 0; it lives in a space of
+ * its own (version 4), not among IPv4-mapped IPv6 addresses. A field whose bit is absent from `present` must be 0. */
+typedef struct fc_key {
+    uint64_t source[2];
+    uint64_t destination[2];
+    uint32_t flow_label;
+    uint32_t spi;
+    uint16_t source_port;
+    uint16_t destination_port;
+    uint8_t traffic_class;
+    uint8_t protocol;
+    uint8_t version; /* 4 or 6; anything else matches no rule but those of version 0 */
+    uint8_t present; /* enum fc_field bits */
+} fc_key;
+
+/* Up to eight inclusive ranges: 96 bytes. A field whose bit is clear in `conditions` is not looked at (its ranges
+ * are ignored); one whose bit is set fails on a key that lacks the field, whatever the range. A rule with
+ * first > last in a condition is refused. Traffic class compares (x >> 2) on both sides. */
+typedef struct fc_rule {
+    uint64_t source_first[2], source_last[2];
+    uint64_t destination_first[2], destination_last[2];
+    uint32_t flow_label_first, flow_label_last;
+    uint32_t spi_first, spi_last;
+    uint16_t source_port_first, source_port_last;
+    uint16_t destination_port_first, destination_port_last;
+    uint8_t traffic_class_first, traffic_class_last;
+    uint8_t protocol_first, protocol_last;
+    uint8_t version;    /* 4, 6, or 0: both */
+    uint8_t conditions; /* enum fc_field bits */
+    uint8_t reserved[2];
+} fc_rule;
+
+/* Does one rule match one key: the definition that everything else is checked against. Any thread. */
+FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

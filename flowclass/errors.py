@@ -1,0 +1,45 @@
+"""Every error that flowclass raises on purpose."""
+
+from __future__ import annotations
+
+__all__ = ["BindingsFileError", "CaptureError", "ClassifierError", "DecodeError", "EncodeError", "FlowclassError"]
+
+
+class FlowclassError(ValueError):
+    """The root of all errors of this package."""
+
+
+class DecodeError(FlowclassError):
+    """Bytes that are not what they should be.
+
+    ``offset`` counts octets from the start of the structure that was given to the decoder.
+    """
+
+    def __init__(self, message: str, offset: int) -> None:
+        super().__init__(f"{message} (at octet {offset})")
+        self.reason = message
+        self.offset = offset
+
+
+class EncodeError(FlowclassError):
+    """A value that has no encoding in the profile asked for."""
+
+
+class ClassifierError(FlowclassError):
+    """A rule, key, kernel or table that the engine can't take."""
+
+
+class BindingsFileError(FlowclassError):
+    """A bindings file that breaks a rule: ``path`` names the key, ``line`` its line where that can be had."""
+
+    def __init__(self, message: str, *, file: str, path: str = "", line: int | None = None) -> None:
+        place = f"{file}:{line}" if line is not None else file
+        super().__init__(f"{place}: {path}: {message}" if path else f"{place}: {message}")
+        self.reason = message
+        self.file = file
+        self.path = path
+        self.line = line
+
+
+class CaptureError(FlowclassError):
+    """A file that is missing or no capture (damage inside a capture is reported, not raised)."""

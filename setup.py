@@ -1,0 +1,55 @@
+"""The compiled parts; everything else is in pyproject.toml.
+
+FLOWCLASS_SANITIZE=address,undefined builds the extensions with these sanitizers (see csrc/Makefile for the C tests).
+"""
+
+import os
+import shutil
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_py import build_py
+
+SANITIZE = os.environ.get("FLOWCLASS_SANITIZE")
+CFLAGS = ["-std=c11", "-O3", "-g0", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE"]
+LDFLAGS = ["-pthread"]
+if SANITIZE:
+    CFLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+    LDFLAGS += [f"-fsanitize={SANITIZE}"]
+# never -march=native: kernels carry their own target attributes and are chosen at run time
+
+INCLUDE = ["csrc/include", "csrc/src"]
+CORE = sorted(map(str, Path("csrc/src").glob("*.c")))
+HEADERS = sorted(str(p) for d in INCLUDE for p in Path(d).glob("*.h"))
+
+
+class BuildPy(build_py):
+    """Puts the public header into the package, where flowclass.get_include() finds it."""
+
+    def run(self) -> None:
+        super().run()
+        if not getattr(self, "editable_mode", False):
+            target = Path(self.build_lib) / "flowclass" / "include"
+            target.mkdir(parents=True, exist_ok=True)
+            shutil.copy("csrc/include/flowclass.h", target)
+
+
+extensions = [
+    Extension(
+        ".".join(pyx.with_suffix("").parts),
+        sources=[str(pyx)],
+        depends=HEADERS,
+        include_dirs=INCLUDE,
+        extra_compile_args=[*CFLAGS, "-Wno-unused-function"],
+        extra_link_args=LDFLAGS,
+    )
+    for pyx in sorted(Path("flowclass").rglob("*.pyx"))
+]
+
+setup(
+    ext_modules=cythonize(extensions, build_dir="build/cython", include_path=["."]),
+    # one static library, linked into each extension: the core is compiled once
+    libraries=[("flowclass_core", {"sources": CORE, "include_dirs": INCLUDE, "cflags": CFLAGS, "depends": HEADERS})],
+    cmdclass={"build_py": BuildPy},
+)
