@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-__all__ = ["BindingsFileError", "CaptureError", "ClassifierError", "DecodeError", "EncodeError", "FlowclassError"]
+__all__ = [
+    "BindingsFileError",
+    "CaptureError",
+    "ClassifierError",
+    "DecodeError",
+    "EncodeError",
+    "FlowclassError",
+]
 
 
 class FlowclassError(ValueError):

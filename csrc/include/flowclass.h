@@ -23,13 +23,13 @@ extern "C" {
 
 enum fc_status {
     FC_OK = 0,
-    FC_ENOMEM = -1,  /* out of memory */
-    FC_EINVAL = -2,  /* an argument is out of its documented range */
-    FC_ELIMIT = -3,  /* a documented bound would be exceeded */
-    FC_ENOKERNEL = -4,  /* no kernel has this name */
-    FC_ENOTBUILT = -5,  /* the kernel is not in this build (other architecture, older compiler) */
-    FC_ENOCPU = -6,     /* this CPU can't run the kernel */
-    FC_ENOENT = -7,     /* no such entry */
+    FC_ENOMEM = -1,    /* out of memory */
+    FC_EINVAL = -2,    /* an argument is out of its documented range */
+    FC_ELIMIT = -3,    /* a documented bound would be exceeded */
+    FC_ENOKERNEL = -4, /* no kernel has this name */
+    FC_ENOTBUILT = -5, /* the kernel is not in this build (other architecture) */
+    FC_ENOCPU = -6,    /* this CPU can't run the kernel */
+    FC_ENOENT = -7,    /* no such entry */
 };
 
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------- */
@@ -81,6 +81,29 @@ typedef struct fc_rule {
 
 /* Does one rule match one key: the definition that everything else is checked against. Any thread. */
 FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
+
+/* ---- Kernels. Any thread. --------------------------------------------------------------------------- */
+
+/* Implementations of the batch look-ups. Scalar is portable C, always there, and the truth that the others are
+ * checked against. */
+enum fc_kernel {
+    FC_KERNEL_AUTO = -1, /* the one measured best for the table at hand */
+    FC_KERNEL_SCALAR = 0,
+    FC_KERNEL_AVX2,
+    FC_KERNEL_AVX512, /* F, BW, DQ, VL */
+    FC_KERNEL_NEON,
+    FC_KERNEL_COUNT,
+};
+
+/* The name of a kernel ("scalar", "avx2", "avx512", "neon"), or NULL. */
+FC_API const char *fc_kernel_name(int kernel);
+
+/* FC_OK when `kernel` can run here; else FC_ENOKERNEL, FC_ENOTBUILT or FC_ENOCPU: kept apart because they need
+ * different fixes (a typo, another build, another machine). FC_KERNEL_AUTO always runs. */
+FC_API int fc_kernel_check(int kernel);
+
+/* `name` ("auto" too) -> *kernel, with the checks above. A named kernel is a demand: nothing falls back. */
+FC_API int fc_kernel_select(const char *name, int *kernel);
 
 #ifdef __cplusplus
 }

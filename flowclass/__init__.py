@@ -1,0 +1,76 @@
+"""flowclass: flow bindings in Mobile IPv6 and NEMO.
+
+A wire codec, a binding cache for home agents, anchor points and correspondent nodes, and a compiled packet
+classifier.
+Names are loaded when they are first used, so that importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowclass.errors import (
+    BindingsFileError,
+    CaptureError,
+    ClassifierError,
+    DecodeError,
+    EncodeError,
+    FlowclassError,
+)
+
+if TYPE_CHECKING:
+    from flowclass.engine.classifier import Classifier as Classifier
+    from flowclass.engine.classifier import kernels as kernels
+    from flowclass.engine.keys import KEY_DTYPE as KEY_DTYPE
+    from flowclass.engine.keys import RULE_DTYPE as RULE_DTYPE
+    from flowclass.engine.keys import make_keys as make_keys
+    from flowclass.engine.keys import make_rules as make_rules
+    from flowclass.engine.keys import read_classbench as read_classbench
+
+__version__ = "0.1.0"
+
+# public name -> module that has it; sub-packages stand for themselves
+_LAZY = {
+    "KEY_DTYPE": "flowclass.engine.keys",
+    "RULE_DTYPE": "flowclass.engine.keys",
+    "make_keys": "flowclass.engine.keys",
+    "make_rules": "flowclass.engine.keys",
+    "read_classbench": "flowclass.engine.keys",
+    "Classifier": "flowclass.engine.classifier",
+    "kernels": "flowclass.engine.classifier",
+}
+_PACKAGES = frozenset({"engine", "generate", "mobility", "traces", "wire"})
+
+__all__ = [
+    "BindingsFileError",
+    "CaptureError",
+    "ClassifierError",
+    "DecodeError",
+    "EncodeError",
+    "FlowclassError",
+    "get_include",
+    *_LAZY,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        value = getattr(importlib.import_module(_LAZY[name]), name)
+    elif name in _PACKAGES:
+        value = importlib.import_module(f"flowclass.{name}")
+    else:
+        raise AttributeError(f"module 'flowclass' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY, *_PACKAGES})
+
+
+def get_include() -> str:
+    """The folder that holds ``flowclass.h``, for a C or Cython build."""
+    installed = Path(__file__).parent / "include"
+    return str(installed if installed.is_dir() else Path(__file__).parent.parent / "csrc" / "include")

@@ -1,0 +1,353 @@
+"""Keys and rules as numpy structured arrays: the mirrors of ``fc_key`` and ``fc_rule`` in flowclass.h."""
+
+from __future__ import annotations
+
+import gzip
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+from os import PathLike
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.errors import ClassifierError
+
+__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "make_keys", "make_rules", "read_classbench"]
+
+_ADDRESS = ("<u8", (2,))
+
+KEY_DTYPE: Final = np.dtype(
+    [
+        ("source", *_ADDRESS),
+        ("destination", *_ADDRESS),
+        ("flow_label", "<u4"),
+        ("spi", "<u4"),
+        ("source_port", "<u2"),
+        ("destination_port", "<u2"),
+        ("traffic_class", "u1"),
+        ("protocol", "u1"),
+        ("version", "u1"),
+        ("present", "u1"),
+    ]
+)
+"""What one packet says, 48 octets, host byte order.
+
+``source``, ``destination``
+    128-bit integers as two 64-bit words, the more significant first. An IPv4 address is in the low 32 bits of
+    the second word, the first is 0; ``version`` 4 keeps it apart from every IPv6 address.
+``flow_label`` (20 bits), ``spi``, ``source_port``, ``destination_port``, ``traffic_class`` (the whole octet; only the
+    upper six bits are compared), ``protocol`` (after the extension chain)
+    integers; 0 where absent.
+``version``
+    4 or 6.
+``present``
+    a bit for each field that the packet has: source 1, destination 2, flow_label 4, spi 8, source_port 16,
+    destination_port 32, traffic_class 64, protocol 128. A rule's condition on an absent field fails.
+"""
+
+RULE_DTYPE: Final = np.dtype(
+    [
+        ("source_first", *_ADDRESS),
+        ("source_last", *_ADDRESS),
+        ("destination_first", *_ADDRESS),
+        ("destination_last", *_ADDRESS),
+        ("flow_label_first", "<u4"),
+        ("flow_label_last", "<u4"),
+        ("spi_first", "<u4"),
+        ("spi_last", "<u4"),
+        ("source_port_first", "<u2"),
+        ("source_port_last", "<u2"),
+        ("destination_port_first", "<u2"),
+        ("destination_port_last", "<u2"),
+        ("traffic_class_first", "u1"),
+        ("traffic_class_last", "u1"),
+        ("protocol_first", "u1"),
+        ("protocol_last", "u1"),
+        ("version", "u1"),
+        ("conditions", "u1"),
+        ("reserved", "u1", (2,)),
+    ]
+)
+"""Up to eight inclusive ranges (``*_first`` to ``*_last``), 96 octets, host byte order, addresses as in `KEY_DTYPE`.
+
+``version`` is 4, 6, or 0 for both. ``conditions`` has a bit (numbered as ``present`` of a key) for each field that the
+rule looks at: the ranges of the others are ignored, and a set bit fails on a key that lacks the field, also when its
+range is the full one. Traffic class is compared by its upper six bits on both sides.
+"""
+
+FIELDS: Final[dict[str, int]] = {
+    "source": 1,
+    "destination": 2,
+    "flow_label": 4,
+    "spi": 8,
+    "source_port": 16,
+    "destination_port": 32,
+    "traffic_class": 64,
+    "protocol": 128,
+}
+"""Field names and their bits in ``present`` and ``conditions``."""
+
+_WIDTH: Final = {
+    "source": 128,
+    "destination": 128,
+    "flow_label": 20,
+    "spi": 32,
+    "source_port": 16,
+    "destination_port": 16,
+    "traffic_class": 8,
+    "protocol": 8,
+}
+_M64: Final = (1 << 64) - 1
+
+assert KEY_DTYPE.itemsize == 48
+assert RULE_DTYPE.itemsize == 96
+
+
+def _address_int(value: Any, version: int, name: str) -> int:
+    size = 4 if version == 4 else 16
+    if isinstance(value, (int, np.integer)) and not isinstance(value, bool):
+        number = int(value)
+    elif isinstance(value, (bytes, bytearray, memoryview)):
+        if len(value) != size:
+            raise ClassifierError(f"{name}: {len(value)} octets, expected {size}")
+        number = int.from_bytes(value, "big")
+    else:
+        try:
+            address = ipaddress.ip_address(str(value))
+        except ValueError:
+            raise ClassifierError(f"{name}: {value!r} is no IP address") from None
+        if version and address.version != version:
+            raise ClassifierError(f"{name}: {address} is not of IP version {version}")
+        number = int(address)
+    if not 0 <= number < 1 << (8 * size):
+        raise ClassifierError(f"{name}: {value!r} is out of range for IP version {version}")
+    return number
+
+
+def _address_array(value: npt.NDArray[Any], name: str) -> npt.NDArray[np.uint64] | None:
+    """The array forms of addresses, or None when the elements have to be taken one by one."""
+    if value.dtype == np.uint64 and value.ndim >= 1 and value.shape[-1] == 2:
+        return value.astype("<u8").reshape(-1, 2)
+    if value.dtype == np.uint8 and value.ndim == 2 and value.shape[1] in (4, 16):
+        packed = np.zeros((len(value), 16), np.uint8)
+        packed[:, 16 - value.shape[1] :] = value
+        return packed.view(">u8").astype("<u8")
+    if value.dtype.kind in "iu" and value.ndim == 1:
+        if value.dtype.kind == "i" and len(value) and int(value.min()) < 0:
+            raise ClassifierError(f"{name}: a negative number is no address")
+        words = np.zeros((len(value), 2), "<u8")
+        words[:, 1] = value
+        return words
+    return None
+
+
+def _address_words(value: Any, version: npt.NDArray[np.uint8], name: str) -> npt.NDArray[np.uint64]:
+    """One address, a sequence of addresses, or an array of them, as (n or 1, 2) host-order words."""
+    if isinstance(value, np.ndarray):
+        words = _address_array(value, name)
+        if words is not None:
+            if len(version) not in (1, len(words)):
+                raise ClassifierError(f"{name}: {len(words)} values, {len(version)} versions")
+            if np.any(((words[:, 0] != 0) | (words[:, 1] >> np.uint64(32) != 0)) & (version == 4)):
+                raise ClassifierError(f"{name}: an address of IP version 4 has 32 bits")
+            return words
+        value = value.tolist()
+    if isinstance(value, (str, bytes, bytearray, memoryview)) or not isinstance(value, Sequence):
+        value = [value] * (len(version) if len(set(version.tolist())) > 1 else 1)
+    if len(version) not in (1, len(value)):
+        if len(value) != 1:
+            raise ClassifierError(f"{name}: {len(value)} values, {len(version)} versions")
+        version = version[:1]
+    out = np.empty((len(value), 2), "<u8")
+    for i, (item, v) in enumerate(zip(value, np.broadcast_to(version, (len(value),)).tolist(), strict=True)):
+        number = _address_int(item, v, name)
+        out[i] = (number >> 64, number & _M64)
+    return out
+
+
+def _integers(value: Any, bits: int, name: str) -> npt.NDArray[np.uint64]:
+    array = np.atleast_1d(np.asarray(value))
+    if array.dtype.kind not in "iu":
+        raise ClassifierError(f"{name}: integers expected, got {array.dtype}")
+    if len(array) and (int(array.min()) < 0 or int(array.max()) >> bits):
+        raise ClassifierError(f"{name}: a value is outside 0..{(1 << bits) - 1}")
+    return array.astype(np.uint64)
+
+
+def _versions(version: Any, allowed: tuple[int, ...]) -> npt.NDArray[np.uint8]:
+    array = np.atleast_1d(np.asarray(version))
+    if array.dtype.kind not in "iu" or not np.isin(array, allowed).all():
+        raise ClassifierError(f"version: {' or '.join(map(str, allowed))} expected")
+    return array.astype(np.uint8)
+
+
+def _fill(columns: dict[str, npt.NDArray[Any]], dtype: np.dtype[Any]) -> npt.NDArray[np.void]:
+    lengths = {len(c) for c in columns.values()} - {1}
+    if len(lengths) > 1:
+        raise ClassifierError(f"arguments have different lengths: {sorted(lengths)}")
+    out = np.zeros(lengths.pop() if lengths else 1, dtype)
+    for name, column in columns.items():
+        out[name] = column
+    return out
+
+
+def make_keys(
+    *,
+    version: Any = 6,
+    source: Any = None,
+    destination: Any = None,
+    protocol: Any = None,
+    source_port: Any = None,
+    destination_port: Any = None,
+    flow_label: Any = None,
+    spi: Any = None,
+    traffic_class: Any = None,
+) -> npt.NDArray[np.void]:
+    """Packet keys from arrays or scalars (scalars are repeated): an array of `KEY_DTYPE`.
+
+    Addresses may be text, `ipaddress` objects, packed bytes, integers, sequences of these, arrays of integers,
+    (n, 2) arrays of uint64 words (more significant first) or (n, 16) or (n, 4) arrays of octets in network order.
+    The other fields are integers or integer arrays. ``version`` is 4 or 6, or an array of these.
+
+    A field is present in the keys when its argument is given (not None), whatever the protocol says.
+
+    Raises ClassifierError for values out of range and for arrays of different lengths.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {"version": _versions(version, (4, 6))}
+    present = 0
+    given = {
+        "source": source,
+        "destination": destination,
+        "flow_label": flow_label,
+        "spi": spi,
+        "source_port": source_port,
+        "destination_port": destination_port,
+        "traffic_class": traffic_class,
+        "protocol": protocol,
+    }
+    for name, value in given.items():
+        if value is None:
+            continue
+        present |= FIELDS[name]
+        if _WIDTH[name] == 128:
+            columns[name] = _address_words(value, columns["version"], name)
+        else:
+            columns[name] = _integers(value, _WIDTH[name], name)
+    columns["present"] = np.array([present], np.uint8)
+    return _fill(columns, KEY_DTYPE)
+
+
+def _refuse_reversed(rules: npt.NDArray[np.void], conditions: int) -> None:
+    for name, bit in FIELDS.items():
+        if not bit & conditions:
+            continue
+        a, b = rules[f"{name}_first"], rules[f"{name}_last"]
+        if _WIDTH[name] == 128:
+            above = (a[:, 0] > b[:, 0]) | ((a[:, 0] == b[:, 0]) & (a[:, 1] > b[:, 1]))
+        else:
+            above = a > b
+        if above.any():
+            raise ClassifierError(f"rule {int(np.argmax(above))}: {name}: first is above last")
+
+
+def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
+    """Rules from ranges given by field name: an array of `RULE_DTYPE`, in the order of the arguments' elements.
+
+    Each field of `FIELDS` may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as in
+    `make_keys`; a field not given is no condition. ``version`` is 4, 6 or 0 (both; then no addresses).
+
+    Raises ClassifierError for an unknown field, a value out of range, or a first above its last.
+    """
+    columns: dict[str, npt.NDArray[Any]] = {"version": _versions(version, (0, 4, 6))}
+    conditions = 0
+    for name, pair in ranges.items():
+        if name not in FIELDS:
+            raise ClassifierError(f"no field named {name!r}: one of {', '.join(FIELDS)} expected")
+        if pair is None:
+            continue
+        first, last = pair
+        conditions |= FIELDS[name]
+        for suffix, value in (("first", first), ("last", last)):
+            label = f"{name}_{suffix}"
+            if _WIDTH[name] == 128:
+                columns[label] = _address_words(value, columns["version"], label)
+            else:
+                columns[label] = _integers(value, _WIDTH[name], label)
+    columns["conditions"] = np.array([conditions], np.uint8)
+    rules = _fill(columns, RULE_DTYPE)
+    if conditions & 3 and np.any(rules["version"] == 0):
+        raise ClassifierError("version 0 (both) and a condition on an address contradict each other")
+    _refuse_reversed(rules, conditions)
+    return rules
+
+
+_LINE: Final = re.compile(
+    r"@(\S+)/(\d+)\s+(\S+)/(\d+)\s+(\d+)\s*:\s*(\d+)\s+(\d+)\s*:\s*(\d+)\s+"
+    r"(0x[0-9a-fA-F]+|\d+)/(0x[0-9a-fA-F]+|\d+)(?:\s|$)"
+)
+
+
+def _number4(text: str) -> int:
+    a, b, c, d = map(int, text.split("."))
+    if max(a, b, c, d) > 255:
+        raise ValueError(text)
+    return a << 24 | b << 16 | c << 8 | d
+
+
+def _number6(text: str) -> int:
+    return int(ipaddress.IPv6Address(text))
+
+
+def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
+    src, slen, dst, dlen, sp0, sp1, dp0, dp1, proto, mask = match.groups()
+    version = 6 if ":" in src else 4
+    number: Callable[[str], int] = _number6 if version == 6 else _number4
+    bits = 128 if version == 6 else 32
+    if int(slen) > bits or int(dlen) > bits:
+        raise ValueError("prefix length")
+    conditions = 0
+    words: list[tuple[int, int]] = []
+    for bit, text, length in ((1, src, int(slen)), (2, dst, int(dlen))):
+        span = (1 << (bits - length)) - 1
+        first = number(text) & ~span
+        words += [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
+        conditions |= bit if length else 0
+    ports = (int(sp0), int(sp1), int(dp0), int(dp1))
+    if max(ports) > 65535 or ports[0] > ports[1] or ports[2] > ports[3]:
+        raise ValueError("port range")
+    conditions |= (16 if ports[:2] != (0, 65535) else 0) | (32 if ports[2:] != (0, 65535) else 0)
+    proto_value, proto_mask = int(proto, 0), int(mask, 0)
+    if proto_mask not in (0, 0xFF) or proto_value > 255:
+        raise ValueError("protocol or its mask")
+    conditions |= 128 if proto_mask else 0
+    protocols = (proto_value, proto_value) if proto_mask else (0, 255)
+    # flow label, SPI and traffic class are no part of the format
+    return (*words, 0, 0, 0, 0, *ports, 0, 0, *protocols, version, conditions, (0, 0))
+
+
+def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
+    """A ClassBench filter set (``.gz`` too): an array of `RULE_DTYPE`; file order is priority order.
+
+    Lines are ``@source/len destination/len first : last first : last protocol/mask [flags/mask]``, IPv4 or IPv6.
+    The flags column is ignored; a port range ``0 : 65535``, a prefix of length 0 and a protocol mask 0 are no
+    condition. Empty lines and lines that begin with ``#`` are skipped.
+
+    Raises ClassifierError with file and line for anything else, OSError for a file that can't be read.
+    """
+    name = str(path)
+    rows = []
+    with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
+        for number, line in enumerate(file, 1):
+            text = line.strip()
+            if not text or text.startswith("#"):
+                continue
+            match = _LINE.match(text)
+            if match is None:
+                raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
+            try:
+                rows.append(_classbench_row(match))
+            except ValueError as error:
+                raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
+    return np.array(rows, RULE_DTYPE)
