@@ -105,6 +105,69 @@ FC_API int fc_kernel_check(int kernel);
 /* `name` ("auto" too) -> *kernel, with the checks above. A named kernel is a demand: nothing falls back. */
 FC_API int fc_kernel_select(const char *name, int *kernel);
 
+/* ---- Packets to keys: any thread, no state ------------------------------------------------------- */
+
+enum fc_packet_status {
+    FC_PACKET_OK = 0,
+    FC_PACKET_NOT_IP = 1,    /* unknown link type, no IP EtherType, version nibble neither 4 nor 6 */
+    FC_PACKET_MALFORMED = 2, /* the IP header or the extension chain is cut short or inconsistent */
+};
+
+enum fc_fragment {
+    FC_FRAGMENT_NONE = 0,  /* whole (an IPv6 atomic fragment is whole) */
+    FC_FRAGMENT_FIRST = 1, /* offset 0, more follow */
+    FC_FRAGMENT_LATER = 2, /* its protocol is that of its Fragment header (IPv4: of its header); no ports, no SPI */
+};
+
+enum fc_packet_flag {
+    FC_PACKET_SIGNALLING = 1 << 0, /* Mobility Header (135), or ICMPv6 types 144 to 147 */
+    FC_PACKET_CUT = 1 << 1,        /* fewer bytes captured than the IP header's length field declares */
+    FC_PACKET_COMPLETED = 1 << 2,  /* a later fragment that took the key of its first fragment */
+};
+
+/* What the parser found beside the key: 24 bytes. */
+typedef struct fc_packet {
+    uint8_t status;            /* enum fc_packet_status; unless OK the key is all zero */
+    uint8_t fragment;          /* enum fc_fragment */
+    uint8_t flags;             /* enum fc_packet_flag bits */
+    uint8_t depth;             /* how many IP headers were passed: 1 is the outermost; 0 if there was none */
+    uint32_t fragment_id;      /* Identification, for a fragment */
+    uint32_t ip_offset;        /* of the IP header that the key is from, from the start of the packet */
+    uint32_t ip_length;        /* header and payload, as declared; what was captured if declared as 0 */
+    uint32_t transport_offset; /* of what follows the extension chain */
+    uint32_t reserved;
+} fc_packet;
+
+typedef struct fc_fragments fc_fragments; /* see below */
+
+#define FC_INNERMOST 255u
+
+typedef struct fc_parse_options {
+    uint32_t inner;          /* which IP header the key is from: 0 or 1 the outermost, N the N-th (or the deepest
+                                before it), FC_INNERMOST. Opened: 4in4, 4in6, 6in4, 6in6, GRE, GTP-U, VXLAN,
+                                GENEVE, Teredo. An inner header that can't be read leaves the key with the outer */
+    fc_fragments *fragments; /* first fragments are remembered, later ones completed, in the order given; or NULL */
+} fc_parse_options;
+
+/* One packet of pcap link type LINKTYPE_x (1 Ethernet, 101 raw IP, ...): the outermost IP header. Returns and stores
+ * enum fc_packet_status. Never reads past caplen. */
+FC_API int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info);
+
+/* n packets at buffer + offsets[i] of lengths[i] captured bytes. linktypes[i] holds where linktypes isn't NULL, else
+ * linktype. options may be NULL; with options->fragments nobody else may use that object meanwhile. */
+FC_API void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
+                           const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys,
+                           fc_packet *infos);
+
+/* ---- First fragments: one caller at a time per object ------------------------------------------- */
+
+/* A bounded memory of first fragments (source, destination, identification, IPv4: protocol). At most `capacity`
+ * entries (1 to 2^24), the oldest is evicted; `secret` keys the hash against flooding. FC_EINVAL, FC_ENOMEM. */
+FC_API int fc_fragments_new(uint32_t capacity, const uint8_t secret[16], fc_fragments **out);
+FC_API void fc_fragments_free(fc_fragments *fragments);
+FC_API void fc_fragments_clear(fc_fragments *fragments);
+FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
+
 #ifdef __cplusplus
 }
 #endif
