@@ -1,0 +1,30 @@
+# cython: language_level=3
+"""Packets to keys, for other Cython modules."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+
+cdef extern from "flowclass.h" nogil:
+    ctypedef struct fc_key:
+        pass
+    ctypedef struct fc_packet:
+        pass
+    ctypedef struct fc_fragments:
+        pass
+    ctypedef struct fc_parse_options:
+        uint32_t inner
+        fc_fragments *fragments
+    enum:
+        FC_INNERMOST
+    int fc_fragments_new(uint32_t capacity, const uint8_t *secret, fc_fragments **out)
+    void fc_fragments_free(fc_fragments *fragments)
+    void fc_fragments_clear(fc_fragments *fragments)
+    uint32_t fc_fragments_count(const fc_fragments *fragments)
+    void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
+                        const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys,
+                        fc_packet *infos)
+
+
+cdef class Fragments:
+    cdef fc_fragments *ptr
+    cdef object lock

@@ -1,0 +1,30 @@
+from collections.abc import Sequence
+from typing import Final, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+INNERMOST: Final[int]
+PACKET_DTYPE: Final[np.dtype[np.void]]
+
+Packets: TypeAlias = Sequence[Buffer] | tuple[Buffer, npt.ArrayLike, npt.ArrayLike]
+Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
+Records: TypeAlias = npt.NDArray[np.void]
+
+class Fragments:
+    def __init__(self, capacity: int = 8192, secret: bytes | None = None) -> None: ...
+    def __len__(self) -> int: ...
+    def clear(self) -> None: ...
+
+def as_batch(packets: Packets) -> Batch: ...
+def parse(
+    packets: Packets,
+    *,
+    linktype: int = 101,
+    linktypes: npt.ArrayLike | None = None,
+    fragments: Fragments | None = None,
+    inner: int = 0,
+    keys: Records | None = None,
+    infos: Records | None = None,
+) -> tuple[Records, Records]: ...

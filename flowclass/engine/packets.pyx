@@ -1,0 +1,153 @@
+# cython: language_level=3, embedsignature=True
+"""Packets to keys: the binding of csrc/src/parse.c and fragments.c."""
+
+import os
+import threading
+from contextlib import nullcontext
+
+import numpy as np
+
+from flowclass.engine.keys import KEY_DTYPE
+from flowclass.errors import ClassifierError
+
+__all__ = ["INNERMOST", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
+
+INNERMOST = FC_INNERMOST
+
+PACKET_DTYPE = np.dtype(
+    [
+        ("status", "u1"),
+        ("fragment", "u1"),
+        ("flags", "u1"),
+        ("depth", "u1"),
+        ("fragment_id", "=u4"),
+        ("ip_offset", "=u4"),
+        ("ip_length", "=u4"),
+        ("transport_offset", "=u4"),
+        ("reserved", "=u4"),
+    ]
+)
+assert PACKET_DTYPE.itemsize == sizeof(fc_packet)
+assert KEY_DTYPE.itemsize == sizeof(fc_key)
+
+
+cdef class Fragments:
+    """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
+
+    ``capacity`` entries at most (1 to 2**24), the oldest makes room; ``secret`` (16 octets) keys the hash, random
+    unless given. Belongs to one input: use one for each trace or interface. Batches that share one wait for each
+    other.
+    """
+
+    def __cinit__(self, capacity=8192, secret=None):
+        cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
+        if len(key) != 16:
+            raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
+        if not 1 <= capacity <= 1 << 24:
+            raise ClassifierError(f"capacity: expected 1 to {1 << 24}, got {capacity}")
+        self.lock = threading.Lock()
+        if fc_fragments_new(capacity, <const uint8_t *><const char *>key, &self.ptr) != 0:
+            raise MemoryError
+
+    def __dealloc__(self):
+        fc_fragments_free(self.ptr)
+
+    def __len__(self):
+        return fc_fragments_count(self.ptr)
+
+    def clear(self):
+        """Forgets everything."""
+        with self.lock:
+            fc_fragments_clear(self.ptr)
+
+
+def as_batch(packets):
+    """``packets`` as (buffer, offsets u64, lengths u32), each packet inside the buffer: the form that the engine takes.
+
+    Either such a triple (any buffer, integer arrays of equal length; checked, not copied where the types fit), or a
+    sequence of bytes-like objects, which are copied together. Raises `ClassifierError`.
+    """
+    if not isinstance(packets, tuple) or len(packets) != 3 or isinstance(packets[1], (bytes, bytearray, memoryview)):
+        return _join(packets)
+    buffer = np.frombuffer(packets[0], dtype=np.uint8)
+    offsets = np.ascontiguousarray(packets[1], dtype=np.uint64)
+    lengths = np.ascontiguousarray(packets[2], dtype=np.uint32)
+    if offsets.ndim != 1 or offsets.shape != lengths.shape:
+        raise ClassifierError(f"offsets and lengths: expected one dimension and equal length, "
+                              f"got shapes {offsets.shape} and {lengths.shape}")
+    cdef const uint64_t[::1] o = offsets
+    cdef const uint32_t[::1] l = lengths
+    cdef uint64_t size = buffer.size
+    cdef Py_ssize_t i, bad = -1
+    with nogil:
+        for i in range(o.shape[0]):
+            if o[i] > size or l[i] > size - o[i]:
+                bad = i
+                break
+    if bad >= 0:
+        raise ClassifierError(f"packet {bad}: octets {o[bad]} to {o[bad] + l[bad]} of a buffer of {size}")
+    return buffer, offsets, lengths
+
+
+def _join(packets):
+    views = [memoryview(p) for p in packets]
+    lengths = np.fromiter((v.nbytes for v in views), dtype=np.uint32, count=len(views))
+    offsets = np.zeros(len(views), dtype=np.uint64)
+    np.cumsum(lengths[:-1], out=offsets[1:], dtype=np.uint64)
+    return np.frombuffer(b"".join(views), dtype=np.uint8), offsets, lengths
+
+
+def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, keys=None, infos=None):
+    """Packets to ``(keys, infos)``, arrays of `KEY_DTYPE` and `PACKET_DTYPE`.
+
+    ``packets``
+        a sequence of bytes-like objects, or (buffer, offsets, lengths) as `as_batch` takes them.
+    ``linktype``, ``linktypes``
+        the pcap LINKTYPE_ number of all (101: raw IP), or an array of u16 with one for each.
+    ``fragments``
+        a `Fragments`: later fragments take the key of their first one, if that came before.
+    ``inner``
+        0 or 1 the outermost IP header, N the N-th (or the deepest before it), `INNERMOST`.
+    ``keys``, ``infos``
+        arrays to fill instead of new ones; at least as long as the input, of which the filled part is returned.
+
+    Never raises on what the packets hold. Raises `ClassifierError` on arguments that don't fit.
+    """
+    buffer, offsets, lengths = as_batch(packets)
+    cdef Py_ssize_t n = offsets.size
+    keys = _out("keys", keys, KEY_DTYPE, n)
+    infos = _out("infos", infos, PACKET_DTYPE, n)
+    if not 0 <= inner <= FC_INNERMOST:
+        raise ClassifierError(f"inner: expected 0 to {FC_INNERMOST}, got {inner}")
+    cdef fc_parse_options options
+    options.inner = inner
+    options.fragments = NULL if fragments is None else (<Fragments?>fragments).ptr
+    cdef int link = linktype
+    cdef const uint16_t[::1] types
+    cdef const uint16_t *types_ptr = NULL
+    if linktypes is not None:
+        types = np.ascontiguousarray(linktypes, dtype=np.uint16)
+        if types.shape[0] != n:
+            raise ClassifierError(f"linktypes: expected {n}, got {types.shape[0]}")
+    if n == 0:
+        return keys, infos
+    if linktypes is not None:
+        types_ptr = &types[0]
+    cdef const uint64_t[::1] o = offsets
+    cdef const uint32_t[::1] l = lengths
+    cdef uint8_t[::1] k = keys.view(np.uint8)
+    cdef uint8_t[::1] p = infos.view(np.uint8)
+    cdef const uint8_t[::1] b = buffer
+    cdef const uint8_t *bytes_ptr = &b[0] if b.shape[0] else <const uint8_t *>&options
+    with nullcontext() if fragments is None else (<Fragments>fragments).lock:
+        with nogil:
+            fc_parse_batch(link, types_ptr, bytes_ptr, &o[0], &l[0], n, &options, <fc_key *>&k[0], <fc_packet *>&p[0])
+    return keys, infos
+
+
+def _out(name, array, dtype, n):
+    if array is None:
+        return np.empty(n, dtype=dtype)
+    if array.dtype != dtype or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
+        raise ClassifierError(f"{name}: expected a contiguous array of at least {n} {dtype.names}")
+    return array[:n]
