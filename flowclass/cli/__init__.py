@@ -1,0 +1,103 @@
+"""The command line: one module per command, imported when it's asked for.
+
+Exit status: 0 done; 1 done, but some input was damaged (or ``check`` found something); 2 wrong usage, a configuration
+error, a file that is missing or no capture; 130 interrupted. An error is one line on stderr, without a traceback.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+from flowclass import __version__
+from flowclass.errors import FlowclassError
+
+__all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main"]
+
+DONE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
+
+# command -> what it does, in the order of --help; the texts are here so that --help imports no command
+COMMANDS = {
+    "demo": "The draft's usage scenario on data made on the spot; start here.",
+    "classify": "Decide each packet of capture files.",
+    "decode": "Show the Mobility Header messages of a capture file.",
+    "explain": "Show why one packet went where it went.",
+    "check": "Examine a bindings file.",
+    "report": "Write one HTML page about a capture file, with pictures.",
+    "bench": "Measure the classifier on this machine.",
+    "ha": "Run a live home agent.",
+}
+
+
+class Commands(click.Group):
+    """A group that imports ``flowclass.cli.NAME`` for the command NAME only when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [name for name in COMMANDS if _exists(name)]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS or not _exists(cmd_name):
+            return None
+        command: click.Command = importlib.import_module(f"flowclass.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        if names := self.list_commands(ctx):
+            with formatter.section("Commands"):
+                formatter.write_dl([(name, COMMANDS[name]) for name in names])
+
+
+def _exists(name: str) -> bool:
+    return os.path.exists(os.path.join(os.path.dirname(__file__), f"{name}.py"))
+
+
+@click.command(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="flowclass")
+def flowclass() -> None:
+    """Flow bindings in Mobile IPv6 and NEMO: which packet goes to which care-of address, and why.
+
+    Start with `flowclass demo`; `flowclass COMMAND --help` tells more.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the exit status."""
+    try:
+        status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
+        sys.stdout.flush()
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return USAGE
+    except click.ClickException as error:
+        return _fail(error.format_message() + _hint(error))
+    except (click.Abort, KeyboardInterrupt):
+        return INTERRUPTED
+    except BrokenPipeError:
+        return _broken_pipe()
+    except FlowclassError as error:
+        return _fail(str(error))
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+    return status if isinstance(status, int) else DONE
+
+
+def _fail(message: str) -> int:
+    line = " ".join(message.split())  # one line, whatever the message held
+    print(f"flowclass: error: {line}", file=sys.stderr)
+    return USAGE
+
+
+def _hint(error: click.ClickException) -> str:
+    ctx = getattr(error, "ctx", None)
+    return f" (see {ctx.command_path} --help)" if isinstance(ctx, click.Context) else ""
+
+
+def _broken_pipe() -> int:
+    """The reader has had enough (``| head``): nothing went wrong. What is still buffered has nowhere to go."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, sys.stdout.fileno())
+    return DONE

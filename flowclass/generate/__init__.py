@@ -1,0 +1,1 @@
+"""Seeded data for the demo, tests and benchmarks: bindings, packets, captures, rule sets."""

@@ -1,0 +1,169 @@
+"""A trace of packets to mobile nodes, as a home agent's link sees them, with the right answer beside each.
+
+What makes captures of such links hard to read is in it: VLAN tags, extension headers of every kind, fragments in and
+out of order, tunnels, packets that are not IP. The answer is not parsed from the bytes: it's what they were made from.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv6Address
+
+from .bindings import CORRESPONDENTS, NUMBERS, FlowSpec, NodeSpec
+from .packets import (
+    DCCP,
+    ESP,
+    ICMP6,
+    SCTP,
+    TCP,
+    UDP,
+    UDPLITE,
+    Extension,
+    Fields,
+    authentication,
+    destination_options,
+    ethernet,
+    fragment6,
+    hop_by_hop,
+    ip_packet,
+    routing,
+    tunnel,
+)
+
+__all__ = ["START_NS", "TracePacket", "mobility_trace"]
+
+START_NS = 1_210_982_400_000_000_000  # 2008-05-17: the month of the draft
+_WITH_PORTS = (TCP, UDP, UDP, SCTP, DCCP, UDPLITE)
+_FOREIGN = IPv6Address("2001:db8:ffff::1")
+
+
+@dataclass(frozen=True, slots=True)
+class TracePacket:
+    """One frame. ``fields``: what its outermost IP header says, None if it isn't IP; ``ports``: whether ports or SPI
+    can be known (not in a later fragment that came before its first)."""
+
+    time_ns: int
+    frame: bytes
+    fields: Fields | None
+    ports: bool = True
+
+
+def mobility_trace(
+    rng: random.Random, nodes: Sequence[NodeSpec], packets: int, *, payload: int = 32, interval_ns: int = 10_007
+) -> Iterator[TracePacket]:
+    """At least ``packets`` frames (a fragmented packet is not broken off), ``interval_ns`` apart."""
+    count = 0
+    while count < packets:
+        for frame, fields, ports in _next(rng, nodes, payload):
+            yield TracePacket(START_NS + count * interval_ns, frame, fields, ports)
+            count += 1
+
+
+_Made = list[tuple[bytes, Fields | None, bool]]
+
+
+def _next(rng: random.Random, nodes: Sequence[NodeSpec], payload: int) -> _Made:
+    kind = rng.random()
+    if kind < 0.01:
+        return [(b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\x06" + bytes(46), None, True)]  # ARP
+    node = rng.choice(nodes)
+    fields = _fields(rng, node)
+    if kind < 0.04:
+        fields = _replaced(fields, destination=_FOREIGN.packed)
+    size = rng.randrange(payload // 2, payload + 1)
+    tags = _tags(rng)
+    if kind < 0.07 and fields.protocol in (TCP, UDP, SCTP):
+        return _fragments(rng, fields, tags)
+    if kind < 0.09:
+        inner = ip_packet(fields, payload=size)
+        outer = _replaced(fields, protocol=41, source_port=0, destination_port=0, spi=0, flow_label=0, traffic_class=0)
+        return [(ethernet(tunnel(outer.source, outer.destination, inner), tags), outer, True)]
+    packet = ip_packet(fields, extensions=_extensions(rng, node), payload=size)
+    return [(ethernet(packet, tags), fields, True)]
+
+
+def _tags(rng: random.Random) -> tuple[int, ...]:
+    kind = rng.random()
+    return () if kind < 0.8 else (100,) if kind < 0.95 else (200, 100)
+
+
+def _extensions(rng: random.Random, node: NodeSpec) -> list[Extension]:
+    if rng.random() < 0.85:
+        return []
+    extensions = []
+    if rng.random() < 0.3:
+        extensions.append(hop_by_hop(rng.choice((8, 16))))
+    if rng.random() < 0.5:
+        extensions.append(destination_options(rng.choice((8, 24))))
+    if rng.random() < 0.3:
+        extensions.append(routing(node.home_address.packed))
+    if rng.random() < 0.3:
+        extensions.append(authentication())
+    return extensions or [destination_options()]
+
+
+def _fragments(rng: random.Random, fields: Fields, tags: tuple[int, ...]) -> _Made:
+    parts = fragment6(ip_packet(fields, payload=80), size=48, identification=rng.getrandbits(32))
+    if rng.random() < 0.8:
+        return [(ethernet(part, tags), fields, True) for part in parts]
+    first, *later = [ethernet(part, tags) for part in parts]  # the first fragment comes last: nothing is known before
+    return [*((part, fields, False) for part in later), (first, fields, True)]
+
+
+def _fields(rng: random.Random, node: NodeSpec) -> Fields:
+    """Half of the packets are on the edges of one of the node's flows, the others are anything."""
+    destination = int(node.home_address)
+    if node.prefixes and rng.random() < 0.5:
+        network, length = node.prefixes[0]
+        destination = int(network) + rng.randrange(1 << (128 - length))
+    values = {
+        "source": CORRESPONDENTS + (rng.randrange(20) << 64) + rng.randrange(80),
+        "destination": destination,
+        "protocol": rng.choice((*_WITH_PORTS, ESP, ICMP6)),
+        "source_port": rng.choice((22, 53, 80, 443, 5060, 8080, rng.randrange(65536))),
+        "destination_port": rng.choice((22, 443, rng.randrange(1024, 65536))),
+        "flow_label": rng.choice((0, 0, rng.randrange(1, 8192))),
+        "spi": rng.randrange(256, 8192),
+        "traffic_class": rng.choice((0, 0, 0, 1, 40, 184, rng.randrange(256))),
+    }
+    if node.flows and rng.random() < 0.5:
+        _aim(rng, rng.choice(node.flows), values)
+    return _made_of(values)
+
+
+def _aim(rng: random.Random, flow: FlowSpec, values: dict[str, int]) -> None:
+    for name, (first, last) in flow.selector.items():
+        largest = NUMBERS.get(name, (1 << 128) - 1)
+        near = (first, last, first, last, max(first - 1, 0), min(last + 1, largest), (first + last) // 2)
+        if name != "destination":
+            values[name] = rng.choice(near)
+    if "protocol" not in flow.selector:
+        if "spi" in flow.selector:
+            values["protocol"] = ESP
+        elif "source_port" in flow.selector or "destination_port" in flow.selector:
+            values["protocol"] = rng.choice(_WITH_PORTS)
+
+
+def _made_of(values: dict[str, int]) -> Fields:
+    """What such a packet really says: no ports without a protocol that has them, and so on."""
+    protocol = values["protocol"]
+    if protocol not in (*_WITH_PORTS, ESP, ICMP6):
+        protocol = UDP  # the edge of a protocol range: a number that would need a header of its own
+    ports = protocol in _WITH_PORTS
+    return Fields(
+        source=values["source"].to_bytes(16, "big"),
+        destination=values["destination"].to_bytes(16, "big"),
+        protocol=protocol,
+        source_port=values["source_port"] if ports else 0,
+        destination_port=values["destination_port"] if ports else 0,
+        flow_label=values["flow_label"],
+        spi=values["spi"] if protocol == ESP else 0,
+        traffic_class=values["traffic_class"],
+    )
+
+
+def _replaced(fields: Fields, **changes: bytes | int) -> Fields:
+    values: dict[str, bytes | int] = {name: getattr(fields, name) for name in Fields.__slots__}
+    return Fields(**{**values, **changes})  # type: ignore[arg-type]

@@ -1,0 +1,1 @@
+"""Captures: reading, classifying, replaying, and what comes out of it."""

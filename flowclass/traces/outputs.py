@@ -1,0 +1,176 @@
+"""Per-packet rows as files: .csv and .jsonl here, .arrow and .parquet in columnar.py.
+
+A file appears whole or not at all: it's written beside its place and renamed when it's complete.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator
+from typing import IO, Protocol
+
+from flowclass.errors import FlowclassError
+
+from .outcomes import Outcome, Outcomes, Rows
+
+__all__ = ["COLUMNS", "OutputError", "RowWriter", "check_output", "open_output"]
+
+COLUMNS = ("file", "frame", "time_ns", "action", "reason", "home_address", "fid", "bid", "care_of")
+
+
+class OutputError(FlowclassError):
+    """An output that can't be written, or whose format nobody knows."""
+
+
+class RowWriter(Protocol):
+    def write(self, rows: Rows) -> None:
+        """Appends one batch."""
+
+    def close(self) -> None:
+        """Writes what is still held back; the stream stays open."""
+
+
+class _Texts:
+    """A text per outcome, made when it's first needed."""
+
+    def __init__(self, render: Callable[[Outcome], str]) -> None:
+        self._render = render
+        self._texts: list[str] = []
+        self._epoch = 0
+
+    def of(self, outcomes: Outcomes) -> list[str]:
+        if self._epoch != outcomes.epoch:
+            self._texts, self._epoch = [], outcomes.epoch
+        self._texts += map(self._render, outcomes.values[len(self._texts) :])
+        return self._texts
+
+
+class TextWriter:
+    """Rows as lines: what comes before the frame number, between the fields, and after the time."""
+
+    def __init__(
+        self, stream: IO[bytes], head: Callable[[str], str], middle: str, null: str, tail: Callable[[Outcome], str]
+    ) -> None:
+        self._stream = stream
+        self._head = head
+        self._middle = middle
+        self._null = null
+        self._tails = _Texts(tail)
+
+    def write(self, rows: Rows) -> None:
+        head, middle = self._head(rows.file), self._middle
+        tails = self._tails.of(rows.outcomes)
+        times: list[int | str] = rows.times.tolist()
+        if rows.timed is not None:
+            times = [t if timed else self._null for t, timed in zip(times, rows.timed.tolist(), strict=True)]
+        lines = [
+            f"{head}{frame}{middle}{time}{tails[number]}"
+            for frame, time, number in zip(rows.frames.tolist(), times, rows.ids.tolist(), strict=True)
+        ]
+        self._stream.write("".join(lines).encode("utf-8", "surrogateescape"))
+
+    def close(self) -> None:
+        pass
+
+
+def _csv_line(values: list[object]) -> str:
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\r\n").writerow(values)  # so that either character in a value is quoted
+    return out.getvalue()[:-2]
+
+
+def _csv_tail(outcome: Outcome) -> str:
+    # several care-of addresses are separated by spaces, which no address holds
+    values: list[object] = [outcome.action, outcome.reason, outcome.home_address, outcome.fid, outcome.bid]
+    return f",{_csv_line([*values, ' '.join(outcome.care_of)])}\n"
+
+
+def _jsonl_tail(outcome: Outcome) -> str:
+    values = {
+        "action": outcome.action,
+        "reason": outcome.reason,
+        "home_address": outcome.home_address,
+        "fid": outcome.fid,
+        "bid": outcome.bid,
+        "care_of": list(outcome.care_of) or None,
+    }
+    return f",{_json(values)[1:]}\n"
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
+
+
+def csv_writer(stream: IO[bytes]) -> RowWriter:
+    """RFC 4180 with a header line and a line feed at the end of each line."""
+    stream.write(f"{','.join(COLUMNS)}\n".encode())
+    return TextWriter(stream, lambda file: f"{_csv_line([file])},", ",", "", _csv_tail)
+
+
+def jsonl_writer(stream: IO[bytes]) -> RowWriter:
+    """One JSON object per line."""
+    return TextWriter(stream, lambda file: f'{{"file":{_json(file)},"frame":', ',"time_ns":', "null", _jsonl_tail)
+
+
+_WRITERS: dict[str, Callable[[IO[bytes]], RowWriter]] = {".csv": csv_writer, ".jsonl": jsonl_writer}
+
+
+def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
+    """The writer for a path, by its ending; `OutputError` before any work is done if it can't become a file."""
+    ending = os.path.splitext(path)[1].lower()
+    if ending not in _WRITERS:
+        raise OutputError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise OutputError(f"{path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise OutputError(f"{path}: is a folder")
+    return _WRITERS[ending]
+
+
+@contextlib.contextmanager
+def open_output(path: str) -> Iterator[RowWriter]:
+    """A writer whose file takes its place when the block ends well, and leaves no trace when it does not."""
+    make = check_output(path)
+    with atomic_file(path) as stream:
+        writer = make(stream)
+        yield writer
+        writer.close()
+
+
+@contextlib.contextmanager
+def atomic_file(path: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at ``path`` whole or not at all; what was there before is replaced."""
+    target = os.path.realpath(path)  # a symbolic link stays one
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb", buffering=1 << 20) as stream:  # a pipe or device: there is nothing to rename
+            yield stream
+        return
+    folder, name = os.path.split(target)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb", buffering=1 << 20) as stream:
+            os.fchmod(stream.fileno(), _mode_of(target))
+            yield stream
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def _mode_of(target: str) -> int:
+    """The permissions of the file that is replaced, else those of any new file (mkstemp's are private)."""
+    with contextlib.suppress(OSError):
+        return os.stat(target).st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask

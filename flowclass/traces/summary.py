@@ -1,0 +1,174 @@
+"""What a run over traces came to: packets per action, reason, node, flow and care-of address, and what was damaged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from .outcomes import ACTIONS, REASONS, Outcome, Rows
+
+__all__ = ["Damage", "FileSummary", "FlowSummary", "Summary", "Updates"]
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A place in a capture where records could not be read. ``skipped`` octets were passed over."""
+
+    file: str
+    offset: int
+    frame: int
+    message: str
+    skipped: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}: damaged at byte {self.offset}, at frame {self.frame}: {self.message}"
+
+
+@dataclass(slots=True)
+class FileSummary:
+    file: str
+    packets: int = 0
+    octets: int = 0
+    damage: list[Damage] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class FlowSummary:
+    """Packets of one node that went one way: those of a flow, its default, its signalling, ..."""
+
+    packets: int = 0
+    octets: int = 0
+    care_of: dict[str, int] = field(default_factory=dict)
+
+    def add(self, packets: int, octets: int, care_of: Iterable[str]) -> None:
+        self.packets += packets
+        self.octets += octets
+        for address in care_of:
+            self.care_of[address] = self.care_of.get(address, 0) + packets
+
+
+@dataclass(slots=True)
+class Updates:
+    """Binding updates that a replay met. ``accepted`` and ``rejected`` go by the status of the acknowledgement;
+    ``ignored`` got none: unreadable, a bad checksum, or none of this home agent's business."""
+
+    received: int = 0
+    accepted: int = 0
+    rejected: int = 0
+    ignored: int = 0
+    flows_accepted: int = 0
+    flows_rejected: int = 0
+
+
+_Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -1
+
+
+class Summary:
+    """Counts of everything, fed batch by batch; its size depends on nodes and flows, not on packets."""
+
+    def __init__(self) -> None:
+        self.files: list[FileSummary] = []
+        self.cut = 0
+        self.updates: Updates | None = None
+        self._ways: dict[_Key, FlowSummary] = {}
+
+    def add(self, rows: Rows, file: FileSummary) -> None:
+        """Counts one batch; n-cast counts one packet for each of its care-of addresses."""
+        known = len(rows.outcomes)
+        packets = np.bincount(rows.ids, minlength=known)
+        octets = np.bincount(rows.ids, weights=rows.sizes, minlength=known)
+        for number in np.flatnonzero(packets).tolist():
+            outcome = rows.outcomes.values[number]
+            self._way(outcome).add(int(packets[number]), int(octets[number]), outcome.care_of)
+        file.packets += len(rows)
+        file.octets += int(rows.sizes.sum(dtype=np.uint64))
+
+    def _way(self, outcome: Outcome) -> FlowSummary:
+        fid = -1 if outcome.fid is None else outcome.fid
+        key = (outcome.home_address or "", outcome.reason, outcome.action, fid)
+        way = self._ways.get(key)
+        if way is None:
+            way = self._ways[key] = FlowSummary()
+        return way
+
+    @property
+    def damage(self) -> list[Damage]:
+        return [damage for file in self.files for damage in file.damage]
+
+    @property
+    def packets(self) -> int:
+        return sum(file.packets for file in self.files)
+
+    @property
+    def octets(self) -> int:
+        return sum(file.octets for file in self.files)
+
+    def by_reason(self) -> dict[str, FlowSummary]:
+        return self._by(1, REASONS)
+
+    def by_action(self) -> dict[str, FlowSummary]:
+        return self._by(2, ACTIONS)
+
+    def _by(self, part: int, names: tuple[str, ...]) -> dict[str, FlowSummary]:
+        totals = {name: FlowSummary() for name in names}
+        for key, way in self._ways.items():
+            total = totals[str(key[part])]
+            total.packets += way.packets
+            total.octets += way.octets
+        return totals
+
+    def ways(self) -> list[tuple[str, str, str, int | None, FlowSummary]]:
+        """(home address, reason, action, FID, counts), by home address as text, then flows by FID, then the rest."""
+        order = {reason: place for place, reason in enumerate(("flow", "default", "signalling", "unbound"))}
+        keys = sorted((k for k in self._ways if k[0]), key=lambda k: (k[0], order[k[1]], k[3], k[2]))
+        return [(home, reason, action, None if fid < 0 else fid, self._ways[home, reason, action, fid])
+                for home, reason, action, fid in keys]  # fmt: skip
+
+    def merge(self, other: Summary) -> None:
+        """Adds the counts of another run, whose files come after this one's."""
+        self.files += other.files
+        self.cut += other.cut
+        for key, way in other._ways.items():
+            mine = self._ways.setdefault(key, FlowSummary())
+            mine.packets += way.packets
+            mine.octets += way.octets
+            for address, packets in way.care_of.items():
+                mine.care_of[address] = mine.care_of.get(address, 0) + packets
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON. Every action and reason is there, also with 0 packets."""
+        return {
+            "packets": self.packets,
+            "octets": self.octets,
+            "cut": self.cut,
+            "actions": {name: way.packets for name, way in self.by_action().items()},
+            "reasons": {name: way.packets for name, way in self.by_reason().items()},
+            "nodes": self._nodes(),
+            "updates": None if self.updates is None else _plain(self.updates),
+            "files": [
+                {
+                    "file": file.file,
+                    "packets": file.packets,
+                    "octets": file.octets,
+                    "damage": [_plain(damage, leave_out="file") for damage in file.damage],
+                }
+                for file in self.files
+            ],
+        }
+
+    def _nodes(self) -> list[dict[str, Any]]:
+        nodes: dict[str, dict[str, Any]] = {}
+        for home, reason, action, fid, way in self.ways():
+            node = nodes.setdefault(home, {"home_address": home, "packets": 0, "octets": 0, "decisions": []})
+            node["packets"] += way.packets
+            node["octets"] += way.octets
+            entry = {"reason": reason, "action": action, "fid": fid, "packets": way.packets, "octets": way.octets}
+            node["decisions"].append({**entry, "care_of": dict(sorted(way.care_of.items()))})
+        return list(nodes.values())
+
+
+def _plain(value: Any, leave_out: str = "") -> dict[str, Any]:
+    return {name: getattr(value, name) for name in value.__slots__ if name != leave_out}

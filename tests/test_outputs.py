@@ -1,0 +1,178 @@
+"""Per-packet rows as files: the columns of INTERFACES.md, and whole or not at all."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowclass.traces.outcomes import Outcome, Outcomes, Rows, address_text
+from flowclass.traces.outputs import COLUMNS, OutputError, atomic_file, open_output
+from flowclass.traces.summary import FileSummary, Summary
+
+FORWARD = Outcome("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
+NCAST = Outcome("n-cast", "flow", "2001:db8:1::1", 2, None, ("2001:db8:a::1", "2001:db8:b::1"))
+NOTHING = Outcome("none", "not-ip")
+
+
+def make_rows(*outcomes: Outcome, file: str = "a.pcap", untimed: tuple[int, ...] = ()) -> Rows:
+    table = Outcomes()
+    ids = np.array([table.number(o) for o in outcomes], dtype=np.uint32)
+    count = len(outcomes)
+    timed = np.ones(count, dtype=bool)
+    timed[list(untimed)] = False
+    return Rows(
+        file=file,
+        frames=np.arange(1, count + 1, dtype=np.uint64),
+        times=np.arange(count, dtype=np.int64) + 1_600_000_000_000_000_001,
+        timed=timed,
+        ids=ids,
+        outcomes=table,
+        sizes=np.full(count, 100, dtype=np.uint32),
+    )
+
+
+def test_csv_rows(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with open_output(str(path)) as writer:
+        writer.write(make_rows(FORWARD, NCAST, NOTHING, untimed=(2,)))
+    lines = list(csv.reader(path.read_text().splitlines()))
+    assert tuple(lines[0]) == COLUMNS
+    assert ",".join(lines[1]) == "a.pcap,1,1600000000000000001,forward,flow,2001:db8:1::1,1,2,2001:db8:b::1"
+    assert lines[2][7:] == ["", "2001:db8:a::1 2001:db8:b::1"]
+    assert lines[3] == ["a.pcap", "3", "", "none", "not-ip", "", "", "", ""]
+
+
+def test_jsonl_rows(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with open_output(str(path)) as writer:
+        writer.write(make_rows(FORWARD, NCAST, NOTHING, untimed=(2,)))
+    rows = [json.loads(line) for line in path.read_text().splitlines()]
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert rows[0]["time_ns"] == 1600000000000000001
+    assert rows[0]["care_of"] == ["2001:db8:b::1"]
+    assert rows[1]["bid"] is None
+    assert rows[1]["care_of"] == ["2001:db8:a::1", "2001:db8:b::1"]
+    assert rows[2] == dict.fromkeys(COLUMNS) | {"file": "a.pcap", "frame": 3, "action": "none", "reason": "not-ip"}
+
+
+@pytest.mark.parametrize("name", ['a,"b".pcap', "a\nb.pcap", "\udcff.pcap", "ü.pcap"])
+def test_odd_file_names(tmp_path: Path, name: str) -> None:
+    for ending in (".csv", ".jsonl"):
+        path = tmp_path / f"out{ending}"
+        with open_output(str(path)) as writer:
+            writer.write(make_rows(NOTHING, file=name))
+        text = path.read_text(errors="surrogateescape")
+        if ending == ".csv":
+            with path.open(newline="", errors="surrogateescape") as stream:
+                assert list(csv.reader(stream))[1][0] == name
+        else:
+            assert json.loads(text)["file"] == name
+
+
+def test_texts_survive_a_forgotten_table(tmp_path: Path) -> None:
+    rows = make_rows(FORWARD, NOTHING)
+    path = tmp_path / "out.csv"
+    with open_output(str(path)) as writer:
+        writer.write(rows)
+        rows.outcomes.forget()
+        rows.ids[:] = [rows.outcomes.number(NOTHING), rows.outcomes.number(FORWARD)]
+        writer.write(rows)
+    reasons = [line.split(",")[4] for line in path.read_text().splitlines()[1:]]
+    assert reasons == ["flow", "not-ip", "not-ip", "flow"]
+
+
+def test_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    path.write_text("before")
+
+    def interrupted() -> None:
+        with open_output(str(path)) as writer:
+            writer.write(make_rows(FORWARD))
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        interrupted()
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["out.csv"]
+
+
+def test_replaced_file_keeps_its_permissions_and_links(tmp_path: Path) -> None:
+    target, link = tmp_path / "target", tmp_path / "link"
+    target.write_text("before")
+    target.chmod(0o640)
+    link.symlink_to(target)
+    with atomic_file(str(link)) as stream:
+        stream.write(b"after")
+    assert link.is_symlink()
+    assert target.read_text() == "after"
+    assert stat.S_IMODE(target.stat().st_mode) == 0o640
+
+
+def test_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
+    with atomic_file(str(tmp_path / "new")) as stream:
+        stream.write(b"x")
+    (tmp_path / "usual").write_text("x")
+    assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
+
+
+@pytest.mark.parametrize("name", ["out.txt", "out", "missing/out.csv"])
+def test_impossible_outputs(tmp_path: Path, name: str) -> None:
+    with pytest.raises(OutputError, match=name), open_output(str(tmp_path / name)):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("text", "packed"),
+    [
+        ("192.0.2.1", bytes([192, 0, 2, 1])),
+        ("2001:db8::1", bytes.fromhex("20010db8") + bytes(11) + b"\1"),
+        ("::ffff:192.0.2.1", bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1])),
+        ("::", bytes(16)),
+        ("2001:db8:0:1:1:1:1:1", bytes.fromhex("20010db8000000010001000100010001")),
+    ],
+)
+def test_address_text(text: str, packed: bytes) -> None:
+    assert address_text(packed) == text
+
+
+def test_interning_tells_records_apart() -> None:
+    rng = np.random.default_rng(1)
+    words = rng.integers(0, 3, size=(500, 4), dtype=np.uint64)
+    records = words.view(np.dtype([("flags", "u1"), ("rest", "V31")]))[:, 0]
+    table = Outcomes()
+    ids = table.intern(records, lambda record: Outcome(record.tobytes().hex(), "flow"))
+    assert [table.values[i].action for i in ids] == [record.tobytes().hex() for record in records]
+
+
+def test_interning_survives_colliding_mixes() -> None:
+    words = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], dtype=np.uint64)
+    # the inverse of the first multiplier times the second: both records now have the same mix
+    words[0, 0] = pow(0x9E3779B97F4A7C15, -1, 1 << 64) * 0xC2B2AE3D27D4EB4F % (1 << 64)
+    records = words.view(np.dtype([("rest", "V32")]))[:, 0]
+    table = Outcomes()
+    ids = table.intern(records, lambda record: Outcome(record.tobytes().hex(), "flow"))
+    assert ids[0] != ids[1]
+
+
+def test_summary_counts() -> None:
+    summary, file = Summary(), FileSummary("a.pcap")
+    summary.files.append(file)
+    summary.add(make_rows(FORWARD, FORWARD, NCAST, NOTHING), file)
+    found = summary.to_dict()
+    assert found["packets"] == 4
+    assert found["octets"] == 400
+    assert found["actions"] == {"none": 1, "forward": 2, "discard": 0, "n-cast": 1}
+    assert found["reasons"]["flow"] == 3
+    decisions = found["nodes"][0]["decisions"]
+    assert [d["fid"] for d in decisions] == [1, 2]
+    assert decisions[1]["care_of"] == {"2001:db8:a::1": 1, "2001:db8:b::1": 1}
+    other = Summary()
+    other.merge(summary)
+    other.merge(summary)
+    assert other.to_dict()["nodes"][0]["packets"] == 6
