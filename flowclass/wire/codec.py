@@ -1,0 +1,245 @@
+"""Mobility options to bytes and back: one table of decoders and one of encoders, derived from a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from typing import Any, Final
+
+from flowclass.errors import EncodeError
+from flowclass.wire import options
+from flowclass.wire.flow import FlowIdentification, FlowSummary
+from flowclass.wire.flow_codec import FlowCodec, decode_flow_summary
+from flowclass.wire.layout import padding, tlv
+from flowclass.wire.messages import Option
+from flowclass.wire.options import Verbatim
+from flowclass.wire.profiles import Profile
+from flowclass.wire.reader import Reader
+
+__all__ = ["Codec", "get_codec"]
+
+Decoder = Callable[[Reader], Option]
+Encoder = Callable[[Any, int], bytes]
+
+PAD1: Final = options.Pad1()
+_BINDING_UPDATE = 5
+_BINDING_ACKNOWLEDGEMENT = 6
+
+_U16: Final = Struct(">H")
+_NONCES: Final = Struct(">HH")
+_PREFIX: Final = Struct(">BB16s")
+_BID: Final = Struct(">HBB")
+_IPV4: Final = Struct(">HI")
+_NAT: Final = Struct(">HI")
+
+
+# ---- options that look the same in every profile and message -------------------------------------------------------
+
+
+def _decode_pad_n(r: Reader) -> Option:
+    return options.PadN(r.rest())
+
+
+def _decode_refresh_advice(r: Reader) -> Option:
+    # RFC 6275 6.2.4
+    return options.BindingRefreshAdvice(_U16.unpack_from(r.data, r.take(2))[0])
+
+
+def _decode_alternate_care_of(r: Reader) -> Option:
+    # RFC 6275 6.2.5
+    return options.AlternateCareOf(IPv6Address(int.from_bytes(r.octets(16))))
+
+
+def _decode_nonce_indices(r: Reader) -> Option:
+    # RFC 6275 6.2.6
+    return options.NonceIndices(*_NONCES.unpack_from(r.data, r.take(4)))
+
+
+def _decode_authorization(r: Reader) -> Option:
+    # RFC 6275 6.2.7; 96 bits is what the RFC makes, other lengths are for the verifier to refuse
+    return options.BindingAuthorizationData(r.rest())
+
+
+def _decode_network_prefix(r: Reader) -> Option:
+    # RFC 3963 4.3
+    _, length, prefix = _PREFIX.unpack_from(r.data, r.take(18))
+    return options.MobileNetworkPrefix(IPv6Address(prefix), length)
+
+
+def _decode_ipv4_home(r: Reader) -> Option:
+    # RFC 5555 3.1.1: prefix length of 6 bits, P, 9 reserved bits
+    word, address = _IPV4.unpack_from(r.data, r.take(6))
+    return options.IPv4HomeAddress(IPv4Address(address), word >> 10, bool(word & 0x200))
+
+
+def _decode_ipv4_ack(r: Reader) -> Option:
+    # RFC 5555 3.2.1: status, prefix length of 6 bits, 2 reserved bits
+    word, address = _IPV4.unpack_from(r.data, r.take(6))
+    return options.IPv4AddressAcknowledgement(IPv4Address(address), word >> 8, (word & 0xFF) >> 2)
+
+
+def _decode_nat(r: Reader) -> Option:
+    # RFC 5555 3.2.2: F, 15 reserved bits
+    word, seconds = _NAT.unpack_from(r.data, r.take(6))
+    return options.NatDetection(seconds, bool(word & 0x8000))
+
+
+def _decode_ipv4_care_of(r: Reader) -> Option:
+    # RFC 5555 3.1.2
+    _, address = _IPV4.unpack_from(r.data, r.take(6))
+    return options.IPv4CareOf(IPv4Address(address))
+
+
+_DECODERS: Final[dict[int, Decoder]] = {
+    1: _decode_pad_n,
+    2: _decode_refresh_advice,
+    3: _decode_alternate_care_of,
+    4: _decode_nonce_indices,
+    5: _decode_authorization,
+    6: _decode_network_prefix,
+    29: _decode_ipv4_home,
+    30: _decode_ipv4_ack,
+    31: _decode_nat,
+    32: _decode_ipv4_care_of,
+}
+
+
+def _six_bit_prefix(length: int) -> int:
+    if length > 63:
+        raise EncodeError(f"prefix length {length} does not fit 6 bits")
+    return length
+
+
+_ENCODERS: Final[dict[type, Encoder]] = {
+    options.Pad1: lambda o, at: b"\0",
+    options.PadN: lambda o, at: tlv(1, o.data),
+    options.BindingRefreshAdvice: lambda o, at: b"\2\2" + _U16.pack(o.interval),
+    options.AlternateCareOf: lambda o, at: b"\3\x10" + o.address.packed,
+    options.NonceIndices: lambda o, at: b"\4\4" + _NONCES.pack(o.home, o.care_of),
+    options.BindingAuthorizationData: lambda o, at: tlv(5, o.authenticator),
+    options.MobileNetworkPrefix: lambda o, at: b"\6\x12" + _PREFIX.pack(0, o.prefix_length, o.prefix.packed),
+    options.IPv4HomeAddress: lambda o, at: (
+        b"\x1d\6" + _IPV4.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, int(o.address))
+    ),
+    options.IPv4AddressAcknowledgement: lambda o, at: (
+        b"\x1e\6" + _IPV4.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, int(o.address))
+    ),
+    options.NatDetection: lambda o, at: b"\x1f\6" + _NAT.pack(o.force_udp << 15, o.refresh_time),
+    options.IPv4CareOf: lambda o, at: b"\x20\6" + _IPV4.pack(0, int(o.address)),
+    options.UnknownOption: lambda o, at: tlv(o.type, o.data),
+    options.MalformedOption: lambda o, at: tlv(o.type, o.data),
+}
+
+
+class Codec:
+    """The tables of one profile for one kind of message.
+
+    ``kind`` is the Mobility Header type: flow options belong in binding updates and acknowledgements only (R9), a
+    flow summary in updates only; elsewhere these types are unknown options.
+    """
+
+    def __init__(self, profile: Profile, kind: int) -> None:
+        self.profile = profile
+        self.priority_in_status = profile.bid_priority_in_status and kind == _BINDING_UPDATE
+        self.decoders: dict[int, Decoder] = {**_DECODERS, 35: self._decode_bid}
+        self.encoders: dict[type, Encoder] = {**_ENCODERS, options.BindingIdentifier: self._encode_bid}
+        # the option type whose length may be in 8-octet units (K2); -1 is no type
+        self.units_type = -1
+        if kind in (_BINDING_UPDATE, _BINDING_ACKNOWLEDGEMENT):
+            flows = FlowCodec(profile, update=kind == _BINDING_UPDATE)
+            self.decoders[profile.flow_identification] = flows.decode
+            self.encoders[FlowIdentification] = flows.encode
+            if profile.accept_len_units:
+                self.units_type = profile.flow_identification
+            if kind == _BINDING_UPDATE and profile.flow_summary is not None:
+                self.decoders[profile.flow_summary] = decode_flow_summary
+                self.encoders[FlowSummary] = flows.encode_summary
+
+    # ---- a run of mobility options ---------------------------------------------------------------------------------
+
+    def decode_options(self, r: Reader) -> Verbatim[Option]:
+        """Options up to the end of ``r`` (RFC 6275 6.2.1)."""
+        found: list[Option] = []
+        data = r.data
+        decoders = self.decoders
+        while r.pos < r.end:
+            if data[r.pos] == 0:
+                r.take(1)
+                found.append(PAD1)
+                continue
+            at = r.take(2)
+            kind = data[at]
+            length = data[at + 1]
+            if kind == self.units_type and 0 < length < 6:
+                length = 8 * length - 2
+            decode = decoders.get(kind)
+            with r.restrict(length):
+                found.append(options.UnknownOption(kind, r.rest()) if decode is None else decode(r))
+        return Verbatim(found)
+
+    def encode_options(self, values: tuple[Option, ...], start: int) -> bytes:
+        """Options whose first one stands at octet ``start`` of the Mobility Header; ends at a multiple of 8.
+
+        Raises EncodeError for an option that this message or profile cannot carry, an authenticator that is not last,
+        and `Verbatim` options that do not fill up 8 octets.
+        """
+        aligned = type(values) is not Verbatim
+        parts: list[bytes] = []
+        at = start
+        encoders = self.encoders
+        for value in values:
+            if aligned:
+                modulus, remainder = value.alignment
+                gap = (remainder - at) % modulus
+                if gap:
+                    parts.append(padding(gap))
+                    at += gap
+            encode = encoders.get(type(value))
+            if encode is None:
+                raise EncodeError(f"profile {self.profile.name!r} has no {type(value).__name__} in this message")
+            octets = encode(value, at)
+            parts.append(octets)
+            at += len(octets)
+        if at % 8:
+            # RFC 6275 6.2.7: an authenticator is last and without padding
+            if not aligned or (values and type(values[-1]) is options.BindingAuthorizationData):
+                raise EncodeError(f"the options end at octet {at}, not at a multiple of 8")
+            parts.append(padding(-at % 8))
+        return b"".join(parts)
+
+    # ---- binding identifier ----------------------------------------------------------------------------------------
+
+    def _decode_bid(self, r: Reader) -> Option:
+        # RFC 5648 4.3, RFC 6089 4.1
+        length = r.end - r.pos
+        if length not in (4, 8, 20):
+            at = r.pos
+            return options.MalformedOption(35, r.rest(), f"a binding identifier of {length} octets, not 4, 8 or 20", at)
+        bid, status, flags = _BID.unpack_from(r.data, r.take(4))
+        care_of: IPv4Address | IPv6Address | None = None
+        if length == 20:
+            care_of = IPv6Address(int.from_bytes(r.octets(16)))
+        elif length == 8:
+            care_of = IPv4Address(int.from_bytes(r.octets(4)))
+        priority = flags & 0x7F
+        if self.priority_in_status:
+            priority, status = status, 0
+        return options.BindingIdentifier(bid, care_of, priority, status, flags >= 0x80)
+
+    def _encode_bid(self, value: options.BindingIdentifier, at: int) -> bytes:
+        status, priority = value.status, value.priority
+        if self.priority_in_status:
+            status, priority = priority, 0
+        if priority > 127:
+            raise EncodeError(f"BID priority {priority} does not fit 7 bits")
+        care_of = b"" if value.care_of is None else value.care_of.packed
+        return bytes((35, 4 + len(care_of))) + _BID.pack(value.bid, status, value.home << 7 | priority) + care_of
+
+
+def get_codec(profile: Profile, kind: int) -> Codec:
+    """The codec of a profile for messages of type ``kind``, made when first asked for and kept with the profile."""
+    codec: Codec | None = profile.codecs.get(kind)
+    if codec is None:
+        codec = profile.codecs[kind] = Codec(profile, kind)
+    return codec

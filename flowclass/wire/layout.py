@@ -1,0 +1,21 @@
+"""What all type-length-value encoders share."""
+
+from __future__ import annotations
+
+from flowclass.errors import EncodeError
+
+__all__ = ["padding", "tlv"]
+
+
+def tlv(kind: int, data: bytes) -> bytes:
+    """Type, length (without the two), data."""
+    if len(data) > 255:
+        raise EncodeError(f"option {kind} has {len(data)} octets, 255 fit")
+    return bytes((kind, len(data))) + data
+
+
+def padding(count: int, pad_n: int | None = 1) -> bytes:
+    """``count`` octets of padding: Pad1 for one, PadN for more (RFC 6275 6.2.2), Pad1 alone where PadN is unknown."""
+    if pad_n is None or count == 1:
+        return bytes(count)
+    return bytes((pad_n, count - 2)) + bytes(count - 2) if count else b""

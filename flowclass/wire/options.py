@@ -1,0 +1,189 @@
+"""Mobility options (RFC 6275 6.2, RFC 3963, RFC 5555, RFC 5648) as values, apart from the flow options (flow.py).
+
+``alignment`` is (modulus, remainder): where the option wants to start, counted from the start of the Mobility Header.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from typing import ClassVar, TypeVar
+
+__all__ = [
+    "AlternateCareOf",
+    "BindingAuthorizationData",
+    "BindingIdentifier",
+    "BindingRefreshAdvice",
+    "IPv4AddressAcknowledgement",
+    "IPv4CareOf",
+    "IPv4HomeAddress",
+    "MalformedOption",
+    "MobileNetworkPrefix",
+    "NatDetection",
+    "NonceIndices",
+    "Pad1",
+    "PadN",
+    "UnknownOption",
+    "Verbatim",
+]
+
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Verbatim(tuple[T_co, ...]):
+    """Options, or sub-options, exactly as they are on the wire, with their padding.
+
+    The decoder returns them so, and the encoder writes them as they stand. A plain tuple, such as any change of this
+    one gives, is laid out with the padding that alignment asks for. Equal to a plain tuple of the same values.
+    """
+
+    __slots__ = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Pad1:
+    """One octet of padding (RFC 6275 6.2.2); also the sub-option of that number."""
+
+    alignment: ClassVar[tuple[int, int]] = (1, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class PadN:
+    """Two or more octets of padding (RFC 6275 6.2.3): ``data`` is what follows type and length, zeros if well sent."""
+
+    alignment: ClassVar[tuple[int, int]] = (1, 0)
+
+    data: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRefreshAdvice:
+    """When to refresh (RFC 6275 6.2.4): ``interval`` in units of 4 seconds."""
+
+    alignment: ClassVar[tuple[int, int]] = (2, 0)
+
+    interval: int
+
+
+@dataclass(frozen=True, slots=True)
+class AlternateCareOf:
+    """The care-of address to bind, in place of the packet's source (RFC 6275 6.2.5)."""
+
+    alignment: ClassVar[tuple[int, int]] = (8, 6)
+
+    address: IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class NonceIndices:
+    """Which nonces of the correspondent node made the keygen tokens (RFC 6275 6.2.6)."""
+
+    alignment: ClassVar[tuple[int, int]] = (2, 0)
+
+    home: int
+    care_of: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindingAuthorizationData:
+    """The authenticator of a message to or from a correspondent node (RFC 6275 6.2.7): always last; see auth.py."""
+
+    alignment: ClassVar[tuple[int, int]] = (8, 2)
+
+    authenticator: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MobileNetworkPrefix:
+    """A prefix behind a mobile router (RFC 3963 4.3); the receiver judges it, with status 141 or 142."""
+
+    alignment: ClassVar[tuple[int, int]] = (8, 4)
+
+    prefix: IPv6Address
+    prefix_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class BindingIdentifier:
+    """A care-of address by number (RFC 5648 4.3, RFC 6089 4.1).
+
+    ``priority`` is BID-PRI: lower is preferred, 0 is none given. ``home`` is the H flag (home and foreign at once).
+    ``care_of`` is present in binding updates only. ``status`` counts in acknowledgements and care-of tests only.
+    """
+
+    bid: int
+    care_of: IPv6Address | IPv4Address | None = None
+    priority: int = 0
+    status: int = 0
+    home: bool = False
+
+    @property
+    def alignment(self) -> tuple[int, int]:
+        return (2, 0) if self.care_of is None else (8, 2)
+
+
+@dataclass(frozen=True, slots=True)
+class IPv4HomeAddress:
+    """An IPv4 home address, or 0.0.0.0 to ask for one (RFC 5555 3.1.1); ``request_prefix`` is the P flag."""
+
+    alignment: ClassVar[tuple[int, int]] = (4, 0)
+
+    address: IPv4Address
+    prefix_length: int = 32
+    request_prefix: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IPv4AddressAcknowledgement:
+    """The answer to an IPv4 home address option (RFC 5555 3.2.1)."""
+
+    alignment: ClassVar[tuple[int, int]] = (4, 0)
+
+    address: IPv4Address
+    status: int = 0
+    prefix_length: int = 32
+
+
+@dataclass(frozen=True, slots=True)
+class NatDetection:
+    """A NAT was found, or UDP is wanted anyway (RFC 5555 3.2.2): ``refresh_time`` in seconds, all ones: no NAT."""
+
+    alignment: ClassVar[tuple[int, int]] = (4, 0)
+
+    refresh_time: int
+    force_udp: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IPv4CareOf:
+    """An IPv4 care-of address (RFC 5555 3.1.2); must not accompany a binding identifier (RFC 5648 8.1)."""
+
+    alignment: ClassVar[tuple[int, int]] = (4, 0)
+
+    address: IPv4Address
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownOption:
+    """An option that this codec or profile does not know: skipped by receivers (R96), kept for a round trip."""
+
+    alignment: ClassVar[tuple[int, int]] = (1, 0)
+
+    type: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MalformedOption:
+    """An option whose fault has an answer of its own, so that the message must stay readable.
+
+    Only a binding identifier of a wrong length makes one: the whole binding update is refused with status 164
+    (RFC 5648 4.4). ``offset`` is that of the fault, from the start of what was decoded.
+    """
+
+    alignment: ClassVar[tuple[int, int]] = (1, 0)
+
+    type: int
+    data: bytes
+    reason: str = field(default="", compare=False)
+    offset: int = field(default=0, compare=False)

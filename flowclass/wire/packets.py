@@ -1,0 +1,227 @@
+"""Whole IPv6 packets that carry a Mobility Header (RFC 6275 6.1.1, 6.3, 6.4; RFC 8200)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from struct import Struct
+from typing import Final
+
+from flowclass.errors import DecodeError, EncodeError
+from flowclass.wire.headers import MOBILITY_HEADER, checksum_ok, decode_message_at, encode_message
+from flowclass.wire.messages import Message
+from flowclass.wire.profiles import Profile, get_profile
+from flowclass.wire.reader import Reader, as_bytes
+
+__all__ = ["ExtensionHeader", "MobilityPacket", "decode_packet", "encode_packet"]
+
+_IPV6: Final = Struct(">IHBB16s16s")
+_HOP_BY_HOP: Final = 0
+_ROUTING: Final = 43
+_FRAGMENT: Final = 44
+_ESP: Final = 50
+_AUTHENTICATION: Final = 51
+_DESTINATION: Final = 60
+_HOME_ADDRESS_OPTION: Final = 0xC9
+
+# the usual forms, after the next header octet: a Home Address option at 8n+6 behind PadN (RFC 6275 6.3), and a type 2
+# routing header with one segment left (RFC 6275 6.4); an address follows each
+_HOME_ADDRESS_HEADER: Final = bytes.fromhex("02 01 02 00 00 c9 10")
+_ROUTING_HEADER: Final = bytes.fromhex("02 02 01 00 00 00 00")
+
+
+@dataclass(frozen=True, slots=True)
+class ExtensionHeader:
+    """One extension header: its number, and its octets after the next header octet."""
+
+    number: int
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class MobilityPacket:
+    """A packet with a Mobility Header.
+
+    ``source`` and ``destination`` are those of the IPv6 header. ``home_address`` is the Home Address option's, None
+    without one; ``routing_home`` is the address in a type 2 routing header with one segment left, None without one.
+    ``checksum_ok`` is what the decoder found. ``extensions`` are the headers as received when they are not in the form
+    that `encode_packet` writes; empty: it writes what the two addresses ask for.
+    """
+
+    source: IPv6Address
+    destination: IPv6Address
+    message: Message
+    home_address: IPv6Address | None = None
+    routing_home: IPv6Address | None = None
+    checksum_ok: bool = field(default=True, compare=False)
+    hop_limit: int = 64
+    traffic_class: int = 0
+    flow_label: int = 0
+    extensions: tuple[ExtensionHeader, ...] = ()
+
+    @property
+    def mobile_node(self) -> IPv6Address:
+        """The home address that a binding update concerns: the Home Address option's, or the source."""
+        return self.source if self.home_address is None else self.home_address
+
+    @property
+    def checksum_source(self) -> IPv6Address:
+        """The pseudo-header's source (RFC 6275 6.1.1, 9.3.1)."""
+        return self.source if self.home_address is None else self.home_address
+
+    @property
+    def checksum_destination(self) -> IPv6Address:
+        """The pseudo-header's destination: the final one (RFC 8200 8.1)."""
+        return self.destination if self.routing_home is None else self.routing_home
+
+
+class _Chain:
+    """What the extension headers say, filled while walking them."""
+
+    __slots__ = ("headers", "home_address", "plain", "routing_home")
+
+    def __init__(self) -> None:
+        self.headers: list[ExtensionHeader] = []
+        self.home_address: IPv6Address | None = None
+        self.routing_home: IPv6Address | None = None
+        # whether encode_packet would write the same headers from the two addresses
+        self.plain = True
+
+
+def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile = "draft") -> MobilityPacket:
+    """One IPv6 packet with a Mobility Header, from its version nibble on.
+
+    Octets after the Mobility Header are ignored, as RFC 8200 4.7 wants it after no-next-header. Raises DecodeError,
+    also for a packet without a Mobility Header, an encrypted one, and a fragment. A wrong checksum is no error here:
+    see ``checksum_ok``; RFC 6275 9.2 has the receiver discard such a packet.
+    """
+    octets = as_bytes(data)
+    chosen = get_profile(profile)
+    r = Reader(octets)
+    word, length, number, hop_limit, source, destination = _IPV6.unpack_from(octets, r.take(40))
+    if word >> 28 != 6:
+        raise DecodeError(f"IP version {word >> 28}: 6 expected", 0)
+    with r.restrict(length):
+        chain = _Chain()
+        while number != MOBILITY_HEADER:
+            number = _walk(r, number, chain)
+        start = r.pos
+        message = decode_message_at(r, chosen)
+        end = r.pos
+        r.rest()
+    packet_source = IPv6Address(int.from_bytes(source))
+    packet_destination = IPv6Address(int.from_bytes(destination))
+    valid = checksum_ok(
+        octets[start:end],
+        packet_source if chain.home_address is None else chain.home_address,
+        packet_destination if chain.routing_home is None else chain.routing_home,
+    )
+    return MobilityPacket(
+        packet_source,
+        packet_destination,
+        message,
+        chain.home_address,
+        chain.routing_home,
+        valid,
+        hop_limit,
+        word >> 20 & 0xFF,
+        word & 0xFFFFF,
+        () if chain.plain else tuple(chain.headers),
+    )
+
+
+def _walk(r: Reader, number: int, chain: _Chain) -> int:
+    """Read one extension header of type ``number``; returns the next header's number."""
+    if number not in (_HOP_BY_HOP, _ROUTING, _DESTINATION, _AUTHENTICATION):
+        reason = {_FRAGMENT: "a fragment", _ESP: "encrypted"}.get(number, f"next header {number}")
+        raise DecodeError(f"no Mobility Header: {reason}", r.pos)
+    at = r.take(2)
+    # 8-octet units without the first 8; AH: 4-octet units without the first two (RFC 4302 2.2)
+    units = r.data[at + 1]
+    size = 4 * units + 8 if number == _AUTHENTICATION else 8 * units + 8
+    body = r.data[at + 1 : at + size]
+    with r.restrict(size - 2):
+        if number == _DESTINATION:
+            _read_destination_options(r, chain, body)
+        elif number == _ROUTING:
+            _read_routing_header(r, chain, body)
+        else:
+            chain.plain = False
+            r.rest()
+    chain.headers.append(ExtensionHeader(number, body))
+    return r.data[at]
+
+
+def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
+    """RFC 8200 4.2, RFC 6275 6.3; options other than the Home Address option are skipped."""
+    # written after a type 2 routing header, so one that follows is out of order
+    if not (body.startswith(_HOME_ADDRESS_HEADER) and len(body) == 23 and chain.home_address is None):
+        chain.plain = False
+    while r.pos < r.end:
+        if r.data[r.pos] == 0:
+            r.take(1)
+            continue
+        at = r.take(2)
+        length = r.data[at + 1]
+        with r.restrict(length):
+            if r.data[at] != _HOME_ADDRESS_OPTION:
+                r.rest()
+                continue
+            if length != 16:
+                raise DecodeError(f"a Home Address option of {length} octets: 16 expected", at + 1)
+            if chain.home_address is not None:
+                raise DecodeError("a second Home Address option", at)
+            chain.home_address = IPv6Address(int.from_bytes(r.octets(16)))
+
+
+def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
+    """RFC 8200 4.4, RFC 6275 6.4."""
+    at = r.take(2)
+    kind, segments = r.data[at], r.data[at + 1]
+    if kind != 2 and segments:
+        # RFC 8200 4.4: an unrecognized type with segments left is an error, without it is skipped
+        raise DecodeError(f"routing header type {kind} with {segments} segments left", at)
+    if kind != 2 or segments == 0:
+        # with no segment left the packet has been routed: its destination is the final one
+        chain.plain = False
+        r.rest()
+        return
+    if r.end - at != 22:
+        raise DecodeError("a type 2 routing header holds one address", at - 1)
+    if segments != 1 or chain.routing_home is not None:
+        raise DecodeError(f"a type 2 routing header with {segments} segments left, or a second one", at + 1)
+    if not body.startswith(_ROUTING_HEADER) or chain.home_address is not None:
+        chain.plain = False
+    r.take(4)
+    chain.routing_home = IPv6Address(int.from_bytes(r.octets(16)))
+
+
+def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:
+    """The packet's octets, checksum computed; headers in RFC 6275's order: routing header, destination options."""
+    message = encode_message(
+        packet.message,
+        source=packet.checksum_source,
+        destination=packet.checksum_destination,
+        profile=profile,
+    )
+    headers = packet.extensions
+    if not headers:
+        made = []
+        if packet.routing_home is not None:
+            made.append(ExtensionHeader(_ROUTING, _ROUTING_HEADER + packet.routing_home.packed))
+        if packet.home_address is not None:
+            made.append(ExtensionHeader(_DESTINATION, _HOME_ADDRESS_HEADER + packet.home_address.packed))
+        headers = tuple(made)
+    parts = []
+    number = MOBILITY_HEADER
+    for header in reversed(headers):
+        parts.append(bytes((number,)) + header.body)
+        number = header.number
+    parts.reverse()
+    parts.append(message)
+    payload = b"".join(parts)
+    if len(payload) > 0xFFFF or not (0 <= packet.traffic_class < 256 and 0 <= packet.flow_label < 1 << 20):
+        raise EncodeError("payload, traffic class or flow label do not fit the IPv6 header")
+    word = 6 << 28 | packet.traffic_class << 20 | packet.flow_label
+    fixed = _IPV6.pack(word, len(payload), number, packet.hop_limit, packet.source.packed, packet.destination.packed)
+    return fixed + payload

@@ -1,0 +1,272 @@
+"""What differs between the draft (May 2008) and RFC 6089, as two values.
+
+Layouts, numbers, status codes and behavioural differences are here and nowhere else: code asks the profile, never its
+name. A variation is another value: ``dataclasses.replace(DRAFT, flow_identification=77, send_len_units=True)``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import IntEnum
+from struct import Struct
+from typing import Any, Final
+
+from flowclass.errors import EncodeError, FlowclassError
+
+__all__ = ["DRAFT", "RFC6089", "Action", "FlowLayout", "FlowStatus", "Profile", "Request", "get_profile"]
+
+
+class Action(IntEnum):
+    """What to do with a flow (draft 3.1, R22-R24). RFC 6089 has no such field: forward, to every BID."""
+
+    FORWARD = 1
+    DISCARD = 2
+    N_CAST = 3
+
+
+class Request(IntEnum):
+    """The PRO field: what a flow identification option asks for (draft 3.1, R21). RFC 6089 has no such field."""
+
+    ADD = 0
+    REPLACE = 1
+    REFRESH = 2
+    REMOVE = 15
+
+
+@dataclass(frozen=True, slots=True)
+class FlowLayout:
+    """The six octets after type and length of a flow identification option.
+
+    ``unpack(data, offset)`` gives (fid, pri, action, status, pro); ``pack`` takes them in that order.
+    """
+
+    unpack: Callable[[bytes, int], tuple[int, int, int, int, int]]
+    pack: Callable[[int, int, int, int, int], bytes]
+
+
+_DRAFT_FIXED = Struct(">BHBBB")
+_RFC_FIXED = Struct(">HHBB")
+
+
+def _unpack_draft(data: bytes, at: int) -> tuple[int, int, int, int, int]:
+    # figure 1 of the draft, FID of 16 bits at octets 3-4 (R12, K1); the low nibble of octet 7 is reserved (R20)
+    pri, fid, action, status, pro = _DRAFT_FIXED.unpack_from(data, at)
+    return fid, pri, action, status, pro >> 4
+
+
+def _pack_draft(fid: int, pri: int, action: int, status: int, pro: int) -> bytes:
+    if pro > 15:
+        raise EncodeError(f"PRO {pro} does not fit 4 bits")
+    return _DRAFT_FIXED.pack(pri, fid, action, status, pro << 4)
+
+
+def _unpack_rfc(data: bytes, at: int) -> tuple[int, int, int, int, int]:
+    fid, pri, _, status = _RFC_FIXED.unpack_from(data, at)
+    return fid, pri, Action.FORWARD.value, status, Request.ADD.value
+
+
+def _pack_rfc(fid: int, pri: int, action: int, status: int, pro: int) -> bytes:
+    if action != Action.FORWARD or pro != Request.ADD:
+        raise EncodeError(f"RFC 6089 carries neither an action ({action}) nor a request ({pro})")
+    return _RFC_FIXED.pack(fid, pri, 0, status)
+
+
+@dataclass(frozen=True, slots=True)
+class FlowStatus:
+    """Status codes of a flow identification option, by meaning (PROTOCOL.md, "Status mapping")."""
+
+    success: int
+    unspecified: int
+    malformed: int
+    prohibited: int
+    unknown_bid: int
+    fid_in_use: int
+    fid_not_found: int
+    fid_lost: int
+    """Replace or Refresh of an unknown FID at a home agent or anchor point (K6)."""
+    selector_format_unsupported: int
+    prefix_unsupported: int
+    ports_unsupported: int
+    flow_label_unsupported: int
+    spi_unsupported: int
+    discard_unsupported: int
+    ncast_unsupported: int
+    names: Mapping[int, str] = field(hash=False)
+
+
+_DRAFT_STATUS: Final = FlowStatus(
+    success=0,
+    unspecified=128,
+    malformed=129,
+    prohibited=130,
+    unknown_bid=129,  # K23
+    fid_in_use=135,
+    fid_not_found=136,  # K5
+    fid_lost=129,  # K6
+    selector_format_unsupported=137,
+    prefix_unsupported=131,
+    ports_unsupported=132,
+    flow_label_unsupported=133,
+    spi_unsupported=134,
+    discard_unsupported=138,
+    ncast_unsupported=139,
+    names={
+        0: "flow binding successful",
+        128: "rejected, reason unspecified",
+        129: "option poorly formed",
+        130: "administratively prohibited",
+        131: "flow identification by IPv6 prefix not supported",
+        132: "flow identification by port numbers not supported",
+        133: "flow identification with flow label not supported",
+        134: "flow identification with SPI not supported",
+        135: "FID already in use",
+        136: "FID not found",
+        137: "classifier language not supported",
+        138: "discard function not supported",
+        139: "n-cast function not supported",
+    },
+)
+
+_RFC_STATUS: Final = FlowStatus(
+    success=0,
+    unspecified=129,
+    malformed=130,
+    prohibited=128,
+    unknown_bid=131,
+    fid_in_use=129,  # cannot happen: a known FID is an update
+    fid_not_found=132,
+    fid_lost=132,
+    selector_format_unsupported=133,
+    prefix_unsupported=129,
+    ports_unsupported=129,
+    flow_label_unsupported=129,
+    spi_unsupported=129,
+    discard_unsupported=129,  # cannot happen: there is no action field
+    ncast_unsupported=128,
+    names={
+        0: "flow binding successful",
+        128: "administratively prohibited",
+        129: "rejected, reason unspecified",
+        130: "option malformed",
+        131: "BID not found",
+        132: "FID not found",
+        133: "traffic selector format not supported",
+    },
+)
+
+# mobility option types that no profile may use for its flow options (RFC 6275 6.2, 3963, 5555, 5648)
+_TAKEN = frozenset({0, 1, 2, 3, 4, 5, 6, 29, 30, 31, 32, 35})
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One wire format of flow bindings and the rules that go with it."""
+
+    name: str
+
+    # numbers and layouts
+    flow_identification: int
+    """Mobility option type (draft: TBD, so configurable, R13, K22)."""
+    flow_summary: int | None
+    """Mobility option type, None where there is no such option (K36: 44, not 45)."""
+    layout: FlowLayout
+    binding_reference: int
+    """Sub-option type (R32)."""
+    traffic_selector: int
+    """Sub-option type (K22 for the draft)."""
+    pad_n: int | None
+    """Sub-option type of PadN; None: only Pad1 (0) pads (K22)."""
+    suboption_length_includes_header: bool
+    """The draft counts a sub-option's type and length octets in its length (R33, K16)."""
+    status: FlowStatus
+
+    # the draft's length field (K2)
+    accept_len_units: bool = True
+    """Read an Option Len of 1 to 5 as 8-octet units: as octets it could not hold the fixed part."""
+    send_len_units: bool = False
+    """Write Option Len in 8-octet units, padded at the end."""
+
+    bid_priority_in_status: bool = False
+    """In a binding update octet 4 of the BID option is an 8-bit priority (before multiplecoa-06; PROTOCOL.md 3.4)."""
+
+    # behaviour
+    max_pri: int = 0xFFFF
+    explicit_requests: bool = False
+    """Add, Replace, Refresh and Remove are named by PRO; without: a known FID is an update, an unknown one an add."""
+    explicit_actions: bool = False
+    """Forward, discard and n-cast are named; without: several BIDs mean a copy to each (K27)."""
+    zero_reserved: bool = True
+    """FID 0 and PRI 0 must not be used (K31)."""
+    unique_pri: bool = True
+    """Two flows of one mobile node must not share a PRI (K14)."""
+    single_reference: bool = True
+    """At most one binding reference in an option (K16)."""
+    description_required: bool = True
+    """A new FID needs a traffic selector and a binding reference; without: no selector is a wild card (K9, R62)."""
+    omission_purges: bool = True
+    """A flow that an accepted binding update does not name is removed (K12)."""
+    duplicates_rejected: bool = True
+    """A FID twice in one binding update: all its options are rejected; without: one after the other (K25)."""
+    echo_whole: bool = True
+    """An acknowledgement copies whole options; without: their first 8 octets (K7)."""
+
+    # tables that the codec derives from this value, made when first used
+    codecs: dict[int, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        for kind in (self.flow_identification, self.flow_summary):
+            if kind is not None and (kind in _TAKEN or not 0 < kind < 256):
+                raise FlowclassError(f"option type {kind} cannot carry flow bindings: taken, or not 1 to 255")
+        if self.flow_identification == self.flow_summary:
+            raise FlowclassError("flow identification and flow summary need different option types")
+
+
+DRAFT: Final = Profile(
+    name="draft",
+    flow_identification=18,  # RFC 5096, experimental: no decoder misreads it (K22)
+    flow_summary=None,
+    layout=FlowLayout(_unpack_draft, _pack_draft),
+    binding_reference=1,
+    traffic_selector=3,
+    pad_n=None,
+    suboption_length_includes_header=True,
+    status=_DRAFT_STATUS,
+    max_pri=0xFF,
+    explicit_requests=True,
+    explicit_actions=True,
+    zero_reserved=False,
+    unique_pri=False,
+    single_reference=False,
+    description_required=False,
+    omission_purges=False,
+    duplicates_rejected=False,
+    echo_whole=False,
+)
+"""The draft of May 2008 with the resolutions K1..K37."""
+
+RFC6089: Final = Profile(
+    name="rfc6089",
+    flow_identification=45,
+    flow_summary=44,
+    layout=FlowLayout(_unpack_rfc, _pack_rfc),
+    binding_reference=2,
+    traffic_selector=3,
+    pad_n=1,
+    suboption_length_includes_header=False,
+    status=_RFC_STATUS,
+    accept_len_units=False,
+)
+"""RFC 6089 with RFC 5648 and RFC 6088."""
+
+_BY_NAME: Final = {"draft": DRAFT, "rfc6089": RFC6089}
+
+
+def get_profile(profile: str | Profile) -> Profile:
+    """A profile by its name, ``"draft"`` or ``"rfc6089"``; a `Profile` is returned as it is."""
+    if isinstance(profile, Profile):
+        return profile
+    try:
+        return _BY_NAME[profile]
+    except KeyError:
+        raise FlowclassError(f"unknown profile {profile!r}: one of {', '.join(sorted(_BY_NAME))}") from None

@@ -1,0 +1,314 @@
+"""Binary traffic selectors (RFC 6088): which packets a flow is made of.
+
+A selector is up to eight inclusive ranges, all of which a packet must fall into; ``None`` is no condition. Direction is
+that of packets from the correspondent node to the mobile node, as the home agent sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from struct import Struct
+from typing import Any, ClassVar, Final, Generic, TypeVar
+
+from flowclass.errors import DecodeError, EncodeError
+from flowclass.wire.reader import Reader
+
+__all__ = [
+    "Range",
+    "Range4",
+    "Range6",
+    "TrafficSelector4",
+    "TrafficSelector6",
+    "UnknownSelector",
+    "decode_selector",
+    "encode_selector",
+    "selector_alignment",
+]
+
+Range = tuple[int, int]
+Range4 = tuple[IPv4Address, IPv4Address]
+Range6 = tuple[IPv6Address, IPv6Address]
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSelector4:
+    """IPv4 binary traffic selector, format 1 (RFC 6088 3.1): matches IPv4 packets only.
+
+    Each field is ``(first, last)``, both inclusive, or None. Of ``traffic_class`` (the DS field) only the upper six
+    bits count, in packets and in both bounds, so ``(0x2b, 0x28)`` is one code point; octets are kept as sent.
+    """
+
+    version: ClassVar[int] = 4
+    format: ClassVar[int] = 1
+    flow_label: ClassVar[None] = None
+
+    source: Range4 | None = None
+    destination: Range4 | None = None
+    spi: Range | None = None
+    source_port: Range | None = None
+    destination_port: Range | None = None
+    traffic_class: Range | None = None
+    protocol: Range | None = None
+    explicit_ends: int = field(default=0, compare=False, repr=False)
+    """Flag bits of End fields that are sent although they equal their Start: a detail of the encoding, not of the
+    meaning, kept so that what was received is encoded as it was."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrafficSelector6:
+    """IPv6 binary traffic selector, format 2 (RFC 6088 3.2): matches IPv6 packets only.
+
+    Fields as in `TrafficSelector4`. ``flow_label`` has 20 bits (K36), ``protocol`` is what follows the extension chain
+    (PROTOCOL.md 3.6, rule 10).
+    """
+
+    version: ClassVar[int] = 6
+    format: ClassVar[int] = 2
+
+    source: Range6 | None = None
+    destination: Range6 | None = None
+    spi: Range | None = None
+    flow_label: Range | None = None
+    source_port: Range | None = None
+    destination_port: Range | None = None
+    traffic_class: Range | None = None
+    protocol: Range | None = None
+    explicit_ends: int = field(default=0, compare=False, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class UnknownSelector:
+    """A traffic selector in a format that RFC 6088 does not define; answered with 137 (draft) or 133 (RFC 6089)."""
+
+    format: int
+    data: bytes
+
+
+S = TypeVar("S", TrafficSelector4, TrafficSelector6)
+
+_FLAGS: Final = Struct(">I")
+_LABEL = 0x000FFFFF  # 20 bits; RFC 6088 says 24 (K36)
+
+
+@dataclass(frozen=True, slots=True)
+class _Field:
+    """One pair of a format: ``start`` and ``end`` are its flag bits."""
+
+    name: str
+    start: int
+    end: int
+    code: str
+    decode: Callable[[Any], Any] | None
+    encode: Callable[[Any], Any] | None
+    compare: Callable[[Any], int]
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """What one flag word means: the octets that follow and the slots they fill.
+
+    ``slots`` has for each present field: its place in the constructor, the indices of first and last among the
+    unpacked values, and the field.
+    """
+
+    struct: Struct
+    slots: tuple[tuple[int, int, int, _Field], ...]
+    ends: int
+
+
+def _identity(value: int) -> int:
+    return value
+
+
+def _six_bits(value: int) -> int:
+    return value >> 2
+
+
+def _label(value: int) -> int:
+    return value & _LABEL
+
+
+def _address4(octets: bytes) -> IPv4Address:
+    # the constructors are faster from integers than from octets: 0.20 against 0.31 us
+    return IPv4Address(int.from_bytes(octets))
+
+
+def _address6(octets: bytes) -> IPv6Address:
+    return IPv6Address(int.from_bytes(octets))
+
+
+def _packed(address: IPv4Address | IPv6Address) -> bytes:
+    return address.packed
+
+
+def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
+    """Flag bits follow from the order of the fields: start and end of each, from the top of the word."""
+    fields = []
+    bit = 1 << 31
+    for name, code in rows:
+        decode: Callable[[Any], Any] | None = None
+        encode: Callable[[Any], Any] | None = None
+        compare: Callable[[Any], int] = _identity
+        if code == address:
+            decode, encode, compare = (_address4 if code == "4s" else _address6), _packed, int
+        elif name == "traffic_class":
+            compare = _six_bits
+        elif name == "flow_label":
+            decode = encode = _label
+        fields.append(_Field(name, bit, bit >> 1, code, decode, encode, compare))
+        bit >>= 2
+    return tuple(fields)
+
+
+class _Format(Generic[S]):
+    """Encoder and decoder of one format: a table of fields, and a layout for each valid flag word."""
+
+    def __init__(self, make: Callable[..., S], fields: tuple[_Field, ...]) -> None:
+        self.make: Callable[..., S] = make
+        self.fields = fields
+        self.width = len(fields)
+        self.used = sum(f.start | f.end for f in fields)
+        # filled when needed; an End needs its Start, so there are at most 3**8 = 6561 entries
+        self.layouts: dict[int, _Layout] = {}
+
+    def layout(self, flags: int, at: int) -> _Layout:
+        slots = []
+        code = ">"
+        count = 0
+        ends = 0
+        for place, row in enumerate(self.fields):
+            if flags & row.end and not flags & row.start:
+                raise DecodeError(f"an end of {row.name} without its start", at)
+            if not flags & row.start:
+                continue
+            first = last = count
+            if flags & row.end:
+                last += 1
+                ends |= row.end
+            code += row.code * (last - first + 1)
+            count = last + 1
+            slots.append((place, first, last, row))
+        made = self.layouts[flags] = _Layout(Struct(code), tuple(slots), ends)
+        return made
+
+    def decode(self, r: Reader) -> S:
+        at = r.take(4)
+        # reserved bits are ignored (RFC 6088 3.1, 3.2)
+        flags = _FLAGS.unpack_from(r.data, at)[0] & self.used
+        layout = self.layouts.get(flags) or self.layout(flags, at)
+        body = r.take(layout.struct.size)
+        values = layout.struct.unpack_from(r.data, body)
+        ranges: list[Any] = [None] * self.width
+        explicit = 0
+        for place, first, last, row in layout.slots:
+            low = values[first]
+            if row.decode is not None:
+                low = row.decode(low)
+            if first == last:
+                ranges[place] = (low, low)
+                continue
+            high = values[last]
+            if row.decode is not None:
+                high = row.decode(high)
+            if row.compare(low) > row.compare(high):
+                raise DecodeError(f"the range of {row.name} is reversed", body)
+            if low == high:
+                explicit |= row.end
+            ranges[place] = (low, high)
+        return self.make(*ranges, explicit)
+
+    def encode(self, selector: S) -> bytes:
+        flags = 0
+        code = ">I"
+        values = []
+        for row in self.fields:
+            bounds = getattr(selector, row.name)
+            if bounds is None:
+                continue
+            first, last = bounds
+            if row.compare(first) > row.compare(last):
+                raise EncodeError(f"the range of {row.name} is reversed: {first} to {last}")
+            if row.name == "flow_label" and last > _LABEL:
+                raise EncodeError(f"flow label {last} does not fit 20 bits")
+            flags |= row.start
+            code += row.code
+            values.append(first if row.encode is None else row.encode(first))
+            if first != last or selector.explicit_ends & row.end:
+                flags |= row.end
+                code += row.code
+                values.append(last if row.encode is None else row.encode(last))
+        layout = self.layouts.get(flags) or self.layout(flags, 0)
+        return _FLAGS.pack(flags) + layout.struct.pack(*values)
+
+    def alignment(self, selector: S) -> int:
+        if selector.source is not None or selector.destination is not None:
+            # flags end 8 octets after the start of the sub-option
+            return 8 if selector.version == 6 else 4
+        if selector.spi is not None or selector.flow_label is not None:
+            return 4
+        return 2 if selector.source_port is not None or selector.destination_port is not None else 1
+
+
+# RFC 6088 3.1, figure 1: A-D addresses, E-F SPI, G-J ports, K-L DS, M-N protocol
+_FORMAT4 = _Format(
+    TrafficSelector4,
+    _fields(
+        ("source", "4s"),
+        ("destination", "4s"),
+        ("spi", "I"),
+        ("source_port", "H"),
+        ("destination_port", "H"),
+        ("traffic_class", "B"),
+        ("protocol", "B"),
+        address="4s",
+    ),
+)
+
+# RFC 6088 3.2, figure 2: A-D addresses, E-F SPI, G-H flow label, I-L ports, M-N traffic class, O-P next header
+_FORMAT6 = _Format(
+    TrafficSelector6,
+    _fields(
+        ("source", "16s"),
+        ("destination", "16s"),
+        ("spi", "I"),
+        ("flow_label", "I"),
+        ("source_port", "H"),
+        ("destination_port", "H"),
+        ("traffic_class", "B"),
+        ("protocol", "B"),
+        address="16s",
+    ),
+)
+
+
+def decode_selector(r: Reader, kind: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:
+    """The selector that fills the rest of ``r``; ``kind`` is the TS Format field.
+
+    Raises DecodeError for an end without its start and a reversed range, and leaves octets that the flags do not
+    explain to the reader's exact consumption.
+    """
+    if kind == 2:
+        return _FORMAT6.decode(r)
+    if kind == 1:
+        return _FORMAT4.decode(r)
+    return UnknownSelector(kind, r.rest())
+
+
+def encode_selector(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
+    """The selector's octets, from the flag word on; a last that equals its first is left out."""
+    if isinstance(selector, TrafficSelector6):
+        return _FORMAT6.encode(selector)
+    if isinstance(selector, TrafficSelector4):
+        return _FORMAT4.encode(selector)
+    return selector.data
+
+
+def selector_alignment(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> int:
+    """The multiple at which the sub-option wants to start (RFC 6088 3.1, 3.2)."""
+    if isinstance(selector, TrafficSelector6):
+        return _FORMAT6.alignment(selector)
+    if isinstance(selector, TrafficSelector4):
+        return _FORMAT4.alignment(selector)
+    return 1
