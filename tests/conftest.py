@@ -1,0 +1,41 @@
+"""What all tests share: hypothesis profiles, the ../shared folder, and what happens when a tool is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+# No deadlines: the machines that run this are shared, and no test asserts a time.
+_COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
+settings.register_profile("quick", max_examples=30, **_COMMON)
+settings.register_profile("ci", max_examples=100, print_blob=True, **_COMMON)
+settings.register_profile("long", max_examples=3000, **_COMMON)
+settings.load_profile(os.environ.get("FLOWCLASS_HYPOTHESIS", "quick"))
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+"""Specifications and test data beside the checkout; not part of the project, and often absent."""
+
+REQUIRE_TOOLS = os.environ.get("FLOWCLASS_REQUIRE_TOOLS", "") not in ("", "0")
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder ../shared; without it the test is skipped, whatever FLOWCLASS_REQUIRE_TOOLS says."""
+    if not SHARED.is_dir():
+        pytest.skip("no ../shared beside the checkout")
+    return SHARED
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """``needs_tool("tshark", ...)``: without the program the test is skipped, or fails where tools are required."""
+    names = [name for marker in item.iter_markers("needs_tool") for name in marker.args]
+    missing = [name for name in names if shutil.which(name) is None]
+    if missing and REQUIRE_TOOLS:
+        pytest.fail(f"FLOWCLASS_REQUIRE_TOOLS is set and not installed: {', '.join(missing)}", pytrace=False)
+    if missing:
+        pytest.skip(f"not installed: {', '.join(missing)}")
