@@ -168,6 +168,62 @@ FC_API void fc_fragments_free(fc_fragments *fragments);
 FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 
+/* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object --------------- */
+
+#define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
+#define FC_NO_TIME INT64_MIN
+#define FC_MAX_RECORD 262144u /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
+
+typedef struct fc_capture fc_capture;
+
+/* Arrays of the caller for `capacity` records; count is set by fc_capture_read. */
+typedef struct fc_records {
+    uint64_t *offsets;   /* of the packet, from the start of the window given */
+    uint32_t *lengths;   /* captured octets */
+    uint32_t *originals; /* octets on the wire */
+    int64_t *times;      /* ns since 1970, truncated; FC_NO_TIME where the capture has none */
+    uint16_t *linktypes; /* LINKTYPE_x; 65535: a number above 65534 */
+    uint32_t *interfaces; /* pcapng: within the section; pcap: 0 */
+    size_t capacity, count;
+} fc_records;
+
+enum fc_damage_kind {
+    FC_DAMAGE_CUT = 1,        /* the capture ends inside a record or block */
+    FC_DAMAGE_RECORD = 2,     /* no record header can be here: octets skipped up to the next that can */
+    FC_DAMAGE_LENGTH = 3,     /* a record's length is wrong: it reaches into records that were found inside it */
+    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths contradict each other: skipped up to the next block */
+    FC_DAMAGE_PACKET = 5,     /* a pcapng packet or interface block with impossible contents: this block is skipped */
+    FC_DAMAGE_SECTION = 6,    /* a pcapng section of unknown version or byte order: skipped up to the next section */
+    FC_DAMAGE_APPENDED = 7,   /* a second pcap file begins here (its records follow) */
+};
+
+typedef struct fc_damage {
+    uint64_t offset;  /* from the start of the stream */
+    uint64_t skipped; /* octets that are in no record */
+    uint64_t frame;   /* the frame number (from 1) that the next good record gets */
+    uint32_t kind;    /* enum fc_damage_kind */
+    uint32_t reserved;
+} fc_damage;
+
+enum fc_capture_status {
+    FC_CAPTURE_MORE = 0, /* drop `consumed` octets, append more, call again */
+    FC_CAPTURE_FULL = 1, /* the record arrays or the damage list are full: drop `consumed` octets, call again */
+    FC_CAPTURE_END = 2,  /* nothing follows */
+};
+
+FC_API int fc_capture_new(fc_capture **out); /* FC_ENOMEM */
+FC_API void fc_capture_free(fc_capture *capture);
+
+/* Reads records out of a window of the stream: the octets that earlier calls have not consumed, and more. last: none
+ * follow. Returns enum fc_capture_status, or FC_EINVAL: this is no capture, FC_ENOTBUILT: a version that isn't known,
+ * FC_ENOMEM (more interfaces). Records point into `data`, so the caller uses them before the window moves. */
+FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
+                           size_t *consumed);
+
+FC_API uint64_t fc_capture_frames(const fc_capture *capture); /* records given so far */
+/* Takes up to `capacity` damages out of the list; returns how many. */
+FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity);
+
 #ifdef __cplusplus
 }
 #endif

@@ -8,7 +8,8 @@ from typing_extensions import Buffer
 INNERMOST: Final[int]
 PACKET_DTYPE: Final[np.dtype[np.void]]
 
-Packets: TypeAlias = Sequence[Buffer] | tuple[Buffer, npt.ArrayLike, npt.ArrayLike]
+Octets: TypeAlias = Buffer | npt.NDArray[np.uint8]
+Packets: TypeAlias = Sequence[Octets] | tuple[Octets, npt.ArrayLike, npt.ArrayLike]
 Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDArray[np.uint32]]
 Records: TypeAlias = npt.NDArray[np.void]
 

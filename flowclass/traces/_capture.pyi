@@ -1,0 +1,44 @@
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+from flowclass.engine.packets import Fragments
+
+MORE: Final[int]
+FULL: Final[int]
+END: Final[int]
+WINDOW: Final[int]
+NO_TIME: Final[int]
+
+class RecordArrays:
+    offsets: npt.NDArray[np.uint64]
+    lengths: npt.NDArray[np.uint32]
+    originals: npt.NDArray[np.uint32]
+    times: npt.NDArray[np.int64]
+    linktypes: npt.NDArray[np.uint16]
+    interfaces: npt.NDArray[np.uint32]
+    def __init__(self, capacity: int) -> None: ...
+
+class KeyArrays(RecordArrays):
+    keys: npt.NDArray[np.void]
+    infos: npt.NDArray[np.void]
+
+class Capture:
+    @property
+    def frames(self) -> int: ...
+    def read(
+        self, window: Buffer | npt.NDArray[np.uint8], size: int, last: bool, arrays: RecordArrays, start: int = 0
+    ) -> tuple[int, int, int]: ...
+    def read_keys(
+        self,
+        window: Buffer | npt.NDArray[np.uint8],
+        size: int,
+        last: bool,
+        arrays: KeyArrays,
+        start: int = 0,
+        fragments: Fragments | None = None,
+        inner: int = 0,
+    ) -> tuple[int, int, int]: ...
+    def damage(self) -> list[tuple[int, int, int, int]]: ...

@@ -1,0 +1,169 @@
+# cython: language_level=3, embedsignature=True
+"""Records of a capture, and their keys: the binding of csrc/src/capture.c (and of parse.c, in one call)."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from contextlib import nullcontext
+
+import numpy as np
+
+from flowclass.engine.packets cimport Fragments, fc_key, fc_packet, fc_parse_batch, fc_parse_options
+
+from flowclass.engine.keys import KEY_DTYPE
+from flowclass.engine.packets import PACKET_DTYPE
+
+__all__ = ["END", "FULL", "MORE", "NO_TIME", "WINDOW", "Capture", "KeyArrays", "RecordArrays"]
+
+cdef extern from "flowclass.h" nogil:
+    ctypedef struct fc_capture:
+        pass
+    ctypedef struct fc_records:
+        uint64_t *offsets
+        uint32_t *lengths
+        uint32_t *originals
+        int64_t *times
+        uint16_t *linktypes
+        uint32_t *interfaces
+        size_t capacity
+        size_t count
+    ctypedef struct fc_damage:
+        uint64_t offset
+        uint64_t skipped
+        uint64_t frame
+        uint32_t kind
+    enum:
+        FC_OK
+        FC_EINVAL
+        FC_ENOMEM
+        FC_ENOTBUILT
+        FC_CAPTURE_WINDOW
+        FC_CAPTURE_MORE
+        FC_CAPTURE_FULL
+        FC_CAPTURE_END
+    const int64_t FC_NO_TIME
+    int fc_capture_new(fc_capture **out)
+    void fc_capture_free(fc_capture *capture)
+    int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
+                        size_t *consumed)
+    uint64_t fc_capture_frames(const fc_capture *capture)
+    size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity)
+
+MORE, FULL, END = FC_CAPTURE_MORE, FC_CAPTURE_FULL, FC_CAPTURE_END
+WINDOW = FC_CAPTURE_WINDOW
+NO_TIME = FC_NO_TIME
+
+
+cdef class RecordArrays:
+    """Room for ``capacity`` records: arrays ``offsets`` u64, ``lengths`` u32, ``originals`` u32, ``times`` i64,
+    ``linktypes`` u16, ``interfaces`` u32."""
+
+    cdef readonly object offsets, lengths, originals, times, linktypes, interfaces
+    cdef fc_records c
+
+    def __cinit__(self, size_t capacity):
+        if capacity == 0:
+            raise ValueError("capacity: expected at least 1")
+        self.offsets = np.empty(capacity, np.uint64)
+        self.lengths = np.empty(capacity, np.uint32)
+        self.originals = np.empty(capacity, np.uint32)
+        self.times = np.empty(capacity, np.int64)
+        self.linktypes = np.empty(capacity, np.uint16)
+        self.interfaces = np.empty(capacity, np.uint32)
+        cdef uint64_t[::1] offsets = self.offsets
+        cdef uint32_t[::1] lengths = self.lengths
+        cdef uint32_t[::1] originals = self.originals
+        cdef int64_t[::1] times = self.times
+        cdef uint16_t[::1] linktypes = self.linktypes
+        cdef uint32_t[::1] interfaces = self.interfaces
+        self.c = fc_records(&offsets[0], &lengths[0], &originals[0], &times[0], &linktypes[0], &interfaces[0],
+                            capacity, 0)
+
+
+cdef class KeyArrays(RecordArrays):
+    """The same with the keys and what the parser found beside them: ``keys`` and ``infos``."""
+
+    cdef readonly object keys, infos
+    cdef fc_key *key_ptr
+    cdef fc_packet *info_ptr
+
+    def __cinit__(self, size_t capacity):
+        self.keys = np.empty(capacity, KEY_DTYPE)
+        self.infos = np.empty(capacity, PACKET_DTYPE)
+        cdef uint8_t[::1] keys = self.keys.view(np.uint8)
+        cdef uint8_t[::1] infos = self.infos.view(np.uint8)
+        self.key_ptr = <fc_key *>&keys[0]
+        self.info_ptr = <fc_packet *>&infos[0]
+
+
+cdef class Capture:
+    """A capture read as a stream of bytes: `read` finds the records in a window of it. One thread at a time."""
+
+    cdef fc_capture *ptr
+
+    def __cinit__(self):
+        if fc_capture_new(&self.ptr) != FC_OK:
+            raise MemoryError
+
+    def __dealloc__(self):
+        fc_capture_free(self.ptr)
+
+    @property
+    def frames(self):
+        """How many records were given so far."""
+        return fc_capture_frames(self.ptr)
+
+    def read(self, const uint8_t[::1] window not None, size_t size, bint last, RecordArrays arrays not None,
+             size_t start=0):
+        """Records out of ``window[:size]`` into ``arrays`` from index ``start`` on.
+
+        Returns (status, how many, octets consumed); status is `MORE`, `FULL` or `END`. ``last``: nothing follows the
+        window. Raises ValueError when the bytes are no capture or of an unknown version.
+        """
+        return self._read(window, size, last, arrays, start, None, 0, None)
+
+    def read_keys(self, const uint8_t[::1] window not None, size_t size, bint last, KeyArrays arrays not None,
+                  size_t start=0, Fragments fragments=None, unsigned inner=0):
+        """The same, and the keys of these packets into ``arrays.keys`` and ``arrays.infos``."""
+        lock = nullcontext() if fragments is None else fragments.lock
+        with lock:
+            return self._read(window, size, last, arrays, start, fragments, inner, arrays)
+
+    cdef _read(self, const uint8_t[::1] window, size_t size, bint last, RecordArrays arrays, size_t start,
+               Fragments fragments, unsigned inner, KeyArrays keys):
+        cdef fc_records r = arrays.c
+        cdef size_t consumed = 0
+        cdef int status
+        cdef fc_parse_options options
+        cdef const uint8_t *data = <const uint8_t *>&options if window.shape[0] == 0 else &window[0]
+        cdef fc_key *key_ptr = NULL
+        cdef fc_packet *info_ptr = NULL
+        if size > <size_t>window.shape[0] or start >= r.capacity:
+            raise ValueError(f"size: {size} of a window of {window.shape[0]}; start: {start} of {r.capacity}")
+        if keys is not None:
+            key_ptr = <fc_key *>(<char *>keys.key_ptr + start * sizeof(fc_key))
+            info_ptr = <fc_packet *>(<char *>keys.info_ptr + start * sizeof(fc_packet))
+        options.inner = inner
+        options.fragments = NULL if fragments is None else fragments.ptr
+        r.offsets += start
+        r.lengths += start
+        r.originals += start
+        r.times += start
+        r.linktypes += start
+        r.interfaces += start
+        r.capacity -= start
+        with nogil:
+            status = fc_capture_read(self.ptr, data, size, last, &r, &consumed)
+            if status >= 0 and key_ptr != NULL:
+                fc_parse_batch(0, r.linktypes, data, r.offsets, r.lengths, r.count, &options, key_ptr, info_ptr)
+        if status == FC_ENOMEM:
+            raise MemoryError
+        if status < 0:
+            raise ValueError("a version of the format that is not known" if status == FC_ENOTBUILT
+                             else "no capture (neither pcap nor pcapng)")
+        return status, r.count, consumed
+
+    def damage(self):
+        """Takes the damages found since the last call: list of (kind, offset, skipped, frame)."""
+        cdef fc_damage found[64]
+        cdef size_t i, n = fc_capture_damage(self.ptr, found, 64)
+        return [(found[i].kind, found[i].offset, found[i].skipped, found[i].frame) for i in range(n)]

@@ -1,0 +1,260 @@
+"""Reading traces: pcap and pcapng, from anywhere, compressed or not, in constant memory, past damage.
+
+with Trace("trace.pcapng.gz") as trace:
+    for batch in trace.keys():
+        ...                            # batch.keys, batch.infos, batch.times, ...
+    trace.damages                      # what was wrong, and where
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.engine.packets import Fragments
+from flowclass.errors import CaptureError
+from flowclass.traces._capture import END, MORE, NO_TIME, WINDOW, Capture, KeyArrays, RecordArrays
+from flowclass.traces.decompress import decompressed
+from flowclass.traces.sources import ByteSource, RawSource, open_raw
+
+__all__ = ["NO_TIME", "Damage", "KeyBatch", "RecordBatch", "Trace"]
+
+_KINDS: Final = {
+    1: "the capture ends inside a record",
+    2: "no record can begin here",
+    3: "the record before this has a wrong length: others begin inside it",
+    4: "a block whose lengths contradict each other",
+    5: "a block with impossible contents",
+    6: "a section of unknown version or byte order",
+    7: "another capture file begins here",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """One damaged place.
+
+    ``offset``
+        in octets from the start of the (decompressed) trace; None where the compressed data itself is damaged.
+    ``frame``
+        the number that the next good frame has.
+    ``skipped``
+        octets that are in no frame because of it.
+    """
+
+    file: str
+    offset: int | None
+    frame: int
+    skipped: int
+    what: str
+
+    def __str__(self) -> str:
+        place = f"{self.file}: octet {self.offset}: " if self.offset is not None else f"{self.file}: "
+        passed = f", {self.skipped} octets skipped" if self.skipped else ""
+        return f"{place}{self.what}{passed} (before frame {self.frame})"
+
+
+@dataclass(frozen=True, slots=True)
+class RecordBatch:
+    """Some records: packet i is ``buffer[offsets[i] : offsets[i] + lengths[i]]``, frame ``first_frame + i``.
+
+    ``times`` are ns since 1970, `NO_TIME` where the capture has none; ``originals`` the lengths on the wire;
+    ``linktypes`` pcap LINKTYPE_ numbers; ``interfaces`` the pcapng interface within its section.
+    """
+
+    first_frame: int
+    buffer: npt.NDArray[np.uint8]
+    offsets: npt.NDArray[np.uint64]
+    lengths: npt.NDArray[np.uint32]
+    originals: npt.NDArray[np.uint32]
+    times: npt.NDArray[np.int64]
+    linktypes: npt.NDArray[np.uint16]
+    interfaces: npt.NDArray[np.uint32]
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def packet(self, i: int) -> bytes:
+        """The captured octets of packet ``i``."""
+        start = int(self.offsets[i])
+        return self.buffer[start : start + int(self.lengths[i])].tobytes()
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBatch:
+    """The keys of some records, without their octets; the arrays are as in `RecordBatch` and `parse`.
+
+    ``kept`` has the octets of those packets that were asked for, by index in the batch.
+    """
+
+    first_frame: int
+    keys: npt.NDArray[np.void]
+    infos: npt.NDArray[np.void]
+    lengths: npt.NDArray[np.uint32]
+    originals: npt.NDArray[np.uint32]
+    times: npt.NDArray[np.int64]
+    linktypes: npt.NDArray[np.uint16]
+    kept: dict[int, bytes] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.keys)
+
+
+class Trace:
+    """One trace, read once from its start to its end: iterate `records` or `keys`.
+
+    ``source`` is a path, ``"-"`` for standard input, or a binary file object; gzip, zstd, xz, bzip2 and lz4 are
+    undone on the way. ``name`` is what damages call it. Raises `CaptureError` when the file is missing or no capture.
+
+    ``damages``
+        what was found so far.
+    ``frames``
+        how many records were given so far.
+    ``position``, ``size``
+        octets read of the file, and its size (None for a pipe), for a progress display.
+    """
+
+    def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None) -> None:
+        self._raw: RawSource = open_raw(source)
+        self.name = self._raw.name if name is None else name
+        self.damages: list[Damage] = []
+        self._capture = Capture()
+        self._buffer = np.empty(WINDOW, np.uint8)
+        self._filled = 0
+        self._last = False
+        try:
+            self._source: ByteSource = decompressed(self._raw)
+            self._identify()
+        except BaseException:
+            self._raw.close()
+            raise
+
+    def __enter__(self) -> Trace:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Gives back files and threads."""
+        self._source.close()
+
+    @property
+    def frames(self) -> int:
+        return self._capture.frames
+
+    @property
+    def position(self) -> int:
+        return self._raw.position
+
+    @property
+    def size(self) -> int | None:
+        return self._raw.size
+
+    def records(self, *, batch: int = 16384) -> Iterator[RecordBatch]:
+        """Batches of at most ``batch`` records with their octets. Each batch stays valid."""
+        status = MORE
+        while status != END:
+            arrays = RecordArrays(batch)
+            window = self._buffer[: self._filled]
+            status, n, used = self._capture.read(window, self._filled, self._last, arrays)
+            first = self.frames - n + 1
+            self._collect_damage()
+            if n:
+                yield RecordBatch(
+                    first,
+                    window,
+                    arrays.offsets[:n],
+                    arrays.lengths[:n],
+                    arrays.originals[:n],
+                    arrays.times[:n],
+                    arrays.linktypes[:n],
+                    arrays.interfaces[:n],
+                )
+            self._move(used, fresh=True)
+            if status == MORE:
+                self._fill()
+        self._end()
+
+    def keys(
+        self, *, batch: int = 16384, fragments: Fragments | None = None, inner: int = 0, keep: int = 0
+    ) -> Iterator[KeyBatch]:
+        """Batches of exactly ``batch`` keys, the last one shorter.
+
+        ``fragments`` and ``inner`` as in `flowclass.engine.packets.parse`; ``keep``: the octets of packets whose
+        ``infos["flags"]`` has one of these bits are kept beside the keys.
+        """
+        arrays, filled, kept = KeyArrays(batch), 0, dict[int, bytes]()
+        status = MORE
+        while status != END:
+            status, n, used = self._capture.read_keys(
+                self._buffer, self._filled, self._last, arrays, filled, fragments, inner
+            )
+            if keep and n:
+                kept |= self._kept(arrays, filled, filled + n, keep)
+            filled += n
+            self._collect_damage()
+            self._move(used, fresh=False)
+            if filled == batch or (status == END and filled):
+                yield self._key_batch(arrays, filled, kept)
+                arrays, filled, kept = KeyArrays(batch), 0, {}
+            if status == MORE:
+                self._fill()
+        self._end()
+
+    def _key_batch(self, arrays: KeyArrays, n: int, kept: dict[int, bytes]) -> KeyBatch:
+        return KeyBatch(
+            self.frames - n + 1,
+            arrays.keys[:n],
+            arrays.infos[:n],
+            arrays.lengths[:n],
+            arrays.originals[:n],
+            arrays.times[:n],
+            arrays.linktypes[:n],
+            kept,
+        )
+
+    def _kept(self, arrays: KeyArrays, start: int, stop: int, keep: int) -> dict[int, bytes]:
+        wanted = np.flatnonzero(arrays.infos["flags"][start:stop] & keep) + start
+        found = {}
+        for i in wanted.tolist():
+            offset = int(arrays.offsets[i])
+            found[i] = self._buffer[offset : offset + int(arrays.lengths[i])].tobytes()
+        return found
+
+    def _fill(self) -> None:
+        """Appends what the source gives now; notes its end."""
+        n = self._source.readinto(self._buffer.data[self._filled :])
+        self._filled += n
+        self._last = n == 0
+
+    def _move(self, used: int, *, fresh: bool) -> None:
+        """Drops ``used`` octets of the window; ``fresh`` leaves the old buffer to the batch that has it."""
+        rest = self._buffer[used : self._filled]
+        if fresh:
+            self._buffer = np.empty(WINDOW, np.uint8)
+        self._buffer[: len(rest)] = rest  # numpy copies overlapping ranges right
+        self._filled = len(rest)
+
+    def _identify(self) -> None:
+        """Reads enough to know that this is a capture."""
+        while not self._last and self._filled < 28:
+            self._fill()
+        try:
+            Capture().read(self._buffer, self._filled, self._last, RecordArrays(1))
+        except ValueError as error:
+            what = "is empty" if self._filled == 0 else error
+            raise CaptureError(f"{self.name}: {what}") from None
+
+    def _collect_damage(self) -> None:
+        for kind, offset, skipped, frame in self._capture.damage():
+            self.damages.append(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
+
+    def _end(self) -> None:
+        self.damages.extend(Damage(self.name, None, self.frames + 1, 0, what) for what in self._source.damage)
+        self._source.damage = []
