@@ -1,0 +1,111 @@
+"""Binding acknowledgements: what was decided about an update, as a packet (R73, R129; RFC 6275 section 9.5.4)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv6Address
+from typing import TYPE_CHECKING, Final
+
+from flowclass.errors import EncodeError
+from flowclass.wire.flow import FlowIdentification
+from flowclass.wire.messages import BindingAcknowledgement, Option
+from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
+from flowclass.wire.packets import MobilityPacket, encode_packet
+
+from .update import Update
+
+if TYPE_CHECKING:
+    from .anchor import Anchor
+
+__all__ = ["Outcome", "acknowledge"]
+
+_ROUTER_FLAG: Final = 0x40
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The decision about one binding update."""
+
+    status: int  # of the acknowledgement
+    lifetime: int  # granted, in units of 4 seconds
+    bids: list[int]  # a status for each BID option
+    flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
+    missing: list[int] = field(default_factory=list)  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
+    router: bool = False
+    sequence: int | None = None  # the last one accepted, where the status is 135
+    extra: tuple[Option, ...] = ()
+
+
+def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
+    """The packet: to the update's source, by way of a type 2 routing header if it had a Home Address option.
+
+    The status of the acknowledgement isn't touched by what became of flows (R128); BID options come first, then a copy
+    of each flow identification option, refresh advice last.
+    """
+    profile = agent.profile
+    options: list[Option] = []
+    for option, status in zip(update.bids, outcome.bids, strict=True):
+        # RFC 6089 section 5.3.5: BID-PRI is copied; before RFC 5648 its place was the status', so it can't be
+        priority = 0 if profile.bid_priority_in_status else option.priority
+        options.append(BindingIdentifier(option.bid, None, priority, status, option.home))
+    if outcome.flows is not None:
+        whole = profile.echo_whole
+        for copied, status in zip(update.flows, outcome.flows, strict=True):
+            # K7: eight octets with the length rewritten, or (RFC 6089 section 5.3.5) the option as it came
+            options.append(
+                FlowIdentification(
+                    copied.fid, copied.pri, copied.action, copied.pro, status, copied.suboptions if whole else ()
+                )
+            )
+    for fid in outcome.missing:
+        options.append(FlowIdentification(fid, 0, status=profile.status.fid_not_found))
+    options += outcome.extra
+    advice = _advice(agent, outcome)
+    if advice is not None:
+        options.append(advice)
+    return _packet(agent, update, outcome, options)
+
+
+def _advice(agent: Anchor, outcome: Outcome) -> BindingRefreshAdvice | None:
+    """K17; not with a store: RFC 6275 section 10.3.1 has it omitted when the cache survives a restart."""
+    share = agent.switches.refresh_advice
+    if share is None or agent.cache.store is not None or outcome.status >= 128 or agent.correspondent:
+        return None
+    interval = min(int(outcome.lifetime * share), outcome.lifetime - 1)
+    return BindingRefreshAdvice(interval) if interval > 0 else None
+
+
+def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Option]) -> bytes:
+    sequence = update.sequence if outcome.sequence is None else outcome.sequence
+    source, home = IPv6Address(update.source), IPv6Address(update.home)
+    flags = _ROUTER_FLAG if outcome.router else 0
+
+    def encode(values: tuple[Option, ...]) -> bytes:
+        message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
+        packet = MobilityPacket(
+            IPv6Address(update.destination), source, message, routing_home=home if update.away else None
+        )
+        return agent._seal(packet, update, outcome)
+
+    try:
+        return encode(tuple(options))
+    except EncodeError:
+        return _encode_less(agent, encode, options)
+
+
+def _encode_less(agent: Anchor, encode, options: list[Option]) -> bytes:  # type: ignore[no-untyped-def]
+    """More than the 2048 octets of a Mobility Header: first without alignment (which nobody needs to read it), then with
+    as many options as fit, the first ones first."""
+    count = len(options)
+    while True:
+        values: list[Option] = list(options[:count])
+        for _ in range(8):
+            try:
+                packet: bytes = encode(Verbatim(values))
+                return packet
+            except EncodeError:
+                values.append(Pad1())
+        count //= 2
+
+
+assert encode_packet

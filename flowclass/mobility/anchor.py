@@ -1,0 +1,429 @@
+"""What home agents, mobility anchor points and correspondent nodes have in common: bytes in, one transaction, bytes out.
+
+`Anchor.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between an
+embedder applies ``pending.changes`` to its kernel, or runs duplicate address detection, and then calls ``commit`` or
+``abort``: the acknowledgement comes from these two calls and exists nowhere before.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, ClassVar, Final
+
+from flowclass.errors import DecodeError, FlowclassError
+from flowclass.wire.flow import FlowIdentification
+from flowclass.wire.messages import BindingError, BindingRefreshRequest, BindingUpdate, UnknownMessage
+from flowclass.wire.options import BindingIdentifier
+from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
+from flowclass.wire.profiles import Profile, get_profile
+
+from .acknowledgement import Outcome, acknowledge
+from .cache import BindingCache, BusyError, Store, Table, Transaction
+from .config import Capabilities, Limits, Switches
+from .counters import Counters
+from .events import Event, EventKind
+from .flows import FlowContext, apply_explicit, apply_implicit, purge
+from .registration import (
+    BindingContext,
+    RefusedUpdateError,
+    SilentlyIgnored,
+    deregister_bids,
+    network_prefixes,
+    register,
+    times,
+)
+from .state import PLAIN, Node, Prefix
+from .update import MOBILE_ROUTER, Update, collect, is_routable, not_greater
+
+__all__ = ["Anchor", "Pending"]
+
+LIFETIME_UNIT: Final = 4
+UNRECOGNIZED_TYPE: Final = 2
+NO_RESOURCES: Final = 130
+NOT_HOME_SUBNET: Final = 132
+NOT_HOME_AGENT: Final = 133
+SEQUENCE: Final = 135
+TYPE_CHANGE: Final = 139
+ROUTER_NOT_PERMITTED: Final = 140
+
+_REMOVE: Final = 15
+_UNSPECIFIED = IPv6Address(0)
+
+
+class Pending:
+    """A binding update that was looked at, and not yet acknowledged.
+
+    Without a transaction there is nothing to decide (refused, ignored, or no update): `commit` and `abort` both give the
+    answer, if any.
+    """
+
+    __slots__ = ("agent", "answer", "outcome", "transaction", "update")
+
+    def __init__(
+        self,
+        agent: Anchor,
+        answer: list[bytes],
+        update: Update | None = None,
+        transaction: Transaction | None = None,
+        outcome: Outcome | None = None,
+    ) -> None:
+        self.agent = agent
+        self.answer = answer
+        self.update = update
+        self.transaction = transaction
+        self.outcome = outcome
+
+    @property
+    def changes(self) -> list[Event]:
+        """What a commit will change."""
+        return [] if self.transaction is None else self.transaction.changes
+
+    def commit(self, granted_lifetime: int | None = None) -> list[bytes]:
+        """Make the changes, then return the packets to send: the acknowledgement.
+
+        If the store or the forwarding table can't, nothing has changed and the answer is a refusal with 130.
+        """
+        transaction, update, outcome = self.transaction, self.update, self.outcome
+        if transaction is None or update is None or outcome is None:
+            return self.answer
+        try:
+            transaction.commit()
+        except (FlowclassError, OSError, MemoryError):
+            if transaction.closed:
+                raise
+            return self.abort(NO_RESOURCES)
+        self.transaction = None
+        self.answer = self.agent._answer(update, outcome)
+        return self.answer
+
+    def abort(self, status: int = NO_RESOURCES) -> list[bytes]:
+        """Change nothing and return the refusal: 134 when duplicate address detection found one, 143, ..."""
+        if self.transaction is not None and self.update is not None:
+            self.transaction.abort()
+            self.transaction = None
+            self.answer = self.agent._refuse(self.update, status)
+        return self.answer
+
+
+class Anchor(ABC):
+    """A receiver of binding updates. Roles differ in `_validate`, and in class attributes.
+
+    ``cache`` may be shared with other agents, of other profiles too; without one, the agent makes its own, with `table`
+    (a ForwardingTable; by default a new one) and `store`. ``prefix_table`` has the mobile network prefixes of home
+    addresses (packed), for implicit mode and to check explicit ones (RFC 3963 section 6.1.2). ``admit_update`` and
+    ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``listener`` is called with every
+    `Event`. No method takes the time from a clock: `now` is the caller's, in seconds, monotonic.
+    """
+
+    correspondent: ClassVar[bool] = False
+    always_acknowledges: ClassVar[bool] = True  # R71, R128
+
+    def __init__(
+        self,
+        profile: str | Profile = "draft",
+        store: Store | None = None,
+        limits: Limits | None = None,
+        capabilities: Capabilities | None = None,
+        switches: Switches | None = None,
+        *,
+        cache: BindingCache | None = None,
+        table: Table | None = None,
+        listener: Callable[[Event], object] | None = None,
+        home_prefixes: Iterable[Prefix] = (),
+        prefix_table: Mapping[bytes, Sequence[Prefix]] | None = None,
+        admit_update: Callable[[Update, Node], int] | None = None,
+        admit_flow: Callable[[Node, FlowIdentification], bool] | None = None,
+    ) -> None:
+        self.profile = get_profile(profile)
+        self.limits = limits or Limits()
+        self.capabilities = capabilities or Capabilities()
+        if cache is None:
+            cache = BindingCache(
+                new_table() if table is None else table, store=store, switches=switches, listener=listener
+            )
+        self.cache = cache
+        self.switches = switches or cache.switches
+        self.home_prefixes = tuple(home_prefixes)
+        self.prefix_table = dict(prefix_table or {})
+        self.admit_update = admit_update
+        self.admit_flow = admit_flow
+        self.counters = Counters()
+
+    # ---- packets in, packets out
+
+    def receive(
+        self, packet: bytes | bytearray | memoryview | MobilityPacket, *, now: float, authenticated: bool = True
+    ) -> list[bytes]:
+        """An IPv6 packet with a Mobility Header -> packets to send.
+
+        Any bytes are answered or passed over in silence; nothing is raised for what a packet holds. An update that
+        isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137).
+        """
+        return self.begin(packet, now=now, authenticated=authenticated).commit()
+
+    def begin(
+        self, packet: bytes | bytearray | memoryview | MobilityPacket, *, now: float, authenticated: bool = True
+    ) -> Pending:
+        """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
+        updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
+        if not isinstance(packet, MobilityPacket):
+            try:
+                packet = decode_packet(packet, self.profile)
+            except DecodeError as error:
+                return self._undecodable(bytes(packet), error)
+        if not packet.checksum_ok:
+            return self._ignore("checksum")
+        message = packet.message
+        if isinstance(message, BindingUpdate):
+            if not authenticated:
+                return self._ignore("unauthenticated")
+            return self._begin_update(collect(packet, message), now)
+        if isinstance(message, UnknownMessage):
+            return self._unknown_type(packet)
+        return self._other(packet, now)
+
+    def _other(self, packet: MobilityPacket, now: float) -> Pending:
+        """Messages that aren't for this role are ignored."""
+        return self._ignore("other message")
+
+    def _ignore(self, reason: str) -> Pending:
+        self.counters.ignored[reason] += 1
+        return Pending(self, [])
+
+    def _undecodable(self, data: bytes, error: DecodeError) -> Pending:
+        # RFC 6275 section 9.2: these two are reported by ICMPv6, which is the caller's
+        if error.reason.startswith(("Payload Proto", "Header Len")) and self.cache.listener is not None:
+            self.cache.listener(Event(EventKind.PARAMETER_PROBLEM, b"", error.offset, data[8:24]))
+        return self._ignore("malformed")
+
+    def _unknown_type(self, packet: MobilityPacket) -> Pending:
+        """A Binding Error to the packet's own source (RFC 6275 sections 9.2, 9.3.3)."""
+        if not is_unicast(packet.source) or not is_unicast(packet.destination):
+            return self._ignore("unknown message type")
+        home = packet.home_address if packet.home_address is not None else _UNSPECIFIED
+        self.counters.ignored["unknown message type"] += 1
+        reply = MobilityPacket(packet.destination, packet.source, BindingError(UNRECOGNIZED_TYPE, home))
+        return Pending(self, [encode_packet(reply, self.profile)])
+
+    # ---- one binding update
+
+    def _begin_update(self, update: Update, now: float) -> Pending:
+        if not is_routable(update.home) or not is_routable(update.source) or update.destination[0] == 0xFF:
+            return self._ignore("address")  # RFC 6275 sections 9.3.1, 9.5.4
+        try:
+            transaction = self.cache.begin(update.home, now, self.profile.name)
+        except BusyError:
+            return self._ignore("busy")
+        try:
+            outcome = self._process(update, transaction, now)
+        except RefusedUpdateError as refused:
+            transaction.abort()
+            return Pending(self, self._refuse(update, refused.status, refused.sequence))
+        except SilentlyIgnored as ignored:
+            transaction.abort()
+            return self._ignore(ignored.reason)
+        except BaseException:
+            transaction.abort()
+            raise
+        return Pending(self, [], update, transaction, outcome)
+
+    @abstractmethod
+    def _validate(self, update: Update, node: Node | None) -> frozenset[bytes] | None:
+        """The checks of the role (RFC 6275 sections 9.5.1, 10.3.1): raises, or returns the care-of addresses that the
+        update is authorized for (None: it may name any). `node` is what the cache has, None if nothing."""
+
+    def _process(self, update: Update, transaction: Transaction, now: float) -> Outcome:
+        node = transaction.node
+        known = bool(node.care_of or node.flows)
+        authorized = self._validate(update, node if known else None)
+        if not known and self.limits.nodes is not None and len(self.cache) >= self.limits.nodes and update.lifetime:
+            raise RefusedUpdateError(NO_RESOURCES)
+        if self.admit_update is not None and (status := self.admit_update(update, node)):
+            raise RefusedUpdateError(status)
+        lifetime = min(update.lifetime, self.limits.lifetime)
+        seconds = lifetime * LIFETIME_UNIT
+        expires, refresh_at = times(now, seconds, self.switches.refresh_lead)
+        context = BindingContext(
+            node, update, self.switches, self.limits, self.capabilities, expires, refresh_at,
+            self.correspondent, self.profile.explicit_requests,
+        )  # fmt: skip
+        if update.lifetime == 0 or (update.care_of == update.home and not update.bids):
+            outcome, own = self._deregister(context, known)
+            if own is None:
+                node.sequence = update.sequence
+                self._forget_flows(update, transaction, outcome)
+                return outcome
+            own_bid = own if own >= 0 else None
+            seconds = 0
+        else:
+            status, bids, own_bid = register(context)
+            node.prefixes = network_prefixes(context, self.cache.owners, self.prefix_table)
+            node.router = bool(update.flags & MOBILE_ROUTER)
+            node.registration = not self.correspondent
+            outcome = Outcome(status, lifetime, bids, router=node.router)
+        node.sequence = update.sequence
+        node.agent = update.destination
+        if self.capabilities.flow_bindings:
+            self._flows(context, outcome, now, seconds, own_bid, authorized)
+        return outcome
+
+    def _deregister(self, context: BindingContext, known: bool) -> tuple[Outcome, int | None]:
+        """Lifetime 0, or the home address as care-of address. The second value is None when everything goes, else the
+        BID of the update's own care-of address, -1 without one."""
+        if not known:
+            raise RefusedUpdateError(NOT_HOME_AGENT)
+        update = context.update
+        if not update.bids and not update.malformed_bid:
+            return Outcome(0, 0, []), None
+        status, statuses = deregister_bids(context)
+        own = update.bids[0].bid if len(update.bids) == 1 else context.node.bid_of(update.care_of)
+        return Outcome(status, 0, statuses), -1 if own is None or own not in context.node.care_of else own
+
+    def _forget_flows(self, update: Update, transaction: Transaction, outcome: Outcome) -> None:
+        """A de-registration of everything takes the flows along, whatever its options say (R108, RFC 6089 5.3.3)."""
+        codes, flows = self.profile.status, transaction.node.flows
+        if self.capabilities.flow_bindings:
+            outcome.flows = [
+                codes.unspecified if option.pro != _REMOVE else 0 if option.fid in flows else codes.fid_not_found
+                for option in update.flows
+            ]
+        transaction.delete()
+
+    def _flows(
+        self,
+        bindings: BindingContext,
+        outcome: Outcome,
+        now: float,
+        seconds: float,
+        own: int | None,
+        authorized: frozenset[bytes] | None,
+    ) -> None:
+        update, node, profile = bindings.update, bindings.node, self.profile
+        options = update.flows
+        if not options and not node.flows and not update.summary:
+            return
+        entry = None if own is None else node.care_of.get(own)
+        context = FlowContext(
+            node, profile, self.switches, self.limits, self.capabilities, now, seconds,
+            bindings.expires, bindings.refresh_at, None if entry is None else own,
+            update.care_of if entry is None else entry.address, self.correspondent, authorized, self.admit_flow,
+        )  # fmt: skip
+        if profile.explicit_requests:
+            if profile.omission_purges or self.switches.omission == "purge":
+                purge(node, {option.fid for option in options})
+            outcome.flows = apply_explicit(context, options)
+        else:
+            outcome.flows, outcome.missing = apply_implicit(context, options, update.summary)
+
+    # ---- answers
+
+    def _answer(self, update: Update, outcome: Outcome) -> list[bytes]:
+        counters = self.counters
+        counters.updates[outcome.status] += 1
+        for status in outcome.bids:
+            counters.bids[status] += 1
+        if outcome.flows is not None:
+            for option, status in zip(update.flows, outcome.flows, strict=True):
+                counters.flows[status] += 1
+                if option.action == 0 and status == 0 and option.pro < 2:
+                    counters.actions_zero += 1
+        if not self.always_acknowledges and not self._wants_answer(update, outcome.status):
+            return []
+        return [acknowledge(self, update, outcome)]
+
+    def _wants_answer(self, update: Update, status: int) -> bool:
+        return True
+
+    def _refuse(self, update: Update, status: int, sequence: int | None = None) -> list[bytes]:
+        """An acknowledgement of a whole update that was refused: the flow options are in it nevertheless, or the mobile
+        node would think that they aren't understood (K29)."""
+        outcome = Outcome(status, 0, [0] * len(update.bids), sequence=sequence)
+        if self.capabilities.flow_bindings:
+            outcome.flows = [self.profile.status.unspecified] * len(update.flows)
+        return self._answer(update, outcome)
+
+    # ---- time
+
+    def tick(self, now: float) -> list[bytes]:
+        """Expire what is over; returns Binding Refresh Requests to send (K17)."""
+        packets = []
+        for event in self.cache.tick(now):
+            if event.kind is EventKind.REFRESH_DUE:
+                packets += self._refresh_request(event)
+        return packets
+
+    def next_deadline(self) -> float | None:
+        """When `tick` should be called next; None: nothing is waiting."""
+        return self.cache.next_deadline()
+
+    def _refresh_request(self, event: Event) -> list[bytes]:
+        """RFC 5648 section 6.4. To the home address by way of the default care-of address (RFC 6275 sections 9.5.5 and
+        9.3.2), never by a flow's: signalling isn't matched (RFC 6089 section 4.3)."""
+        node = self.cache.get(event.home)
+        if node is None or len(node.agent) != 16 or len(node.home) != 16:
+            return []
+        options = tuple(BindingIdentifier(bid) for bid in event.bids if bid != PLAIN)
+        home = IPv6Address(node.home)
+        default = node.default
+        if default is None:
+            return []
+        direct = default.home or len(default.address) == 4  # IPv4: the caller's tunnel (RFC 5555 section 4.5)
+        packet = MobilityPacket(
+            IPv6Address(node.agent),
+            home if direct else IPv6Address(default.address),
+            BindingRefreshRequest(options),
+            routing_home=None if direct else home,
+        )
+        return [encode_packet(packet, self.profile)]
+
+    # ---- data plane
+
+    def classify(self, packets: Any, **how: Any) -> Any:
+        """Packets (a list of bytes-like, or buffer, offsets and lengths) -> array of DECISION_DTYPE; keywords as for
+        ForwardingTable.classify_packets."""
+        table: Any = self.cache.table
+        return table.classify_packets(packets, **how)
+
+    def care_of(self, decision: Any) -> tuple[IPv4Address | IPv6Address, ...]:
+        """Where a decision sends its packet: one address, or for n-cast one for each copy."""
+        table: Any = self.cache.table
+        return tuple(ip_address(bytes(packed)) for packed in table.care_of(decision))
+
+    # ---- checks that roles share
+
+    def _check_sequence(self, update: Update) -> None:
+        last = self.cache.last_sequence(update.home)
+        if last is not None and not_greater(update.sequence, last):
+            raise RefusedUpdateError(SEQUENCE, last)
+
+    def _check_router(self, update: Update, node: Node | None) -> None:
+        """The R flag (RFC 3963 section 6.2): a de-registration's is ignored."""
+        router = bool(update.flags & MOBILE_ROUTER)
+        if router and not self.capabilities.mobile_routers:
+            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)
+        if update.lifetime and node is not None and node.router is not None and node.router != router:
+            raise RefusedUpdateError(TYPE_CHANGE)
+
+    def _check_subnet(self, home: bytes) -> None:
+        if not self.home_prefixes:
+            return
+        for network, length in self.home_prefixes:
+            if len(network) == len(home):
+                host = 8 * len(home) - length
+                if int.from_bytes(network, "big") >> host == int.from_bytes(home, "big") >> host:
+                    return
+        raise RefusedUpdateError(NOT_HOME_SUBNET)
+
+
+def is_unicast(address: IPv6Address) -> bool:
+    return not address.is_multicast and not address.is_unspecified
+
+
+def new_table() -> Table | None:
+    """A forwarding table; imported late, because it brings numpy along."""
+    from flowclass.engine.forwarding import ForwardingTable
+
+    table: Table = ForwardingTable()
+    return table

@@ -1,0 +1,263 @@
+"""The bindings file: what a home agent has, written down (INTERFACES.md, "Bindings file"), in TOML or JSON.
+
+Three steps: text to plain data (tomllib, json), plain data to the shapes below (msgspec: unknown and missing keys, types),
+shapes to nodes (this module: numbers, addresses, ranges, everything that must be unique). The first mistake is raised as
+`BindingsFileError` with the key's path and its line.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass, field
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Final, Literal, NoReturn
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from flowclass.engine.rules import WILD_CARD, Range, rule_row
+from flowclass.errors import BindingsFileError
+
+from .lines import json_lines, line_of, toml_lines
+from .state import DISCARD, FORWARD, NCAST, CareOf, Flow, Node, Prefix
+from .values import NUMBER_LIMITS, BadValueError, address, address_range, number, number_range, prefix
+
+__all__ = ["BindingsFile", "read_bindings"]
+
+_ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
+_INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_NAMED_KEY = re.compile(r"(?:unknown|required) field `([^`]*)`")
+
+Value = int | str
+
+
+class _Selector(Struct, forbid_unknown_fields=True):
+    source: str | UnsetType = UNSET
+    destination: str | UnsetType = UNSET
+    protocol: Value | UnsetType = UNSET
+    source_port: Value | UnsetType = UNSET
+    destination_port: Value | UnsetType = UNSET
+    flow_label: Value | UnsetType = UNSET
+    spi: Value | UnsetType = UNSET
+    traffic_class: Value | UnsetType = UNSET
+    version: Value | UnsetType = UNSET
+
+
+class _Flow(Struct, forbid_unknown_fields=True):
+    fid: Value
+    pri: Value
+    action: str | UnsetType = UNSET
+    bids: list[Value] | UnsetType = UNSET
+    selector: _Selector | UnsetType = UNSET
+
+
+class _CareOf(Struct, forbid_unknown_fields=True):
+    bid: Value
+    address: str
+    priority: Value = 0
+
+
+class _Node(Struct, forbid_unknown_fields=True):
+    home_address: str
+    ipv4_home_address: str | UnsetType = UNSET
+    prefixes: list[str] = []
+    care_of: list[_CareOf] = []
+    flow: list[_Flow] = []
+
+
+class _File(Struct, forbid_unknown_fields=True):
+    profile: Literal["draft", "rfc6089"] = "draft"
+    node: list[_Node] = []
+
+
+@dataclass(slots=True)
+class BindingsFile:
+    """A bindings file that keeps the rules: nodes whose entries never expire, and where each key stands.
+
+    The node at index i is ``node[i]`` of the file, its flow at index j (in file order: dictionaries keep it)
+    ``node[i].flow[j]``; `line` takes such a path.
+    """
+
+    file: str
+    profile: Literal["draft", "rfc6089"]
+    nodes: list[Node] = field(default_factory=list)
+    lines: dict[str, int] = field(default_factory=dict)
+
+    def line(self, path: str) -> int | None:
+        return line_of(self.lines, path)
+
+    def flow_line(self, node: int, fid: int) -> int | None:
+        """The line on which a flow of the node at this index begins."""
+        return self.line(f"node[{node}].flow[{list(self.nodes[node].flows).index(fid)}]")
+
+
+def read_bindings(path: str | PathLike[str]) -> BindingsFile:
+    """Read and check a bindings file. Raises `BindingsFileError`, also for one that can't be read."""
+    return _Reader(fspath(path)).read()
+
+
+class _Reader:
+    """One reading of one file: holds the place of what is being looked at."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.text = ""
+        self.is_json = False
+        self.found = BindingsFile(file, "draft")
+        self.addresses: dict[bytes, str] = {}
+        self.prefixes: dict[Prefix, str] = {}
+
+    def fail(self, message: str, path: str = "") -> NoReturn:
+        if not self.found.lines and path:
+            self.found.lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
+        raise BindingsFileError(message, file=self.file, path=path, line=line_of(self.found.lines, path))
+
+    def read(self) -> BindingsFile:
+        shape = self.shape(self.data())
+        self.found.profile = shape.profile
+        self.found.lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
+        for i, node in enumerate(shape.node):
+            self.found.nodes.append(self.node(node, f"node[{i}]"))
+        return self.found
+
+    def data(self) -> Any:
+        try:
+            self.text = Path(self.file).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+        except OSError as error:
+            raise BindingsFileError(error.strerror or str(error), file=self.file) from None
+        except UnicodeDecodeError as error:
+            raise BindingsFileError(f"not UTF-8 (octet {error.start})", file=self.file) from None
+        self.is_json = self.file.endswith(".json") or (
+            not self.file.endswith(".toml") and self.text.lstrip().startswith("{")
+        )
+        try:
+            return json.loads(self.text) if self.is_json else tomllib.loads(self.text)
+        except json.JSONDecodeError as error:
+            raise BindingsFileError(f"no valid JSON: {error.msg}", file=self.file, line=error.lineno) from None
+        except tomllib.TOMLDecodeError as error:
+            where = re.search(r" \(at line (\d+), column \d+\)$", str(error))
+            what = str(error)[: where.start()] if where else str(error)
+            line = int(where[1]) if where else None
+            raise BindingsFileError(f"no valid TOML: {what}", file=self.file, line=line) from None
+        except (RecursionError, ValueError):  # ValueError: integers beyond the interpreter's limit of digits
+            raise BindingsFileError("nested too deeply, or a number too long", file=self.file) from None
+
+    def shape(self, data: Any) -> _File:
+        try:
+            return msgspec.convert(data, _File)
+        except msgspec.ValidationError as error:
+            match = _INVALID.match(str(error))
+            what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+            named = _NAMED_KEY.search(what)
+            if named and "unknown" in what:
+                path = f"{path}.{named[1]}" if path else named[1]
+                what = "unknown key"
+            elif named:
+                what = f"{named[1]} is missing"
+        self.fail(what, path)
+
+    def value(self, path: str, function: Any, *arguments: Any) -> Any:
+        try:
+            return function(*arguments)
+        except BadValueError as error:
+            self.fail(str(error), path)
+
+    def node(self, raw: _Node, path: str) -> Node:
+        home = self.own_address(raw.home_address, f"{path}.home_address")
+        node = Node(home, self.found.profile)
+        if raw.ipv4_home_address is not UNSET:
+            where = f"{path}.ipv4_home_address"
+            ipv4 = self.own_address(raw.ipv4_home_address, where)
+            if len(ipv4) != 4:
+                self.fail("not an IPv4 address", where)
+            node.also = (ipv4,)
+        node.prefixes = tuple(self.prefix(text, f"{path}.prefixes[{i}]") for i, text in enumerate(raw.prefixes))
+        for i, care_of in enumerate(raw.care_of):
+            entry = self.care_of(care_of, f"{path}.care_of[{i}]")
+            if entry.bid in node.care_of:
+                self.fail(f"BID {entry.bid} is given twice", f"{path}.care_of[{i}].bid")
+            node.care_of[entry.bid] = entry
+        for i, raw_flow in enumerate(raw.flow):
+            flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")
+            node.flows[flow.fid] = flow
+        return node
+
+    def own_address(self, text: str, path: str) -> bytes:
+        packed: bytes = self.value(path, address, text)
+        if packed in self.addresses:
+            self.fail(f"the home address {text} is given twice (first as {self.addresses[packed]})", path)
+        self.addresses[packed] = path
+        return packed
+
+    def prefix(self, text: str, path: str) -> Prefix:
+        found: Prefix = self.value(path, prefix, text)
+        if found in self.prefixes:
+            self.fail(f"the prefix {text} is given twice (first as {self.prefixes[found]})", path)
+        self.prefixes[found] = path
+        return found
+
+    def care_of(self, raw: _CareOf, path: str) -> CareOf:
+        bid = self.value(f"{path}.bid", number, raw.bid, 1, 0xFFFF)
+        packed = self.value(f"{path}.address", address, raw.address)
+        # BID-PRI has seven bits (K13)
+        return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, 0x7F))
+
+    def flow(self, raw: _Flow, node: Node, path: str) -> Flow:
+        rfc = self.found.profile == "rfc6089"
+        low, high = (1, 0xFFFF) if rfc else (0, 0xFF)  # K31: 0 is legal in the draft
+        fid = self.value(f"{path}.fid", number, raw.fid, low, 0xFFFF)
+        pri = self.value(f"{path}.pri", number, raw.pri, low, high)
+        if fid in node.flows:
+            self.fail(f"FID {fid} is given twice", f"{path}.fid")
+        if rfc and any(flow.priority == pri for flow in node.flows.values()):
+            self.fail(f"PRI {pri} is given twice, but must be unique in a node (K14)", f"{path}.pri")
+        bids = self.bids(raw, node, path)
+        action = NCAST if rfc and len(bids) > 1 else FORWARD
+        if raw.action is not UNSET:
+            if rfc:
+                self.fail("the rfc6089 profile has no actions: several BIDs mean copies to each", f"{path}.action")
+            if raw.action not in _ACTIONS:
+                self.fail(f"{raw.action!r} is no action; expected {', '.join(_ACTIONS)}", f"{path}.action")
+            action = _ACTIONS[raw.action]
+        if action != DISCARD and not bids:
+            self.fail("bids is missing: a flow that isn't discarded needs one BID or more",
+                      path if raw.bids is UNSET else f"{path}.bids")  # fmt: skip
+        rule = WILD_CARD if raw.selector is UNSET else self.selector(raw.selector, f"{path}.selector")
+        return Flow(fid, pri, action, bids, rule)
+
+    def bids(self, raw: _Flow, node: Node, path: str) -> tuple[int, ...]:
+        bids: dict[int, None] = {}
+        for i, value in enumerate([] if raw.bids is UNSET else raw.bids):
+            where = f"{path}.bids[{i}]"
+            bid = self.value(where, number, value, 1, 0xFFFF)
+            if bid not in node.care_of:
+                self.fail(f"BID {bid} is unknown: the node has no such care-of address", where)
+            if bid in bids:
+                self.fail(f"BID {bid} is given twice", where)
+            bids[bid] = None
+        return tuple(bids)
+
+    def selector(self, raw: _Selector, path: str) -> bytes:
+        version = 0
+        if raw.version is not UNSET:
+            version = self.value(f"{path}.version", number, raw.version, 0, 255)
+            if version not in (4, 6):
+                self.fail(f"{version} is no IP version; expected 4 or 6", f"{path}.version")
+        ranges: dict[str, Range] = {}
+        for name in ("source", "destination"):
+            text = getattr(raw, name)
+            if text is not UNSET:
+                its, ranges[name] = self.value(f"{path}.{name}", address_range, text)
+                if version not in (0, its):
+                    self.fail(f"an IPv{its} address in a selector of version {version}", f"{path}.{name}")
+                version = its
+        for name in NUMBER_LIMITS:
+            value = getattr(raw, name)
+            if value is not UNSET:
+                ranges[name] = self.value(f"{path}.{name}", number_range, value, name)
+        if not ranges and not version:
+            return WILD_CARD
+        return rule_row(version or 6, **ranges)

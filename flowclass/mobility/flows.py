@@ -1,0 +1,384 @@
+"""Flow identification options against one node: PROTOCOL.md 1.13 (draft) and RFC 6089 sections 5.3.2 to 5.3.4.
+
+Both functions work on a transaction's working copy and answer with one status per option, in the options' order. The
+checks of the draft are made in exactly the order of section 8.1 as 1.13 lists them: an option with two faults has the
+status of the first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from flowclass.engine.rules import WILD_CARD, selector_rule
+from flowclass.wire.flow import (
+    BindingReference,
+    FlowIdentification,
+    MalformedSubOption,
+    TrafficSelectorOption,
+)
+from flowclass.wire.profiles import FlowStatus, Profile
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, UnknownSelector
+
+from .config import Capabilities, Limits, Switches
+from .state import DISCARD, FORWARD, NCAST, Flow, Node
+
+__all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
+
+_ADD: Final = 0
+_REPLACE: Final = 1
+_REFRESH: Final = 2
+_REMOVE: Final = 15
+
+_RESERVED: Final = 0
+
+
+class _Refused(Exception):
+    """One option is refused; carries its status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
+@dataclass(slots=True)
+class FlowContext:
+    """What the options of one binding update are judged by."""
+
+    node: Node  # the working copy
+    profile: Profile
+    switches: Switches
+    limits: Limits
+    capabilities: Capabilities
+    now: float
+    lifetime: float  # granted, seconds; 0 in a de-registration
+    expires: float
+    refresh_at: float
+    packet_bid: int | None  # the BID of the update's own care-of address (K18), PLAIN for a binding without BID
+    packet_address: bytes  # that address
+    correspondent: bool = False
+    authorized: frozenset[bytes] | None = None  # correspondent node: addresses with a token in the key (R106)
+    admit: Callable[[Node, FlowIdentification], bool] | None = None  # local policy; None: everything goes
+
+    @property
+    def can_ncast(self) -> bool:
+        # K20: never at a correspondent node by the draft; RFC 6089 section 5.3 knows no such exception
+        return self.capabilities.ncast and not (self.correspondent and self.profile.explicit_actions)
+
+
+def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
+    """The draft: PRO says what to do; one option after the other, also with the same FID twice (K25)."""
+    statuses = []
+    for option in options:
+        try:
+            _explicit(context, option)
+            statuses.append(0)
+        except _Refused as refused:
+            statuses.append(refused.status)
+    return statuses
+
+
+def _explicit(context: FlowContext, option: FlowIdentification) -> None:
+    node, codes = context.node, context.profile.status
+    error = _broken(option)
+    if error is not None and _is_framing(error):
+        raise _Refused(codes.malformed)  # nothing after it can be trusted
+    fid, request = option.fid, option.pro
+    old = node.flows.get(fid)
+    if request == _REMOVE:
+        # R68, R125 to R127, K21: nothing but the FID counts
+        if old is None:
+            raise _Refused(codes.fid_not_found)
+        del node.flows[fid]
+        return
+    if request == _REFRESH:
+        # R124c, R113h: no other checks
+        if old is None:
+            raise _Refused(_lost(context))
+        node.flows[fid] = _until(old, context)
+        return
+    if request == _REPLACE:
+        if old is None:
+            raise _Refused(_lost(context))  # R124a, R113d
+    elif request != _ADD:
+        raise _Refused(codes.malformed)  # K24
+    elif old is not None:
+        raise _Refused(codes.fid_in_use)  # R116, R113a
+    action = _action(context, option)
+    if action == NCAST and not option.has_reference:
+        raise _Refused(codes.malformed)  # R24, R117, R119
+    rule = _description(context, option, error)
+    bids = _targets(context, option, action)
+    if old is None:
+        _room(context)
+        if context.lifetime <= 0:
+            raise _Refused(codes.unspecified)  # a de-registration grants nothing to live on
+    if rule is None:
+        # K11: Replace keeps the filter. K9, R62: Add without one is a wild card
+        rule = WILD_CARD if old is None else old.rule
+    # PRI and action are fixed fields: always replaced (K11)
+    made = Flow(fid, option.pri, action, bids, rule, context.expires, context.refresh_at)
+    node.flows[fid] = made if context.lifetime > 0 or old is None else _with_times(made, old)
+
+
+def _broken(option: FlowIdentification) -> MalformedSubOption | None:
+    for sub in option.suboptions:
+        if type(sub) is MalformedSubOption:
+            return sub
+    return None
+
+
+def _is_framing(error: MalformedSubOption) -> bool:
+    """Whether the fault is in the sub-option's own length, rather than in what it holds.
+
+    By 1.13 the first is found before PRO is looked at, so that it refuses a Remove too; the second is nobody's business
+    in a Remove or a Refresh.
+    """
+    octets = error.octets
+    # the length counts the two octets of type and length or doesn't, by profile; a wrong length matches neither
+    return len(octets) < 2 or octets[1] < 2 or len(octets) not in (octets[1], octets[1] + 2)
+
+
+def _lost(context: FlowContext) -> int:
+    """Replace or Refresh of an unknown FID (K6)."""
+    codes = context.profile.status
+    if context.correspondent or context.switches.unknown_fid_status == "not-found":
+        return codes.fid_not_found
+    return codes.fid_lost
+
+
+def _action(context: FlowContext, option: FlowIdentification) -> int:
+    codes, action = context.profile.status, option.action
+    if action == FORWARD:
+        return FORWARD
+    if action == _RESERVED and context.switches.accept_action_zero:
+        return FORWARD  # K4: section 5 sends it
+    if action == DISCARD:
+        if not context.capabilities.discard:
+            raise _Refused(codes.discard_unsupported)
+        return DISCARD
+    if action == NCAST:
+        if not context.can_ncast:
+            raise _Refused(codes.ncast_unsupported)  # R113b, R113e, K20
+        return NCAST
+    raise _Refused(codes.malformed)  # K24
+
+
+def _description(
+    context: FlowContext, option: FlowIdentification, error: MalformedSubOption | None
+) -> bytes | None:
+    """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
+    codes = context.profile.status
+    selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector | None = None
+    count = 0
+    for sub in option.suboptions:
+        if type(sub) is TrafficSelectorOption:
+            if selector is None:
+                selector = sub.selector
+            count += 1
+    rule = None
+    if selector is not None:
+        rule = _rule(context, selector)
+    if error is not None or count > 1:
+        raise _Refused(codes.malformed)
+    if context.admit is not None and not context.admit(context.node, option):
+        raise _Refused(codes.prohibited)
+    return rule
+
+
+def _rule(context: FlowContext, selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
+    able, codes = context.capabilities, context.profile.status
+    if isinstance(selector, UnknownSelector) or not (
+        able.ipv6_selectors if selector.version == 6 else able.ipv4_selectors
+    ):
+        raise _Refused(codes.selector_format_unsupported)
+    if not (able.prefixes and able.ports and able.flow_label and able.spi):
+        _check_elements(able, codes, selector)
+    return selector_rule(selector)
+
+
+def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> None:
+    """R26: each element that this receiver can't match has its own status."""
+    for bounds in (selector.source, selector.destination):
+        # RFC 6088 has ranges only; one address is no prefix, anything wider stands for one
+        if bounds is not None and bounds[0] != bounds[1] and not able.prefixes:
+            raise _Refused(codes.prefix_unsupported)
+    if not able.ports and (selector.source_port is not None or selector.destination_port is not None):
+        raise _Refused(codes.ports_unsupported)
+    if not able.flow_label and selector.flow_label is not None:
+        raise _Refused(codes.flow_label_unsupported)
+    if not able.spi and selector.spi is not None:
+        raise _Refused(codes.spi_unsupported)
+
+
+def _reference(option: FlowIdentification) -> tuple[int, ...]:
+    """All BIDs of all binding references, in order, each once (K16)."""
+    found: tuple[int, ...] = ()
+    count = 0
+    for sub in option.suboptions:
+        if type(sub) is BindingReference:
+            found += sub.bids
+            count += 1
+    if len(found) > 1:
+        found = tuple(dict.fromkeys(found))
+    return found
+
+
+def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
+    """Every BID is registered (R31), and at a correspondent node its address is one that was tested (R113f, K20)."""
+    care_of = context.node.care_of
+    for bid in bids:
+        entry = care_of.get(bid)
+        if entry is None or bid == 0:
+            unknown = context.profile.status.unknown_bid
+            if context.profile.explicit_requests:
+                unknown = context.switches.unknown_bid_status  # K23
+            raise _Refused(unknown)
+        if context.authorized is not None and entry.address not in context.authorized:
+            raise _Refused(context.profile.status.malformed)
+    if len(bids) > context.limits.fan_out:
+        raise _Refused(context.profile.status.unspecified)
+
+
+def _targets(context: FlowContext, option: FlowIdentification, action: int) -> tuple[int, ...]:
+    """The BIDs that an Add or a Replace of the draft binds the flow to."""
+    bids = _reference(option)
+    if bids:
+        _check_bids(context, bids)
+        if action != NCAST or len(bids) > 1:
+            return bids  # K19: two BIDs or more: exactly those
+        return _bicast(context, bids[0])
+    if action == DISCARD:
+        return ()
+    # R57, K11, K18: the update's own care-of address
+    if context.packet_bid is None:
+        raise _Refused(context.profile.status.malformed)
+    return (context.packet_bid,)
+
+
+def _bicast(context: FlowContext, bid: int) -> tuple[int, ...]:
+    """n-cast with one BID: to it and to the update's own care-of address, stored as BIDs (R121, K19)."""
+    own = context.packet_bid
+    if context.node.care_of[bid].address == context.packet_address:
+        if context.switches.single_own_bid_ncast == "reject":
+            raise _Refused(context.profile.status.malformed)  # R122
+        return (bid,)
+    if own is None:
+        raise _Refused(context.profile.status.malformed)
+    return (own, bid)
+
+
+def _room(context: FlowContext) -> None:
+    if len(context.node.flows) >= context.limits.flows_per_node:
+        raise _Refused(context.profile.status.unspecified)
+
+
+def _until(flow: Flow, context: FlowContext) -> Flow:
+    """The same flow with the lifetime of this update (R134, K12); a de-registration has none, and leaves the old."""
+    if context.lifetime <= 0:
+        return flow
+    return Flow(
+        flow.fid, flow.priority, flow.action, flow.bids, flow.rule, context.expires, context.refresh_at
+    )  # fmt: skip
+
+
+def _with_times(flow: Flow, old: Flow) -> Flow:
+    return Flow(flow.fid, flow.priority, flow.action, flow.bids, flow.rule, old.expires, old.refresh_at)
+
+
+def apply_implicit(
+    context: FlowContext, options: Sequence[FlowIdentification], summary: Sequence[int]
+) -> tuple[list[int], list[int]]:
+    """RFC 6089: a known FID is an update, an unknown one an add, one that isn't named goes (section 5.3.4).
+
+    Returns a status for each option, and the FIDs of flow summary options that aren't there (5.3.3).
+    """
+    node, codes = context.node, context.profile.status
+    fids = [option.fid for option in options]
+    named = {*fids, *summary}
+    purge(node, named)
+    if len(set(fids)) < len(fids):
+        statuses = [codes.malformed] * len(options)  # K25: all of them, not only the duplicates
+    else:
+        statuses = _implicit(context, options)
+    missing = []
+    for fid in dict.fromkeys(summary):  # duplicates are ignored (5.3.3)
+        flow = node.flows.get(fid)
+        if flow is None:
+            missing.append(fid)
+        elif fid not in fids:
+            node.flows[fid] = _until(flow, context)
+    return statuses, missing
+
+
+def purge(node: Node, named: set[int]) -> None:
+    """Remove every flow that a valid update doesn't name (RFC 6089 section 5.3.4; K12 with omission = "purge")."""
+    if not named.issuperset(node.flows):
+        node.flows = {fid: flow for fid, flow in node.flows.items() if fid in named}
+
+
+def _implicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
+    node, codes = context.node, context.profile.status
+    statuses = []
+    made: dict[int, Flow] = {}
+    for option in options:
+        try:
+            made[option.fid] = _one_implicit(context, option, len(made))
+            statuses.append(codes.success)
+        except _Refused as refused:
+            statuses.append(refused.status)
+    if made:
+        for fid in _clashing(node, made):
+            statuses[[option.fid for option in options].index(fid)] = codes.malformed
+            del made[fid]
+        node.flows.update(made)
+    return statuses
+
+
+def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int) -> Flow:
+    node, codes = context.node, context.profile.status
+    fid = option.fid
+    if (fid == 0 or option.pri == 0) and context.profile.zero_reserved:
+        raise _Refused(codes.malformed)  # K31
+    old = node.flows.get(fid)
+    references = sum(type(sub) is BindingReference for sub in option.suboptions)
+    rule = _description(context, option, _broken(option))
+    if rule is None and old is None:
+        raise _Refused(codes.malformed)  # 5.3.2.1: a new FID needs a traffic selector
+    if references > 1 or (references == 0 and old is None):
+        raise _Refused(codes.malformed)  # exactly one, at most one
+    bids = _reference(option) if references else ()
+    _check_bids(context, bids)
+    if len(bids) > 1 and not context.can_ncast:
+        raise _Refused(codes.ncast_unsupported)
+    if old is None:
+        if len(node.flows) + pending >= context.limits.flows_per_node or context.lifetime <= 0:
+            raise _Refused(codes.unspecified)
+    else:
+        # 5.3.2.2: what is missing is kept
+        rule = old.rule if rule is None else rule
+        bids = bids or old.bids
+    assert rule is not None
+    action = NCAST if len(bids) > 1 else FORWARD  # K27: a copy to each
+    flow = Flow(fid, option.pri, action, bids, rule, context.expires, context.refresh_at)
+    return flow if context.lifetime > 0 or old is None else _with_times(flow, old)
+
+
+def _clashing(node: Node, made: dict[int, Flow]) -> list[int]:
+    """FIDs of `made` whose FID-PRI another flow would share (K14: unique per node, no code named: malformed).
+
+    The options of one update are judged together, so that two flows may exchange their priorities. One that is refused
+    leaves its old self in place, with which another of them may then clash: hence the loop.
+    """
+    refused: list[int] = []
+    while True:
+        taken = {flow.priority for fid, flow in node.flows.items() if fid not in made or fid in refused}
+        for fid, flow in made.items():
+            if fid in refused:
+                continue
+            if flow.priority in taken:
+                refused.append(fid)
+                break
+            taken.add(flow.priority)
+        else:
+            return refused

@@ -1,0 +1,129 @@
+"""Where a key stands in a TOML or JSON file: the parsers of the standard library don't say.
+
+Both scanners take text that has been parsed successfully, so they need not judge it. They answer with a mapping from a
+key's path, ``node[0].flow[1].fid``, to its line, counted from 1. What a scanner doesn't resolve (a key in an inline
+table) has its nearest enclosing key's line: ask with `line_of`.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = ["json_lines", "line_of", "toml_lines"]
+
+_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+_DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
+_HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]\]?")
+_ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
+# what can hide a bracket: comments and the four kinds of strings, the long ones first
+_HIDDEN = re.compile(
+    r'"""(?:[^\\]|\\.)*?"""|' + r"'''.*?'''|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*", re.DOTALL
+)
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|\n|[^\s{}\[\],:"]+')
+
+
+def line_of(lines: dict[str, int], path: str) -> int | None:
+    """The line of a key, or of the nearest key around it; None if there is none."""
+    while path:
+        if path in lines:
+            return lines[path]
+        cut = max(path.rfind("."), path.rfind("["))
+        path = path[: max(cut, 0)]
+    return None
+
+
+def _parts(dotted: str) -> list[str]:
+    return [part.strip("\"'") for part in re.findall(_KEY, dotted)]
+
+
+def toml_lines(text: str) -> dict[str, int]:
+    """Path -> line of every header and every assignment."""
+    lines: dict[str, int] = {}
+    counts: dict[str, int] = {}
+    prefix = ""
+    position = 0
+    number = 1
+    while position < len(text):
+        header = _HEADER.match(text, position)
+        assignment = None if header else _ASSIGNMENT.match(text, position)
+        match = header or assignment
+        if match is not None:
+            start = number + text.count("\n", position, match.start(1))
+        if header is not None:
+            prefix = _header_path(_parts(header[2]), header[1] == "[[", counts)
+            lines.setdefault(prefix, start)
+        elif assignment is not None:
+            path = prefix
+            for part in _parts(assignment[1]):
+                path = f"{path}.{part}" if path else part
+                lines.setdefault(path, start)
+        end = _end_of_statement(text, match.end() if match else position)
+        number += text.count("\n", position, end)
+        position = end
+    return lines
+
+
+def _header_path(parts: list[str], is_array: bool, counts: dict[str, int]) -> str:
+    path = ""
+    for i, part in enumerate(parts):
+        path = f"{path}.{part}" if path else part
+        if is_array and i == len(parts) - 1:
+            counts[path] = counts.get(path, 0) + 1
+        if path in counts:
+            path = f"{path}[{counts[path] - 1}]"
+    return path
+
+
+def _end_of_statement(text: str, position: int) -> int:
+    """The start of the line after a value: brackets balanced, strings and comments skipped."""
+    depth = 0
+    while position < len(text):
+        hidden = _HIDDEN.match(text, position)
+        if hidden is not None:
+            position = hidden.end()
+            continue
+        character = text[position]
+        position += 1
+        if character in "[{":
+            depth += 1
+        elif character in "]}":
+            depth -= 1
+        elif character == "\n" and depth <= 0:
+            break
+    return position
+
+
+def json_lines(text: str) -> dict[str, int]:
+    """Path -> line of every member and element."""
+    lines: dict[str, int] = {}
+    stack: list[tuple[str, int | str]] = []  # path of the container, and the index or key that comes next
+    number = 1
+    for match in _JSON_TOKEN.finditer(text):
+        token = match[0]
+        if token == "\n":
+            number += 1
+        elif token in "{[":
+            path = _here(stack)
+            if path:
+                lines.setdefault(path, number)
+            stack.append((path, 0 if token == "[" else ""))
+        elif token in "}]":
+            stack.pop()
+        elif token == ",":
+            path, where = stack.pop()
+            stack.append((path, where + 1 if isinstance(where, int) else ""))
+        elif stack and stack[-1][1] == "" and token[0] == '"':
+            stack[-1] = (stack[-1][0], token[1:-1])
+            lines[_here(stack)] = number
+        elif token != ":" and stack and isinstance(stack[-1][1], int):
+            lines.setdefault(_here(stack), number)
+    return lines
+
+
+def _here(stack: list[tuple[str, int | str]]) -> str:
+    if not stack:
+        return ""
+    path, where = stack[-1]
+    if isinstance(where, int):
+        return f"{path}[{where}]"
+    return f"{path}.{where}" if path else where

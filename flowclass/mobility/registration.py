@@ -1,0 +1,223 @@
+"""Care-of addresses of one node: binding identifier options (RFC 5648 section 6.2), plain updates, mobile network
+prefixes (RFC 3963 section 6.2). Works on a transaction's working copy.
+
+A status that concerns one of several BIDs goes into that BID's option and the acknowledgement has 4, MCOA NOTCOMPLETE;
+one that concerns the only BID there is, or the update as a whole, is the acknowledgement's (RFC 5648 section 6.2, last
+paragraphs).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import Final
+
+from flowclass.wire.options import BindingIdentifier
+
+from .config import Capabilities, Limits, Switches
+from .state import PLAIN, CareOf, Node, Prefix
+from .update import MOBILE_ROUTER, Update, is_routable
+
+__all__ = ["BindingContext", "RefusedUpdateError", "SilentlyIgnored", "deregister_bids", "network_prefixes", "register"]
+
+ACCEPTED: Final = 0
+NOT_COMPLETE: Final = 4
+RETURN_HOME_WITHOUT_NDP: Final = 5
+NO_RESOURCES: Final = 130
+NOT_HOME_AGENT: Final = 133
+INVALID_PREFIX: Final = 141
+NOT_AUTHORIZED_FOR_PREFIX: Final = 142
+FORWARDING_SETUP_FAILED: Final = 143
+MALFORMED: Final = 164
+NON_MCOA_EXISTS: Final = 165
+PROHIBITED: Final = 166
+UNKNOWN_COA: Final = 167
+BULK_PROHIBITED: Final = 168
+HOME_AND_FOREIGN_PROHIBITED: Final = 169
+INVALID_CARE_OF: Final = 174
+
+
+class RefusedUpdateError(Exception):
+    """The update is refused as a whole: an acknowledgement with this status, and nothing changes."""
+
+    def __init__(self, status: int, sequence: int | None = None) -> None:
+        self.status = status
+        self.sequence = sequence  # what the acknowledgement carries instead of the update's own (135)
+
+
+class SilentlyIgnored(Exception):  # noqa: N818: nothing went wrong here
+    """The update is discarded without an answer; `reason` is a counter's name."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+
+@dataclass(slots=True)
+class BindingContext:
+    """What the care-of addresses of one update are judged by."""
+
+    node: Node
+    update: Update
+    switches: Switches
+    limits: Limits
+    capabilities: Capabilities
+    expires: float
+    refresh_at: float
+    correspondent: bool = False
+    keeps_registered: bool = True  # K37: the draft's reading of an update without BID option
+
+
+def register(context: BindingContext) -> tuple[int, list[int], int | None]:
+    """Register what an update with a lifetime asks for.
+
+    Returns the status of the acknowledgement, one for each BID option, and the BID of the update's own care-of address
+    (K18; None: it has no binding, or several). Raises `RefusedUpdateError`.
+    """
+    update = context.update
+    if update.malformed_bid:
+        raise RefusedUpdateError(MALFORMED)
+    if not update.bids:
+        return ACCEPTED, [], _register_plain(context)
+    _check_bulk(context)
+    node = context.node
+    known = node.care_of
+    if update.overwrite:
+        node.care_of = {}
+    elif PLAIN in known:
+        raise RefusedUpdateError(NON_MCOA_EXISTS)
+    statuses = [_register_bid(context, option, known) for option in update.bids]
+    if len(statuses) == 1:
+        if statuses[0] >= 128:
+            raise RefusedUpdateError(statuses[0])
+        _leave_home(context)
+        own = update.bids[0].bid
+        return statuses[0], [ACCEPTED], own
+    _leave_home(context)
+    status = max(statuses)
+    if status >= 128:
+        return NOT_COMPLETE, [s if s >= 128 else ACCEPTED for s in statuses], node.bid_of(update.care_of)
+    return status, [ACCEPTED] * len(statuses), node.bid_of(update.care_of)
+
+
+def _check_bulk(context: BindingContext) -> None:
+    if not context.capabilities.multiple_care_of:
+        raise RefusedUpdateError(PROHIBITED)
+    if len(context.update.bids) > 1 and (context.correspondent or not context.capabilities.bulk):
+        raise RefusedUpdateError(BULK_PROHIBITED)
+
+
+def _register_plain(context: BindingContext) -> int:
+    """An update without BID option: it replaces everything (RFC 5648 section 6.2), but for K37."""
+    node, update = context.node, context.update
+    address = update.care_of
+    if not is_routable(address):
+        raise RefusedUpdateError(INVALID_CARE_OF)
+    if context.keeps_registered and update.flows and node.care_of:
+        bid = node.bid_of(address)
+        if bid is not None:
+            # K37: the address is registered, so the update concerns its BID and replaces nothing
+            old = node.care_of[bid]
+            node.care_of[bid] = CareOf(bid, address, old.priority, context.expires, context.refresh_at, old.home)
+            return bid
+    node.care_of = {PLAIN: CareOf(PLAIN, address, 0, context.expires, context.refresh_at)}
+    return PLAIN
+
+
+def _register_bid(context: BindingContext, option: BindingIdentifier, known: Mapping[int, CareOf]) -> int:
+    node, bid = context.node, option.bid
+    if bid == PLAIN:
+        return MALFORMED  # reserved
+    old = known.get(bid)
+    if option.home:
+        if not context.capabilities.home_and_foreign or context.correspondent:
+            return HOME_AND_FOREIGN_PROHIBITED
+        address = node.home  # RFC 5648 section 6.2: whatever the field holds
+    elif option.care_of is not None:
+        address = option.care_of.packed
+        if not is_routable(address) or address == node.home:
+            return MALFORMED
+        if len(address) == 4 and (context.correspondent or not context.capabilities.ipv4):
+            return MALFORMED  # RFC 5648 section 4.3: IPv6 only at correspondent nodes
+    elif old is not None and not old.home:
+        address = old.address
+    elif context.correspondent or context.switches.bid_source_address:
+        address = context.update.care_of
+        if not is_routable(address):
+            return MALFORMED
+    else:
+        return UNKNOWN_COA
+    if bid not in node.care_of and len(node.care_of) >= context.limits.bids_per_node:
+        return NO_RESOURCES
+    if option.home:
+        # RFC 5648 section 5.6.3: one home binding at a time
+        for other in [b for b, entry in node.care_of.items() if entry.home and b != bid]:
+            del node.care_of[other]
+    node.care_of[bid] = CareOf(
+        bid, address, option.priority, context.expires, context.refresh_at, option.home
+    )  # fmt: skip
+    if option.home and context.capabilities.home_without_ndp:
+        return RETURN_HOME_WITHOUT_NDP
+    return ACCEPTED
+
+
+def _leave_home(context: BindingContext) -> None:
+    """RFC 5648 section 5.6.5: H clear in an update ends forwarding to the home link."""
+    if not context.switches.h_unset_leaves_home or any(option.home for option in context.update.bids):
+        return
+    care_of = context.node.care_of
+    for bid in [bid for bid, entry in care_of.items() if entry.home]:
+        del care_of[bid]
+
+
+def deregister_bids(context: BindingContext) -> tuple[int, list[int]]:
+    """Lifetime 0 with BID options: these go, the others stay, and so do the flows of either (K30)."""
+    update = context.update
+    if update.malformed_bid:
+        raise RefusedUpdateError(MALFORMED)
+    _check_bulk(context)
+    care_of = context.node.care_of
+    statuses = []
+    for option in update.bids:
+        gone = care_of.pop(option.bid, None) if option.bid != PLAIN else None
+        statuses.append(NOT_HOME_AGENT if gone is None else ACCEPTED)
+    if len(statuses) == 1 and statuses[0]:
+        raise RefusedUpdateError(statuses[0])
+    return (NOT_COMPLETE if any(statuses) else ACCEPTED), statuses
+
+
+def network_prefixes(
+    context: BindingContext, owners: Mapping[Prefix, bytes], table: Mapping[bytes, Sequence[Prefix]]
+) -> tuple[Prefix, ...]:
+    """The mobile network prefixes that an accepted update registers (RFC 3963 section 6.2).
+
+    Explicit mode: those of its options, all or none. Implicit mode: those that `table` has for the home address.
+    Without the R flag the sender is a mobile node, and nothing is forwarded to a network behind it.
+    """
+    update, home = context.update, context.node.home
+    if not update.flags & MOBILE_ROUTER:
+        return ()
+    allowed = table.get(home)
+    if not update.prefixes:
+        if not allowed:
+            raise RefusedUpdateError(FORWARDING_SETUP_FAILED)
+        return tuple(allowed)
+    if len(update.prefixes) > context.limits.prefixes_per_node:
+        raise RefusedUpdateError(INVALID_PREFIX)
+    found: dict[Prefix, None] = {}
+    for option in update.prefixes:
+        length = option.prefix_length
+        if length > 128 or length == 0 or not is_routable(option.prefix.packed):
+            raise RefusedUpdateError(INVALID_PREFIX)
+        host = 128 - length
+        prefix = ((int(option.prefix) >> host << host).to_bytes(16, "big"), length)
+        if (allowed is not None and prefix not in allowed) or owners.get(prefix, home) != home:
+            raise RefusedUpdateError(NOT_AUTHORIZED_FOR_PREFIX)
+        found[prefix] = None
+    return tuple(found)
+
+
+def times(now: float, lifetime: float, lead: float) -> tuple[float, float]:
+    """When an entry made now expires, and when to ask for its refresh."""
+    expires = now + lifetime
+    return expires, (expires - min(lead, lifetime / 2) if lead > 0 else inf)

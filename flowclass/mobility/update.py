@@ -1,0 +1,126 @@
+"""A binding update as its receiver sees it: the packet's addresses and the options sorted by kind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from flowclass.wire.flow import FlowIdentification, FlowSummary
+from flowclass.wire.messages import BindingUpdate
+from flowclass.wire.options import (
+    AlternateCareOf,
+    BindingAuthorizationData,
+    BindingIdentifier,
+    IPv4CareOf,
+    IPv4HomeAddress,
+    MalformedOption,
+    MobileNetworkPrefix,
+    NonceIndices,
+)
+from flowclass.wire.packets import MobilityPacket
+
+__all__ = ["Update", "collect", "is_routable", "not_greater"]
+
+ACKNOWLEDGE: Final = 0x8000
+HOME_REGISTRATION: Final = 0x4000
+MAP_REGISTRATION: Final = 0x0800
+MOBILE_ROUTER: Final = 0x0400
+PROXY_REGISTRATION: Final = 0x0200
+FORCE_UDP: Final = 0x0100
+OVERWRITE: Final = 0x0040
+
+BINDING_IDENTIFIER: Final = 35
+
+
+@dataclass(slots=True)
+class Update:
+    """The facts of one binding update; addresses are packed."""
+
+    home: bytes
+    source: bytes
+    destination: bytes
+    away: bool  # the home address came in a Home Address option; else it's the packet's source
+    sequence: int
+    flags: int
+    lifetime: int  # as asked for, in units of 4 seconds
+    bids: list[BindingIdentifier] = field(default_factory=list)
+    flows: list[FlowIdentification] = field(default_factory=list)
+    summary: list[int] = field(default_factory=list)
+    alternate: bytes | None = None
+    ipv4_care_of: bytes | None = None
+    ipv4_homes: list[IPv4HomeAddress] = field(default_factory=list)
+    prefixes: list[MobileNetworkPrefix] = field(default_factory=list)
+    nonces: NonceIndices | None = None
+    authorization: bytes | None = None
+    malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
+
+    @property
+    def care_of(self) -> bytes:
+        """The care-of address of the update itself, BID options apart: alternate, IPv4, else source (R57, K18)."""
+        return self.alternate or self.ipv4_care_of or self.source
+
+    @property
+    def overwrite(self) -> bool:
+        """The O flag: bit 0x0040 means it only without P (K36), and only with BID options (RFC 5648 section 4.2)."""
+        return self.flags & (OVERWRITE | PROXY_REGISTRATION) == OVERWRITE
+
+
+def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
+    """Sort the options; unknown ones and padding are skipped (R96). Of a second one of a kind that is there once, the
+    last counts."""
+    option_home = packet.home_address
+    source = packet.source.packed
+    update = Update(
+        source if option_home is None else option_home.packed,
+        source,
+        packet.destination.packed,
+        option_home is not None,
+        message.sequence,
+        message.flags,
+        message.lifetime,
+    )
+    for option in message.options:
+        kind = type(option)
+        if kind is FlowIdentification:
+            update.flows.append(option)  # type: ignore[arg-type]
+        elif kind is BindingIdentifier:
+            update.bids.append(option)  # type: ignore[arg-type]
+        else:
+            _collect_rare(update, option)
+    return update
+
+
+def _collect_rare(update: Update, option: object) -> None:
+    match option:
+        case FlowSummary():
+            update.summary += option.fids
+        case AlternateCareOf():
+            update.alternate = option.address.packed
+        case IPv4CareOf():
+            update.ipv4_care_of = option.address.packed
+        case IPv4HomeAddress():
+            update.ipv4_homes.append(option)
+        case MobileNetworkPrefix():
+            update.prefixes.append(option)
+        case NonceIndices():
+            update.nonces = option
+        case BindingAuthorizationData():
+            update.authorization = option.authenticator
+        case MalformedOption():
+            update.malformed_bid |= option.type == BINDING_IDENTIFIER
+
+
+def is_routable(address: bytes) -> bool:
+    """A unicast routable address: one that another subnet can send to (RFC 6275 section 3.1)."""
+    first = address[0]
+    if len(address) == 4:
+        return 0 < first < 224 and first != 127 and address[:2] != b"\xa9\xfe"
+    if first == 0xFF or (first == 0xFE and address[1] & 0xC0 == 0x80):
+        return False  # multicast, link-local
+    # unspecified, loopback, IPv4-compatible; IPv4-mapped
+    return first != 0 or not (address.startswith(bytes(12)) or address.startswith(bytes(10) + b"\xff\xff"))
+
+
+def not_greater(received: int, last: int) -> bool:
+    """Whether a sequence number is too old: the last one and the 32768 before it (RFC 6275 section 9.5.1)."""
+    return (last - received) & 0xFFFF <= 32768

@@ -1,0 +1,107 @@
+"""Numbers, addresses and ranges as people write them."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from typing import Final
+
+__all__ = ["NUMBER_LIMITS", "PROTOCOLS", "BadValueError", "address", "address_range", "number", "number_range", "prefix"]
+
+_NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
+
+PROTOCOLS: Final = {
+    "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132, "udplite": 136,
+}  # fmt: skip
+
+NUMBER_LIMITS: Final = {
+    "flow_label": 0xFFFFF,
+    "spi": 0xFFFFFFFF,
+    "source_port": 0xFFFF,
+    "destination_port": 0xFFFF,
+    "traffic_class": 0xFF,
+    "protocol": 0xFF,
+}
+"""The numeric conditions of a selector and their greatest values."""
+
+
+class BadValueError(ValueError):
+    """A text or number that isn't what it should be; its caller knows the place."""
+
+
+def number(value: int | str, low: int, high: int, names: dict[str, int] | None = None) -> int:
+    """A number in [low, high]: an integer, or decimal or 0x text, or one of `names` in any case."""
+    if isinstance(value, str):
+        text = value.strip()
+        if names and text.lower() in names:
+            return names[text.lower()]
+        if not _NUMBER.fullmatch(text) or len(text) > 40:
+            raise BadValueError(f"{value!r} is no number" + (f" or protocol name ({', '.join(names)})" if names else ""))
+        result = int(text, 16 if text[:2] in ("0x", "0X") else 10)
+    else:
+        result = value
+    if not low <= result <= high:
+        raise BadValueError(f"{value} is out of range: expected {low} to {high}")
+    return result
+
+
+def number_range(value: int | str, name: str) -> tuple[int, int]:
+    """A condition's range: a number, or "first-last"."""
+    high = NUMBER_LIMITS[name]
+    names = PROTOCOLS if name == "protocol" else None
+    if isinstance(value, int) or value.count("-") != 1:
+        single = number(value, 0, high, names)
+        return single, single
+    first, last = (number(part, 0, high, names) for part in value.split("-"))
+    if first > last:
+        raise BadValueError(f"the range {value} is reversed")
+    return first, last
+
+
+def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    try:
+        found = ipaddress.ip_address(text.strip())
+    except ValueError:
+        raise BadValueError(f"{text!r} is no IP address") from None
+    if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
+        raise BadValueError(f"{text!r} has a zone, which means nothing here")
+    return found
+
+
+def address(text: str) -> bytes:
+    """An address, packed: 4 or 16 octets. IPv4-mapped ones are IPv6."""
+    return _parse(text).packed
+
+
+def _split(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    base, slash, length = text.partition("/")
+    found = _parse(base)
+    if not slash:
+        return found, found.max_prefixlen
+    if not _NUMBER.fullmatch(length) or not length.isdecimal() or len(length) > 3:
+        raise BadValueError(f"{length!r} is no prefix length")
+    if int(length) > found.max_prefixlen:
+        raise BadValueError(f"a prefix length of {length} is out of range: expected 0 to {found.max_prefixlen}")
+    return found, int(length)
+
+
+def prefix(text: str) -> tuple[bytes, int]:
+    """A prefix, host bits masked: packed network and length. An address is a prefix of its full length."""
+    base, length = _split(text)
+    host = base.max_prefixlen - length
+    return ((int(base) >> host) << host).to_bytes(base.max_prefixlen // 8, "big"), length
+
+
+def address_range(text: str) -> tuple[int, tuple[int, int]]:
+    """IP version and range of an address, a prefix or "first-last"."""
+    if "-" in text:
+        parts = [_parse(part) for part in text.split("-", 1)]
+        if parts[0].version != parts[1].version:
+            raise BadValueError(f"{text!r} goes from one IP version to the other")
+        if int(parts[0]) > int(parts[1]):
+            raise BadValueError(f"the range {text} is reversed")
+        return parts[0].version, (int(parts[0]), int(parts[1]))
+    base, length = _split(text)
+    host = base.max_prefixlen - length
+    first = (int(base) >> host) << host
+    return base.version, (first, first | ((1 << host) - 1))
