@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from flowclass.engine.keys import make_keys as make_keys
     from flowclass.engine.keys import make_rules as make_rules
     from flowclass.engine.keys import read_classbench as read_classbench
+    from flowclass.mobility import HomeAgent as HomeAgent
+    from flowclass.mobility import load_bindings as load_bindings
 
 __version__ = "0.1.0"
 
@@ -40,6 +42,8 @@ _LAZY = {
     "read_classbench": "flowclass.engine.keys",
     "Classifier": "flowclass.engine.classifier",
     "kernels": "flowclass.engine.classifier",
+    "HomeAgent": "flowclass.mobility",
+    "load_bindings": "flowclass.mobility",
 }
 _PACKAGES = frozenset({"engine", "generate", "mobility", "traces", "wire"})
 

@@ -50,6 +50,10 @@ def bind(cache: BindingCache, *entries: CareOf | Flow, now: float = 0.0, home: b
     return transaction
 
 
+def entries(node: Node) -> list[CareOf | Flow]:
+    return [*node.care_of.values(), *node.flows.values()]
+
+
 def kinds(events: list[Event]) -> list[str]:
     return [str(e.kind) for e in events]
 
@@ -255,7 +259,9 @@ def test_remove_and_owners_of_prefixes() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.sampled_from([HOME, OTHER]), st.integers(1, 3), st.integers(1, 40), st.booleans(), st.integers(0, 9)),
+        st.tuples(
+            st.sampled_from([HOME, OTHER]), st.integers(1, 3), st.integers(1, 40), st.booleans(), st.integers(0, 9)
+        ),
         max_size=40,
     )
 )
@@ -271,17 +277,11 @@ def test_deadlines_against_a_plain_reading(steps: list[tuple[bytes, int, int, bo
         else:
             entry = CareOf(number, A, 0, now + lifetime, now + lifetime / 2)
         bind(cache, entry, now=now, home=home).commit()
-        times = [
-            time
-            for node in cache
-            for e in (*node.care_of.values(), *node.flows.values())
-            for time in (e.expires, e.refresh_at)
-            if time < inf
-        ]
+        times = [time for node in cache for e in entries(node) for time in (e.expires, e.refresh_at) if time < inf]
         assert cache.next_deadline() == min(times)
         now += passed
         cache.tick(now)
-        left = [e for node in cache for e in (*node.care_of.values(), *node.flows.values())]
+        left = [e for node in cache for e in entries(node)]
         assert all(e.expires > now and e.refresh_at > now for e in left)
         assert set(table.nodes) == set(cache.nodes)
         for node in cache:

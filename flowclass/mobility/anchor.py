@@ -1,7 +1,8 @@
-"""What home agents, mobility anchor points and correspondent nodes have in common: bytes in, one transaction, bytes out.
+"""What home agents, mobility anchor points and correspondent nodes have in common: bytes in, one transaction, bytes
+out.
 
-`Anchor.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between an
-embedder applies ``pending.changes`` to its kernel, or runs duplicate address detection, and then calls ``commit`` or
+`Anchor.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between
+an embedder applies ``pending.changes`` to its kernel, or runs duplicate address detection, and then calls ``commit`` or
 ``abort``: the acknowledgement comes from these two calls and exists nowhere before.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
@@ -55,8 +57,8 @@ _UNSPECIFIED = IPv6Address(0)
 class Pending:
     """A binding update that was looked at, and not yet acknowledged.
 
-    Without a transaction there is nothing to decide (refused, ignored, or no update): `commit` and `abort` both give the
-    answer, if any.
+    Without a transaction there is nothing to decide (refused, ignored, or no update): `commit` and `abort` both give
+    the answer, if any.
     """
 
     __slots__ = ("agent", "answer", "outcome", "transaction", "update")
@@ -170,9 +172,10 @@ class Anchor(ABC):
         updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
         if not isinstance(packet, MobilityPacket):
             try:
-                packet = decode_packet(packet, self.profile)
+                found = decode_packet(packet, self.profile)
             except DecodeError as error:
                 return self._undecodable(bytes(packet), error)
+            packet = found
         if not packet.checksum_ok:
             return self._ignore("checksum")
         message = packet.message
@@ -333,6 +336,10 @@ class Anchor(ABC):
             return []
         return [acknowledge(self, update, outcome)]
 
+    def _seal(self, packet: MobilityPacket, update: Update, outcome: Outcome) -> bytes:
+        """The bytes of an acknowledgement."""
+        return encode_packet(packet, self.profile)
+
     def _wants_answer(self, update: Update, status: int) -> bool:
         return True
 
@@ -423,7 +430,5 @@ def is_unicast(address: IPv6Address) -> bool:
 
 def new_table() -> Table | None:
     """A forwarding table; imported late, because it brings numpy along."""
-    from flowclass.engine.forwarding import ForwardingTable
-
-    table: Table = ForwardingTable()
+    table: Table = import_module("flowclass.engine.forwarding").ForwardingTable()
     return table

@@ -136,7 +136,8 @@ class BindingCache:
     # ---- writing
 
     def begin(self, home: bytes, now: float, profile: str = "draft") -> Transaction:
-        """A transaction on one home address, whose working copy has nothing expired in it. `BusyError` if one is open."""
+        """A transaction on one home address, whose working copy has nothing expired in it. `BusyError` if one is
+        open."""
         if home in self._open:
             raise BusyError("an update of this home address is in progress")
         if now > self._clock:
@@ -217,9 +218,7 @@ class BindingCache:
             self.table.withdraw(home)
             return
         targets, default, flows = node.forwarding(self._first_only)
-        self.table.publish(
-            home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows
-        )
+        self.table.publish(home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows)
 
     def _own(self, home: bytes, old: Node | None, new: Node | None) -> None:
         before = () if old is None else old.prefixes + tuple((a, 8 * len(a)) for a in old.also)

@@ -46,7 +46,8 @@ class Switches:
     """R131, K17: how long before expiry a Binding Refresh Request goes out (half the lifetime where that is less)."""
 
     refresh_advice: float | None = None
-    """K17: the refresh interval to advise in acknowledgements, as a fraction of the lifetime granted; None: no advice."""
+    """K17: the refresh interval to advise in acknowledgements, as a fraction of the lifetime granted; None: no
+    advice."""
 
     deleted_memory: float = 10.0
     """RFC 6275 section 10.3.2, MAX_DELETE_BCE_TIMEOUT: how long the sequence number of a de-registered node is kept."""

@@ -164,9 +164,7 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
     raise _Refused(codes.malformed)  # K24
 
 
-def _description(
-    context: FlowContext, option: FlowIdentification, error: MalformedSubOption | None
-) -> bytes | None:
+def _description(context: FlowContext, option: FlowIdentification, error: MalformedSubOption | None) -> bytes | None:
     """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
     codes = context.profile.status
     selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector | None = None

@@ -46,7 +46,7 @@ class RefusedUpdateError(Exception):
         self.sequence = sequence  # what the acknowledgement carries instead of the update's own (135)
 
 
-class SilentlyIgnored(Exception):  # noqa: N818: nothing went wrong here
+class SilentlyIgnored(Exception):  # nothing went wrong here, so no Error
     """The update is discarded without an answer; `reason` is a counter's name."""
 
     def __init__(self, reason: str) -> None:

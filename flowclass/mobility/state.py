@@ -21,7 +21,8 @@ DISCARD: Final = 2
 NCAST: Final = 3
 
 PLAIN: Final = 0
-"""The BID of a binding that was registered without one (RFC 6275 style): 0 is reserved in RFC 5648, so it's free here."""
+"""The BID of a binding that was registered without one (RFC 6275 style): 0 is reserved in RFC 5648, so it's free
+here."""
 
 Prefix = tuple[bytes, int]
 """A mobile network prefix: packed network, host bits zero, and its length."""
@@ -43,7 +44,8 @@ class CareOf:
 
 @dataclass(slots=True)
 class Flow:
-    """A flow binding (R35 to R38): every attribute of its description is in `rule`, and BIDs stand for addresses (R46)."""
+    """A flow binding (R35 to R38): every attribute of its description is in `rule`, and BIDs stand for addresses
+    (R46)."""
 
     fid: int
     priority: int  # PRI or FID-PRI, lower is tried first; equal ones by FID (K14)

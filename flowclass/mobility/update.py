@@ -110,6 +110,9 @@ def _collect_rare(update: Update, option: object) -> None:
             update.malformed_bid |= option.type == BINDING_IDENTIFIER
 
 
+_NOT_ROUTABLE: Final = (bytes(12), bytes(10) + b"\xff\xff")
+
+
 def is_routable(address: bytes) -> bool:
     """A unicast routable address: one that another subnet can send to (RFC 6275 section 3.1)."""
     first = address[0]
@@ -118,7 +121,7 @@ def is_routable(address: bytes) -> bool:
     if first == 0xFF or (first == 0xFE and address[1] & 0xC0 == 0x80):
         return False  # multicast, link-local
     # unspecified, loopback, IPv4-compatible; IPv4-mapped
-    return first != 0 or not (address.startswith(bytes(12)) or address.startswith(bytes(10) + b"\xff\xff"))
+    return first != 0 or not (address.startswith(_NOT_ROUTABLE))
 
 
 def not_greater(received: int, last: int) -> bool:

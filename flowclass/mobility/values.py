@@ -6,12 +6,22 @@ import ipaddress
 import re
 from typing import Final
 
-__all__ = ["NUMBER_LIMITS", "PROTOCOLS", "BadValueError", "address", "address_range", "number", "number_range", "prefix"]
+__all__ = [
+    "NUMBER_LIMITS",
+    "PROTOCOLS",
+    "BadValueError",
+    "address",
+    "address_range",
+    "number",
+    "number_range",
+    "prefix",
+]
 
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 
 PROTOCOLS: Final = {
-    "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132, "udplite": 136,
+    "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132,
+    "udplite": 136,
 }  # fmt: skip
 
 NUMBER_LIMITS: Final = {
@@ -36,7 +46,9 @@ def number(value: int | str, low: int, high: int, names: dict[str, int] | None =
         if names and text.lower() in names:
             return names[text.lower()]
         if not _NUMBER.fullmatch(text) or len(text) > 40:
-            raise BadValueError(f"{value!r} is no number" + (f" or protocol name ({', '.join(names)})" if names else ""))
+            raise BadValueError(
+                f"{value!r} is no number" + (f" or protocol name ({', '.join(names)})" if names else "")
+            )
         result = int(text, 16 if text[:2] in ("0x", "0X") else 10)
     else:
         result = value

@@ -1,0 +1,65 @@
+"""The home agent (section 8 of the draft; RFC 6275 section 10.3)."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import NoReturn
+
+from .anchor import Anchor
+from .bindings_file import BindingsFile, read_bindings
+from .registration import RefusedUpdateError, SilentlyIgnored
+from .state import Node
+from .update import HOME_REGISTRATION, MOBILE_ROUTER, Update
+
+__all__ = ["HomeAgent", "load_bindings"]
+
+ROUTER_NOT_PERMITTED = 140
+TYPE_CHANGE = 139
+
+
+class HomeAgent(Anchor):
+    """A home agent without sockets: packets in, packets out, decisions for data packets.
+
+    See `Anchor` for the arguments and the calls.
+    """
+
+    def _validate(self, update: Update, node: Node | None) -> frozenset[bytes] | None:
+        if not update.flags & HOME_REGISTRATION:
+            self._not_a_home_registration(update, node)
+        if update.nonces is not None:
+            raise SilentlyIgnored("nonce indices")  # RFC 6275 section 9.5.1
+        if not update.away and update.alternate not in (None, update.home) and update.lifetime and not update.bids:
+            # RFC 6275 section 10.3.1: a registration has a Home Address option. One from the home link itself (H flag)
+            # and one through an IPv4 tunnel (RFC 5555 section 4.4.2) do without
+            raise SilentlyIgnored("no Home Address option")
+        self._check_sequence(update)
+        self._check_router(update, node)
+        self._check_subnet(update.home)
+        return None
+
+    def _not_a_home_registration(self, update: Update, node: Node | None) -> NoReturn:
+        """H is clear: meant for a correspondent node, which this isn't."""
+        if node is not None:
+            self._check_sequence(update)
+            raise RefusedUpdateError(TYPE_CHANGE)  # RFC 6275 section 9.5.1
+        if update.flags & MOBILE_ROUTER:
+            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)  # RFC 3963 section 6.2
+        raise SilentlyIgnored("no home registration")
+
+    def load(self, found: BindingsFile) -> None:
+        """Take over the nodes of a bindings file; its prefixes are what implicit mode uses (RFC 3963 section 5.2)."""
+        for node in found.nodes:
+            self.cache.put(node)
+            if node.prefixes:
+                self.prefix_table[node.home] = node.prefixes
+
+
+def load_bindings(path: str | PathLike[str]) -> HomeAgent:
+    """A home agent with the state that a bindings file describes; nothing in it expires.
+
+    Raises `BindingsFileError` with the file, the key and, where it can be had, the line.
+    """
+    found = read_bindings(path)
+    agent = HomeAgent(found.profile)
+    agent.load(found)
+    return agent
