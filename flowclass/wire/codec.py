@@ -7,7 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
 from typing import Any, Final
 
-from flowclass.errors import EncodeError
+from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire import options
 from flowclass.wire.flow import FlowIdentification, FlowSummary
 from flowclass.wire.flow_codec import FlowCodec, decode_flow_summary
@@ -19,89 +19,92 @@ from flowclass.wire.reader import Reader
 
 __all__ = ["Codec", "get_codec"]
 
-Decoder = Callable[[Reader], Option]
+# data, and the offset and number of the octets that are the option's: all of them are there, and all are its own
+Leaf = Callable[[bytes, int, int], Option]
 Encoder = Callable[[Any, int], bytes]
 
 PAD1: Final = options.Pad1()
-_BINDING_UPDATE = 5
-_BINDING_ACKNOWLEDGEMENT = 6
+_BINDING_UPDATE: Final = 5
+_BINDING_ACKNOWLEDGEMENT: Final = 6
+_BINDING_IDENTIFIER: Final = 35
+_ANY_LENGTH: Final = -1
 
 _U16: Final = Struct(">H")
 _NONCES: Final = Struct(">HH")
 _PREFIX: Final = Struct(">BB16s")
 _BID: Final = Struct(">HBB")
-_IPV4: Final = Struct(">HI")
-_NAT: Final = Struct(">HI")
+_WORDS: Final = Struct(">HI")
 
 
 # ---- options that look the same in every profile and message -------------------------------------------------------
 
 
-def _decode_pad_n(r: Reader) -> Option:
-    return options.PadN(r.rest())
+def _decode_pad_n(data: bytes, at: int, length: int) -> Option:
+    return options.PadN(data[at : at + length])
 
 
-def _decode_refresh_advice(r: Reader) -> Option:
+def _decode_refresh_advice(data: bytes, at: int, length: int) -> Option:
     # RFC 6275 6.2.4
-    return options.BindingRefreshAdvice(_U16.unpack_from(r.data, r.take(2))[0])
+    return options.BindingRefreshAdvice(_U16.unpack_from(data, at)[0])
 
 
-def _decode_alternate_care_of(r: Reader) -> Option:
+def _decode_alternate_care_of(data: bytes, at: int, length: int) -> Option:
     # RFC 6275 6.2.5
-    return options.AlternateCareOf(IPv6Address(int.from_bytes(r.octets(16))))
+    return options.AlternateCareOf(IPv6Address(data[at : at + 16]))
 
 
-def _decode_nonce_indices(r: Reader) -> Option:
+def _decode_nonce_indices(data: bytes, at: int, length: int) -> Option:
     # RFC 6275 6.2.6
-    return options.NonceIndices(*_NONCES.unpack_from(r.data, r.take(4)))
+    return options.NonceIndices(*_NONCES.unpack_from(data, at))
 
 
-def _decode_authorization(r: Reader) -> Option:
+def _decode_authorization(data: bytes, at: int, length: int) -> Option:
     # RFC 6275 6.2.7; 96 bits is what the RFC makes, other lengths are for the verifier to refuse
-    return options.BindingAuthorizationData(r.rest())
+    return options.BindingAuthorizationData(data[at : at + length])
 
 
-def _decode_network_prefix(r: Reader) -> Option:
+def _decode_network_prefix(data: bytes, at: int, length: int) -> Option:
     # RFC 3963 4.3
-    _, length, prefix = _PREFIX.unpack_from(r.data, r.take(18))
-    return options.MobileNetworkPrefix(IPv6Address(prefix), length)
+    _, prefix_length, prefix = _PREFIX.unpack_from(data, at)
+    return options.MobileNetworkPrefix(IPv6Address(prefix), prefix_length)
 
 
-def _decode_ipv4_home(r: Reader) -> Option:
+def _decode_ipv4_home(data: bytes, at: int, length: int) -> Option:
     # RFC 5555 3.1.1: prefix length of 6 bits, P, 9 reserved bits
-    word, address = _IPV4.unpack_from(r.data, r.take(6))
+    word, address = _WORDS.unpack_from(data, at)
     return options.IPv4HomeAddress(IPv4Address(address), word >> 10, bool(word & 0x200))
 
 
-def _decode_ipv4_ack(r: Reader) -> Option:
+def _decode_ipv4_ack(data: bytes, at: int, length: int) -> Option:
     # RFC 5555 3.2.1: status, prefix length of 6 bits, 2 reserved bits
-    word, address = _IPV4.unpack_from(r.data, r.take(6))
+    word, address = _WORDS.unpack_from(data, at)
     return options.IPv4AddressAcknowledgement(IPv4Address(address), word >> 8, (word & 0xFF) >> 2)
 
 
-def _decode_nat(r: Reader) -> Option:
+def _decode_nat(data: bytes, at: int, length: int) -> Option:
     # RFC 5555 3.2.2: F, 15 reserved bits
-    word, seconds = _NAT.unpack_from(r.data, r.take(6))
+    word, seconds = _WORDS.unpack_from(data, at)
     return options.NatDetection(seconds, bool(word & 0x8000))
 
 
-def _decode_ipv4_care_of(r: Reader) -> Option:
+def _decode_ipv4_care_of(data: bytes, at: int, length: int) -> Option:
     # RFC 5555 3.1.2
-    _, address = _IPV4.unpack_from(r.data, r.take(6))
+    _, address = _WORDS.unpack_from(data, at)
     return options.IPv4CareOf(IPv4Address(address))
 
 
-_DECODERS: Final[dict[int, Decoder]] = {
-    1: _decode_pad_n,
-    2: _decode_refresh_advice,
-    3: _decode_alternate_care_of,
-    4: _decode_nonce_indices,
-    5: _decode_authorization,
-    6: _decode_network_prefix,
-    29: _decode_ipv4_home,
-    30: _decode_ipv4_ack,
-    31: _decode_nat,
-    32: _decode_ipv4_care_of,
+# type -> (the only valid length, decoder)
+_LEAVES: Final[dict[int, tuple[int, Leaf]]] = {
+    1: (_ANY_LENGTH, _decode_pad_n),
+    2: (2, _decode_refresh_advice),
+    3: (16, _decode_alternate_care_of),
+    4: (4, _decode_nonce_indices),
+    5: (_ANY_LENGTH, _decode_authorization),
+    6: (18, _decode_network_prefix),
+    29: (6, _decode_ipv4_home),
+    30: (6, _decode_ipv4_ack),
+    31: (6, _decode_nat),
+    32: (6, _decode_ipv4_care_of),
 }
 
 
@@ -120,13 +123,13 @@ _ENCODERS: Final[dict[type, Encoder]] = {
     options.BindingAuthorizationData: lambda o, at: tlv(5, o.authenticator),
     options.MobileNetworkPrefix: lambda o, at: b"\6\x12" + _PREFIX.pack(0, o.prefix_length, o.prefix.packed),
     options.IPv4HomeAddress: lambda o, at: (
-        b"\x1d\6" + _IPV4.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, int(o.address))
+        b"\x1d\6" + _WORDS.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, int(o.address))
     ),
     options.IPv4AddressAcknowledgement: lambda o, at: (
-        b"\x1e\6" + _IPV4.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, int(o.address))
+        b"\x1e\6" + _WORDS.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, int(o.address))
     ),
-    options.NatDetection: lambda o, at: b"\x1f\6" + _NAT.pack(o.force_udp << 15, o.refresh_time),
-    options.IPv4CareOf: lambda o, at: b"\x20\6" + _IPV4.pack(0, int(o.address)),
+    options.NatDetection: lambda o, at: b"\x1f\6" + _WORDS.pack(o.force_udp << 15, o.refresh_time),
+    options.IPv4CareOf: lambda o, at: b"\x20\6" + _WORDS.pack(0, int(o.address)),
     options.UnknownOption: lambda o, at: tlv(o.type, o.data),
     options.MalformedOption: lambda o, at: tlv(o.type, o.data),
 }
@@ -142,18 +145,20 @@ class Codec:
     def __init__(self, profile: Profile, kind: int) -> None:
         self.profile = profile
         self.priority_in_status = profile.bid_priority_in_status and kind == _BINDING_UPDATE
-        self.decoders: dict[int, Decoder] = {**_DECODERS, 35: self._decode_bid}
+        self.leaves: dict[int, tuple[int, Leaf]] = {
+            **_LEAVES,
+            _BINDING_IDENTIFIER: (_ANY_LENGTH, self._decode_bid),
+        }
         self.encoders: dict[type, Encoder] = {**_ENCODERS, options.BindingIdentifier: self._encode_bid}
-        # the option type whose length may be in 8-octet units (K2); -1 is no type
-        self.units_type = -1
+        # -1 is no type
+        self.flow_type = -1
         if kind in (_BINDING_UPDATE, _BINDING_ACKNOWLEDGEMENT):
             flows = FlowCodec(profile, update=kind == _BINDING_UPDATE)
-            self.decoders[profile.flow_identification] = flows.decode
+            self.flow_type = profile.flow_identification
+            self.decode_flow = flows.decode
             self.encoders[FlowIdentification] = flows.encode
-            if profile.accept_len_units:
-                self.units_type = profile.flow_identification
             if kind == _BINDING_UPDATE and profile.flow_summary is not None:
-                self.decoders[profile.flow_summary] = decode_flow_summary
+                self.leaves[profile.flow_summary] = (_ANY_LENGTH, decode_flow_summary)
                 self.encoders[FlowSummary] = flows.encode_summary
 
     # ---- a run of mobility options ---------------------------------------------------------------------------------
@@ -162,20 +167,30 @@ class Codec:
         """Options up to the end of ``r`` (RFC 6275 6.2.1)."""
         found: list[Option] = []
         data = r.data
-        decoders = self.decoders
         while r.pos < r.end:
             if data[r.pos] == 0:
                 r.take(1)
                 found.append(PAD1)
                 continue
-            at = r.take(2)
-            kind = data[at]
-            length = data[at + 1]
-            if kind == self.units_type and 0 < length < 6:
-                length = 8 * length - 2
-            decode = decoders.get(kind)
-            with r.restrict(length):
-                found.append(options.UnknownOption(kind, r.rest()) if decode is None else decode(r))
+            start = r.take(2)
+            kind = data[start]
+            length = data[start + 1]
+            if kind == self.flow_type:
+                # K2: octets could not hold the fixed part
+                if 0 < length < 6 and self.profile.accept_len_units:
+                    length = 8 * length - 2
+                with r.restrict(length):
+                    found.append(self.decode_flow(r))
+                continue
+            at = r.take(length)
+            leaf = self.leaves.get(kind)
+            if leaf is None:
+                found.append(options.UnknownOption(kind, data[at : at + length]))
+                continue
+            expected, decode = leaf
+            if length != expected != _ANY_LENGTH:
+                raise DecodeError(f"option {kind} of {length} octets: {expected} expected", start + 1)
+            found.append(decode(data, at, length))
         return Verbatim(found)
 
     def encode_options(self, values: tuple[Option, ...], start: int) -> bytes:
@@ -210,18 +225,17 @@ class Codec:
 
     # ---- binding identifier ----------------------------------------------------------------------------------------
 
-    def _decode_bid(self, r: Reader) -> Option:
+    def _decode_bid(self, data: bytes, at: int, length: int) -> Option:
         # RFC 5648 4.3, RFC 6089 4.1
-        length = r.end - r.pos
-        if length not in (4, 8, 20):
-            at = r.pos
-            return options.MalformedOption(35, r.rest(), f"a binding identifier of {length} octets, not 4, 8 or 20", at)
-        bid, status, flags = _BID.unpack_from(r.data, r.take(4))
         care_of: IPv4Address | IPv6Address | None = None
         if length == 20:
-            care_of = IPv6Address(int.from_bytes(r.octets(16)))
+            care_of = IPv6Address(int.from_bytes(data[at + 4 : at + 20]))
         elif length == 8:
-            care_of = IPv4Address(int.from_bytes(r.octets(4)))
+            care_of = IPv4Address(int.from_bytes(data[at + 4 : at + 8]))
+        elif length != 4:
+            reason = f"a binding identifier of {length} octets: 4, 8 or 20 expected"
+            return options.MalformedOption(_BINDING_IDENTIFIER, data[at : at + length], reason, at - 1)
+        bid, status, flags = _BID.unpack_from(data, at)
         priority = flags & 0x7F
         if self.priority_in_status:
             priority, status = status, 0

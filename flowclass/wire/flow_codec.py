@@ -29,14 +29,13 @@ _U16: Final = Struct(">H")
 _NOTHING: Final[Verbatim[Any]] = Verbatim(())
 
 
-def _decode_numbers(r: Reader, what: str) -> tuple[int, ...]:
-    """16-bit numbers up to the end of ``r``: at least one, and no odd octet (R29, K3)."""
-    length = r.end - r.pos
+def _decode_numbers(data: bytes, at: int, length: int, what: str) -> tuple[int, ...]:
+    """16-bit numbers: at least one, and no odd octet (R29, K3)."""
     if length == 2:
-        return _U16.unpack_from(r.data, r.take(2))
+        return _U16.unpack_from(data, at)
     if length == 0 or length & 1:
-        raise DecodeError(f"a {what} of {length} octets: one or more numbers of 2 octets expected", r.pos)
-    return Struct(f">{length // 2}H").unpack_from(r.data, r.take(length))
+        raise DecodeError(f"a {what} of {length} octets: one or more numbers of 2 octets expected", at)
+    return Struct(f">{length // 2}H").unpack_from(data, at)
 
 
 def _encode_numbers(numbers: tuple[int, ...], what: str) -> bytes:
@@ -45,24 +44,25 @@ def _encode_numbers(numbers: tuple[int, ...], what: str) -> bytes:
     return Struct(f">{len(numbers)}H").pack(*numbers)
 
 
-def decode_flow_summary(r: Reader) -> FlowSummary:
+def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary:
     """RFC 6089 4.2.2."""
-    return FlowSummary(_decode_numbers(r, "flow summary"))
+    return FlowSummary(_decode_numbers(data, at, length, "flow summary"))
 
 
-def _decode_reference(r: Reader) -> SubOption:
+def _decode_reference(data: bytes, at: int, length: int) -> SubOption:
     # draft 3.2, RFC 6089 4.2.1.3
-    return BindingReference(_decode_numbers(r, "binding reference"))
+    return BindingReference(_decode_numbers(data, at, length, "binding reference"))
 
 
-def _decode_selector(r: Reader) -> SubOption:
+def _decode_selector(data: bytes, at: int, length: int) -> SubOption:
     # RFC 6089 4.2.1.4: TS Format, reserved, selector
-    at = r.take(2)
-    return TrafficSelectorOption(decode_selector(r, r.data[at]))
+    if length < 2:
+        raise DecodeError("a traffic selector without its format", at)
+    return TrafficSelectorOption(decode_selector(data[at], data, at + 2, at + length))
 
 
-def _decode_pad_n(r: Reader) -> SubOption:
-    return PadN(r.rest())
+def _decode_pad_n(data: bytes, at: int, length: int) -> SubOption:
+    return PadN(data[at : at + length])
 
 
 class FlowCodec:
@@ -75,7 +75,7 @@ class FlowCodec:
         self.type = profile.flow_identification
         # octets of a sub-option that its length does not count
         self.uncounted = 0 if profile.suboption_length_includes_header else 2
-        self.decoders: dict[int, Callable[[Reader], SubOption]] = {
+        self.decoders: dict[int, Callable[[bytes, int, int], SubOption]] = {
             profile.binding_reference: _decode_reference,
             profile.traffic_selector: _decode_selector,
         }
@@ -116,26 +116,21 @@ class FlowCodec:
                 reason = f"a sub-option of {size} octets, {left} are left" if left > 1 else "a sub-option cut short"
                 found.append(MalformedSubOption(r.rest(), reason, start))
                 break
+            at = r.take(size) + 2
+            kind = data[start]
+            decode = self.decoders.get(kind)
+            if decode is None:
+                found.append(UnknownSubOption(kind, data[at : start + size]))
+                continue
             try:
-                with r.restrict(size):
-                    sub = self._decode_suboption(r, seen)
+                if kind in self.single:
+                    if kind in seen:
+                        raise DecodeError("a sub-option that may be there once, a second time", start)
+                    seen.append(kind)
+                found.append(decode(data, at, size - 2))
             except DecodeError as fault:
-                r.take(start + size - r.pos)
-                sub = MalformedSubOption(data[start : start + size], fault.reason, fault.offset)
-            found.append(sub)
+                found.append(MalformedSubOption(data[start : start + size], fault.reason, fault.offset))
         return Verbatim(found)
-
-    def _decode_suboption(self, r: Reader, seen: list[int]) -> SubOption:
-        at = r.take(2)
-        kind = r.data[at]
-        decode = self.decoders.get(kind)
-        if decode is None:
-            return UnknownSubOption(kind, r.rest())
-        if kind in self.single:
-            if kind in seen:
-                raise DecodeError("a sub-option that may be there once, a second time", at)
-            seen.append(kind)
-        return decode(r)
 
     def encode(self, option: FlowIdentification, start: int) -> bytes:
         """The option at octet ``start`` of the Mobility Header."""

@@ -154,9 +154,11 @@ def _walk(r: Reader, number: int, chain: _Chain) -> int:
 
 def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
     """RFC 8200 4.2, RFC 6275 6.3; options other than the Home Address option are skipped."""
-    # written after a type 2 routing header, so one that follows is out of order
-    if not (body.startswith(_HOME_ADDRESS_HEADER) and len(body) == 23 and chain.home_address is None):
-        chain.plain = False
+    if len(body) == 23 and chain.home_address is None and body.startswith(_HOME_ADDRESS_HEADER):
+        r.rest()
+        chain.home_address = IPv6Address(int.from_bytes(body[7:]))
+        return
+    chain.plain = False
     while r.pos < r.end:
         if r.data[r.pos] == 0:
             r.take(1)
@@ -190,6 +192,7 @@ def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
         raise DecodeError("a type 2 routing header holds one address", at - 1)
     if segments != 1 or chain.routing_home is not None:
         raise DecodeError(f"a type 2 routing header with {segments} segments left, or a second one", at + 1)
+    # the encoder writes it before the destination options
     if not body.startswith(_ROUTING_HEADER) or chain.home_address is not None:
         chain.plain = False
     r.take(4)

@@ -13,7 +13,6 @@ from struct import Struct
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
-from flowclass.wire.reader import Reader
 
 __all__ = [
     "Range",
@@ -100,26 +99,21 @@ class _Field:
     start: int
     end: int
     code: str
+    """Of one value, for ``struct``."""
     decode: Callable[[Any], Any] | None
     encode: Callable[[Any], Any] | None
-    compare: Callable[[Any], int]
+    key: Callable[[Any], int] | None
+    """What of a value counts when two are compared; None: all of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Layout:
-    """What one flag word means: the octets that follow and the slots they fill.
-
-    ``slots`` has for each present field: its place in the constructor, the indices of first and last among the
-    unpacked values, and the field.
-    """
+    """What one flag word means: the octets that follow, and for each range (place in the constructor, index of the
+    first value, field) of those with a Start alone and of those with both."""
 
     struct: Struct
-    slots: tuple[tuple[int, int, int, _Field], ...]
-    ends: int
-
-
-def _identity(value: int) -> int:
-    return value
+    singles: tuple[tuple[int, int, Callable[[Any], Any] | None], ...]
+    pairs: tuple[tuple[int, int, _Field], ...]
 
 
 def _six_bits(value: int) -> int:
@@ -128,6 +122,12 @@ def _six_bits(value: int) -> int:
 
 def _label(value: int) -> int:
     return value & _LABEL
+
+
+def _check_label(value: int) -> int:
+    if value > _LABEL:
+        raise EncodeError(f"flow label {value} does not fit 20 bits")
+    return value
 
 
 def _address4(octets: bytes) -> IPv4Address:
@@ -150,14 +150,12 @@ def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
     for name, code in rows:
         decode: Callable[[Any], Any] | None = None
         encode: Callable[[Any], Any] | None = None
-        compare: Callable[[Any], int] = _identity
         if code == address:
-            decode, encode, compare = (_address4 if code == "4s" else _address6), _packed, int
-        elif name == "traffic_class":
-            compare = _six_bits
+            decode, encode = (_address4 if code == "4s" else _address6), _packed
         elif name == "flow_label":
-            decode = encode = _label
-        fields.append(_Field(name, bit, bit >> 1, code, decode, encode, compare))
+            decode, encode = _label, _check_label
+        key = _six_bits if name == "traffic_class" else None
+        fields.append(_Field(name, bit, bit >> 1, code, decode, encode, key))
         bit >>= 2
     return tuple(fields)
 
@@ -174,71 +172,73 @@ class _Format(Generic[S]):
         self.layouts: dict[int, _Layout] = {}
 
     def layout(self, flags: int, at: int) -> _Layout:
-        slots = []
+        singles: list[tuple[int, int, Callable[[Any], Any] | None]] = []
+        pairs: list[tuple[int, int, _Field]] = []
         code = ">"
-        count = 0
-        ends = 0
+        index = 0
         for place, row in enumerate(self.fields):
-            if flags & row.end and not flags & row.start:
-                raise DecodeError(f"an end of {row.name} without its start", at)
-            if not flags & row.start:
+            if not flags & (row.start | row.end):
                 continue
-            first = last = count
+            if not flags & row.start:
+                raise DecodeError(f"an end of {row.name} without its start", at)
             if flags & row.end:
-                last += 1
-                ends |= row.end
-            code += row.code * (last - first + 1)
-            count = last + 1
-            slots.append((place, first, last, row))
-        made = self.layouts[flags] = _Layout(Struct(code), tuple(slots), ends)
+                pairs.append((place, index, row))
+            else:
+                singles.append((place, index, row.decode))
+            code += row.code * (2 if flags & row.end else 1)
+            index += 2 if flags & row.end else 1
+        made = self.layouts[flags] = _Layout(Struct(code), tuple(singles), tuple(pairs))
         return made
 
-    def decode(self, r: Reader) -> S:
-        at = r.take(4)
+    def decode(self, data: bytes, at: int, end: int) -> S:
+        if end - at < 4:
+            raise DecodeError(f"a traffic selector of {end - at} octets: its flags take 4", at)
         # reserved bits are ignored (RFC 6088 3.1, 3.2)
-        flags = _FLAGS.unpack_from(r.data, at)[0] & self.used
+        flags = _FLAGS.unpack_from(data, at)[0] & self.used
         layout = self.layouts.get(flags) or self.layout(flags, at)
-        body = r.take(layout.struct.size)
-        values = layout.struct.unpack_from(r.data, body)
+        body = at + 4
+        if body + layout.struct.size != end:
+            raise DecodeError(f"{end - body} octets of ranges, but the flags say {layout.struct.size}", body)
+        values = layout.struct.unpack_from(data, body)
         ranges: list[Any] = [None] * self.width
         explicit = 0
-        for place, first, last, row in layout.slots:
-            low = values[first]
-            if row.decode is not None:
-                low = row.decode(low)
-            if first == last:
-                ranges[place] = (low, low)
-                continue
-            high = values[last]
-            if row.decode is not None:
-                high = row.decode(high)
-            if row.compare(low) > row.compare(high):
-                raise DecodeError(f"the range of {row.name} is reversed", body)
-            if low == high:
-                explicit |= row.end
-            ranges[place] = (low, high)
+        for place, index, decode in layout.singles:
+            value = values[index]
+            if decode is not None:
+                value = decode(value)
+            ranges[place] = (value, value)
+        for place, index, row in layout.pairs:
+            first = values[index]
+            last = values[index + 1]
+            decode = row.decode
+            if decode is not None:
+                first = decode(first)
+                last = decode(last)
+            if first >= last:
+                if first == last:
+                    explicit |= row.end
+                elif row.key is None or row.key(first) > row.key(last):
+                    raise DecodeError(f"the range of {row.name} is reversed", body)
+            ranges[place] = (first, last)
         return self.make(*ranges, explicit)
 
     def encode(self, selector: S) -> bytes:
         flags = 0
-        code = ">I"
         values = []
+        explicit = selector.explicit_ends
         for row in self.fields:
             bounds = getattr(selector, row.name)
             if bounds is None:
                 continue
             first, last = bounds
-            if row.compare(first) > row.compare(last):
-                raise EncodeError(f"the range of {row.name} is reversed: {first} to {last}")
-            if row.name == "flow_label" and last > _LABEL:
-                raise EncodeError(f"flow label {last} does not fit 20 bits")
             flags |= row.start
-            code += row.code
-            values.append(first if row.encode is None else row.encode(first))
-            if first != last or selector.explicit_ends & row.end:
+            encode = row.encode
+            values.append(first if encode is None else encode(first))
+            if first != last or explicit & row.end:
+                if first > last and (row.key is None or row.key(first) > row.key(last)):
+                    raise EncodeError(f"the range of {row.name} is reversed: {first} to {last}")
                 flags |= row.end
-                code += row.code
-                values.append(last if row.encode is None else row.encode(last))
+                values.append(last if encode is None else encode(last))
         layout = self.layouts.get(flags) or self.layout(flags, 0)
         return _FLAGS.pack(flags) + layout.struct.pack(*values)
 
@@ -283,17 +283,16 @@ _FORMAT6 = _Format(
 )
 
 
-def decode_selector(r: Reader, kind: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:
-    """The selector that fills the rest of ``r``; ``kind`` is the TS Format field.
+def decode_selector(kind: int, data: bytes, at: int, end: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:
+    """The selector in ``data[at:end]``, which must be its flag word and ranges exactly; ``kind`` is the TS Format.
 
-    Raises DecodeError for an end without its start and a reversed range, and leaves octets that the flags do not
-    explain to the reader's exact consumption.
+    Raises DecodeError for an end without its start, a reversed range, and octets too few or too many.
     """
     if kind == 2:
-        return _FORMAT6.decode(r)
+        return _FORMAT6.decode(data, at, end)
     if kind == 1:
-        return _FORMAT4.decode(r)
-    return UnknownSelector(kind, r.rest())
+        return _FORMAT4.decode(data, at, end)
+    return UnknownSelector(kind, data[at:end])
 
 
 def encode_selector(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
