@@ -18,6 +18,7 @@ from flowclass.errors import (
     DecodeError,
     EncodeError,
     FlowclassError,
+    ParameterProblem,
 )
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "FlowclassError",
+    "ParameterProblem",
     "get_include",
     *_LAZY,
 ]

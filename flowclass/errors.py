@@ -9,6 +9,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "FlowclassError",
+    "ParameterProblem",
 ]
 
 
@@ -26,6 +27,10 @@ class DecodeError(FlowclassError):
         super().__init__(f"{message} (at octet {offset})")
         self.reason = message
         self.offset = offset
+
+
+class ParameterProblem(DecodeError):
+    """A Mobility Header that RFC 6275 9.2 answers with ICMP Parameter Problem, code 0, pointing at ``offset``."""
 
 
 class EncodeError(FlowclassError):

@@ -8,7 +8,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
 
-from flowclass.errors import DecodeError, EncodeError
+from flowclass.errors import DecodeError, EncodeError, ParameterProblem
 from flowclass.wire import messages
 from flowclass.wire.codec import Codec, get_codec
 from flowclass.wire.messages import Message, UnknownMessage
@@ -113,9 +113,9 @@ def decode_message(data: bytes | bytearray | memoryview, profile: str | Profile 
     """One whole Mobility Header, from its Payload Proto octet on.
 
     The checksum is kept, not verified: that takes the packet's addresses (`decode_packet`, `checksum_ok`). Raises
-    DecodeError: offset 0 for a Payload Proto other than 59, 1 for a Header Len that does not fit (RFC 6275 9.2, where
-    the Parameter Problem points), else where an option breaks a rule. A fault inside a flow identification option, and
-    a binding identifier of a wrong length, are values instead: `MalformedSubOption`, `MalformedOption`.
+    DecodeError, of which ParameterProblem is for a Payload Proto other than 59 and a Header Len too small for the type.
+    A fault inside a flow identification option, and a binding identifier of a wrong length, are values instead:
+    `MalformedSubOption`, `MalformedOption`.
     """
     octets = as_bytes(data)
     r = Reader(octets)
@@ -131,7 +131,7 @@ def decode_message_at(r: Reader, profile: Profile) -> Message:
     data = r.data
     proto, length, kind, _, checksum = _HEADER.unpack_from(data, start)
     if proto != _NO_NEXT_HEADER:
-        raise DecodeError(f"Payload Proto is {proto}: 59 expected", start)
+        raise ParameterProblem(f"Payload Proto is {proto}: 59 expected", start)
     size = 8 * length + 8
     if start + size > r.end:
         raise DecodeError(f"Header Len {length} means {size} octets, {r.end - start} are there", start + 1)
@@ -141,7 +141,7 @@ def decode_message_at(r: Reader, profile: Profile) -> Message:
             return UnknownMessage(kind, r.rest(), checksum)
         decode, smallest = known
         if size < smallest:
-            raise DecodeError(f"Header Len {length} is too small for message type {kind}", start + 1)
+            raise ParameterProblem(f"Header Len {length} is too small for message type {kind}", start + 1)
         return decode(r, get_codec(profile, kind), checksum)
 
 

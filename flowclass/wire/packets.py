@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from struct import Struct
 from typing import Final
 
-from flowclass.errors import DecodeError, EncodeError
+from flowclass.errors import DecodeError, EncodeError, ParameterProblem
 from flowclass.wire.headers import MOBILITY_HEADER, checksum_ok, decode_message_at, encode_message
 from flowclass.wire.messages import Message
 from flowclass.wire.profiles import Profile, get_profile
@@ -92,8 +92,9 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
     """One IPv6 packet with a Mobility Header, from its version nibble on.
 
     Octets after the Mobility Header are ignored, as RFC 8200 4.7 wants it after no-next-header. Raises DecodeError,
-    also for a packet without a Mobility Header, an encrypted one, and a fragment. A wrong checksum is no error here:
-    see ``checksum_ok``; RFC 6275 9.2 has the receiver discard such a packet.
+    also for a packet without a Mobility Header, an encrypted one, and a fragment; ParameterProblem as `decode_message`
+    does, when the checksum is right. A wrong checksum alone is no error here: see ``checksum_ok``; RFC 6275 9.2 has the
+    receiver discard such a packet silently.
     """
     octets = as_bytes(data)
     chosen = get_profile(profile)
@@ -106,16 +107,22 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         while number != MOBILITY_HEADER:
             number = _walk(r, number, chain)
         start = r.pos
-        message = decode_message_at(r, chosen)
-        end = r.pos
+        packet_source = IPv6Address(int.from_bytes(source))
+        packet_destination = IPv6Address(int.from_bytes(destination))
+        # as much as Header Len says, of what is there
+        valid = r.end - start > 1 and checksum_ok(
+            octets[start : min(r.end, start + 8 + 8 * octets[start + 1])],
+            chain.home_address or packet_source,
+            chain.routing_home or packet_destination,
+        )
+        try:
+            message = decode_message_at(r, chosen)
+        except ParameterProblem as problem:
+            if valid:
+                raise
+            # RFC 6275 9.2: the checksum comes first, and a wrong one means silence
+            raise DecodeError(f"wrong checksum, and {problem.reason}", problem.offset) from None
         r.rest()
-    packet_source = IPv6Address(int.from_bytes(source))
-    packet_destination = IPv6Address(int.from_bytes(destination))
-    valid = checksum_ok(
-        octets[start:end],
-        packet_source if chain.home_address is None else chain.home_address,
-        packet_destination if chain.routing_home is None else chain.routing_home,
-    )
     return MobilityPacket(
         packet_source,
         packet_destination,
