@@ -39,7 +39,7 @@ extensions = [
     Extension(
         ".".join(pyx.with_suffix("").parts),
         sources=[str(pyx)],
-        depends=HEADERS,
+        depends=[*HEADERS, *CORE],  # linked in as a static library
         include_dirs=INCLUDE,
         extra_compile_args=[*CFLAGS, "-Wno-unused-function"],
         extra_link_args=LDFLAGS,

@@ -12,6 +12,7 @@ enum {
     LINK_NULL = 0,
     LINK_ETHERNET = 1,
     LINK_PPP = 9,
+    LINK_FDDI = 10,
     LINK_DLT_RAW_BSD = 12, /* what DLT_RAW is on most systems; files should have 101 and don't always */
     LINK_DLT_RAW_OPENBSD = 14,
     LINK_PPP_HDLC = 50,
@@ -19,6 +20,7 @@ enum {
     LINK_RAW = 101,
     LINK_C_HDLC = 104,
     LINK_IEEE802_11 = 105,
+    LINK_FRELAY = 107,
     LINK_LOOP = 108,
     LINK_LINUX_SLL = 113,
     LINK_IEEE802_11_PRISM = 119,
@@ -28,6 +30,8 @@ enum {
     LINK_PPP_WITH_DIR = 204,
     LINK_IPV4 = 228,
     LINK_IPV6 = 229,
+    LINK_IPOIB = 242,
+    LINK_PKTAP = 258,
     LINK_LINUX_SLL2 = 276,
 };
 
@@ -215,12 +219,27 @@ static uint32_t prism_or_avs(const uint8_t *data, uint32_t caplen)
     return wlan_behind(data, caplen, length < 0x10000 ? length : fc_be32(data + 4));
 }
 
-/* CACE per-packet information around 802.11 */
-static uint32_t ppi(const uint8_t *data, uint32_t caplen)
+/* Behind a two-octet Q.922 address: RFC 2427's NLPIDs for IP, and SNAP; or Cisco's encapsulation, an EtherType */
+static uint32_t frame_relay(const uint8_t *data, uint32_t caplen)
 {
-    if (caplen < 8 || fc_le32(data + 4) != LINK_IEEE802_11)
+    if (caplen < 4 || (data[0] & 1) || !(data[1] & 1))
         return FC_NO_IP;
-    return wlan_behind(data, caplen, fc_le16(data + 2));
+    if (data[2] != 0x03)
+        return fc_link_ethertype(data, caplen, fc_be16(data + 2), 4);
+    uint32_t at = data[3] == 0 ? 4 : 3; /* a pad octet */
+    if (caplen - at < 1)
+        return FC_NO_IP;
+    switch (data[at]) {
+    case 0xcc:
+    case 0x8e:
+        return at + 1;
+    case 0x80:
+        if (caplen - at < 6 || data[at + 1] || data[at + 2] || data[at + 3])
+            return FC_NO_IP;
+        return fc_link_ethertype(data, caplen, fc_be16(data + at + 4), at + 6);
+    default:
+        return FC_NO_IP;
+    }
 }
 
 /* The address family in the order of the machine that captured, or (LOOP) in network order: both are tried for both.
@@ -256,7 +275,7 @@ static uint32_t cooked(const uint8_t *data, uint32_t caplen, uint32_t protocol_a
     return fc_link_ethertype(data, caplen, protocol, size);
 }
 
-uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
+static uint32_t link_layer(uint32_t linktype, const uint8_t *data, uint32_t caplen)
 {
     switch (linktype) {
     case LINK_ETHERNET:
@@ -281,6 +300,12 @@ uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
         return caplen ? fc_link_ppp(data, caplen, 1) : FC_NO_IP;
     case LINK_PPP_ETHER:
         return pppoe(data, caplen, 0);
+    case LINK_FDDI: /* frame control, two addresses */
+        return caplen < 13 || (data[0] & 0xf0) != 0x50 ? FC_NO_IP : llc(data, caplen, 13);
+    case LINK_FRELAY:
+        return frame_relay(data, caplen);
+    case LINK_IPOIB: /* 40 octets of global routing header, then EtherType and a reserved field (RFC 4391) */
+        return caplen < 44 ? FC_NO_IP : fc_link_ethertype(data, caplen, fc_be16(data + 40), 44);
     case LINK_C_HDLC:
         return cisco_hdlc(data, caplen);
     case LINK_IEEE802_11:
@@ -290,9 +315,30 @@ uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
     case LINK_IEEE802_11_PRISM:
     case LINK_IEEE802_11_AVS:
         return prism_or_avs(data, caplen);
-    case LINK_PPI:
-        return ppi(data, caplen);
     default:
         return FC_NO_IP;
     }
+}
+
+/* PPI and PKTAP: a header with its length, and the link type of what follows */
+uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
+{
+    uint32_t length, inner;
+    if (linktype == LINK_PPI) {
+        if (caplen < 8)
+            return FC_NO_IP;
+        length = fc_le16(data + 2);
+        inner = fc_le32(data + 4);
+    } else if (linktype == LINK_PKTAP) {
+        if (caplen < 12)
+            return FC_NO_IP;
+        length = fc_le32(data);
+        inner = fc_le32(data + 8);
+    } else {
+        return link_layer((uint32_t)linktype, data, caplen);
+    }
+    if (length < 8 || length > caplen)
+        return FC_NO_IP;
+    uint32_t at = link_layer(inner, data + length, caplen - length);
+    return at == FC_NO_IP ? FC_NO_IP : length + at;
 }
