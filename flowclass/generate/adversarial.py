@@ -1,0 +1,237 @@
+"""Seeded rule sets that are made to hurt a classifier; each function says which structure it hurts, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.errors import ClassifierError
+from flowclass.generate.rulesets import MAX_RULES, first_occurrences, full_ranges, prefix_range
+
+__all__ = ["ADVERSARIAL", "adversarial_set"]
+
+Rules = npt.NDArray[np.void]
+Maker = Callable[[np.random.Generator, int, int], Rules]
+
+
+def _words(rng: np.random.Generator, n: int, version: int) -> npt.NDArray[np.uint64]:
+    """Random addresses: (n, 2) words."""
+    words = rng.integers(0, 0xFFFFFFFFFFFFFFFF, (n, 2), np.uint64, endpoint=True)
+    if version == 4:
+        words &= np.array([0, 0xFFFFFFFF], np.uint64)
+    return words
+
+
+def _set_prefixes(rules: Rules, side: str, words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> None:
+    rules[f"{side}_first"], rules[f"{side}_last"] = prefix_range(words, lengths, int(rules["version"][0]))
+    rules["conditions"] |= np.where(lengths > 0, FIELDS[side], 0).astype(np.uint8)
+
+
+def _set_ranges(rules: Rules, name: str, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> None:
+    rules[f"{name}_first"], rules[f"{name}_last"] = first, last
+    rules["conditions"] |= np.uint8(FIELDS[name])
+
+
+def _until_unique(make: Callable[[int], Rules], n: int) -> Rules:
+    """``n`` different rules of what ``make(count)`` draws."""
+    rules = make(n)
+    while len(rules := rules[first_occurrences(rules)]) < n:
+        rules = np.concatenate([rules, make(n)])
+    return rules[:n]
+
+
+def prefix_pairs(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Every pair of prefix lengths alike: hundreds of tuples for hashing by tuple, no good first cut for a tree."""
+
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        for side in ("source", "destination"):
+            lengths = rng.integers(1, 32 if version == 4 else 128, count, endpoint=True)
+            _set_prefixes(rules, side, _words(rng, count, version), lengths)
+        return rules
+
+    return _until_unique(make, n)
+
+
+def nested_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Source port ranges, each inside the next: no bit tells them apart, and the middle is in all of them.
+
+    Above 32,768 rules the nests repeat, one for each protocol.
+    """
+    rules = full_ranges(n, version)
+    depth = np.arange(n) % 32768
+    _set_ranges(rules, "source_port", 32767 - depth, 32768 + depth)
+    nest = np.arange(n) // 32768
+    if n > 32768:
+        _set_ranges(rules, "protocol", nest % 256, nest % 256)
+    return rules
+
+
+def _rectangles(rng: np.random.Generator, n: int, version: int, smallest: int, largest: int) -> Rules:
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        for side in ("source_port", "destination_port"):
+            first = rng.integers(0, 65536, count)
+            last = np.minimum(first + rng.integers(smallest, largest, count, endpoint=True) - 1, 65535)
+            _set_ranges(rules, side, first, last)
+        return rules
+
+    return _until_unique(make, n)
+
+
+def small_rectangles(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Small rectangles of ports without prefix shape: each becomes dozens of prefixes where ranges are split."""
+    return _rectangles(rng, n, version, 2, 64)
+
+
+def medium_rectangles(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Rectangles of ports that overlap by the hundred in every point: leaves are long or copies many."""
+    return _rectangles(rng, n, version, 1024, 8192)
+
+
+def overlapping_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """A window of half the port range that slides by one port: every point is inside half of the rules.
+
+    Above 32,768 rules the windows repeat, one row for each protocol.
+    """
+    rules = full_ranges(n, version)
+    start = np.arange(n) % 32768
+    _set_ranges(rules, "destination_port", start, start + 32767)
+    row = np.arange(n) // 32768
+    _set_ranges(rules, "protocol", row % 256, row % 256)
+    return rules[rng.permutation(n)]
+
+
+def tuple_explosion(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """As many combinations of prefix lengths in four fields as there are rules (Csikor et al., CoNEXT 2019).
+
+    The prefixes lie around one header, so that a packet near it visits every tuple.
+    """
+    bits = 32 if version == 4 else 128
+    rules = full_ranges(n, version)
+    combination = rng.permutation(n)
+    centre = _words(rng, 2, version)
+    for i, side in enumerate(("source", "destination")):
+        lengths = 1 + (combination // bits**i) % bits
+        # the last bit of the prefix is wrong: the centre itself matches none of them
+        flip = np.zeros((n, 2), np.uint64)
+        position = bits - lengths
+        word = np.where(position >= 64, 0, 1)
+        flip[np.arange(n), word] = np.uint64(1) << (position % 64).astype(np.uint64)
+        _set_prefixes(rules, side, np.broadcast_to(centre[i], (n, 2)) ^ flip, lengths)
+    combination //= bits**2
+    for side, port in (("source_port", 0xA5A5), ("destination_port", 0x5A5A)):
+        free = (1 << (combination % 17)) - 1
+        _set_ranges(rules, side, (port ^ (free + 1)) & 0xFFFF & ~free, (port ^ (free + 1)) & 0xFFFF | free)
+        combination //= 17
+    return rules
+
+
+def one_leaf(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Boxes around one header, seldom one inside another: what is wide in one field is narrow in the next."""
+    bits = 32 if version == 4 else 128
+    centre = _words(rng, 2, version)
+
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        # the four exponents share one budget: a box that is narrower here is wider there
+        share = rng.dirichlet(np.ones(4), count)
+        budget = (2 * bits + 32) * 0.5
+        for i, side in enumerate(("source", "destination")):
+            lengths = np.clip(np.rint(share[:, i] * budget), 1, bits).astype(np.int64)
+            _set_prefixes(rules, side, np.broadcast_to(centre[i], (count, 2)), lengths)
+        for i, side in enumerate(("source_port", "destination_port")):
+            reach = np.maximum(2 ** (15.9 - np.clip(share[:, 2 + i] * budget, 0, 15.5)), 1)
+            below = (rng.random(count) * reach).astype(np.int64)
+            above = (rng.random(count) * reach).astype(np.int64)
+            _set_ranges(rules, side, np.maximum(30000 - below, 0), np.minimum(30000 + above, 65535))
+        return rules
+
+    return _until_unique(make, n)
+
+
+def address_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Source and destination ranges that are no prefixes, from a few addresses to a hundredth of all, some nested."""
+
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        for side in ("source", "destination"):
+            first = _words(rng, count, version)
+            span = _words(rng, count, version)
+            bits = 32 if version == 4 else 128
+            kept = rng.integers(1, bits - 6, count)  # bits of the span
+            shift_low = np.clip(bits - kept, 0, 63).astype(np.uint64)
+            if version == 4:
+                span[:, 1] >>= shift_low
+            else:
+                span[:, 0] = np.where(kept > 64, span[:, 0] >> np.clip(128 - kept, 0, 63).astype(np.uint64), 0)
+                span[:, 1] = np.where(kept < 64, span[:, 1] >> np.clip(64 - kept, 0, 63).astype(np.uint64), span[:, 1])
+            top = np.uint64(0xFFFFFFFF if version == 4 else 0xFFFFFFFFFFFFFFFF)
+            lead = 1 if version == 4 else 0  # the word whose overflow has to be stopped
+            last = first + span
+            if version == 6:
+                last[:, 0] += (last[:, 1] < first[:, 1]).astype(np.uint64)
+            over = (last[:, lead] > top) | (last[:, lead] < first[:, lead])
+            last[over, lead], last[over, 1] = top, top
+            rules[f"{side}_first"], rules[f"{side}_last"] = first, last
+            rules["conditions"] |= np.uint8(FIELDS[side])
+        return rules
+
+    return _until_unique(make, n)
+
+
+def eight_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Two to eight fields per rule, arbitrary ranges in all: what no five-tuple classifier takes."""
+
+    def make(count: int) -> Rules:
+        rules = address_ranges(rng, count, version)
+        rules["conditions"] = 0
+        drawn = {"source": 0.5, "destination": 0.5, "flow_label": 0.3, "spi": 0.2}
+        drawn |= {"source_port": 0.4, "destination_port": 0.5, "traffic_class": 0.4, "protocol": 0.6}
+        for name, share in drawn.items():
+            stated = rng.random(count) < share
+            rules["conditions"] |= np.where(stated, FIELDS[name], 0).astype(np.uint8)
+            if name in ("source", "destination"):
+                continue
+            bits = 20 if name == "flow_label" else 8 * RULE_DTYPE[f"{name}_first"].itemsize
+            first = rng.integers(0, 1 << bits, count)
+            span = rng.integers(0, 1 << rng.integers(0, bits, count))
+            rules[f"{name}_first"] = first
+            rules[f"{name}_last"] = np.minimum(first + span, (1 << bits) - 1)
+        two_fields: Rules = rules[np.unpackbits(rules["conditions"][:, None], axis=1).sum(axis=1) >= 2]
+        return two_fields
+
+    return _until_unique(make, n)
+
+
+ADVERSARIAL: Final[Mapping[str, Maker]] = {
+    "prefix_pairs": prefix_pairs,
+    "nested_ranges": nested_ranges,
+    "small_rectangles": small_rectangles,
+    "medium_rectangles": medium_rectangles,
+    "overlapping_ranges": overlapping_ranges,
+    "tuple_explosion": tuple_explosion,
+    "one_leaf": one_leaf,
+    "address_ranges": address_ranges,
+    "eight_fields": eight_fields,
+}
+
+
+def adversarial_set(name: str, n: int, *, version: int = 4, seed: int = 0) -> Rules:
+    """``n`` different rules of an adversarial family (a name in `ADVERSARIAL`): an array of `RULE_DTYPE`.
+
+    The same arguments give the same rules. Raises ClassifierError for an unknown name, version or size.
+    """
+    if name not in ADVERSARIAL:
+        raise ClassifierError(f"no adversarial family named {name!r}: one of {', '.join(ADVERSARIAL)} expected")
+    if version not in (4, 6) or not 1 <= n <= MAX_RULES:
+        raise ClassifierError(f"version 4 or 6 and 1 to {MAX_RULES} rules expected")
+    rng = np.random.default_rng([seed, version, n, list(ADVERSARIAL).index(name)])
+    rules = ADVERSARIAL[name](rng, n, version)
+    if len(first_occurrences(rules)) < n:
+        raise ClassifierError(f"{name} has no {n} different rules of IP version {version}")
+    return rules
