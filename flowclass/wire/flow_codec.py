@@ -182,6 +182,6 @@ class FlowCodec:
         return b"\0", 1
 
     def _tlv(self, kind: int, data: bytes) -> bytes:
-        if len(data) + 2 - self.uncounted > 255:
-            raise EncodeError(f"sub-option {kind} has {len(data)} octets: too many for its length field")
+        if not 0 < kind < 256 or len(data) + 2 - self.uncounted > 255:
+            raise EncodeError(f"sub-option {kind} of {len(data)} octets: type or length does not fit")
         return bytes((kind, len(data) + 2 - self.uncounted)) + data

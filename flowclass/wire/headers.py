@@ -22,6 +22,8 @@ MOBILITY_HEADER: Final = 135
 
 _NO_NEXT_HEADER: Final = 59
 _HEADER: Final = Struct(">BBBBH")
+_START: Final = Struct(">BBBB")
+_CHECKSUM: Final = Struct(">H")
 # what follows the checksum, up to the options
 _REFRESH_REQUEST: Final = Struct(">H")
 _TEST_INIT: Final = Struct(">H8s")
@@ -160,29 +162,30 @@ def encode_message(
     """
     chosen = get_profile(profile)
     try:
-        body = _encode_body(message, chosen)
+        return _encode(message, source, destination, chosen)
     except StructError as error:
         raise EncodeError(f"{type(message).__name__}: {error}") from None
+
+
+def _encode(message: Message, source: IPv6Address | None, destination: IPv6Address | None, profile: Profile) -> bytes:
+    if isinstance(message, UnknownMessage):
+        body = message.data
+        if len(body) % 8 != 2:
+            raise EncodeError(f"{len(body)} octets after the checksum: a multiple of 8, and 2, expected")
+    else:
+        fixed = _ENCODERS[type(message)](message)
+        body = fixed + get_codec(profile, message.type).encode_options(message.options, 6 + len(fixed))
     length = len(body) // 8
     if length > 255:
         raise EncodeError(f"a message of {len(body) + 6} octets: 2048 fit")
-    header = _HEADER.pack(_NO_NEXT_HEADER, length, message.type, 0, 0)
-    if source is None and destination is None:
+    header = _START.pack(_NO_NEXT_HEADER, length, message.type, 0)
+    if source is not None and destination is not None:
+        checksum = -_sum(header + b"\0\0" + body, source, destination) % 0xFFFF
+    elif source is None and destination is None:
         checksum = message.checksum
-    elif source is None or destination is None:
-        raise EncodeError("the checksum takes both addresses")
     else:
-        checksum = -_sum(header + body, source, destination) % 0xFFFF
-    return header[:4] + checksum.to_bytes(2) + body
-
-
-def _encode_body(message: Message, profile: Profile) -> bytes:
-    if isinstance(message, UnknownMessage):
-        if len(message.data) % 8 != 2:
-            raise EncodeError(f"{len(message.data)} octets after the checksum: a multiple of 8, and 2, expected")
-        return message.data
-    fixed = _ENCODERS[type(message)](message)
-    return fixed + get_codec(profile, message.type).encode_options(message.options, 6 + len(fixed))
+        raise EncodeError("the checksum takes both addresses")
+    return header + _CHECKSUM.pack(checksum) + body
 
 
 def _sum(message: bytes, source: IPv6Address, destination: IPv6Address) -> int:

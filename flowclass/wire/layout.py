@@ -9,6 +9,9 @@ __all__ = ["padding", "tlv"]
 
 def tlv(kind: int, data: bytes) -> bytes:
     """Type, length (without the two), data."""
+    # type 0 is the one without a length
+    if not 0 < kind < 256:
+        raise EncodeError(f"option type {kind}: 1 to 255 expected")
     if len(data) > 255:
         raise EncodeError(f"option {kind} has {len(data)} octets, 255 fit")
     return bytes((kind, len(data))) + data

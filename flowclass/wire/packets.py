@@ -230,8 +230,10 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
     parts.reverse()
     parts.append(message)
     payload = b"".join(parts)
-    if len(payload) > 0xFFFF or not (0 <= packet.traffic_class < 256 and 0 <= packet.flow_label < 1 << 20):
-        raise EncodeError("payload, traffic class or flow label do not fit the IPv6 header")
+    if not (0 <= packet.traffic_class < 256 and 0 <= packet.flow_label < 1 << 20 and 0 <= packet.hop_limit < 256):
+        raise EncodeError("traffic class, flow label or hop limit do not fit the IPv6 header")
+    if len(payload) > 0xFFFF:
+        raise EncodeError(f"a payload of {len(payload)} octets: 65535 fit")
     word = 6 << 28 | packet.traffic_class << 20 | packet.flow_label
     fixed = _IPV6.pack(word, len(payload), number, packet.hop_limit, packet.source.packed, packet.destination.packed)
     return fixed + payload
