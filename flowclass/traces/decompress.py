@@ -26,6 +26,8 @@ CHUNK: Final = 1 << 18  # compressed octets at a time
 OUTPUT: Final = 1 << 20  # decompressed octets at a time
 QUEUED: Final = 4  # chunks of OUTPUT between the two threads
 
+_GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
+
 
 class _Member(Protocol):
     """What the decompressor objects of zlib, isal, bz2, lzma, lz4 and compression.zstd have in common."""
@@ -78,7 +80,9 @@ def _inflate(member: Any, data: bytes) -> Iterator[bytes]:
                 return
 
 
-def _members(source: RawSource, new: Callable[[], _Member], errors: tuple[type[Exception], ...]) -> Iterator[bytes]:
+def _members(
+    source: RawSource, magic: bytes, new: Callable[[], _Member], errors: tuple[type[Exception], ...]
+) -> Iterator[bytes]:
     """The decompressed octets of one or more members, with zero padding between them."""
     buffer = memoryview(bytearray(CHUNK))
     member, fresh = new(), True
@@ -87,11 +91,13 @@ def _members(source: RawSource, new: Callable[[], _Member], errors: tuple[type[E
         while data:
             if fresh and not (data := data.lstrip(b"\0")):
                 break
+            if fresh and not magic.startswith(data[: len(magic)]):
+                source.damage.append("octets that are no compressed data follow")
+                return
             try:
                 yield from _inflate(member, data)
             except errors as error:
-                what = "octets that are no compressed data follow" if fresh else "the compressed data is damaged"
-                source.damage.append(f"{what} ({error})")
+                source.damage.append(f"the compressed data is damaged ({error})")
                 return
             data, fresh = member.unused_data if member.eof else b"", False
             if member.eof:
@@ -165,7 +171,7 @@ def _zstd(source: RawSource) -> Iterator[bytes]:
             standard = importlib.import_module("compression.zstd")  # Python 3.14
         except ImportError:
             raise _missing(source, "zstd", "zstandard") from None
-        yield from _members(source, standard.ZstdDecompressor, _errors("compression.zstd.ZstdError"))
+        yield from _members(source, _ZSTD, standard.ZstdDecompressor, _errors("compression.zstd.ZstdError"))
         return
     frames = _ZstdFrames()
 
@@ -192,7 +198,7 @@ def _lz4(source: RawSource) -> Iterator[bytes]:
         module = importlib.import_module("lz4.frame")
     except ImportError:
         raise _missing(source, "lz4", "lz4") from None
-    return _members(source, module.LZ4FrameDecompressor, _errors())
+    return _members(source, _LZ4, module.LZ4FrameDecompressor, _errors())
 
 
 def _missing(source: RawSource, what: str, package: str) -> CaptureError:
@@ -200,13 +206,13 @@ def _missing(source: RawSource, what: str, package: str) -> CaptureError:
 
 
 _FORMATS: Final[dict[bytes, Callable[[RawSource], Iterator[bytes]]]] = {
-    b"\x1f\x8b": lambda source: _members(
-        source, _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
+    _GZIP: lambda source: _members(
+        source, _GZIP, _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
     ),
-    b"\x28\xb5\x2f\xfd": _zstd,
-    b"\xfd7zXZ\0": lambda source: _members(source, lzma.LZMADecompressor, _errors()),
-    b"BZh": lambda source: _members(source, bz2.BZ2Decompressor, _errors()),
-    b"\x04\x22\x4d\x18": _lz4,
+    _ZSTD: _zstd,
+    _XZ: lambda source: _members(source, _XZ, lzma.LZMADecompressor, _errors()),
+    _BZIP2: lambda source: _members(source, _BZIP2, bz2.BZ2Decompressor, _errors()),
+    _LZ4: _lz4,
 }
 
 

@@ -248,13 +248,16 @@ class Trace:
         try:
             Capture().read(self._buffer, self._filled, self._last, RecordArrays(1))
         except ValueError as error:
-            what = "is empty" if self._filled == 0 else error
-            raise CaptureError(f"{self.name}: {what}") from None
+            what = str(error) if self._filled else "is empty"
+            raise CaptureError(f"{self.name}: {'; '.join([*self._source_damage(), what])}") from None
 
     def _collect_damage(self) -> None:
         for kind, offset, skipped, frame in self._capture.damage():
             self.damages.append(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
 
     def _end(self) -> None:
-        self.damages.extend(Damage(self.name, None, self.frames + 1, 0, what) for what in self._source.damage)
-        self._source.damage = []
+        self.damages.extend(Damage(self.name, None, self.frames + 1, 0, what) for what in self._source_damage())
+
+    def _source_damage(self) -> list[str]:
+        found, self._source.damage = self._source.damage, []
+        return found
