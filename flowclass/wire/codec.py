@@ -203,22 +203,27 @@ class Codec:
         parts: list[bytes] = []
         at = start
         encoders = self.encoders
+        closed = False
         for value in values:
+            kind = type(value)
             if aligned:
+                if closed:
+                    raise EncodeError(f"{kind.__name__} after the authenticator, which must be last")
+                closed = kind is options.BindingAuthorizationData
                 modulus, remainder = value.alignment
                 gap = (remainder - at) % modulus
                 if gap:
                     parts.append(padding(gap))
                     at += gap
-            encode = encoders.get(type(value))
+            encode = encoders.get(kind)
             if encode is None:
-                raise EncodeError(f"profile {self.profile.name!r} has no {type(value).__name__} in this message")
+                raise EncodeError(f"profile {self.profile.name!r} has no {kind.__name__} in this message")
             octets = encode(value, at)
             parts.append(octets)
             at += len(octets)
         if at % 8:
             # RFC 6275 6.2.7: an authenticator is last and without padding
-            if not aligned or (values and type(values[-1]) is options.BindingAuthorizationData):
+            if closed or not aligned:
                 raise EncodeError(f"the options end at octet {at}, not at a multiple of 8")
             parts.append(padding(-at % 8))
         return b"".join(parts)
