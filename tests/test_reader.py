@@ -180,7 +180,7 @@ def test_compressed_and_cut(name: str) -> None:
 
 def test_compressed_and_cut_before_anything_came_out() -> None:
     with pytest.raises(CaptureError, match="the compressed data ends early"):
-        Trace(io.BytesIO(bz2.compress(pcap(1000))[:-9]))
+        Trace(io.BytesIO(bz2.compress(pcap(1000))[:200]))
 
 
 def test_compressed_with_rubbish_behind() -> None:
