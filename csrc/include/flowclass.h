@@ -58,7 +58,7 @@ typedef struct fc_key {
     uint16_t destination_port;
     uint8_t traffic_class;
     uint8_t protocol;
-    uint8_t version; /* 4 or 6; anything else matches no rule but those of version 0 */
+    uint8_t version; /* 4 or 6; a key of any other version matches no rule */
     uint8_t present; /* enum fc_field bits */
 } fc_key;
 
@@ -81,6 +81,45 @@ typedef struct fc_rule {
 
 /* Does one rule match one key: the definition that everything else is checked against. Any thread. */
 FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
+
+/* ---- Flat rule sets: build. Any thread; each call has its own memory. ---------------------------------- */
+
+typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
+
+/* Trade-offs of a build; 0 everywhere is the default, which depends on the number of rules. */
+typedef struct fc_build_options {
+    uint32_t leaf;   /* rules that are compared without splitting further */
+    uint32_t slots;  /* at most so many slots of a node per rule in it */
+    uint32_t copies; /* at most so many places for a rule in a node, on average */
+    uint8_t keep_covered; /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
+    uint8_t reserved[3];
+} fc_build_options;
+
+/* What a build made. */
+typedef struct fc_table_info {
+    uint32_t rules;
+    uint32_t trees[2];     /* IPv4, IPv6 */
+    uint32_t depth;        /* nodes on the longest path of a tree, its root included */
+    uint32_t largest_leaf; /* rules: with trees and depth, the bound on a look-up's work */
+    uint32_t nodes;
+    uint32_t reserved;
+    uint64_t slots;
+    uint64_t leaf_rules; /* copies of rules in leaves */
+    uint64_t bytes;      /* all memory that the table holds */
+} fc_table_info;
+
+/* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4 or
+ * 6, or a flow label exceeds 20 bits; FC_ELIMIT above 8,388,607 rules; FC_ENOMEM. The rows are copied. options may be
+ * NULL. On FC_EINVAL *bad (when not NULL) is the row. */
+FC_API int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table,
+                          uint32_t *bad);
+FC_API void fc_table_free(fc_table *table); /* the caller sees to it that nobody uses it any more */
+
+/* ---- Flat rule sets: look-up. Any thread, any number at once. ------------------------------------------ */
+
+/* out[i] = index of the first rule that matches keys[i], or -1. FC_ENOKERNEL.. as fc_kernel_check. */
+FC_API int fc_table_lookup(const fc_table *table, const fc_key *keys, size_t n, int32_t *out, int kernel);
+FC_API void fc_table_get_info(const fc_table *table, fc_table_info *info);
 
 /* ---- Kernels. Any thread. --------------------------------------------------------------------------- */
 

@@ -8,6 +8,8 @@ static int below(const uint64_t a[2], const uint64_t b[2])
 
 int fc_rule_matches(const fc_rule *r, const fc_key *k)
 {
+    if (k->version != 4 && k->version != 6)
+        return 0;
     if (r->version != 0 && r->version != k->version)
         return 0;
     if (r->conditions & ~k->present)

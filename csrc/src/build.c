@@ -1,0 +1,948 @@
+/* Rule rows -> a forest of direct-index trees. THEORY GOES HERE */
+#include <stdlib.h>
+
+#include "fc_build.h"
+
+typedef struct build {
+    fc_forest *f;
+    fc_build_options o;
+    const uint64_t *care, *value; /* words each, by number */
+    const uint8_t *prefix;        /* the rule is no more than its fixed bits */
+    uint16_t *bodies;
+    uint8_t *arena;
+    size_t used, size; /* octets */
+    fc_count_fn *count;
+    fc_table_info *info;
+    uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
+    uint32_t leaf_hash_size, leaf_hash_used;
+    int status;
+} build;
+
+/* What is known of every key that reaches a node: bits fixed by index nodes, intervals of lanes by range nodes. */
+typedef struct region {
+    uint64_t fixed[FC_MAX_WORDS], value[FC_MAX_WORDS];
+    uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
+    int cut; /* some lane has an interval */
+} region;
+
+static uint32_t build_slot(build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at);
+
+/* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------------------- */
+
+static size_t take(build *b, size_t octets, size_t align)
+{
+    size_t at = (b->used + align - 1) / align * align;
+    if (at + octets > b->size) {
+        size_t size = b->size * 2 > at + octets ? b->size * 2 : at + octets + 4096;
+        uint8_t *p = b->status == FC_OK ? realloc(b->arena, size) : NULL;
+        if (p == NULL) {
+            b->status = b->status == FC_OK ? FC_ENOMEM : b->status;
+            return SIZE_MAX;
+        }
+        b->arena = p;
+        b->size = size;
+    }
+    memset(b->arena + b->used, 0, at + octets - b->used);
+    b->used = at + octets;
+    return at;
+}
+
+static void *get(build *b, size_t octets)
+{
+    void *p = b->status == FC_OK ? malloc(octets ? octets : 1) : NULL;
+    if (p == NULL && b->status == FC_OK)
+        b->status = FC_ENOMEM;
+    return p;
+}
+
+/* ---- Covering: does a rule match every key of a region? ------------------------------------------------------- */
+
+static const struct { /* where a field's bits are: word and mask of up to two words */
+    uint8_t word[2];
+    uint64_t mask[2];
+} field_bits[2][8] = {
+    {{{0, 0}, {0xffffffff00000000, 0}},
+     {{0, 0}, {0x00000000ffffffff, 0}},
+     {{2, 0}, {0x00000000ffffffff, 0}},
+     {{2, 0}, {0xffffffff00000000, 0}},
+     {{1, 0}, {0x000000000000ffff, 0}},
+     {{1, 0}, {0x00000000ffff0000, 0}},
+     {{1, 0}, {0x000000ff00000000, 0}},
+     {{1, 0}, {0x0000ff0000000000, 0}}},
+    {{{0, 1}, {~0ull, ~0ull}},
+     {{2, 3}, {~0ull, ~0ull}},
+     {{4, 0}, {0x00000000ffffffff, 0}},
+     {{4, 0}, {0xffffffff00000000, 0}},
+     {{5, 0}, {0x000000000000ffff, 0}},
+     {{5, 0}, {0x00000000ffff0000, 0}},
+     {{5, 0}, {0x000000ff00000000, 0}},
+     {{5, 0}, {0x0000ff0000000000, 0}}},
+};
+
+/* A field that a key lacks reads as 0: a region proves that its keys have the field only by a fixed 1 in it. */
+static int present(const build *b, const region *at, int conditions)
+{
+    for (int i = 0; i < 8; i++) {
+        if (!(conditions >> i & 1))
+            continue;
+        const uint8_t *w = field_bits[b->f->version == 6][i].word;
+        const uint64_t *m = field_bits[b->f->version == 6][i].mask;
+        if (!(at->value[w[0]] & m[0]) && !(at->value[w[1]] & m[1]))
+            return 0;
+    }
+    return 1;
+}
+
+static int covers(const build *b, uint32_t rule, const region *at)
+{
+    const fc_forest *f = b->f;
+    const uint16_t *lo = b->bodies + (size_t)rule * 2 * f->lanes, *span = lo + f->lanes;
+    const uint64_t *care = b->care + (size_t)rule * f->words;
+    if (span[f->lanes - 1] & FC_BODY_VERIFY)
+        return 0;
+    uint64_t open = !b->prefix[rule];
+    for (int w = 0; w < f->words; w++)
+        open |= care[w] & ~at->fixed[w];
+    if (open) {
+        if (!at->cut)
+            return 0;
+        for (int i = 0; i < f->range_lanes; i++) {
+            int lane = f->lane_map[i];
+            uint16_t hi = (uint16_t)(lo[i] + span[i]);
+            if (lo[i] <= at->lo[lane] && hi >= at->hi[lane])
+                continue;
+            if (lane >= 4 * f->words)
+                return 0;
+            uint16_t bits = (uint16_t)(care[lane >> 2] >> (16 * (lane & 3)));
+            uint16_t fixed = (uint16_t)(at->fixed[lane >> 2] >> (16 * (lane & 3)));
+            /* a lane that is no prefix range has free bits, some combinations of which it does not take */
+            if ((bits & ~fixed) || (uint16_t)(lo[i] & ~bits) != 0 || (uint16_t)(hi | bits) != 0xffff)
+                return 0;
+        }
+    }
+    return present(b, at, span[f->lanes - 1] & 0xff);
+}
+
+/* ---- Leaves ---------------------------------------------------------------------------------------------------- */
+
+static uint64_t hash_list(const uint32_t *list, uint32_t n)
+{
+    uint64_t h = n * 0x9e3779b97f4a7c15ull;
+    for (uint32_t i = 0; i < n; i++) {
+        h = (h ^ list[i]) * 0xff51afd7ed558ccdull;
+        h ^= h >> 32;
+    }
+    return h;
+}
+
+static void leaf_remember(build *b, uint64_t hash, uint32_t slot)
+{
+    if (b->leaf_hash_used * 2 >= b->leaf_hash_size) {
+        uint32_t size = b->leaf_hash_size ? b->leaf_hash_size * 2 : 1024;
+        uint64_t *table = calloc(size, sizeof(*table));
+        if (table == NULL)
+            return; /* sharing is only a saving */
+        for (uint32_t i = 0; i < b->leaf_hash_size; i++) {
+            if (b->leaf_hash[i]) {
+                uint32_t at = (uint32_t)(b->leaf_hash[i] >> 32) & (size - 1);
+                while (table[at])
+                    at = (at + 1) & (size - 1);
+                table[at] = b->leaf_hash[i];
+            }
+        }
+        free(b->leaf_hash);
+        b->leaf_hash = table;
+        b->leaf_hash_size = size;
+    }
+    uint32_t at = (uint32_t)(hash >> 32) & (b->leaf_hash_size - 1);
+    while (b->leaf_hash[at])
+        at = (at + 1) & (b->leaf_hash_size - 1);
+    b->leaf_hash[at] = (hash & 0xffffffff00000000ull) | slot;
+    b->leaf_hash_used++;
+}
+
+static uint32_t leaf_number(const build *b, uint32_t slot, uint32_t i)
+{
+    const fc_forest *f = b->f;
+    int is_long = FC_LEAF_BLOCKS(slot) == FC_LEAF_LONG;
+    if (f->lanes == 32)
+        return ((const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 16))[i + (is_long ? 4 : 0)];
+    const uint16_t *block = (const uint16_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 64 + (is_long ? 64 : 0));
+    uint32_t per = FC_LEAF_BLOCKS(slot) == 0 ? 2 : f->lanes == 8 ? 4 : 2, lanes = f->lanes;
+    block += (size_t)(i / per) * 64;
+    return fc_body_number(block[(i % per) * lanes + lanes - 1], block[(per + i % per) * lanes + lanes - 1]);
+}
+
+static uint32_t leaf_capacity(const build *b, uint32_t slot)
+{
+    uint32_t blocks = FC_LEAF_BLOCKS(slot);
+    if (b->f->lanes == 32)
+        return blocks < FC_LEAF_LONG ? blocks : *(const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 16);
+    if (blocks == FC_LEAF_LONG)
+        blocks = *(const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 64);
+    return blocks == 0 ? 2 : blocks * (b->f->lanes == 8 ? 4 : 2);
+}
+
+/* The same list again: many slots of a node differ in nothing but rules that were cut off. */
+static uint32_t leaf_find(const build *b, uint64_t hash, const uint32_t *list, uint32_t n)
+{
+    if (b->leaf_hash_size == 0)
+        return 0;
+    uint32_t mask = b->leaf_hash_size - 1;
+    for (uint32_t at = (uint32_t)(hash >> 32) & mask; b->leaf_hash[at]; at = (at + 1) & mask) {
+        if ((b->leaf_hash[at] ^ hash) >> 32)
+            continue;
+        uint32_t slot = (uint32_t)b->leaf_hash[at], size = leaf_capacity(b, slot), i = 0;
+        if (size < n || (size > n && leaf_number(b, slot, n) != list[n - 1]))
+            continue;
+        while (i < n && leaf_number(b, slot, i) == list[i])
+            i++;
+        if (i == n)
+            return slot;
+    }
+    return 0;
+}
+
+static uint32_t leaf_write(build *b, const uint32_t *list, uint32_t n)
+{
+    const fc_forest *f = b->f;
+    uint32_t lanes = f->lanes, per = lanes == 8 ? 4 : 2, blocks = lanes == 32 ? n : (n + per - 1) / per;
+    if (lanes == 8 && n == 2)
+        blocks = 0, per = 2;
+    int is_long = blocks >= FC_LEAF_LONG;
+    size_t unit = lanes == 32 ? 16 : 64, header = is_long ? unit : 0;
+    size_t body = lanes == 32 ? 4 * (size_t)n : blocks ? 128 * (size_t)blocks : 64;
+    size_t at = take(b, header + body, unit);
+    if (at == SIZE_MAX)
+        return FC_SLOT(FC_ONE, FC_EMPTY);
+    if (at / unit > 0x03ffffff) {
+        b->status = FC_ELIMIT;
+        return FC_SLOT(FC_ONE, FC_EMPTY);
+    }
+    if (is_long)
+        *(uint32_t *)(b->arena + at) = blocks;
+    if (lanes == 32) {
+        memcpy(b->arena + at + header, list, body);
+    } else {
+        uint32_t places = blocks ? blocks * per : 2;
+        for (uint32_t i = 0; i < places; i++) {
+            uint32_t number = list[i < n ? i : n - 1];
+            const uint16_t *from = b->bodies + (size_t)number * 2 * lanes;
+            uint16_t *block = (uint16_t *)(b->arena + at + header) + (size_t)(i / per) * 64;
+            memcpy(block + (i % per) * lanes, from, 2 * lanes);
+            memcpy(block + (per + i % per) * lanes, from + lanes, 2 * lanes);
+        }
+    }
+    b->info->leaf_rules += n;
+    return FC_SLOT(FC_LEAF, (is_long ? FC_LEAF_LONG : blocks) << 26 | (uint32_t)(at / unit));
+}
+
+static uint32_t leaf(build *b, const uint32_t *list, uint32_t n)
+{
+    if (n > b->info->largest_leaf)
+        b->info->largest_leaf = n;
+    uint64_t hash = hash_list(list, n) | 1ull << 32;
+    uint32_t slot = b->o.keep_covered ? 0 : leaf_find(b, hash, list, n);
+    if (slot == 0) {
+        slot = leaf_write(b, list, n);
+        if (!b->o.keep_covered)
+            leaf_remember(b, hash, slot);
+    }
+    return slot;
+}
+
+/* ---- Choosing the bits of a node --------------------------------------------------------------------------------- */
+
+#define MAX_BITS 22
+
+typedef struct cut { /* a list of rules dealt into 1 << bits buckets */
+    int bits, words;
+    uint8_t word[2]; /* in use; words of them */
+    uint8_t bit_word[MAX_BITS], bit[MAX_BITS];
+    uint32_t *entry, *start; /* bucket i: entry[start[i]] to entry[start[i + 1]] */
+    double cost;             /* sum of squared bucket sizes, buckets of one rule left out */
+} cut;
+
+static void cut_free(cut *c)
+{
+    free(c->entry);
+    free(c->start);
+}
+
+/* For each bit of each word: the sum of squared bucket sizes if the node used that bit too. Returns the present sum. */
+static double weigh(const build *b, const cut *c, const uint8_t *words, int n_words, float cost[][64])
+{
+    uint16_t ones[64], zeros[64];
+    double now = 0;
+    memset(cost, 0, sizeof(cost[0]) * (size_t)n_words);
+    for (uint32_t i = 0; i < 1u << c->bits; i++) {
+        uint32_t n = c->start[i + 1] - c->start[i];
+        if (n < 2)
+            continue;
+        now += (double)n * n;
+        for (int w = 0; w < n_words; w++) {
+            uint32_t one[64] = {0}, zero[64] = {0};
+            const uint32_t *list = c->entry + c->start[i];
+            if (n < 65536) {
+                b->count(b->care + words[w], b->value + words[w], b->f->words, list, n, ones, zeros);
+                for (int j = 0; j < 64; j++) {
+                    float s0 = (float)(n - ones[j]), s1 = (float)(n - zeros[j]);
+                    cost[w][j] += s0 * s0 + s1 * s1;
+                }
+                continue;
+            }
+            for (uint32_t k = 0; k < n; k += 65535) {
+                b->count(b->care + words[w], b->value + words[w], b->f->words, list + k, n - k < 65535 ? n - k : 65535,
+                         ones, zeros);
+                for (int j = 0; j < 64; j++) {
+                    one[j] += ones[j];
+                    zero[j] += zeros[j];
+                }
+            }
+            for (int j = 0; j < 64; j++) {
+                float s0 = (float)(n - one[j]), s1 = (float)(n - zero[j]);
+                cost[w][j] += s0 * s0 + s1 * s1;
+            }
+        }
+    }
+    return now;
+}
+
+/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit` entries. */
+static int deal(build *b, cut *c, int word, int bit, size_t limit)
+{
+    const uint64_t *care = b->care + word, *value = b->value + word;
+    uint32_t buckets = 1u << c->bits, stride = b->f->words;
+    uint32_t *entry = get(b, limit * sizeof(*entry)), *start = get(b, (2 * (size_t)buckets + 1) * sizeof(*start));
+    size_t n = 0;
+    if (entry == NULL || start == NULL)
+        goto no;
+    for (uint32_t i = 0; i < buckets; i++) {
+        for (int side = 0; side < 2; side++) {
+            start[2 * i + side] = (uint32_t)n;
+            if (n + (c->start[i + 1] - c->start[i]) > limit)
+                goto no;
+            for (uint32_t k = c->start[i]; k < c->start[i + 1]; k++) {
+                uint32_t r = c->entry[k];
+                uint64_t fixed = care[(size_t)r * stride] >> bit & 1, is = value[(size_t)r * stride] >> bit & 1;
+                entry[n] = r; /* kept only if it counts: no branch */
+                n += !fixed | (is == (uint64_t)side);
+            }
+        }
+    }
+    start[2 * buckets] = (uint32_t)n;
+    cut_free(c);
+    c->entry = entry;
+    c->start = start;
+    c->bit_word[c->bits] = (uint8_t)word;
+    c->bit[c->bits++] = (uint8_t)bit;
+    return 1;
+no:
+    free(entry);
+    free(start);
+    return 0;
+}
+
+/* Greedily the bit that helps most, as long as it gains 3 % and the node stays within its bounds. */
+static void choose_bits(build *b, const uint32_t *list, uint32_t n, cut *c)
+{
+    float cost[FC_MAX_WORDS][64];
+    uint8_t words[FC_MAX_WORDS];
+    int n_words = 0;
+    *c = (cut){0};
+    c->entry = get(b, n * sizeof(*list));
+    c->start = get(b, 2 * sizeof(*list));
+    if (b->status != FC_OK)
+        return;
+    memcpy(c->entry, list, n * sizeof(*list));
+    c->start[0] = 0;
+    c->start[1] = n;
+    for (int w = 0; w < b->f->words; w++) {
+        uint64_t any = 0;
+        for (uint32_t i = 0; i < n; i++)
+            any |= b->care[(size_t)list[i] * b->f->words + (size_t)w];
+        if (any)
+            words[n_words++] = (uint8_t)w;
+    }
+    for (;;) {
+        double best = 0;
+        int word = -1, bit = 0;
+        c->cost = weigh(b, c, words, n_words, cost);
+        best = 0.97 * c->cost;
+        for (int w = 0; w < n_words; w++) {
+            for (int j = 0; j < 64; j++) {
+                if (cost[w][j] < best) {
+                    best = cost[w][j];
+                    word = words[w];
+                    bit = j;
+                }
+            }
+        }
+        if (word < 0 || c->bits + 1 > MAX_BITS || (2ull << c->bits) > (uint64_t)b->o.slots * n + 2 ||
+            !deal(b, c, word, bit, (size_t)b->o.copies * n + 64))
+            return;
+        if (c->words == 0 || (c->words == 1 && c->word[0] != word))
+            c->word[c->words++] = (uint8_t)word;
+        if (c->words == 2) { /* a node looks at no more words: two extractions and one shift */
+            words[0] = c->word[0];
+            words[1] = c->word[1];
+            n_words = 2;
+        }
+    }
+}
+
+/* The index that look-ups compute from a bucket's number: bit j of the bucket (from the top, in order of choice) goes
+ * to the place that extraction gives to the j-th chosen bit. */
+static uint32_t place(const cut *c, const uint8_t *position, uint32_t bucket)
+{
+    uint32_t index = 0;
+    for (int j = 0; j < c->bits; j++)
+        index |= (bucket >> (c->bits - 1 - j) & 1) << position[j];
+    return index;
+}
+
+static void node_header(const cut *c, fc_bits *node, uint8_t *position)
+{
+    *node = (fc_bits){.bits = (uint8_t)c->bits, .word = {c->word[0], c->words > 1 ? c->word[1] : c->word[0]}};
+    for (int j = 0; j < c->bits; j++)
+        node->mask[c->words > 1 && c->bit_word[j] == c->word[1]] |= 1ull << c->bit[j];
+    node->shift = (uint8_t)__builtin_popcountll(node->mask[0]);
+    for (int j = 0; j < c->bits; j++) {
+        int second = c->words > 1 && c->bit_word[j] == c->word[1];
+        uint64_t below = (1ull << c->bit[j]) - 1;
+        position[j] =
+            (uint8_t)(__builtin_popcountll(node->mask[second] & below) + (second ? node->shift : 0));
+    }
+}
+
+/* Writes the children of a node whose slots start at `slots` (an offset: the arena moves). */
+static void build_children(build *b, const cut *c, const uint8_t *position, size_t slots, uint32_t depth, const region *at)
+{
+    region child = *at;
+    for (int j = 0; j < c->bits; j++)
+        child.fixed[c->bit_word[j]] |= 1ull << c->bit[j];
+    for (uint32_t i = 0; i < 1u << c->bits && b->status == FC_OK; i++) {
+        for (int j = 0; j < c->bits; j++) {
+            uint64_t one = 1ull << c->bit[j], is = -(uint64_t)(i >> (c->bits - 1 - j) & 1);
+            child.value[c->bit_word[j]] = (child.value[c->bit_word[j]] & ~one) | (one & is);
+        }
+        uint32_t slot = build_slot(b, c->entry + c->start[i], c->start[i + 1] - c->start[i], depth + 1, &child);
+        memcpy(b->arena + slots + 4 * (size_t)place(c, position, i), &slot, 4);
+    }
+}
+
+static uint32_t build_bits(build *b, const cut *c, uint32_t depth, const region *at)
+{
+    fc_bits node;
+    uint8_t position[MAX_BITS];
+    node_header(c, &node, position);
+    size_t offset = take(b, sizeof(node) + ((size_t)4 << c->bits), 64);
+    if (offset == SIZE_MAX)
+        return FC_SLOT(FC_ONE, FC_EMPTY);
+    memcpy(b->arena + offset, &node, sizeof(node));
+    b->info->nodes++;
+    b->info->slots += 1u << c->bits;
+    build_children(b, c, position, offset + sizeof(node), depth, at);
+    return FC_SLOT(FC_BITS, offset / 64);
+}
+
+/* ---- Range nodes: for rules that no bit tells apart --------------------------------------------------------------- */
+
+typedef struct intervals {
+    int lane; /* of the body; -1: nothing helps */
+    uint16_t threshold[31];
+    double cost;
+    uint64_t entries;
+} intervals;
+
+static int compare16(const void *a, const void *b)
+{
+    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
+{
+    uint32_t i = 0;
+    while (i < 31 && threshold[i] <= v)
+        i++;
+    return i;
+}
+
+/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. */
+static int quantiles(const build *b, const uint32_t *list, uint32_t n, int lane, uint16_t *work, uint16_t *threshold)
+{
+    uint32_t m = 0, d = 0, lanes = b->f->lanes;
+    uint32_t step = n > 4096 ? n / 4096 : 1; /* a sample finds quantiles as well */
+    for (uint32_t i = 0; i < n; i += step) {
+        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
+        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
+        if (lo)
+            work[m++] = lo;
+        if (hi != 0xffff)
+            work[m++] = (uint16_t)(hi + 1);
+    }
+    if (m == 0)
+        return 0;
+    qsort(work, m, sizeof(*work), compare16);
+    for (uint32_t i = 0; i < m; i++) {
+        if (i == 0 || work[i] != work[d - 1])
+            work[d++] = work[i];
+    }
+    for (uint32_t i = 0; i < 31; i++)
+        threshold[i] = d <= 31 ? work[i < d ? i : d - 1] : work[(uint64_t)i * d / 31];
+    return 1;
+}
+
+/* Counts by differences: every rule covers the children from its first to its last. */
+static void weigh_lane(const build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold, intervals *best)
+{
+    int64_t change[33] = {0}, size = 0;
+    double cost = 0;
+    uint64_t entries = 0;
+    uint32_t lanes = b->f->lanes;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
+        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
+        change[interval_of(threshold, lo)]++;
+        change[interval_of(threshold, hi) + 1]--;
+    }
+    for (int i = 0; i < 32; i++) {
+        size += change[i];
+        cost += (double)size * (double)size;
+        entries += (uint64_t)size;
+    }
+    if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
+        *best = (intervals){.lane = lane, .cost = cost, .entries = entries};
+        memcpy(best->threshold, threshold, sizeof(best->threshold));
+    }
+}
+
+static void choose_lane(build *b, const uint32_t *list, uint32_t n, intervals *best)
+{
+    uint16_t threshold[31];
+    uint16_t *work = get(b, sizeof(*work) * 2 * ((size_t)n + 1));
+    best->lane = -1;
+    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
+        if (quantiles(b, list, n, lane, work, threshold))
+            weigh_lane(b, list, n, lane, threshold, best);
+    }
+    free(work);
+}
+
+static uint32_t build_range(build *b, const uint32_t *list, uint32_t n, const intervals *v, uint32_t depth, const region *at)
+{
+    uint32_t lanes = b->f->lanes, canonical = b->f->lane_map[v->lane];
+    fc_range node = {.lane = (uint16_t)canonical};
+    memcpy(node.threshold, v->threshold, sizeof(node.threshold));
+    size_t offset = take(b, sizeof(node), 64);
+    uint32_t *part = get(b, n * sizeof(*part));
+    if (offset == SIZE_MAX || part == NULL) {
+        free(part);
+        return FC_SLOT(FC_ONE, FC_EMPTY);
+    }
+    memcpy(b->arena + offset, &node, sizeof(node));
+    b->info->nodes++;
+    b->info->slots += 32;
+    region child = *at;
+    child.cut = 1;
+    for (uint32_t i = 0; i < 32 && b->status == FC_OK; i++) {
+        uint32_t m = 0, slot = FC_SLOT(FC_ONE, FC_EMPTY);
+        uint16_t first = i ? v->threshold[i - 1] : 0, last = i < 31 ? (uint16_t)(v->threshold[i] - 1) : 0xffff;
+        /* repeated thresholds leave intervals that no key reaches */
+        if (!(i && i < 31 && v->threshold[i - 1] == v->threshold[i]) && !(i == 0 && v->threshold[0] == 0)) {
+            for (uint32_t k = 0; k < n; k++) {
+                const uint16_t *body = b->bodies + (size_t)list[k] * 2 * lanes;
+                uint16_t lo = body[v->lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)v->lane]);
+                part[m] = list[k];
+                m += lo <= last && hi >= first;
+            }
+            child.lo[canonical] = first > at->lo[canonical] ? first : at->lo[canonical];
+            child.hi[canonical] = last < at->hi[canonical] ? last : at->hi[canonical];
+            slot = build_slot(b, part, m, depth + 1, &child);
+        }
+        memcpy(b->arena + offset + offsetof(fc_range, slot) + 4 * (size_t)i, &slot, 4);
+    }
+    free(part);
+    return FC_SLOT(FC_RANGE, offset / 64);
+}
+
+/* ---- Trees ----------------------------------------------------------------------------------------------------------- */
+
+/* The subtree for a list of rules (rising numbers) that meet in a region. */
+static uint32_t build_slot(build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at)
+{
+    for (uint32_t i = 0; !b->o.keep_covered && i + 1 < n; i++) {
+        if (covers(b, list[i], at))
+            n = i + 1;
+    }
+    if (n == 0)
+        return FC_SLOT(FC_ONE, FC_EMPTY);
+    if (n == 1)
+        return FC_SLOT(FC_ONE, list[0]);
+    if (depth > b->info->depth)
+        b->info->depth = depth;
+    if (n <= b->o.leaf || depth >= FC_MAX_DEPTH)
+        return leaf(b, list, n);
+    cut c;
+    uint32_t slot;
+    choose_bits(b, list, n, &c);
+    double square = (double)n * n;
+    intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : square)};
+    if (c.cost > 0.5 * square || c.bits == 0)
+        choose_lane(b, list, n, &v);
+    if (v.lane >= 0)
+        slot = build_range(b, list, n, &v, depth, at);
+    else if (c.bits && c.cost < 0.9 * square)
+        slot = build_bits(b, &c, depth, at);
+    else
+        slot = leaf(b, list, n);
+    cut_free(&c);
+    return slot;
+}
+
+/* A tree's root is a node of bits, of one slot at least, whose header the forest keeps. */
+static size_t build_tree(build *b, const uint32_t *list, uint32_t n, fc_tree *tree)
+{
+    region all = {.cut = 0};
+    memset(all.hi, 0xff, sizeof(all.hi));
+    cut c;
+    fc_bits node;
+    uint8_t position[MAX_BITS];
+    choose_bits(b, list, n, &c);
+    size_t slots = SIZE_MAX;
+    if (b->status == FC_OK) {
+        int poor = c.bits == 0 || c.cost > 0.9 * (double)n * n;
+        if (poor) {
+            c.bits = 0;
+            c.words = 0;
+        }
+        node_header(&c, &node, position);
+        *tree = (fc_tree){.word = {node.word[0], node.word[1]}, .mask = {node.mask[0], node.mask[1]},
+                          .shift = node.shift, .best = list[0]};
+        slots = take(b, (size_t)4 << c.bits, 64);
+        if (slots != SIZE_MAX) {
+            b->info->nodes++;
+            b->info->slots += 1u << c.bits;
+            if (poor) {
+                uint32_t slot = build_slot(b, list, n, 1, &all);
+                memcpy(b->arena + slots, &slot, 4);
+            } else {
+                build_children(b, &c, position, slots, 0, &all);
+            }
+        }
+    }
+    cut_free(&c);
+    return slots;
+}
+
+/* Rules that are alike in what they fix share a tree: then few of them leave open the bits that the others need. */
+static int tree_of(const fc_forest *f, const uint64_t *care, int source, int destination)
+{
+    int words = f->words, s, d;
+    if (words == 3) {
+        s = __builtin_popcountll(care[0] >> 32);
+        d = __builtin_popcountll(care[0] & 0xffffffff);
+    } else {
+        s = __builtin_popcountll(care[0]) + __builtin_popcountll(care[1]);
+        d = __builtin_popcountll(care[2]) + __builtin_popcountll(care[3]);
+    }
+    uint64_t tail = care[words - 1 - (words == 3)], label = care[words == 3 ? 2 : 4];
+    if (s >= source)
+        return 0;
+    if (d >= destination)
+        return 1;
+    if (__builtin_popcountll(tail & 0xffff0000) >= 8)
+        return 2;
+    if (__builtin_popcountll(tail & 0xffff) >= 8)
+        return 3;
+    return __builtin_popcountll(label) >= 8 ? 4 : 5;
+}
+
+static int build_forest(build *b, const uint32_t *list, uint32_t n, int source, int destination)
+{
+    fc_forest *f = b->f;
+    uint32_t *part[FC_MAX_TREES], size[FC_MAX_TREES] = {0};
+    size_t slots[FC_MAX_TREES];
+    uint32_t *memory = get(b, (size_t)FC_MAX_TREES * n * sizeof(*memory));
+    if (memory == NULL)
+        return b->status;
+    for (int t = 0; t < FC_MAX_TREES; t++)
+        part[t] = memory + (size_t)t * n;
+    for (uint32_t i = 0; i < n; i++) {
+        int t = tree_of(f, b->care + (size_t)list[i] * f->words, source, destination);
+        part[t][size[t]++] = list[i];
+    }
+    f->trees = 0;
+    b->used = 0;
+    b->leaf_hash_used = 0;
+    if (b->leaf_hash_size)
+        memset(b->leaf_hash, 0, b->leaf_hash_size * sizeof(*b->leaf_hash));
+    b->info->nodes = b->info->largest_leaf = b->info->depth = 0;
+    b->info->slots = b->info->leaf_rules = 0;
+    for (;;) { /* largest first: its answer spares most packets the others */
+        int t = 0;
+        for (int i = 1; i < FC_MAX_TREES; i++)
+            t = size[i] > size[t] ? i : t;
+        if (size[t] == 0 || b->status != FC_OK)
+            break;
+        slots[f->trees] = build_tree(b, part[t], size[t], &f->tree[f->trees]);
+        f->trees++;
+        size[t] = 0;
+    }
+    f->arena = b->arena;
+    for (int t = 0; t < f->trees && b->status == FC_OK; t++)
+        f->tree[t].slot = (const uint32_t *)(b->arena + slots[t]);
+    free(memory);
+    return b->status;
+}
+
+/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+/* A packet inside a rule's box, anything where the rule looks at nothing. */
+static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)
+{
+    uint64_t r = 0;
+    memset(words, 0, sizeof(*words) * FC_MAX_WORDS);
+    for (int i = 0; i < 4 * f->words; i++) {
+        r = i & 3 ? r >> 16 : next_random(state);
+        words[i >> 2] |= (r & 0xffff) << (16 * (i & 3));
+    }
+    for (int i = 0; i < f->range_lanes; i++) {
+        int lane = f->lane_map[i];
+        uint64_t v = body[i] + next_random(state) % ((uint64_t)body[f->lanes + i] + 1);
+        if (lane < 4 * f->words) {
+            words[lane >> 2] &= ~(0xffffull << (16 * (lane & 3)));
+            words[lane >> 2] |= v << (16 * (lane & 3));
+        }
+    }
+    uint64_t *tail = &words[f->words == 3 ? 1 : 5];
+    *tail &= 0xffffffffffffull;
+    *tail |= (uint64_t)((*tail & 0xffff) >= 1024) << 48 | (uint64_t)((*tail >> 16 & 0xffff) >= 1024) << 49;
+    fc_key_lanes(f, words, lanes);
+}
+
+static double packet_cost(const fc_forest *f, const uint64_t *words, const uint16_t *lanes)
+{
+    uint32_t best = FC_EMPTY;
+    double cost = 0;
+    for (int t = 0; t < f->trees; t++) {
+        if (f->tree[t].best >= best)
+            continue;
+        uint32_t slot = fc_root(f, &f->tree[t], words);
+        cost += 10; /* cycles, roughly: the index, its slot, a place in a list */
+        for (; slot >> 30 >= FC_BITS; slot = fc_descend(f, slot, words))
+            cost += 12;
+        if (slot >> 30 == FC_ONE) {
+            if (FC_PAYLOAD(slot) < best) {
+                cost += 6;
+                if (fc_body_fails(f, f->bodies + (size_t)FC_PAYLOAD(slot) * 2 * f->lanes, lanes) == 0)
+                    best = FC_PAYLOAD(slot);
+            }
+            continue;
+        }
+        fc_leaf_at at = fc_leaf_open(f, slot);
+        for (uint32_t i = 0; i < at.n; i++) {
+            uint32_t number;
+            const uint16_t *lo, *span;
+            fc_leaf_body(f, &at, i, &number, &lo, &span);
+            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
+            if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
+                best = number < best ? number : best;
+                break;
+            }
+        }
+    }
+    return cost;
+}
+
+static double forest_cost(const build *b, const uint32_t *list, uint32_t n)
+{
+    uint64_t words[FC_MAX_WORDS], state = 1;
+    uint16_t lanes[FC_MAX_LANES];
+    double cost = 0;
+    const uint32_t packets = 2048;
+    for (uint32_t i = 0; i < packets; i++) {
+        uint32_t r = list[next_random(&state) % n];
+        random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
+        cost += packet_cost(b->f, words, lanes);
+    }
+    return cost / packets;
+}
+
+#define SAMPLE 6000 /* rules that the choice of a partition looks at */
+
+static void choose_partition(build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
+{
+    /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
+    static const uint8_t candidates[2][8][2] = {
+        {{13, 13}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
+        {{40, 40}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+    uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = get(b, m * sizeof(*sample));
+    fc_build_options o = b->o;
+    double best = 0;
+    for (uint32_t i = 0; i < m && sample != NULL; i++)
+        sample[i] = list[(uint64_t)i * n / m];
+    if (m < n) { /* the sample's leaves are to be as full as the whole's */
+        b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
+    }
+    for (int i = 0; i < 8 && b->status == FC_OK; i++) {
+        const uint8_t *c = candidates[b->f->version == 6][i];
+        if (build_forest(b, sample, m, c[0], c[1]) != FC_OK)
+            break;
+        double cost = forest_cost(b, sample, m);
+        if (i == 0 || cost < best) {
+            best = cost;
+            *source = c[0];
+            *destination = c[1];
+        }
+    }
+    b->o = o;
+    free(sample);
+}
+
+/* ---- A forest from rows ------------------------------------------------------------------------------------------------- */
+
+static void default_options(fc_build_options *o, uint32_t n, int lanes)
+{
+    fc_build_options d = {.leaf = 16, .slots = 3, .copies = 8};
+    if (n <= 2048)
+        d = (fc_build_options){.leaf = 32, .slots = 32, .copies = 64};
+    else if (n <= 20480)
+        d = (fc_build_options){.leaf = 16, .slots = 8, .copies = 8};
+    if (lanes == 32)
+        d.leaf = 4; /* a body is 128 octets there, and compared alone */
+    o->leaf = o->leaf ? o->leaf : d.leaf;
+    o->slots = o->slots ? o->slots : d.slots;
+    o->copies = o->copies ? o->copies : d.copies;
+}
+
+/* Bodies, bits and exact rows of the forest's rules; numbers are given in the order of the rows. */
+static int prepare(build *b, const fc_rule *rules, uint32_t n, uint64_t **care, uint64_t **value, uint8_t **prefix)
+{
+    fc_forest *f = b->f;
+    uint8_t used[FC_MAX_LANES] = {0};
+    uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
+    uint32_t m = 0, inexact = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (rules[i].version != 0 && rules[i].version != f->version)
+            continue;
+        inexact += !fc_rule_lanes(f->version, &rules[i], lo, hi);
+        for (int j = 0; j <= 4 * f->words; j++)
+            used[j] |= lo[j] != 0 || hi[j] != 0xffff;
+        f->conditions |= rules[i].conditions;
+        m++;
+    }
+    f->n = m;
+    f->n_exact = inexact;
+    if (m == 0)
+        return FC_OK;
+    fc_choose_lanes(f, used);
+    size_t body = 4 * (size_t)f->lanes;
+    b->bodies = aligned_alloc(64, (body * m + 63) / 64 * 64);
+    *care = get(b, sizeof(uint64_t) * f->words * (size_t)m);
+    *value = get(b, sizeof(uint64_t) * f->words * (size_t)m);
+    *prefix = get(b, m);
+    uint32_t *rank = m < n ? get(b, sizeof(uint32_t) * m) : NULL;
+    fc_rule *exact = inexact ? get(b, sizeof(fc_rule) * inexact) : NULL;
+    uint32_t *exact_at = inexact ? get(b, sizeof(uint32_t) * inexact) : NULL;
+    f->bodies = b->bodies;
+    f->rank = rank;
+    f->exact = exact;
+    f->exact_at = exact_at;
+    if (b->bodies == NULL || b->status != FC_OK)
+        return b->status = FC_ENOMEM;
+    m = inexact = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        if (rules[i].version != 0 && rules[i].version != f->version)
+            continue;
+        int is_exact = fc_rule_lanes(f->version, &rules[i], lo, hi);
+        fc_write_body(f, m, &rules[i], lo, hi, is_exact, b->bodies + (size_t)m * 2 * f->lanes);
+        (*prefix)[m] = (uint8_t)fc_rule_bits(f->version, &rules[i], lo, hi, *care + (size_t)m * f->words,
+                                             *value + (size_t)m * f->words);
+        if (!is_exact) {
+            exact[inexact] = rules[i];
+            exact_at[inexact++] = m;
+        }
+        if (rank)
+            rank[m] = i;
+        m++;
+    }
+    return FC_OK;
+}
+
+/* Moves the arena to memory of its own size, on huge pages where that can help. */
+static int settle(build *b)
+{
+    fc_forest *f = b->f;
+    size_t size = (b->used + 63) / 64 * 64;
+    uint8_t *arena = fc_big_alloc(size);
+    if (arena == NULL)
+        return FC_ENOMEM;
+    memcpy(arena, b->arena, b->used);
+    for (int t = 0; t < f->trees; t++)
+        f->tree[t].slot = (const uint32_t *)(arena + ((const uint8_t *)f->tree[t].slot - b->arena));
+    f->arena = arena;
+    b->info->bytes += size + 4 * (size_t)f->lanes * f->n + (f->rank ? 4 * (size_t)f->n : 0) +
+                      (sizeof(fc_rule) + 4) * (size_t)f->n_exact;
+    return FC_OK;
+}
+
+int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n, const fc_build_options *options,
+                    fc_table_info *info)
+{
+    build b = {.f = f, .count = fc_count_choose(), .info = info};
+    uint64_t *care = NULL, *value = NULL;
+    uint8_t *prefix = NULL;
+    *f = (fc_forest){.version = (uint8_t)version, .words = version == 4 ? 3 : 6};
+    if (options != NULL)
+        b.o = *options;
+    int status = prepare(&b, rules, n, &care, &value, &prefix);
+    if (status == FC_OK && f->n > 0) {
+        uint32_t *list = get(&b, sizeof(*list) * f->n);
+        int source = 0, destination = 0;
+        b.care = care;
+        b.value = value;
+        b.prefix = prefix;
+        f->verify = f->n_exact > 0;
+        default_options(&b.o, f->n, f->lanes);
+        for (uint32_t i = 0; i < f->n && list != NULL; i++)
+            list[i] = i;
+        if (list != NULL) {
+            choose_partition(&b, list, f->n, &source, &destination);
+            status = build_forest(&b, list, f->n, source, destination);
+            if (status == FC_OK)
+                status = settle(&b);
+        } else {
+            status = FC_ENOMEM;
+        }
+        free(list);
+    }
+    free(b.arena);
+    free(b.leaf_hash);
+    free(care);
+    free(value);
+    free(prefix);
+    if (status != FC_OK) {
+        f->arena = NULL; /* it was b.arena's */
+        fc_forest_release(f);
+    }
+    return status;
+}
+
+void fc_forest_release(fc_forest *f)
+{
+    fc_big_free((void *)f->arena);
+    free((void *)f->bodies);
+    free((void *)f->rank);
+    free((void *)f->exact);
+    free((void *)f->exact_at);
+    *f = (fc_forest){.version = f->version};
+}

@@ -1,0 +1,20 @@
+/* fc_build.h - what body.c, count.c and build.c share; look-ups never see it. */
+#ifndef FC_BUILD_H
+#define FC_BUILD_H
+
+#include "fc_internal.h"
+
+int fc_rule_valid(const fc_rule *rule);
+int fc_rule_lanes(int version, const fc_rule *rule, uint16_t *lo, uint16_t *hi);
+int fc_rule_bits(int version, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi, uint64_t *care, uint64_t *value);
+void fc_choose_lanes(fc_forest *forest, const uint8_t *used);
+void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi,
+                   int exact, uint16_t *body);
+
+/* Counts, over the n < 65536 rules `list`, those with a definite 1 and a definite 0 in each bit of one word: rule i has
+ * care[i * stride] and value[i * stride]. ones and zeros have 64 places each. */
+typedef void fc_count_fn(const uint64_t *care, const uint64_t *value, uint32_t stride, const uint32_t *list, uint32_t n,
+                         uint16_t *ones, uint16_t *zeros);
+fc_count_fn *fc_count_choose(void);
+
+#endif

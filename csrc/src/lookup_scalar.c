@@ -1,0 +1,57 @@
+/* The portable kernel, one key at a time: the truth that the others are checked against. */
+#include "fc_internal.h"
+
+static uint32_t match_one(const fc_forest *f, uint32_t number, const uint16_t *lo, const uint16_t *span,
+                          const uint16_t *lanes, uint32_t lacking, const fc_key *key)
+{
+    uint16_t flags = span[f->lanes - 1];
+    if ((flags & lacking) || fc_lanes_fail(f->lanes, lanes, lo, span))
+        return FC_EMPTY;
+    if ((flags & FC_BODY_VERIFY) && !fc_verify(f, number, key))
+        return FC_EMPTY;
+    return number;
+}
+
+static uint32_t lookup(const fc_forest *f, const fc_key *key)
+{
+    uint64_t words[FC_MAX_WORDS];
+    uint16_t lanes[FC_MAX_LANES];
+    uint32_t lacking = fc_key_words(f, key, words), best = FC_EMPTY;
+    fc_key_lanes(f, words, lanes);
+    for (int t = 0; t < f->trees; t++) {
+        if (f->tree[t].best >= best)
+            continue;
+        uint32_t slot = fc_root(f, &f->tree[t], words);
+        while (slot >> 30 >= FC_BITS)
+            slot = fc_descend(f, slot, words);
+        if (slot >> 30 == FC_ONE) {
+            uint32_t number = FC_PAYLOAD(slot);
+            if (number < best) {
+                const uint16_t *body = f->bodies + (size_t)number * 2 * f->lanes;
+                number = match_one(f, number, body, body + f->lanes, lanes, lacking, key);
+                best = number < best ? number : best;
+            }
+            continue;
+        }
+        fc_leaf_at at = fc_leaf_open(f, slot);
+        for (uint32_t i = 0; i < at.n; i++) { /* rising numbers: the first match is the leaf's best */
+            uint32_t number;
+            const uint16_t *lo, *span;
+            fc_leaf_body(f, &at, i, &number, &lo, &span);
+            if (number >= best)
+                break;
+            number = match_one(f, number, lo, span, lanes, lacking, key);
+            if (number != FC_EMPTY) {
+                best = number;
+                break;
+            }
+        }
+    }
+    return best;
+}
+
+void fc_lookup_scalar(const fc_forest *f, const fc_key *const *keys, uint32_t count, uint32_t *best)
+{
+    for (uint32_t i = 0; i < count; i++)
+        best[i] = lookup(f, keys[i]);
+}

@@ -1,0 +1,27 @@
+from typing import TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+class TableInfo(TypedDict):
+    rules: int
+    trees: tuple[int, int]
+    depth: int
+    largest_leaf: int
+    nodes: int
+    slots: int
+    leaf_rules: int
+    bytes: int
+
+def kernels() -> dict[str, bool]: ...
+def as_rules(rules: npt.NDArray[np.void]) -> npt.NDArray[np.void]: ...
+def as_keys(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]: ...
+
+class Classifier:
+    def __init__(self, rules: npt.NDArray[np.void]) -> None: ...
+    def __len__(self) -> int: ...
+    @property
+    def info(self) -> TableInfo: ...
+    def classify(
+        self, keys: npt.NDArray[np.void], out: npt.NDArray[np.int32] | None = None, *, kernel: str = "auto"
+    ) -> npt.NDArray[np.int32]: ...
