@@ -1,0 +1,140 @@
+"""Classifier: every kernel against the naive oracle, and the errors."""
+
+from __future__ import annotations
+
+import gzip
+import threading
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import numpy.typing as npt
+import oracle
+import pytest
+import strategies
+from hypothesis import given
+
+import flowclass as fc
+
+KERNELS = [name for name, runs in fc.kernels().items() if runs]
+Case = tuple[npt.NDArray[np.void], npt.NDArray[np.void]]
+
+
+def test_portable_kernel_is_always_there() -> None:
+    assert fc.kernels()["scalar"] is True
+
+
+@pytest.mark.req("R2", "R3", "R26", "R59", "R60", "K34")
+@pytest.mark.parametrize("kernel", ["auto", *KERNELS])
+@given(case=strategies.classifications())
+def test_equals_the_oracle(kernel: str, case: Case) -> None:
+    rules, keys = case
+    assert fc.Classifier(rules).classify(keys, kernel=kernel).tolist() == oracle.classify(rules, keys)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_every_batch_length(kernel: str) -> None:
+    rnd = Random(5)
+    rules = strategies.random_rules(rnd, 90)
+    rows = strategies.rule_rows(rules)
+    keys = strategies.edge_keys(rnd, rules, 2 * 128 + 1)
+    want = oracle.brute_force(rows, keys)
+    table = fc.Classifier(rows)
+    for n in range(len(keys) + 1):
+        assert table.classify(keys[:n], kernel=kernel).tolist() == want[:n].tolist()
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("n", [0, 1, 2, 300, 3000])
+def test_sizes(kernel: str, n: int) -> None:
+    rnd = Random(n)
+    rules = strategies.random_rules(rnd, n)
+    rows = strategies.rule_rows(rules)
+    keys = strategies.edge_keys(rnd, rules or strategies.random_rules(rnd, 3), 700)
+    assert fc.Classifier(rows).classify(keys, kernel=kernel).tolist() == oracle.brute_force(rows, keys).tolist()
+
+
+def test_out_is_filled_and_returned() -> None:
+    table = fc.Classifier(fc.make_rules(version=0))
+    keys = fc.make_keys(version=[4, 6], protocol=6)
+    out = np.full(2, 7, np.int32)
+    assert table.classify(keys, out) is out
+    assert out.tolist() == [0, 0]
+    with pytest.raises(fc.ClassifierError, match="int32"):
+        table.classify(keys, np.zeros(2, np.int64))  # type: ignore[arg-type]
+    with pytest.raises(fc.ClassifierError, match="length 2"):
+        table.classify(keys, np.zeros(3, np.int32))
+
+
+def test_wrong_arguments_are_named() -> None:
+    table = fc.Classifier(fc.make_rules(version=6))
+    with pytest.raises(fc.ClassifierError, match="KEY_DTYPE"):
+        table.classify(np.zeros(3, np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(fc.ClassifierError, match="RULE_DTYPE"):
+        fc.Classifier(np.zeros(3))  # type: ignore[arg-type]
+    with pytest.raises(fc.ClassifierError, match="no kernel named 'sse9'"):
+        table.classify(fc.make_keys(), kernel="sse9")
+    rules = np.concatenate([fc.make_rules(spi=(1, 2)), fc.make_rules(spi=(1, 2))])
+    rules["spi_first"][1] = 3
+    with pytest.raises(fc.ClassifierError, match="rule 1"):
+        fc.Classifier(rules)
+
+
+def test_strided_arrays_are_taken() -> None:
+    rules = fc.make_rules(source_port=([1, 9, 3, 9], [1, 9, 3, 9]))[::2]
+    keys = fc.make_keys(source_port=[3, 0, 1, 0])[::2]
+    assert fc.Classifier(rules).classify(keys).tolist() == [1, 0]
+
+
+def test_info() -> None:
+    info = fc.Classifier(fc.make_rules(version=6, source_port=(np.arange(100), np.arange(100)))).info
+    assert info["rules"] == 100
+    assert info["trees"][0] == 0
+    assert info["trees"][1] >= 1
+    assert info["bytes"] >= 100 * 32
+
+
+def test_threads_share_a_table() -> None:
+    rnd = Random(9)
+    rules = strategies.random_rules(rnd, 200)
+    rows = strategies.rule_rows(rules)
+    keys = strategies.edge_keys(rnd, rules, 3000)
+    table, want = fc.Classifier(rows), oracle.brute_force(rows, keys).tolist()
+    wrong: list[int] = []
+
+    def reader() -> None:
+        wrong.extend(i for i in range(20) if table.classify(keys).tolist() != want)
+
+    threads = [threading.Thread(target=reader) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def read_trace(path: Path) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32]]:
+    with gzip.open(path, "rt") as file:
+        columns = list(zip(*(line.split() for line in file), strict=True))
+    version = 6 if ":" in columns[0][0] else 4
+    source, destination = (c if version == 6 else np.array(c, np.uint32) for c in columns[:2])
+    keys = fc.make_keys(
+        version=version,
+        source=source,
+        destination=destination,
+        source_port=np.array(columns[2], np.uint16),
+        destination_port=np.array(columns[3], np.uint16),
+        protocol=np.array(columns[4], np.uint8),
+    )
+    return keys, np.array(columns[5], np.int32)
+
+
+def test_classbench_sets(shared: Path) -> None:
+    for path in sorted((shared / "data" / "rulesets").glob("*.rules.gz")):
+        table = fc.Classifier(fc.read_classbench(path))
+        for trace in path.parent.glob(path.name.removesuffix(".rules.gz") + ".*.trace.gz"):
+            if trace.stat().st_size > 1_000_000:
+                continue  # the benchmark that compares engines checks the large ones
+            keys, want = read_trace(trace)
+            for kernel in KERNELS:
+                assert np.array_equal(table.classify(keys, kernel=kernel), want), (trace.name, kernel)
