@@ -223,6 +223,11 @@ def test_extension_headers(build: Any) -> None:
     assert (int(key["protocol"]), int(key["source_port"]), int(key["destination_port"])) == (132, 7, 8)
 
 
+def test_link_headers_do_not_nest_without_end() -> None:
+    frame = bytes(12) + (b"\x00\x40\xaa\xaa\x03\0\0\0\x81\x00\x00\x01") * 20_000 + b"\x86\xdd" + bytes(60)
+    assert STATUS[one(frame, linktype=1)[1]["status"]] == "not-ip"
+
+
 # ---- fragments -----------------------------------------------------------------------------------
 
 

@@ -50,6 +50,8 @@ enum {
 #define MAX_VLAN_TAGS 4
 #define FIRST_ETHERTYPE 0x0600 /* below: an 802.3 length, LLC follows */
 
+static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at, int may_be_length);
+
 /* IEEE 802.2, with SNAP (RFC 1042) or the old IP service access point */
 static uint32_t llc(const uint8_t *data, uint32_t caplen, uint32_t at)
 {
@@ -63,7 +65,7 @@ static uint32_t llc(const uint8_t *data, uint32_t caplen, uint32_t at)
     if (oui != 0x000000 && oui != 0x0000f8) /* EtherTypes: RFC 1042, and 802.1H's bridge tunnel */
         return FC_NO_IP;
     uint16_t type = fc_be16(p + 6);
-    return type < FIRST_ETHERTYPE ? FC_NO_IP : fc_link_ethertype(data, caplen, type, at + 8);
+    return ethertype(data, caplen, type, at + 8, 0);
 }
 
 static uint32_t mpls(const uint8_t *data, uint32_t caplen, uint32_t at)
@@ -86,7 +88,8 @@ static uint32_t pppoe(const uint8_t *data, uint32_t caplen, uint32_t at)
     return fc_link_ppp(data, caplen, at + 6);
 }
 
-uint32_t fc_link_ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at)
+/* may_be_length: an 802.3 length is followed by LLC; at most once, so that a packet can't nest LLC in itself */
+static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at, int may_be_length)
 {
     for (int tags = 0;;) {
         switch (type) {
@@ -109,9 +112,14 @@ uint32_t fc_link_ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, 
         case TYPE_PPP:
             return fc_link_ppp(data, caplen, at);
         default:
-            return type < FIRST_ETHERTYPE ? llc(data, caplen, at) : FC_NO_IP;
+            return type < FIRST_ETHERTYPE && may_be_length ? llc(data, caplen, at) : FC_NO_IP;
         }
     }
+}
+
+uint32_t fc_link_ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at)
+{
+    return ethertype(data, caplen, type, at, 1);
 }
 
 uint32_t fc_link_ethernet(const uint8_t *data, uint32_t caplen, uint32_t at)

@@ -114,6 +114,8 @@ uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper)
     case IP_IN_IP:
     case IPV6_IN_IP:
         at = upper->at;
+        if (at < upper->end && data[at] >> 4 != (upper->protocol == IP_IN_IP ? 4 : 6))
+            return FC_NO_IP;
         break;
     case GRE:
         at = gre(data, upper->at, upper->end);
