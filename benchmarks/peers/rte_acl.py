@@ -52,10 +52,11 @@ def version() -> str:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Compiled next to the source (benchmarks/peers/build), again when the source is newer; DPDK started once."""
-    header = fc.get_include()
+    """Compiled next to the source (benchmarks/peers/build), again when a source is newer; DPDK started once."""
+    include = Path(fc.get_include())
+    newest = max(_SOURCE.stat().st_mtime, (include / "flowclass.h").stat().st_mtime)
     target = _SOURCE.parent / "build" / "rte_acl_peer.so"
-    if not target.exists() or target.stat().st_mtime < _SOURCE.stat().st_mtime:
+    if not target.exists() or target.stat().st_mtime < newest:
         target.parent.mkdir(exist_ok=True)
         scratch = target.with_suffix(f".{os.getpid()}")
         flags = [
@@ -65,7 +66,7 @@ def _library() -> ctypes.CDLL:
             "-shared",
             "-Wall",
             "-I",
-            header,
+            str(include),
             *_pkg_config("--cflags"),
             "-march=native",
         ]
@@ -92,8 +93,9 @@ def _library() -> ctypes.CDLL:
 
 
 class RteAcl:
-    """A rule set in rte_acl. ``build_seconds``: adding the rules and building; ``bytes``: what the build left allocated.
+    """A rule set in rte_acl.
 
+    ``build_seconds``: adding the rules and building; ``bytes``: what the build left allocated.
     Raises ValueError for a rule that rte_acl can't express, MemoryError or RuntimeError when it can't build the set.
     """
 
@@ -116,7 +118,7 @@ class RteAcl:
         if self._peer:
             self._library.peer_free(self._peer)
 
-    def prepare(self, keys: npt.NDArray[np.void]) -> "Prepared":
+    def prepare(self, keys: npt.NDArray[np.void]) -> Prepared:
         """Keys in rte_acl's layout, with one pointer each, and room for results."""
         return Prepared(self._library, self._peer, self.version, np.ascontiguousarray(keys))
 

@@ -1,0 +1,1 @@
+"""Measuring the classifier: what `flowclass bench` and the suites in benchmarks/ share."""

@@ -1,0 +1,241 @@
+"""Look-ups in one flat rule set: right answers first, then packets per second beside the peers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.bench.linear import first_match
+from flowclass.bench.peers import Peer, peers_for
+from flowclass.bench.timing import Spread, alternate, quiet, ratio
+from flowclass.engine.classifier import Classifier, kernels
+from flowclass.engine.keys import read_classbench
+from flowclass.errors import FlowclassError
+from flowclass.generate.adversarial import ADVERSARIAL, adversarial_set
+from flowclass.generate.classbench import read_trace
+from flowclass.generate.key_traces import TRACES, key_trace, near_misses
+from flowclass.generate.rulesets import rule_set
+
+__all__ = ["Case", "LookupResult", "file_case", "generated_case", "measure", "verify"]
+
+Keys = npt.NDArray[np.void]
+Answers = npt.NDArray[np.int32]
+
+LATENCY_BATCH = 256
+# a check by linear search costs about 3 ns per comparison: at most some two seconds per trace
+_CHECKED = 600_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A rule set and its traces; the right answers where a file has them."""
+
+    name: str
+    rules: npt.NDArray[np.void]
+    traces: Mapping[str, tuple[Keys, Answers | None]]
+
+    @property
+    def version(self) -> int:
+        return int(self.rules["version"].max())
+
+
+@dataclass(frozen=True, slots=True)
+class PeerResult:
+    """A peer on one trace: Mpps by algorithm, and how many times faster flowclass is than its best one."""
+
+    name: str
+    mpps: Mapping[str, Spread]
+    best: str
+    ratio: Spread
+    build_seconds: float
+    bytes: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "mpps": {name: spread.as_dict() for name, spread in self.mpps.items()},
+            "best": self.best,
+            "ratio": self.ratio.as_dict(),
+            "build_seconds": self.build_seconds,
+            "bytes": self.bytes,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LookupResult:
+    """One rule set on one trace. Rates in million packets/s, latencies in microseconds for a batch."""
+
+    case: str
+    trace: str
+    version: int
+    rules: int
+    packets: int
+    checked: int
+    hit_rate: float
+    mpps: Mapping[str, Spread]
+    latency_us: Mapping[str, float]
+    build_seconds: float
+    bytes_per_rule: float
+    table: Mapping[str, Any]
+    peers: Sequence[PeerResult] = field(default=())
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "set": self.case,
+            "trace": self.trace,
+            "version": self.version,
+            "rules": self.rules,
+            "packets": self.packets,
+            "answers_checked": self.checked,
+            "hit_rate": self.hit_rate,
+            "mpps": {name: spread.as_dict() for name, spread in self.mpps.items()},
+            "latency_us": dict(self.latency_us),
+            "build_seconds": self.build_seconds,
+            "bytes_per_rule": self.bytes_per_rule,
+            "table": dict(self.table),
+            "peers": [peer.as_dict() for peer in self.peers],
+        }
+
+
+def file_case(path: Path, traces: Sequence[str], packets: int, seed: int) -> Case:
+    """A ClassBench file. A trace NAME.KIND.trace[.gz] beside it is used with its answers; others are generated."""
+    rules = read_classbench(path)
+    if not len(rules):
+        raise FlowclassError(f"{path}: no rules")
+    name = path.name.removesuffix(".gz").removesuffix(".rules")
+    found: dict[str, tuple[Keys, Answers | None]] = {}
+    for kind in traces:
+        candidates = [path.with_name(f"{name}.{kind}.trace{end}") for end in (".gz", "")]
+        beside = next((p for p in candidates if p.exists()), None)
+        found[kind] = read_trace(beside) if beside else (_trace(rules, packets, kind, seed), None)
+    return Case(name, rules, found)
+
+
+def generated_case(family: str, n: int, version: int, traces: Sequence[str], packets: int, seed: int) -> Case:
+    """A set of the project's own generator, adversarial ones included."""
+    make = adversarial_set if family in ADVERSARIAL else rule_set
+    rules = make(family, n, version=version, seed=seed)
+    made: dict[str, tuple[Keys, Answers | None]] = {k: (_trace(rules, packets, k, seed), None) for k in traces}
+    return Case(f"v{version}_{family}_{n}", rules, made)
+
+
+def _trace(rules: npt.NDArray[np.void], packets: int, kind: str, seed: int) -> Keys:
+    return (
+        near_misses(rules, packets, seed=seed) if kind == "worst" else key_trace(rules, packets, kind=kind, seed=seed)
+    )
+
+
+TRACE_KINDS = (*TRACES, "worst")
+
+
+def verify(case: Case, trace: str, table: Classifier, names: Sequence[str]) -> tuple[Answers, int]:
+    """The answers of all kernels, which agree, and how many of them are known to be right from elsewhere.
+
+    Known are a trace file's own answers, else linear search over as many keys as take some two seconds (all of them
+    for a small set). Raises FlowclassError at the first wrong answer: nothing is timed then.
+    """
+    keys, right = case.traces[trace]
+    if right is None:
+        right = first_match(case.rules, keys[: max(64, _CHECKED // len(case.rules))])
+    answers: Answers = table.classify(keys)
+    for kernel in ("auto", *names):
+        given: Answers = table.classify(keys, kernel=kernel)
+        for ours, theirs in ((given[: len(right)], right), (given, answers)):
+            wrong = np.flatnonzero(ours != theirs)
+            if len(wrong):
+                at = int(wrong[0])
+                raise FlowclassError(
+                    f"{case.name}, {trace} trace, kernel {kernel}: packet {at} got rule {ours[at]}, not {theirs[at]}"
+                )
+    return answers, len(right)
+
+
+def _latency(table: Classifier, keys: Keys) -> dict[str, float]:
+    """p50 and p99 of single calls with 256 keys, in microseconds, over the trace repeated to at least 1,000 calls."""
+    batches = [keys[i : i + LATENCY_BATCH] for i in range(0, max(1, len(keys) - LATENCY_BATCH + 1), LATENCY_BATCH)]
+    out = np.empty(len(batches[0]), np.int32)
+    times = []
+    for _ in range(-(-1000 // len(batches))):
+        for batch in batches:
+            start = time.perf_counter_ns()
+            table.classify(batch, out)
+            times.append(time.perf_counter_ns() - start)
+    p50, p99 = np.percentile(times, (50, 99)) / 1000
+    return {"batch": float(len(out)), "p50": float(p50), "p99": float(p99)}
+
+
+def _mpps(packets: int, seconds: list[float]) -> Spread:
+    return Spread.of([packets / s / 1e6 for s in seconds])
+
+
+def _beside(peer: Peer, keys: Keys, answers: Answers, ours: Any, rounds: int, seconds: float) -> PeerResult:
+    """The peer's rates: all algorithms in a few rounds, then the best of them in turn with ours."""
+    trace = peer.prepare(keys)
+    for name, call in trace.calls.items():
+        call()
+        if not np.array_equal(trace.answers(), answers[: trace.packets]):
+            raise FlowclassError(f"{peer.name}, {name}: gives other answers than flowclass")
+    first = alternate(trace.calls, 3, seconds=seconds)
+    best = min(first, key=lambda name: Spread.of(first[name]).median)
+    pair = alternate({"ours": ours, "theirs": trace.calls[best]}, rounds, seconds=seconds)
+    mpps = {name: _mpps(trace.packets, times) for name, times in first.items()}
+    mpps[best] = _mpps(trace.packets, pair["theirs"])
+    per_packet = [s / len(keys) for s in pair["ours"]], [s / trace.packets for s in pair["theirs"]]
+    return PeerResult(peer.name, mpps, best, ratio(*per_packet), peer.build_seconds, peer.bytes)
+
+
+def measure(
+    case: Case,
+    *,
+    chosen: Sequence[str] = (),
+    peer_names: tuple[str, ...] = (),
+    rounds: int = 7,
+    seconds: float = 0.01,
+    notes: list[str] | None = None,
+) -> list[LookupResult]:
+    """Every trace of the case: answers verified, then ``rounds`` alternating rounds of at least ``seconds`` per call.
+
+    ``chosen``: kernels (default: all that run here); ``notes`` receives a line for each peer that is absent.
+    """
+    names = list(chosen) or [name for name, runs in kernels().items() if runs]
+    start = time.perf_counter()
+    table = Classifier(case.rules)
+    build = time.perf_counter() - start
+    peers, absent = peers_for(case.rules, peer_names) if peer_names else ([], [])
+    if notes is not None:
+        notes.extend(line for line in absent if line not in notes)
+    results = []
+    for trace, (keys, _) in case.traces.items():
+        answers, checked = verify(case, trace, table, names)
+        out = np.empty(len(keys), np.int32)
+        calls = {k: partial(table.classify, keys, out, kernel=k) for k in ("auto", *names)}
+        with quiet():
+            times = alternate(calls, rounds, seconds=seconds)
+            beside = [_beside(peer, keys, answers, calls["auto"], rounds, seconds) for peer in peers]
+            latency = _latency(table, keys)
+        results.append(
+            LookupResult(
+                case=case.name,
+                trace=trace,
+                version=case.version,
+                rules=len(case.rules),
+                packets=len(keys),
+                checked=checked,
+                hit_rate=float((answers >= 0).mean()),
+                mpps={name: _mpps(len(keys), values) for name, values in times.items()},
+                latency_us=latency,
+                build_seconds=build,
+                bytes_per_rule=table.info["bytes"] / len(case.rules),
+                table=table.info,
+                peers=beside,
+            )
+        )
+    return results

@@ -1,0 +1,74 @@
+"""Timing on machines that others use too: a pinned process, alternating rounds, medians with their spread."""
+
+from __future__ import annotations
+
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+__all__ = ["Spread", "alternate", "quiet", "ratio"]
+
+Call = Callable[[], object]
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """Several measurements of one thing: their median, the smallest and the largest."""
+
+    median: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, values: list[float]) -> Spread:
+        return cls(statistics.median(values), min(values), max(values))
+
+    def as_dict(self) -> dict[str, float]:
+        """For JSON."""
+        return {"median": self.median, "low": self.low, "high": self.high}
+
+
+@contextmanager
+def quiet(cpus: int = 1) -> Iterator[None]:
+    """Runs the block on the last ``cpus`` processors of those allowed, with the garbage collector frozen and off."""
+    allowed = os.sched_getaffinity(0)
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    os.sched_setaffinity(0, sorted(allowed)[-cpus:])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, allowed)
+        gc.enable()
+        gc.unfreeze()
+
+
+def _seconds(call: Call, repeat: int) -> float:
+    start = time.perf_counter()
+    for _ in range(repeat):
+        call()
+    return (time.perf_counter() - start) / repeat
+
+
+def alternate(calls: Mapping[str, Call], rounds: int, *, seconds: float = 0.01) -> dict[str, list[float]]:
+    """Seconds per call of each, measured in turn: first, second, ..., first, second, ..., so that what disturbs the
+    machine falls on all of them. Every measurement repeats its call for at least ``seconds``, after one warm-up."""
+    repeats = {}
+    for name, call in calls.items():
+        call()
+        repeats[name] = max(1, round(seconds / max(_seconds(call, 1), 1e-9)))
+    out: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in calls.items():
+            out[name].append(_seconds(call, repeats[name]))
+    return out
+
+
+def ratio(ours: list[float], theirs: list[float]) -> Spread:
+    """How many times faster ours is: from the seconds of rounds that were measured side by side."""
+    return Spread.of([b / a for a, b in zip(ours, theirs, strict=True)])
