@@ -90,6 +90,16 @@ def flow(
     return FlowIdentification(fid, pri, action, pro, 0, tuple(subs))
 
 
+def checksummed(data: bytes | bytearray, start: int, source: IPv6Address, destination: IPv6Address) -> bytes:
+    """A packet whose Mobility Header at `start` gets the checksum that its octets ask for, whatever they are."""
+    octets = bytearray(data)
+    end = min(len(octets), start + 8 * octets[start + 1] + 8)
+    octets[start + 4 : start + 6] = bytes(2)
+    total = int.from_bytes(octets[start:end], "big") + int(source) + int(destination) + end - start + 135
+    octets[start + 4 : start + 6] = (-total % 65535).to_bytes(2, "big")
+    return bytes(octets)
+
+
 class Peer:
     """A mobile node's side of an agent, without any state but the sequence number: sends, and reads the answer."""
 

@@ -23,6 +23,7 @@ from mobility_kit import (
     Peer,
     R,
     bid,
+    checksummed,
     flow,
 )
 
@@ -464,7 +465,7 @@ def test_parameter_problems_are_reported_to_the_caller() -> None:
     for at, value in ((0, 6), (1, 0)):
         broken = bytearray(data)
         broken[start + at] = value
-        assert peer.agent.receive(bytes(broken), now=0) == []
+        assert peer.agent.receive(checksummed(broken, start, HOME, AGENT), now=0) == []
         event = peer.events[-1]
         assert (event.kind, event.number, event.address) == (EventKind.PARAMETER_PROBLEM, start + at, COA1.packed)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mobility_kit import AGENT, COA1, COA2, COA3, HOME, HTTPS, SSH, Peer, bid, flow
+from mobility_kit import AGENT, COA1, COA2, COA3, HOME, HTTPS, SSH, Peer, bid, checksummed, flow
 
 from flowclass.mobility import Limits
 from flowclass.wire import (
@@ -91,15 +91,7 @@ def test_options_of_noise_in_a_packet_that_is_right(
     length = len(data) - 40
     data[4:6] = length.to_bytes(2, "big")
     data[65] = (len(body) + 12) // 8 - 1
-    data[68:70] = bytes(2)
-    total = (
-        int.from_bytes(data[64:], "big")
-        + int(HOME)
-        + int(AGENT)
-        + len(data[64:])
-        + 135
-    )  # fmt: skip
-    data[68:70] = (-total % 65535).to_bytes(2, "big")
+    data = bytearray(checksummed(data, 64, HOME, AGENT))
     check(peer, bytes(data), authenticated)
 
 

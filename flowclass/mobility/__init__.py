@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from .anchor import Anchor, Pending
+from .anchor_point import MobilityAnchorPoint
 from .bindings_file import BindingsFile, read_bindings
 from .cache import BindingCache, BusyError, Store, Transaction
 from .config import Capabilities, Limits, Switches
+from .correspondent import CorrespondentNode
 from .counters import Counters
 from .events import Event, EventKind
 from .home_agent import HomeAgent, load_bindings
+from .nonces import NonceTable
 from .state import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
 from .update import Update
 
@@ -23,13 +26,16 @@ __all__ = [
     "BusyError",
     "Capabilities",
     "CareOf",
+    "CorrespondentNode",
     "Counters",
     "Event",
     "EventKind",
     "Flow",
     "HomeAgent",
     "Limits",
+    "MobilityAnchorPoint",
     "Node",
+    "NonceTable",
     "Pending",
     "Store",
     "Switches",

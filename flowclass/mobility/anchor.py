@@ -14,7 +14,7 @@ from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
-from flowclass.errors import DecodeError, FlowclassError
+from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
 from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingError, BindingRefreshRequest, BindingUpdate, UnknownMessage
 from flowclass.wire.options import BindingIdentifier
@@ -27,6 +27,7 @@ from .config import Capabilities, Limits, Switches
 from .counters import Counters
 from .events import Event, EventKind
 from .flows import FlowContext, apply_explicit, apply_implicit, purge
+from .ipv4 import register_ipv4
 from .registration import (
     BindingContext,
     RefusedUpdateError,
@@ -36,12 +37,14 @@ from .registration import (
     register,
     times,
 )
+from .snapshot import export_cache, import_cache
 from .state import PLAIN, Node, Prefix
-from .update import MOBILE_ROUTER, Update, collect, is_routable, not_greater
+from .update import MOBILE_ROUTER, Update, collect, in_prefixes, is_routable, not_greater
 
 __all__ = ["Anchor", "Pending"]
 
 LIFETIME_UNIT: Final = 4
+UNKNOWN_BINDING: Final = 1
 UNRECOGNIZED_TYPE: Final = 2
 NO_RESOURCES: Final = 130
 NOT_HOME_SUBNET: Final = 132
@@ -115,12 +118,15 @@ class Anchor(ABC):
     ``cache`` may be shared with other agents, of other profiles too; without one, the agent makes its own, with `table`
     (a ForwardingTable; by default a new one) and `store`. ``prefix_table`` has the mobile network prefixes of home
     addresses (packed), for implicit mode and to check explicit ones (RFC 3963 section 6.1.2). ``admit_update`` and
-    ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``listener`` is called with every
-    `Event`. No method takes the time from a clock: `now` is the caller's, in seconds, monotonic.
+    ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``ipv4_homes`` has the IPv4 home
+    addresses of home addresses, ``allocate_ipv4`` makes one up (RFC 5555), all packed. ``listener`` is called with
+    every `Event`. No method takes the time from a clock: `now` is the caller's, in seconds, monotonic.
     """
 
     correspondent: ClassVar[bool] = False
     always_acknowledges: ClassVar[bool] = True  # R71, R128
+    replay_memory: ClassVar[float] = 0.0
+    """Seconds for which a sequence number outlives its binding, whichever way that ends."""
 
     def __init__(
         self,
@@ -137,6 +143,8 @@ class Anchor(ABC):
         prefix_table: Mapping[bytes, Sequence[Prefix]] | None = None,
         admit_update: Callable[[Update, Node], int] | None = None,
         admit_flow: Callable[[Node, FlowIdentification], bool] | None = None,
+        ipv4_homes: Mapping[bytes, bytes] | None = None,
+        allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.profile = get_profile(profile)
         self.limits = limits or Limits()
@@ -149,6 +157,8 @@ class Anchor(ABC):
         self.switches = switches or cache.switches
         self.home_prefixes = tuple(home_prefixes)
         self.prefix_table = dict(prefix_table or {})
+        self.ipv4_homes = dict(ipv4_homes or {})
+        self.allocate_ipv4 = allocate_ipv4
         self.admit_update = admit_update
         self.admit_flow = admit_flow
         self.counters = Counters()
@@ -156,33 +166,50 @@ class Anchor(ABC):
     # ---- packets in, packets out
 
     def receive(
-        self, packet: bytes | bytearray | memoryview | MobilityPacket, *, now: float, authenticated: bool = True
+        self,
+        packet: bytes | bytearray | memoryview | MobilityPacket,
+        *,
+        now: float,
+        authenticated: bool = True,
+        authorized: Iterable[bytes] | None = None,
     ) -> list[bytes]:
         """An IPv6 packet with a Mobility Header -> packets to send.
 
         Any bytes are answered or passed over in silence; nothing is raised for what a packet holds. An update that
-        isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137).
+        isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137). For a correspondent
+        node, `authorized` are the packed care-of addresses whose keygen tokens secured it, where the caller has checked
+        the authenticator; without, the role does it.
         """
-        return self.begin(packet, now=now, authenticated=authenticated).commit()
+        return self.begin(packet, now=now, authenticated=authenticated, authorized=authorized).commit()
 
     def begin(
-        self, packet: bytes | bytearray | memoryview | MobilityPacket, *, now: float, authenticated: bool = True
+        self,
+        packet: bytes | bytearray | memoryview | MobilityPacket,
+        *,
+        now: float,
+        authenticated: bool = True,
+        authorized: Iterable[bytes] | None = None,
     ) -> Pending:
         """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
         updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
+        octets = b""
         if not isinstance(packet, MobilityPacket):
+            octets = bytes(packet)
             try:
-                found = decode_packet(packet, self.profile)
+                packet = decode_packet(octets, self.profile)
             except DecodeError as error:
-                return self._undecodable(bytes(packet), error)
-            packet = found
+                return self._undecodable(octets, error)
         if not packet.checksum_ok:
             return self._ignore("checksum")
         message = packet.message
         if isinstance(message, BindingUpdate):
             if not authenticated:
                 return self._ignore("unauthenticated")
-            return self._begin_update(collect(packet, message), now)
+            update = collect(packet, message)
+            if self.correspondent:
+                update.packet = octets or encode_packet(packet, self.profile)
+                update.authorized = None if authorized is None else frozenset(authorized)
+            return self._begin_update(update, now)
         if isinstance(message, UnknownMessage):
             return self._unknown_type(packet)
         return self._other(packet, now)
@@ -196,8 +223,8 @@ class Anchor(ABC):
         return Pending(self, [])
 
     def _undecodable(self, data: bytes, error: DecodeError) -> Pending:
-        # RFC 6275 section 9.2: these two are reported by ICMPv6, which is the caller's
-        if error.reason.startswith(("Payload Proto", "Header Len")) and self.cache.listener is not None:
+        # RFC 6275 section 9.2: it's to be reported by ICMPv6, which is the caller's
+        if isinstance(error, ParameterProblem) and self.cache.listener is not None:
             self.cache.listener(Event(EventKind.PARAMETER_PROBLEM, b"", error.offset, data[8:24]))
         return self._ignore("malformed")
 
@@ -233,14 +260,14 @@ class Anchor(ABC):
         return Pending(self, [], update, transaction, outcome)
 
     @abstractmethod
-    def _validate(self, update: Update, node: Node | None) -> frozenset[bytes] | None:
+    def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         """The checks of the role (RFC 6275 sections 9.5.1, 10.3.1): raises, or returns the care-of addresses that the
         update is authorized for (None: it may name any). `node` is what the cache has, None if nothing."""
 
     def _process(self, update: Update, transaction: Transaction, now: float) -> Outcome:
         node = transaction.node
         known = bool(node.care_of or node.flows)
-        authorized = self._validate(update, node if known else None)
+        authorized = self._validate(update, node if known else None, now)
         if not known and self.limits.nodes is not None and len(self.cache) >= self.limits.nodes and update.lifetime:
             raise RefusedUpdateError(NO_RESOURCES)
         if self.admit_update is not None and (status := self.admit_update(update, node)):
@@ -255,7 +282,7 @@ class Anchor(ABC):
         if update.lifetime == 0 or (update.care_of == update.home and not update.bids):
             outcome, own = self._deregister(context, known)
             if own is None:
-                node.sequence = update.sequence
+                node.sequence, node.memory = update.sequence, self.replay_memory
                 self._forget_flows(update, transaction, outcome)
                 return outcome
             own_bid = own if own >= 0 else None
@@ -266,7 +293,9 @@ class Anchor(ABC):
             node.router = bool(update.flags & MOBILE_ROUTER)
             node.registration = not self.correspondent
             outcome = Outcome(status, lifetime, bids, router=node.router)
-        node.sequence = update.sequence
+            if self.capabilities.ipv4 and not self.correspondent:
+                outcome.extra = register_ipv4(node, update, self.cache.owners, self.ipv4_homes, self.allocate_ipv4)
+        node.sequence, node.memory = update.sequence, self.replay_memory
         node.agent = update.destination
         if self.capabilities.flow_bindings:
             self._flows(context, outcome, now, seconds, own_bid, authorized)
@@ -275,9 +304,10 @@ class Anchor(ABC):
     def _deregister(self, context: BindingContext, known: bool) -> tuple[Outcome, int | None]:
         """Lifetime 0, or the home address as care-of address. The second value is None when everything goes, else the
         BID of the update's own care-of address, -1 without one."""
-        if not known:
-            raise RefusedUpdateError(NOT_HOME_AGENT)
         update = context.update
+        if not known and (update.bids or not self.correspondent):
+            # a correspondent node says yes: its first answer may have got lost (RFC 6275 section 9.5.3 names no status)
+            raise RefusedUpdateError(NOT_HOME_AGENT)
         if not update.bids and not update.malformed_bid:
             return Outcome(0, 0, []), None
         status, statuses = deregister_bids(context)
@@ -376,7 +406,8 @@ class Anchor(ABC):
         default = node.default
         if default is None:
             return []
-        direct = default.home or len(default.address) == 4  # IPv4: the caller's tunnel (RFC 5555 section 4.5)
+        # IPv4: the caller's tunnel (RFC 5555 section 4.5)
+        direct = self.correspondent or default.home or len(default.address) == 4
         packet = MobilityPacket(
             IPv6Address(node.agent),
             home if direct else IPv6Address(default.address),
@@ -384,6 +415,29 @@ class Anchor(ABC):
             routing_home=None if direct else home,
         )
         return [encode_packet(packet, self.profile)]
+
+    def home_address_error(self, source: bytes, destination: bytes, home: bytes) -> list[bytes]:
+        """For a data packet with a Home Address option (all packed): a Binding Error to send when the home address
+        isn't bound to the packet's source, and then the packet is to be dropped (RFC 6275 section 9.3.1, RFC 5648
+        section 6.5). Not to be asked about ESP, AH and the Mobility Header."""
+        node = self.cache.get(home)
+        if not is_routable(home) or (node is not None and any(c.address == source for c in node.care_of.values())):
+            return []
+        peer, here = IPv6Address(source), IPv6Address(destination)
+        if not is_unicast(peer) or not is_unicast(here):
+            return []
+        reply = MobilityPacket(here, peer, BindingError(UNKNOWN_BINDING, IPv6Address(home)))
+        return [encode_packet(reply, self.profile)]
+
+    # ---- restart
+
+    def export_state(self, now: float) -> bytes:
+        """The whole cache, as octets that `import_state` takes."""
+        return export_cache(self.cache, now)
+
+    def import_state(self, data: bytes, now: float) -> None:
+        """Put exported state in place of what the cache has; FlowclassError, and no change, if it makes no sense."""
+        import_cache(self.cache, data, now)
 
     # ---- data plane
 
@@ -414,14 +468,8 @@ class Anchor(ABC):
             raise RefusedUpdateError(TYPE_CHANGE)
 
     def _check_subnet(self, home: bytes) -> None:
-        if not self.home_prefixes:
-            return
-        for network, length in self.home_prefixes:
-            if len(network) == len(home):
-                host = 8 * len(home) - length
-                if int.from_bytes(network, "big") >> host == int.from_bytes(home, "big") >> host:
-                    return
-        raise RefusedUpdateError(NOT_HOME_SUBNET)
+        if self.home_prefixes and not in_prefixes(home, self.home_prefixes):
+            raise RefusedUpdateError(NOT_HOME_SUBNET)
 
 
 def is_unicast(address: IPv6Address) -> bool:

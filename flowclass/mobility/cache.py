@@ -178,14 +178,26 @@ class BindingCache:
         if not node.care_of and not node.flows:
             if old is not None:
                 self._install(home, old, None, self._clock)
-            if node.sequence is not None and self.switches.deleted_memory > 0:
-                until = transaction.now + self.switches.deleted_memory
-                self._deleted[home] = (until, node.sequence)
-                heappush(self._heap, (until, home))
+            self._remember(node, transaction.now, max(node.memory, self.switches.deleted_memory))
         else:
             self._install(home, old, node, self._clock)
         transaction.closed = True
         del self._open[home]
+
+    def _remember(self, node: Node, now: float, memory: float) -> None:
+        """Keep the sequence number of a node that is gone, against delayed and replayed updates."""
+        if node.sequence is not None and memory > 0:
+            self.remember(node.home, node.sequence, now + memory)
+
+    def remember(self, home: bytes, sequence: int, until: float) -> None:
+        """Refuse updates of a home address that has no binding up to this sequence number and this time."""
+        if home not in self.nodes:
+            self._deleted[home] = (until, sequence)
+            heappush(self._heap, (until, home))
+
+    def deleted(self) -> dict[bytes, tuple[float, int]]:
+        """What `remember` has been told: home address -> until when, sequence number."""
+        return dict(self._deleted)
 
     def _install(self, home: bytes, old: Node | None, new: Node | None, now: float) -> None:
         if self.store is not None:
@@ -280,6 +292,7 @@ class BindingCache:
         if not node.care_of and not node.flows:
             events = differences(old, None, now)
             self._install(old.home, old, None, now)
+            self._remember(old, now, old.memory)
             return events
         events = differences(old, node, now)
         if expired:
@@ -293,6 +306,10 @@ class BindingCache:
             if self.listener is not None:
                 self.listener(due)
         return events
+
+    def restart(self, now: float) -> None:
+        """Time starts again here: whatever follows is counted from this clock."""
+        self._clock = now
 
     def compact(self) -> None:
         """Drop stale heap entries; never needed for correctness."""

@@ -23,7 +23,7 @@ class HomeAgent(Anchor):
     See `Anchor` for the arguments and the calls.
     """
 
-    def _validate(self, update: Update, node: Node | None) -> frozenset[bytes] | None:
+    def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         if not update.flags & HOME_REGISTRATION:
             self._not_a_home_registration(update, node)
         if update.nonces is not None:
@@ -47,11 +47,14 @@ class HomeAgent(Anchor):
         raise SilentlyIgnored("no home registration")
 
     def load(self, found: BindingsFile) -> None:
-        """Take over the nodes of a bindings file; its prefixes are what implicit mode uses (RFC 3963 section 5.2)."""
+        """Take over the nodes of a bindings file; its prefixes are what implicit mode uses (RFC 3963 section 5.2), its
+        IPv4 home addresses are static."""
         for node in found.nodes:
             self.cache.put(node)
             if node.prefixes:
                 self.prefix_table[node.home] = node.prefixes
+            if node.also:
+                self.ipv4_homes[node.home] = node.also[0]
 
 
 def load_bindings(path: str | PathLike[str]) -> HomeAgent:

@@ -139,9 +139,10 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
             return MALFORMED
         if len(address) == 4 and (context.correspondent or not context.capabilities.ipv4):
             return MALFORMED  # RFC 5648 section 4.3: IPv6 only at correspondent nodes
-    elif old is not None and not old.home:
+    elif old is not None and not old.home and not context.correspondent:
         address = old.address
     elif context.correspondent or context.switches.bid_source_address:
+        # a correspondent node knows that somebody answers there, and of an address in its cache no more than that
         address = context.update.care_of
         if not is_routable(address):
             return MALFORMED

@@ -92,6 +92,7 @@ class Node:
     prefixes: tuple[Prefix, ...] = ()
     also: tuple[bytes, ...] = ()  # further home addresses, IPv4 (RFC 5555)
     agent: bytes = b""  # the address that updates are sent to: source of refresh requests
+    memory: float = 0.0  # how long the sequence number outlives it (RFC 6275 section 5.2.8)
     deadline: float = inf  # the earliest time at which something expires or is due
     scheduled: float = inf  # when the cache's heap has this node next
 
@@ -99,7 +100,7 @@ class Node:
         """A working copy: entries are shared, they're never written to."""
         return Node(
             self.home, self.profile, self.care_of.copy(), self.flows.copy(), self.sequence, self.registration,
-            self.router, self.prefixes, self.also, self.agent, self.deadline, self.scheduled,
+            self.router, self.prefixes, self.also, self.agent, self.memory, self.deadline, self.scheduled,
         )  # fmt: skip
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -19,7 +20,9 @@ from flowclass.wire.options import (
 )
 from flowclass.wire.packets import MobilityPacket
 
-__all__ = ["Update", "collect", "is_routable", "not_greater"]
+from .state import Prefix
+
+__all__ = ["Update", "collect", "in_prefixes", "is_routable", "not_greater"]
 
 ACKNOWLEDGE: Final = 0x8000
 HOME_REGISTRATION: Final = 0x4000
@@ -52,6 +55,9 @@ class Update:
     prefixes: list[MobileNetworkPrefix] = field(default_factory=list)
     nonces: NonceIndices | None = None
     authorization: bytes | None = None
+    key: bytes | None = None  # the binding management key that secured it (correspondent node)
+    authorized: frozenset[bytes] | None = None  # care-of addresses with tokens, as the embedder has found
+    packet: bytes = b""  # as received, where the octets themselves count
     malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
 
     @property
@@ -122,6 +128,16 @@ def is_routable(address: bytes) -> bool:
         return False  # multicast, link-local
     # unspecified, loopback, IPv4-compatible; IPv4-mapped
     return first != 0 or not (address.startswith(_NOT_ROUTABLE))
+
+
+def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:
+    """Whether an address lies in one of them; packed, as they are."""
+    number = int.from_bytes(address, "big")
+    return any(
+        len(network) == len(address)
+        and (number ^ int.from_bytes(network, "big")) >> (8 * len(network) - length) == 0
+        for network, length in prefixes
+    )  # fmt: skip
 
 
 def not_greater(received: int, last: int) -> bool:

@@ -1,0 +1,49 @@
+"""The mobility anchor point (section 9 of the draft; RFC 5380): a home agent for regional care-of addresses.
+
+The Home Address option holds the RCoA, so everything is keyed by that and the targets are LCoAs (R132); what tells a
+local binding update from one to a home agent is the M flag. The MAP never learns the mobile node's home address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from .anchor import Anchor
+from .registration import RefusedUpdateError, SilentlyIgnored
+from .state import Node, Prefix
+from .update import HOME_REGISTRATION, MAP_REGISTRATION, Update, in_prefixes
+
+__all__ = ["MobilityAnchorPoint"]
+
+PROHIBITED = 129
+HOME_REGISTRATION_NOT_SUPPORTED = 131
+
+
+class MobilityAnchorPoint(Anchor):
+    """A MAP without sockets; see `Anchor` for arguments and calls.
+
+    ``home_prefixes`` are those of its RCoAs. ``care_of_prefixes``, where given, are the only ones that LCoAs may have
+    (RFC 5380 section 6.2: 129).
+    """
+
+    def __init__(self, *arguments: Any, care_of_prefixes: Iterable[Prefix] = (), **more: Any) -> None:
+        super().__init__(*arguments, **more)
+        self.care_of_prefixes = tuple(care_of_prefixes)
+
+    def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
+        if update.nonces is not None:
+            raise SilentlyIgnored("nonce indices")
+        if not update.flags & MAP_REGISTRATION:
+            if update.flags & HOME_REGISTRATION:
+                raise RefusedUpdateError(HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
+            raise SilentlyIgnored("no registration with an anchor point")
+        self._check_sequence(update)
+        self._check_router(update, node)
+        self._check_subnet(update.home)
+        if self.care_of_prefixes and update.lifetime:
+            addresses = [option.care_of.packed for option in update.bids if option.care_of is not None]
+            for address in addresses if update.bids else [update.care_of]:
+                if address != update.home and not in_prefixes(address, self.care_of_prefixes):
+                    raise RefusedUpdateError(PROHIBITED)
+        return None

@@ -1,0 +1,150 @@
+"""The correspondent node (section 7 of the draft; RFC 6275 sections 9.4, 9.5): route optimization.
+
+No IPsec here: an update is believed because its authenticator was made with tokens that went to the home address and to
+the care-of address. Hence the rule that a flow is bound only to an address whose token was used (R106): each binding in
+this cache got there with a token for its own address, and an update names one such address at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import IPv6Address
+from typing import Any, Final
+
+from flowclass.wire.auth import authorize, binding_key, is_authentic
+from flowclass.wire.messages import BindingAcknowledgement, CareOfTest, CareOfTestInit, HomeTest, HomeTestInit
+from flowclass.wire.options import BindingIdentifier
+from flowclass.wire.packets import MobilityPacket, encode_packet
+from flowclass.wire.profiles import Profile
+
+from .acknowledgement import Outcome
+from .anchor import Anchor, Pending, is_unicast
+from .nonces import MAX_NONCE_LIFETIME, MAX_RR_BINDING_LIFETIME, NonceTable
+from .registration import RefusedUpdateError, SilentlyIgnored
+from .state import Node
+from .update import ACKNOWLEDGE, HOME_REGISTRATION, MOBILE_ROUTER, Update
+
+__all__ = ["CorrespondentNode"]
+
+HOME_REGISTRATION_NOT_SUPPORTED: Final = 131
+EXPIRED_HOME_NONCE: Final = 136
+EXPIRED_CARE_OF_NONCE: Final = 137
+EXPIRED_NONCES: Final = 138
+ROUTER_NOT_PERMITTED: Final = 140
+
+_LIFETIME_UNIT: Final = 4
+_MOBILITY_HEADER: Final = 135
+_AUTHENTICATION: Final = 51
+
+
+class CorrespondentNode(Anchor):
+    """A correspondent node without sockets; see `Anchor` for arguments and calls.
+
+    ``nonces`` are its own by default. It answers test init messages as well.
+    """
+
+    correspondent = True
+    always_acknowledges = False
+    replay_memory = MAX_NONCE_LIFETIME  # RFC 6275 section 5.2.8: as long as the nonces may still be used
+
+    def __init__(
+        self, profile: str | Profile = "draft", *arguments: Any, nonces: NonceTable | None = None, **more: Any
+    ) -> None:
+        super().__init__(profile, *arguments, **more)
+        self.nonces = nonces or NonceTable()
+        longest = int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT
+        self.limits = replace(self.limits, lifetime=min(self.limits.lifetime, longest))
+
+    # ---- return routability
+
+    def _other(self, packet: MobilityPacket, now: float) -> Pending:
+        """Test init messages (RFC 6275 sections 9.4.1 to 9.4.4): answered without keeping anything."""
+        message = packet.message
+        if not isinstance(message, (HomeTestInit, CareOfTestInit)):
+            return self._ignore("other message")
+        if packet.home_address is not None or not is_unicast(packet.source) or not is_unicast(packet.destination):
+            return self._ignore("test init")
+        index = self.nonces.current(now)
+        reply: HomeTest | CareOfTest
+        if isinstance(message, HomeTestInit):
+            reply = HomeTest(index, message.cookie, self.nonces.home_token(index, packet.source))
+        else:
+            # RFC 5648 section 4.3: the BID that is being tested, if said, comes back
+            bids = tuple(BindingIdentifier(o.bid) for o in message.options if isinstance(o, BindingIdentifier))
+            token = self.nonces.care_of_token(index, packet.source)
+            reply = CareOfTest(index, message.cookie, token, bids)
+        return Pending(self, [encode_packet(MobilityPacket(packet.destination, packet.source, reply), self.profile)])
+
+    # ---- binding updates
+
+    def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
+        if update.flags & HOME_REGISTRATION:
+            raise RefusedUpdateError(HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
+        care_of = _secured_address(update)
+        if update.authorized is None:
+            update.key = self._key(update, care_of, now)
+        elif update.lifetime and care_of not in update.authorized:
+            raise SilentlyIgnored("care-of address without token")
+        self._check_sequence(update)
+        if update.flags & MOBILE_ROUTER:
+            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)  # R109: route optimization isn't for mobile routers
+        if update.authorized is not None:
+            return update.authorized
+        # R106, R113f: this one, and those that got into the cache in the same way
+        registered = () if node is None else (entry.address for entry in node.care_of.values())
+        return frozenset((care_of, *registered))
+
+    def _key(self, update: Update, care_of: bytes, now: float) -> bytes:
+        """The binding management key, after the authenticator has been checked with it (RFC 6275 section 9.5.1)."""
+        nonces = update.nonces
+        if nonces is None or update.authorization is None:
+            raise SilentlyIgnored("no authenticator")
+        deletes = update.lifetime == 0 or care_of == update.home
+        home_valid = self.nonces.valid(nonces.home, now)
+        care_of_valid = deletes or self.nonces.valid(nonces.care_of, now)
+        if not home_valid or not care_of_valid:
+            expired = EXPIRED_CARE_OF_NONCE if home_valid else EXPIRED_HOME_NONCE if care_of_valid else EXPIRED_NONCES
+            raise RefusedUpdateError(expired)
+        home_token = self.nonces.home_token(nonces.home, IPv6Address(update.home))
+        # section 5.2.6: a de-registration depends on the home keygen token alone, and its care-of address is the home's
+        token = b"" if deletes else self.nonces.care_of_token(nonces.care_of, IPv6Address(care_of))
+        key = binding_key(home_token, token)
+        if not is_authentic(
+            mobility_header(update.packet), key, IPv6Address(care_of), IPv6Address(update.destination)
+        ):  # fmt: skip
+            raise SilentlyIgnored("authenticator")
+        return key
+
+    def _wants_answer(self, update: Update, status: int) -> bool:
+        """RFC 6275 section 9.5.4; and the draft wants one for flow options (R72, R113i)."""
+        return bool(update.flags & ACKNOWLEDGE) or status >= 128 or bool(update.flows)
+
+    def _seal(self, packet: MobilityPacket, update: Update, outcome: Outcome) -> bytes:
+        """With the authenticator at its end, unless the key isn't known any more (RFC 6275 section 9.5.4)."""
+        message = packet.message
+        if update.key is None or EXPIRED_HOME_NONCE <= outcome.status <= EXPIRED_NONCES:
+            return super()._seal(packet, update, outcome)
+        assert isinstance(message, BindingAcknowledgement)
+        care_of = IPv6Address(_secured_address(update))
+        sealed = authorize(message, update.key, care_of, packet.source, self.profile)
+        return super()._seal(replace(packet, message=sealed), update, outcome)
+
+
+def _secured_address(update: Update) -> bytes:
+    """The care-of address that an authenticator covers (RFC 6275 section 6.2.7, RFC 5648 section 5.2)."""
+    if update.lifetime == 0:
+        return update.home
+    option = update.bids[0] if len(update.bids) == 1 else None
+    if option is not None and option.care_of is not None and option.care_of.version == 6:
+        return option.care_of.packed
+    return update.alternate or update.source
+
+
+def mobility_header(packet: bytes) -> bytes:
+    """The octets of the Mobility Header in a packet that `decode_packet` has accepted."""
+    number, at = packet[6], 40
+    while number != _MOBILITY_HEADER:
+        units = packet[at + 1]
+        size = 4 * units + 8 if number == _AUTHENTICATION else 8 * units + 8
+        number, at = packet[at], at + size
+    return packet[at : at + 8 * packet[at + 1] + 8]

@@ -1,0 +1,77 @@
+"""IPv4 home addresses beside the IPv6 one (RFC 5555 section 4.5): the same bindings and flows serve both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from ipaddress import IPv4Address
+from typing import Final
+
+from flowclass.wire.options import IPv4AddressAcknowledgement, IPv4HomeAddress
+
+from .state import Node, Prefix
+from .update import Update, is_routable
+
+__all__ = ["register_ipv4"]
+
+SUCCESS: Final = 0
+UNSPECIFIED: Final = 128
+INCORRECT: Final = 130
+INVALID: Final = 131
+NO_DYNAMIC: Final = 132
+NO_PREFIX: Final = 133
+
+_ANY = bytes(4)
+
+
+def register_ipv4(
+    node: Node,
+    update: Update,
+    owners: Mapping[Prefix, bytes],
+    static: Mapping[bytes, bytes],
+    allocate: Callable[[bytes], bytes | None] | None,
+) -> tuple[IPv4AddressAcknowledgement, ...]:
+    """Give the node the addresses that an accepted update asks for, and no others; one answer per option.
+
+    An address is the node's when `static` (home address -> IPv4 address) says so, or when `static` has nothing for the
+    node and nobody else has it. `allocate` serves requests for any address; what it once gave stays with the node.
+    Prefixes aren't delegated (133). The addresses of `static` remain without being asked for: somebody configured them.
+    """
+    own = static.get(node.home)
+    if own is None and not update.ipv4_homes:
+        node.also = ()
+        return ()
+    addresses = {} if own is None else {own: None}
+    answers = []
+    for option in update.ipv4_homes:
+        status, address = _judge(node, option, owners, own, allocate)
+        if status == SUCCESS:
+            addresses[address] = None
+        answers.append(
+            IPv4AddressAcknowledgement(IPv4Address(address), status, 32 if status == SUCCESS else 0)
+        )  # fmt: skip
+    node.also = tuple(addresses)
+    return tuple(answers)
+
+
+def _judge(
+    node: Node,
+    option: IPv4HomeAddress,
+    owners: Mapping[Prefix, bytes],
+    own: bytes | None,
+    allocate: Callable[[bytes], bytes | None] | None,
+) -> tuple[int, bytes]:
+    address = option.address.packed
+    if option.prefix_length == 0:
+        return UNSPECIFIED, address  # RFC 5555 section 3.1.1: an error, whose code isn't said
+    if option.request_prefix:
+        return NO_PREFIX, address
+    if address == _ANY:
+        found = own or next(iter(node.also), None) or (allocate(node.home) if allocate is not None else None)
+        return (NO_DYNAMIC, address) if found is None else (SUCCESS, found)
+    if not is_routable(address):
+        return INVALID, address
+    if option.prefix_length != 32:
+        return NO_PREFIX, address
+    if (own is not None and own != address) or owners.get((address, 32), node.home) != node.home:
+        return INCORRECT, address
+    return SUCCESS, address

@@ -1,0 +1,166 @@
+"""The whole cache as octets, and back: for a warm restart, or another process (PROTOCOL.md part 7).
+
+JSON. Times are seconds that are left, so that the clock of the process that reads it may start anywhere; null: for
+ever. Octets are hexadecimal. Nothing is installed before everything has been checked.
+"""
+
+from __future__ import annotations
+
+from math import inf
+from typing import Annotated, Final
+
+import msgspec
+from msgspec import Meta, Struct
+
+from flowclass.engine.rules import WILD_CARD, describe_rule
+from flowclass.errors import FlowclassError
+from flowclass.wire.profiles import get_profile
+
+from .cache import BindingCache
+from .state import DISCARD, NCAST, CareOf, Flow, Node
+
+__all__ = ["export_cache", "import_cache"]
+
+FORMAT: Final = 1
+
+U16 = Annotated[int, Meta(ge=0, le=0xFFFF)]
+Priority = Annotated[int, Meta(ge=0, le=0xFF)]
+Hex = Annotated[str, Meta(pattern="^([0-9a-f]{2})*$")]
+Seconds = Annotated[float, Meta(ge=0)]
+
+
+class _CareOf(Struct, forbid_unknown_fields=True):
+    bid: U16
+    address: Hex
+    priority: Priority
+    left: Seconds | None
+    ask: Seconds | None
+    home: bool
+
+
+class _Flow(Struct, forbid_unknown_fields=True):
+    fid: U16
+    priority: U16
+    action: Annotated[int, Meta(ge=1, le=NCAST)]
+    bids: list[U16]
+    rule: Hex
+    left: Seconds | None
+    ask: Seconds | None
+
+
+class _Node(Struct, forbid_unknown_fields=True):
+    home: Hex
+    profile: str
+    care_of: list[_CareOf]
+    flows: list[_Flow]
+    sequence: U16 | None
+    registration: bool
+    router: bool | None
+    prefixes: list[tuple[Hex, int]]
+    also: list[Hex]
+    agent: Hex
+    memory: Seconds
+
+
+class _Deleted(Struct, forbid_unknown_fields=True):
+    home: Hex
+    left: Seconds
+    sequence: U16
+
+
+class _Snapshot(Struct, forbid_unknown_fields=True):
+    format: int
+    nodes: list[_Node]
+    deleted: list[_Deleted]
+
+
+def export_cache(cache: BindingCache, now: float) -> bytes:
+    """Everything in the cache that hasn't expired at `now`; open transactions aren't in it."""
+
+    def left(time: float) -> float | None:
+        return None if time == inf else max(time - now, 0.0)
+
+    nodes = [
+        _Node(
+            node.home.hex(),
+            node.profile,
+            [
+                _CareOf(c.bid, c.address.hex(), c.priority, left(c.expires), left(c.refresh_at), c.home)
+                for c in node.care_of.values()
+                if c.expires > now
+            ],
+            [
+                _Flow(f.fid, f.priority, f.action, list(f.bids), f.rule.hex(), left(f.expires), left(f.refresh_at))
+                for f in node.flows.values()
+                if f.expires > now
+            ],
+            node.sequence,
+            node.registration,
+            node.router,
+            [(network.hex(), length) for network, length in node.prefixes],
+            [address.hex() for address in node.also],
+            node.agent.hex(),
+            node.memory,
+        )
+        for node in cache
+    ]
+    deleted = [
+        _Deleted(home.hex(), until - now, last) for home, (until, last) in cache.deleted().items() if until > now
+    ]
+    return msgspec.json.encode(_Snapshot(FORMAT, nodes, deleted))
+
+
+def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
+    """Put what was exported in place of all that the cache has. Raises FlowclassError for data that makes no sense, and
+    then the cache is as it was."""
+    try:
+        snapshot = msgspec.json.decode(data, type=_Snapshot)
+        if snapshot.format != FORMAT:
+            raise FlowclassError(f"a snapshot of format {snapshot.format}: {FORMAT} expected")
+        nodes = [_node(raw, now) for raw in snapshot.nodes]
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FlowclassError(f"no snapshot of a binding cache: {error}") from None
+    homes = {node.home for node in nodes}
+    owned = [owner for node in nodes for owner in (*node.prefixes, *((a, 8 * len(a)) for a in node.also))]
+    if len(homes) != len(nodes) or len(set(owned)) != len(owned):
+        raise FlowclassError("no snapshot of a binding cache: a home address or a prefix is in it twice")
+    for home in [home for home in cache.nodes if home not in homes]:
+        cache.remove(home, now)
+    for node in nodes:
+        if node.care_of or node.flows:
+            cache.put(node)
+    for raw in snapshot.deleted:
+        cache.remember(bytes.fromhex(raw.home), raw.sequence, now + raw.left)
+
+
+def _node(raw: _Node, now: float) -> Node:
+    def until(left: float | None) -> float:
+        return inf if left is None else now + left
+
+    get_profile(raw.profile)
+    node = Node(_address(raw.home), raw.profile)
+    for c in raw.care_of:
+        node.care_of[c.bid] = CareOf(c.bid, _address(c.address), c.priority, until(c.left), until(c.ask), c.home)
+    for f in raw.flows:
+        rule = bytes.fromhex(f.rule)
+        if len(rule) != len(WILD_CARD) or any(
+            first > last for first, last in (pair for pair in describe_rule(rule).values() if isinstance(pair, tuple))
+        ):
+            raise FlowclassError(f"no snapshot of a binding cache: the rule of flow {f.fid}")
+        if f.action != DISCARD and not f.bids:
+            raise FlowclassError(f"no snapshot of a binding cache: flow {f.fid} goes nowhere")
+        node.flows[f.fid] = Flow(f.fid, f.priority, f.action, tuple(f.bids), rule, until(f.left), until(f.ask))
+    node.sequence, node.registration, node.router = raw.sequence, raw.registration, raw.router
+    node.prefixes = tuple((_address(network), length) for network, length in raw.prefixes)
+    if any(not 0 <= length <= 8 * len(network) for network, length in node.prefixes):
+        raise FlowclassError("no snapshot of a binding cache: a prefix length")
+    node.also = tuple(_address(address) for address in raw.also)
+    node.agent = bytes.fromhex(raw.agent)
+    node.memory = raw.memory
+    return node
+
+
+def _address(text: str) -> bytes:
+    if len(text) not in (8, 32):
+        raise FlowclassError(f"no snapshot of a binding cache: {text!r} is no address")
+    return bytes.fromhex(text)
