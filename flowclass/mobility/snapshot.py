@@ -126,6 +126,7 @@ def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
         raise FlowclassError("no snapshot of a binding cache: a home address or a prefix is in it twice")
     for home in [home for home in cache.nodes if home not in homes]:
         cache.remove(home, now)
+    cache.restart(now)
     for node in nodes:
         if node.care_of or node.flows:
             cache.put(node)
