@@ -1,0 +1,230 @@
+"""tshark as an independent judge of the encoder: fields, and position, length and octets of every option (PDML)."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import xml.etree.ElementTree as ET
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from wire_values import packets
+
+from flowclass.wire import (
+    DRAFT,
+    RFC6089,
+    AlternateCareOf,
+    BindingAcknowledgement,
+    BindingAuthorizationData,
+    BindingError,
+    BindingIdentifier,
+    BindingRefreshAdvice,
+    BindingUpdate,
+    CareOfTest,
+    CareOfTestInit,
+    HomeTest,
+    HomeTestInit,
+    IPv4AddressAcknowledgement,
+    IPv4CareOf,
+    IPv4HomeAddress,
+    MobileNetworkPrefix,
+    MobilityPacket,
+    NatDetection,
+    NonceIndices,
+    PadN,
+    Profile,
+    UnknownMessage,
+    decode_packet,
+    encode_packet,
+)
+
+pytestmark = pytest.mark.needs_tool("tshark")
+
+
+@dataclass
+class Field:
+    """One field of PDML: ``pos`` and ``value`` are exact, also where the length that tshark shows is not."""
+
+    name: str
+    show: str
+    pos: int
+    value: str
+
+
+@dataclass
+class Dissection:
+    """What tshark finds in one frame: the layer's own fields, and each option with the fields in it."""
+
+    fields: dict[str, str]
+    options: list[tuple[Field, dict[str, str]]]
+
+
+def as_field(node: ET.Element) -> Field:
+    # a flag's value is the bit, the octets are in unmaskedvalue
+    value = node.get("unmaskedvalue") or node.get("value") or ""
+    return Field(node.get("name") or "", node.get("show") or "", int(node.get("pos") or 0), value)
+
+
+def dissect(folder: Path, frames: Iterable[bytes]) -> list[Dissection]:
+    path = folder / "frames.pcap"
+    with path.open("wb") as out:
+        out.write(struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 65535, 101))
+        for frame in frames:
+            out.write(struct.pack("<IIII", 0, 0, len(frame), len(frame)) + frame)
+    run = subprocess.run(["tshark", "-r", path, "-T", "pdml"], capture_output=True, check=True, timeout=120)
+    found = []
+    for packet in ET.fromstring(run.stdout).iter("packet"):
+        layer = next(node for node in packet.iter("proto") if node.get("name") == "mipv6")
+        block = next((node for node in layer if node.get("show") == "Mobility Options"), None)
+        inside = set() if block is None else set(block.iter("field"))
+        fields = {f.name: f.show for f in map(as_field, (n for n in layer.iter("field") if n not in inside)) if f.name}
+        options = [
+            (as_field(node), {f.name: f.show for f in map(as_field, node.iter("field")) if f.name})
+            for node in ([] if block is None else block)
+        ]
+        found.append(Dissection(fields, options))
+    return found
+
+
+def hexes(octets: bytes) -> str:
+    return octets.hex(":")
+
+
+def message_fields(message: Any) -> dict[str, Any]:
+    """tshark's names for what the message says."""
+    kind = {1: "hoti", 2: "coti", 3: "hot", 4: "cot"}.get(message.type)
+    if isinstance(message, HomeTestInit | CareOfTestInit):
+        return {f"mip6.{kind}.cookie": f"0x{message.cookie.hex()}"}
+    if isinstance(message, HomeTest | CareOfTest):
+        return {
+            f"mip6.{kind}.nindex": message.nonce_index,
+            f"mip6.{kind}.cookie": f"0x{message.cookie.hex()}",
+            # tshark has one name for both messages' token
+            "mip6.hot.token": f"0x{message.token.hex()}",
+        }
+    if isinstance(message, BindingUpdate):
+        names = ("a", "h", "l", "k", "m", None, "p", "f", "t", "b")
+        flags = {f"mip6.bu.{n}_flag": message.flags >> (15 - i) & 1 for i, n in enumerate(names) if n}
+        flags["mip6.nemo.bu.r_flag"] = message.flags >> 10 & 1
+        return {"mip6.bu.seqnr": message.sequence, "mip6.bu.lifetime": message.lifetime, **flags}
+    if isinstance(message, BindingAcknowledgement):
+        return {
+            "mip6.ba.status": message.status,
+            "mip6.ba.seqnr": message.sequence,
+            "mip6.ba.lifetime": message.lifetime,
+            **{f"mip6.ba.{n}_flag": message.flags >> bit & 1 for n, bit in (("k", 7), ("p", 5), ("t", 4), ("b", 3))},
+            "mip6.nemo.ba.r_flag": message.flags >> 6 & 1,
+        }
+    if isinstance(message, BindingError):
+        return {"mip6.be.status": message.status, "mip6.be.haddr": message.home_address}
+    return {}
+
+
+def option_fields(option: Any) -> dict[str, Any]:
+    """tshark's names for what the option says; none for those it does not dissect."""
+    match option:
+        case BindingRefreshAdvice(interval):
+            return {"mip6.bra.interval": interval}
+        case AlternateCareOf(address):
+            return {"mip6.acoa.acoa": address}
+        case NonceIndices(home, care_of):
+            return {"mip6.ni.hni": home, "mip6.ni.cni": care_of}
+        case BindingAuthorizationData(mac):
+            return {"mip6.bad.auth": hexes(mac)}
+        case MobileNetworkPrefix(prefix, length):
+            return {"mip6.nemo.mnp.mnp": prefix, "mip6.nemo.mnp.pfl": length}
+        case IPv4HomeAddress(address, length, request):
+            return {"mip6.ipv4ha.ha": address, "mip6.ipv4ha.preflen": length, "mip6.ipv4ha.p_flag": int(request)}
+        case IPv4AddressAcknowledgement(address, status, length):
+            return {"mip6.ipv4ha.ha": address, "mip6.ipv4aa.sts": status, "mip6.ipv4ha.preflen": length}
+        case NatDetection(seconds, force):
+            return {"mip6.natd.refresh_t": seconds, "mip6.natd.f_flag": int(force)}
+        case IPv4CareOf(address):
+            return {"mip6.ipv4coa.addr": address}
+        case BindingIdentifier(bid, care_of, _, status, home):
+            found: dict[str, Any] = {"mip6.bi.bid": bid, "mip6.bi.status": status, "mip6.bi.h_flag": int(home)}
+            if care_of is not None:
+                found["mip6.bi.coa_ipv4" if isinstance(care_of, IPv4Address) else "mip6.bi.coa_ipv6"] = care_of
+            return found
+        case PadN(data) if data:
+            return {"mip6.padn": hexes(data)}
+    return {}
+
+
+FIXED = {0: 8, 1: 16, 2: 16, 3: 24, 4: 24, 5: 12, 6: 12, 7: 24}
+
+
+def walk(octets: bytes, at: int) -> list[tuple[int, str]]:
+    """RFC 6275 6.2.1: type, length, data; position and octets of each option from ``at`` on."""
+    found = []
+    while at < len(octets):
+        size = 1 if octets[at] == 0 else 2 + octets[at + 1]
+        found.append((at, octets[at : at + size].hex()))
+        at += size
+    return found
+
+
+def agrees(shown: str, value: Any) -> bool:
+    """Whether tshark shows this value; addresses by value, for it writes ::0.11.196.51 for ::b:c433."""
+    return type(value)(shown) == value if isinstance(value, IPv4Address | IPv6Address) else shown == str(value)
+
+
+def compare(octets: bytes, profile: Profile, seen: Dissection) -> None:
+    packet = decode_packet(octets, profile)
+    message: Any = packet.message
+    start = 40 + (24 if packet.home_address else 0) + (24 if packet.routing_home else 0)
+    assert seen.fields["mip6.mhtype"] == str(message.type)
+    assert int(seen.fields["mip6.csum"], 16) == message.checksum
+    for name, value in message_fields(message).items():
+        assert agrees(seen.fields[name], value), name
+    expected = walk(octets, start + FIXED[message.type])
+    assert [(option.pos, option.value) for option, _ in seen.options] == expected
+    for option, (_, fields) in zip(message.options, seen.options, strict=True):
+        for name, value in option_fields(option).items():
+            assert agrees(fields[name], value), name
+
+
+@pytest.mark.req("R10", "R14", "R44", "K2", "K36")
+@settings(
+    max_examples=2, phases=[Phase.generate], deadline=None, suppress_health_check=list(HealthCheck), database=None
+)
+@given(data=st.data())
+@pytest.mark.parametrize("profile", [DRAFT, RFC6089], ids=lambda p: p.name)
+def test_tshark_sees_what_was_encoded(
+    profile: Profile, data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    known = packets(profile).filter(lambda p: not isinstance(p.message, UnknownMessage))
+    frames = [encode_packet(packet, profile) for packet in data.draw(st.lists(known, min_size=40, max_size=40))]
+    for frame, seen in zip(frames, dissect(tmp_path_factory.mktemp("tshark"), frames), strict=True):
+        compare(frame, profile, seen)
+
+
+def test_tshark_reads_every_option(tmp_path: Path) -> None:
+    # one of each, so that no option depends on luck; tshark names the flow options and leaves them undissected
+    a6, a4 = IPv6Address("2001:db8::1"), IPv4Address("192.0.2.9")
+    options = (
+        BindingRefreshAdvice(100),
+        AlternateCareOf(a6),
+        NonceIndices(3, 9),
+        MobileNetworkPrefix(a6, 56),
+        IPv4HomeAddress(a4, 24, True),
+        IPv4AddressAcknowledgement(a4, 131, 30),
+        NatDetection(110, True),
+        IPv4CareOf(a4),
+        BindingIdentifier(1, a6, 10, 167, True),
+        BindingIdentifier(2, a4),
+        BindingIdentifier(3),
+        BindingAuthorizationData(bytes(range(12))),
+    )
+    for message in (BindingUpdate(1, 2, 0xFFFF, options), BindingAcknowledgement(4, 1, 2, 0xC0, options)):
+        frame = encode_packet(MobilityPacket(a6, a6, message, home_address=a6))
+        (seen,) = dissect(tmp_path, [frame])
+        compare(frame, DRAFT, seen)
+        dissected = [name for option, _ in seen.options if (name := option.name) and name != "mip6.options.padn"]
+        assert len(dissected) == len(options)
