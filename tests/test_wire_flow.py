@@ -268,7 +268,7 @@ def test_the_rfc_s_sub_options() -> None:
     )
 
 
-@pytest.mark.req("K9")
+@pytest.mark.req("R11", "K9")
 def test_an_option_without_description() -> None:
     (option,) = decoded("12 06 01 0001 01 00 00", DRAFT)
     assert (option.selector, option.bids, option.has_reference, option.error) == (None, (), False, None)
