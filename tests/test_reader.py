@@ -317,3 +317,12 @@ def test_a_time_that_is_not_there() -> None:
         (batch,) = trace.records()
     assert batch.times.tolist() == [NO_TIME]
     assert batch.packet(0) == payload(5)
+
+
+def test_batches_that_are_kept_are_not_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "t").write_bytes(pcap(20_000))
+    with Trace(tmp_path / "t") as trace:
+        views = []
+        for batch in trace.keys(batch=500):
+            views.append(batch.keys["flow_label"][::2])  # a view of a view, and the batch is let go
+    assert np.concatenate(views).tolist() == list(range(0, 20_000, 2))

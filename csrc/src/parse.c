@@ -28,6 +28,8 @@
 #define IPV6_HEADER 40u
 #define IPV4_HEADER 20u
 #define MAX_DEPTH 16u /* IP headers in one packet: work per packet stays bounded by (bytes x 16) */
+#define AHEAD 8u /* packets whose header is fetched while another one is parsed */
+#define LINK_ETHERNET 1
 #define MAX_FIRSTS 4u /* nested first fragments remembered for one packet */
 
 enum {
@@ -46,6 +48,17 @@ enum {
     UDP_LITE = 136,
 };
 
+/* What a protocol number means here: one look at this table tells most packets' whole story. */
+enum { OTHER = 0, PORTS, SPECIAL, EXTENSION };
+
+static const uint8_t kinds[256] = {
+    [TCP] = PORTS,           [UDP] = PORTS,         [UDP_LITE] = PORTS,
+    [SCTP] = PORTS,          [DCCP] = PORTS,        [ESP] = SPECIAL,
+    [MOBILITY] = SPECIAL,    [ICMPV6] = SPECIAL,    [HOP_BY_HOP] = EXTENSION,
+    [ROUTING] = EXTENSION,   [FRAGMENT] = EXTENSION, [DESTINATION_OPTIONS] = EXTENSION,
+    [AH] = EXTENSION,
+};
+
 /* A walk over one IP header. */
 typedef struct walk {
     const uint8_t *data;
@@ -57,84 +70,72 @@ typedef struct walk {
 /* RFC 4302, 2.2: AH counts in 4-octet units minus 2, unlike every other extension header. */
 static uint32_t ah_size(const uint8_t *p) { return 4u * (p[1] + 2u); }
 
+/* A Fragment header, 8 octets; offset 0 without more is an atomic fragment (RFC 6946): nothing special. */
+static void read_fragment(const uint8_t *p, fc_packet *info)
+{
+    uint16_t field = fc_be16(p + 2);
+    if (field & 0xfff8)
+        info->fragment = FC_FRAGMENT_LATER;
+    else if (field & 1)
+        info->fragment = FC_FRAGMENT_FIRST;
+    info->fragment_id = fc_be32(p + 4);
+}
+
 /* The chain behind an IPv6 header. Returns enum fc_packet_status. */
 static int extension_chain(walk *w, fc_packet *info)
 {
-    for (;;) {
+    while (kinds[w->protocol] == EXTENSION) {
         const uint8_t *p = w->data + w->at;
         uint32_t left = w->end - w->at, size;
-        switch (w->protocol) {
-        case HOP_BY_HOP: /* anywhere in the chain: a node would complain, a classifier reads on */
-        case ROUTING:
-        case DESTINATION_OPTIONS:
-            if (left < 8)
-                return FC_PACKET_MALFORMED;
-            size = 8u * (p[1] + 1u);
-            break;
-        case AH:
-            if (left < 8)
-                return FC_PACKET_MALFORMED;
+        if (left < 8)
+            return FC_PACKET_MALFORMED;
+        if (w->protocol == AH) {
             size = ah_size(p);
-            break;
-        case FRAGMENT: {
-            if (left < 8)
-                return FC_PACKET_MALFORMED;
-            uint16_t field = fc_be16(p + 2);
-            if (field & 0xfff8)
-                info->fragment = FC_FRAGMENT_LATER;
-            else if (field & 1)
-                info->fragment = FC_FRAGMENT_FIRST;
-            info->fragment_id = fc_be32(p + 4);
+        } else if (w->protocol == FRAGMENT) {
             size = 8;
-            break;
-        }
-        default:
-            return FC_PACKET_OK;
+            read_fragment(p, info);
+        } else { /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
+            size = 8u * (p[1] + 1u);
         }
         if (size > left)
             return FC_PACKET_MALFORMED;
         w->protocol = p[0];
         w->at += size;
         if (info->fragment == FC_FRAGMENT_LATER)
-            return FC_PACKET_OK; /* what follows is the middle of something */
+            break; /* what follows is the middle of something */
     }
+    return FC_PACKET_OK;
 }
 
-/* What is there of the upper-layer header. The key's fields for it are 0 so far. */
-static void upper_layer(const walk *w, fc_key *key, fc_packet *info)
+static void special(const walk *w, fc_key *key, fc_packet *info)
 {
     const uint8_t *p = w->data + w->at;
     uint32_t left = w->end - w->at;
-    switch (w->protocol) {
-    case TCP:
-    case UDP:
-    case UDP_LITE:
-    case SCTP:
-    case DCCP:
-        if (left >= 2) {
+    if (w->protocol == ESP && left >= 4) {
+        key->spi = fc_be32(p);
+        key->present |= FC_SPI;
+    }
+    /* ICMPv6: home agent address discovery and mobile prefix messages, RFC 6275 6.5 to 6.8 */
+    if (w->protocol == MOBILITY || (w->protocol == ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
+        info->flags |= FC_PACKET_SIGNALLING;
+}
+
+/* What is there of the upper-layer header. The key's fields for it are 0 so far. */
+static inline void upper_layer(const walk *w, fc_key *key, fc_packet *info)
+{
+    const uint8_t *p = w->data + w->at;
+    uint32_t left = w->end - w->at;
+    if (kinds[w->protocol] == PORTS) {
+        if (left >= 4) {
+            key->source_port = fc_be16(p);
+            key->destination_port = fc_be16(p + 2);
+            key->present |= FC_SOURCE_PORT | FC_DESTINATION_PORT;
+        } else if (left >= 2) {
             key->source_port = fc_be16(p);
             key->present |= FC_SOURCE_PORT;
         }
-        if (left >= 4) {
-            key->destination_port = fc_be16(p + 2);
-            key->present |= FC_DESTINATION_PORT;
-        }
-        break;
-    case ESP:
-        if (left >= 4) {
-            key->spi = fc_be32(p);
-            key->present |= FC_SPI;
-        }
-        break;
-    case MOBILITY:
-        info->flags |= FC_PACKET_SIGNALLING;
-        break;
-    case ICMPV6: /* home agent address discovery and mobile prefix messages, RFC 6275 6.5 to 6.8 */
-        if (left >= 1 && p[0] >= 144 && p[0] <= 147)
-            info->flags |= FC_PACKET_SIGNALLING;
-        break;
-    default:
-        break;
+    } else if (kinds[w->protocol] == SPECIAL) {
+        special(w, key, info);
     }
 }
 
@@ -238,10 +239,16 @@ static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *ke
     return FC_PACKET_NOT_IP;
 }
 
-static int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
+static int is_ip_type(uint16_t type) { return type == 0x86dd || type == 0x0800; }
+
+static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
 {
     memset(info, 0, sizeof *info);
-    uint32_t at = fc_link_layer(linktype, data, caplen);
+    uint32_t at;
+    if (linktype == LINK_ETHERNET && caplen >= 14 && is_ip_type(fc_be16(data + 12)))
+        at = 14; /* most packets of most traces, without a call */
+    else
+        at = fc_link_layer(linktype, data, caplen);
     int status = at == FC_NO_IP ? FC_PACKET_NOT_IP : read_ip(data, at, caplen, key, info, upper);
     if (status != FC_PACKET_OK)
         memset(key, 0, sizeof *key);
@@ -310,12 +317,15 @@ int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc
 void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
                     const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys, fc_packet *infos)
 {
-    int plain = !options || (options->inner <= 1 && !options->fragments);
+    int deeper = options && options->inner > 1, remember = options && options->fragments;
     for (size_t i = 0; i < n; i++) {
         fc_upper upper;
         const uint8_t *data = buffer + offsets[i];
         int type = linktypes ? linktypes[i] : linktype;
-        if (outermost(type, data, lengths[i], &keys[i], &infos[i], &upper) == FC_PACKET_OK && !plain)
+        if (i + AHEAD < n)
+            __builtin_prefetch(buffer + offsets[i + AHEAD] + 14);
+        int status = outermost(type, data, lengths[i], &keys[i], &infos[i], &upper);
+        if (status == FC_PACKET_OK && (deeper || (remember && infos[i].fragment != FC_FRAGMENT_NONE)))
             further(data, options, &keys[i], &infos[i], &upper);
     }
 }

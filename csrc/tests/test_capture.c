@@ -444,6 +444,13 @@ static void damaged_pcapng(void)
     CHECK(a.n == 99 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_PACKET);
     CHECK(a.damages[0].offset == offsets[40] && a.damages[0].skipped == offsets[41] - offsets[40]);
     p[21] = (uint8_t)(length_of(40) >> 8);
+    uint32_t total = (uint32_t)(offsets[41] - offsets[40]); /* one octet more than fits before the trailing length */
+    p[20] = (uint8_t)(total - 31);
+    p[21] = (uint8_t)((total - 31) >> 8);
+    read_in_every_way(&f);
+    CHECK(a.n == 99 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_PACKET);
+    p[20] = (uint8_t)length_of(40);
+    p[21] = (uint8_t)(length_of(40) >> 8);
     memmove(f.data + offsets[60] + 9, f.data + offsets[60] + 12, f.size - offsets[60] - 12); /* alignment is lost */
     f.size -= 3;
     read_in_every_way(&f);

@@ -24,6 +24,8 @@ class RecordArrays:
 class KeyArrays(RecordArrays):
     keys: npt.NDArray[np.void]
     infos: npt.NDArray[np.void]
+    @property
+    def unused(self) -> bool: ...
 
 class Capture:
     @property

@@ -189,7 +189,8 @@ class Trace:
         ``fragments`` and ``inner`` as in `flowclass.engine.packets.parse`; ``keep``: the octets of packets whose
         ``infos["flags"]`` has one of these bits are kept beside the keys.
         """
-        arrays, filled, kept = KeyArrays(batch), 0, dict[int, bytes]()
+        pool: list[KeyArrays] = []
+        arrays, filled, kept = _unused(pool, batch), 0, dict[int, bytes]()
         status = MORE
         while status != END:
             status, n, used = self._capture.read_keys(
@@ -202,7 +203,7 @@ class Trace:
             self._move(used, fresh=False)
             if filled == batch or (status == END and filled):
                 yield self._key_batch(arrays, filled, kept)
-                arrays, filled, kept = KeyArrays(batch), 0, {}
+                arrays, filled, kept = _unused(pool, batch), 0, {}
             if status == MORE:
                 self._fill()
         self._end()
@@ -261,3 +262,14 @@ class Trace:
     def _source_damage(self) -> list[str]:
         found, self._source.damage = self._source.damage, []
         return found
+
+
+def _unused(pool: list[KeyArrays], capacity: int) -> KeyArrays:
+    """Arrays that nobody holds any more, or new ones; a caller who keeps every batch gets new ones each time."""
+    for arrays in pool:
+        if arrays.unused:
+            return arrays
+    arrays = KeyArrays(capacity)
+    del pool[:-2]  # two: a loop still has the batch before while the next is read
+    pool.append(arrays)
+    return arrays
