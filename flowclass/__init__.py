@@ -24,6 +24,9 @@ from flowclass.errors import (
 if TYPE_CHECKING:
     from flowclass.engine.classifier import Classifier as Classifier
     from flowclass.engine.classifier import kernels as kernels
+    from flowclass.engine.forwarding import DECISION_DTYPE as DECISION_DTYPE
+    from flowclass.engine.forwarding import Decision as Decision
+    from flowclass.engine.forwarding import ForwardingTable as ForwardingTable
     from flowclass.engine.keys import KEY_DTYPE as KEY_DTYPE
     from flowclass.engine.keys import RULE_DTYPE as RULE_DTYPE
     from flowclass.engine.keys import make_keys as make_keys
@@ -42,6 +45,9 @@ _LAZY = {
     "make_rules": "flowclass.engine.keys",
     "read_classbench": "flowclass.engine.keys",
     "Classifier": "flowclass.engine.classifier",
+    "DECISION_DTYPE": "flowclass.engine.forwarding",
+    "Decision": "flowclass.engine.forwarding",
+    "ForwardingTable": "flowclass.engine.forwarding",
     "kernels": "flowclass.engine.classifier",
     "HomeAgent": "flowclass.mobility",
     "load_bindings": "flowclass.mobility",

@@ -30,6 +30,7 @@ enum fc_status {
     FC_ENOTBUILT = -5, /* the kernel is not in this build (other architecture) */
     FC_ENOCPU = -6,    /* this CPU can't run the kernel */
     FC_ENOENT = -7,    /* no such entry */
+    FC_EEXIST = -8,    /* belongs to another entry already */
 };
 
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------- */
@@ -262,6 +263,115 @@ FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size
 FC_API uint64_t fc_capture_frames(const fc_capture *capture); /* records given so far */
 /* Takes up to `capacity` damages out of the list; returns how many. */
 FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity);
+
+/* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------------- */
+
+enum fc_action { FC_ACTION_NONE = 0, FC_ACTION_FORWARD = 1, FC_ACTION_DISCARD = 2, FC_ACTION_NCAST = 3 };
+
+/* Why; the first that holds, in this order. */
+enum fc_reason {
+    FC_REASON_NOT_IP = 0,
+    FC_REASON_MALFORMED = 1,
+    FC_REASON_UNBOUND = 2,    /* no node has the destination, or the node has nothing usable to send to */
+    FC_REASON_SIGNALLING = 3, /* Mobility Header, ICMPv6 144 to 147 (a key alone: protocol 135) to a node */
+    FC_REASON_FLOW = 4,
+    FC_REASON_DEFAULT = 5,
+};
+
+enum fc_decision_flag {
+    FC_HAS_FID = 1 << 0,
+    FC_HAS_BID = 1 << 1,
+    FC_HAS_NODE = 1 << 2,
+    FC_CARE_OF_IPV4 = 1 << 3,
+};
+
+typedef struct fc_decision { /* 32 bytes; what does not apply is 0 */
+    uint8_t action, reason, flags;
+    uint8_t n_targets; /* copies to send: 0, 1, or more for n-cast (fc_fib_targets has the addresses) */
+    uint16_t fid, bid;
+    uint32_t node;
+    uint32_t version;    /* names the state of the node that decided; for fc_fib_targets */
+    uint8_t care_of[16]; /* of the first or only target, network order; IPv4: the first four octets */
+} fc_decision;
+
+typedef struct fc_address { /* words as in fc_key */
+    uint64_t words[2];
+    uint8_t version; /* 4 or 6 */
+    uint8_t length;  /* of a prefix: 0 to 32 or 128; not looked at where an address is wanted */
+    uint8_t reserved[6];
+} fc_address;
+
+typedef struct fc_target { /* a care-of address */
+    uint8_t address[16]; /* network order; IPv4: the first four octets */
+    uint16_t bid;        /* 0: a binding without a BID */
+    uint8_t version;     /* 4 or 6 */
+    uint8_t reserved;
+} fc_target;
+
+typedef struct fc_flow {
+    fc_rule rule;
+    uint16_t fid;
+    uint8_t action;    /* FC_ACTION_FORWARD, DISCARD or NCAST */
+    uint8_t n_targets; /* at most FC_MAX_FANOUT; forward and n-cast without any: the flow is inactive */
+    uint32_t targets;  /* its first index in fc_node.flow_targets; in the order of the flow's BIDs */
+} fc_flow;
+
+#define FC_MAX_FANOUT 255u
+#define FC_MAX_FLOWS 65535u      /* of one node */
+#define FC_MAX_TARGETS 65535u    /* of one node */
+#define FC_MAX_ADDRESSES 255u    /* of one node beside the home address; prefixes likewise */
+#define FC_NO_TARGET UINT32_MAX
+
+typedef struct fc_node { /* all that the table knows of a mobile node */
+    fc_address home;
+    const fc_address *also, *prefixes; /* further home addresses (the other IP version's); mobile network prefixes */
+    const fc_target *targets;
+    const fc_flow *flows; /* in matching order: (PRI, FID) */
+    const uint16_t *flow_targets; /* indices into targets */
+    uint32_t n_also, n_prefixes, n_targets, n_flows, n_flow_targets;
+    uint32_t default_target; /* index into targets, or FC_NO_TARGET */
+} fc_node;
+
+typedef struct fc_fib fc_fib;
+
+typedef struct fc_fib_info {
+    uint64_t nodes, addresses, prefixes;
+    uint64_t bytes;   /* all in: index, records, tables, and what is free or waits for readers to leave */
+    uint64_t waiting; /* bytes replaced or withdrawn that a reader may still see */
+    uint64_t freed;   /* bytes given back so far, in all */
+} fc_fib_info;
+
+/* `secret` keys the hash of addresses against flooding. The caller sees to it that nobody uses a table that is freed. */
+FC_API int fc_fib_new(const uint8_t secret[16], fc_fib **out);
+FC_API void fc_fib_free(fc_fib *fib);
+
+/* Writers: any thread; they exclude each other, never a reader. A reader sees each call whole or not at all. */
+
+/* Adds the node or replaces the one of this home address; its number to *number (may be NULL). FC_EEXIST: an address or
+ * prefix is another node's (or given twice); FC_EINVAL; FC_ELIMIT; FC_ENOMEM: nothing has changed. */
+FC_API int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number);
+FC_API int fc_fib_withdraw(fc_fib *fib, const fc_address *home); /* FC_ENOENT */
+FC_API int fc_fib_reserve(fc_fib *fib, uint64_t addresses);      /* room in the index, before a bulk load */
+FC_API void fc_fib_reclaim(fc_fib *fib);                         /* frees what no reader can see; publish does too */
+
+/* Readers: any thread, any number at once, never waiting for a writer. */
+
+/* The decision for each of n keys. kernel: enum fc_kernel; FC_ENOKERNEL.. as fc_kernel_check. threads > 1 splits a long
+ * array over so many threads. */
+FC_API int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out);
+
+/* The same from packets, given as to fc_parse_batch. With options->fragments the order matters: one thread. */
+FC_API int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
+                                   const uint64_t *offsets, const uint32_t *lengths, size_t n,
+                                   const fc_parse_options *options, int kernel, unsigned threads, fc_decision *out);
+FC_API void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out);
+
+/* The targets of a decision, at most `room` (FC_MAX_FANOUT is enough) of them to out; returns how many. Those of the
+ * state that decided, or if the node was replaced since, those that its flow of this FID has now. */
+FC_API uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room);
+FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out); /* FC_ENOENT: withdrawn since */
+FC_API int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number); /* exact; FC_ENOENT */
+FC_API void fc_fib_get_info(fc_fib *fib, fc_fib_info *out);
 
 #ifdef __cplusplus
 }

@@ -1,0 +1,856 @@
+/* fib.c - the forwarding table: publishing nodes and asking for decisions. */
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "fib_search.h"
+
+#define FIRST_ENTRIES 64u     /* of a new index */
+#define MAX_PROBES 16u        /* full buckets in a row before an index gets new keys */
+#define RECLAIM_EVERY 64u     /* objects waiting before a publish looks whether readers have left */
+#define KEEP_NUMBERS 1024u    /* free node numbers before the oldest is given again */
+#define CALL_KEYS 16384u      /* keys decided in one stay in the epoch: about a millisecond */
+#define PACKET_BLOCK 128u     /* packets parsed ahead of their decisions */
+#define SPLIT 8192u           /* keys worth a thread: starting one takes about 20 us */
+#define MAX_THREADS 256u
+
+/* ---- Objects whose readers have to leave first ------------------------------------------------------------------ */
+
+static int reserve_retired(fc_fib *fib, uint32_t more)
+{
+    if (fib->retired_count + more <= fib->retired_size)
+        return FC_OK;
+    uint32_t size = fib->retired_size ? 2 * fib->retired_size : 256;
+    while (size < fib->retired_count + more)
+        size *= 2;
+    fib_retired *ring = malloc(size * sizeof *ring);
+    if (!ring)
+        return FC_ENOMEM;
+    for (uint32_t i = 0; i < fib->retired_count; i++)
+        ring[i] = fib->retired[(fib->retired_first + i) % fib->retired_size];
+    free(fib->retired);
+    fib->retired = ring;
+    fib->retired_size = size;
+    fib->retired_first = 0;
+    return FC_OK;
+}
+
+/* Room was reserved. */
+static void retire(fc_fib *fib, uint32_t ref, fib_index *index)
+{
+    uint64_t size = index ? fib_index_bytes(index)
+                          : (uint64_t)fib_units((const fib_record *)(const void *)fib_at(&fib->arena, ref)) * FIB_UNIT;
+    fib->retired[(fib->retired_first + fib->retired_count++) % fib->retired_size] =
+        (fib_retired){fc_epoch_retire(&fib->epoch), size, index, ref};
+    fib->waiting += size;
+}
+
+static void free_record(fc_fib *fib, uint32_t ref)
+{
+    const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
+    if (!(r->flags & FIB_ANCHOR) && r->flags & FIB_BIG) {
+        fib->table_bytes -= fib_big_of(r)->table_bytes;
+        fib_table_free(fib_big_of(r)->table);
+    }
+    fib_arena_free(&fib->arena, ref, fib_units(r));
+}
+
+static void reclaim(fc_fib *fib)
+{
+    uint64_t safe = fc_epoch_safe(&fib->epoch);
+    while (fib->retired_count && fib->retired[fib->retired_first].epoch < safe) {
+        const fib_retired *o = &fib->retired[fib->retired_first];
+        fib->waiting -= o->size;
+        fib->freed += o->size;
+        if (o->index)
+            fib_index_free(o->index);
+        else
+            free_record(fib, o->ref);
+        fib->retired_first = (fib->retired_first + 1) % fib->retired_size;
+        fib->retired_count--;
+    }
+}
+
+/* ---- Index entries ------------------------------------------------------------------------------------------------ */
+
+static fib_index *home_index(const fc_fib *fib) { return atomic_load_explicit(&fib->home, memory_order_relaxed); }
+static fib_index *prefix_index(const fc_fib *fib) { return atomic_load_explicit(&fib->prefix, memory_order_relaxed); }
+
+static fib_hash hash_of(const fib_index *x, const fc_address *a, int is_prefix)
+{
+    return fib_hash_of(x, a->words[0], a->words[1], fib_kind(a->version, is_prefix ? a->length : 0));
+}
+
+static const fc_address *addresses_of(const fib_record *r, int prefixes, unsigned *n)
+{
+    *n = 0;
+    if (!(r->flags & FIB_MORE))
+        return NULL;
+    const fib_trailer *t = fib_trailer_of(r);
+    *n = prefixes ? t->n_prefixes : t->n_also;
+    return (const fc_address *)(const void *)t - t->n_prefixes - (prefixes ? 0 : t->n_also);
+}
+
+static fc_address home_of(const fib_record *r)
+{
+    return (fc_address){{r->home[0], r->home[1]}, r->flags & FIB_IPV4 ? 4 : 6, 0, {0}};
+}
+
+/* Copies an entry of an index that is being replaced; an anchor's entries all at once. Returns the worst probe length. */
+static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefixes)
+{
+    uint32_t ref, probes, worst = 0;
+    unsigned n = 0;
+    fib_anchor *anchor = (fib_anchor *)(void *)fib_at(&fib->arena, entry);
+    const fib_record *r = fib_open(fib, entry, &ref);
+    if (anchor->flags & FIB_ANCHOR) {
+        if (anchor->mark == fib->seeds)
+            return 0;
+        anchor->mark = fib->seeds;
+        const fc_address *a = addresses_of(r, prefixes, &n);
+        for (unsigned i = 0; i < n; i++) {
+            fib_index_put(to, hash_of(to, &a[i], prefixes), entry, &probes);
+            worst = probes > worst ? probes : worst;
+        }
+    }
+    if (!prefixes) {
+        fc_address home = home_of(r);
+        fib_index_put(to, hash_of(to, &home, 0), entry, &probes);
+        worst = probes > worst ? probes : worst;
+    }
+    return worst;
+}
+
+/* A new index with room for `entries`, other keys, and the same entries; takes the place of the old one. */
+static int replace_index(fc_fib *fib, int prefixes, uint64_t entries)
+{
+    fib_index *_Atomic *at = prefixes ? &fib->prefix : &fib->home;
+    fib_index *old = atomic_load_explicit(at, memory_order_relaxed), *x;
+    if (reserve_retired(fib, 1) != FC_OK)
+        return FC_ENOMEM;
+    for (int attempt = 0;; attempt++) {
+        int status = fib_index_new(fib, entries, &x);
+        if (status != FC_OK)
+            return status;
+        uint32_t worst = 0;
+        for (uint32_t i = 0; i < old->buckets; i++)
+            for (unsigned way = 0; way < FIB_WAYS; way++) {
+                uint32_t entry = atomic_load_explicit(&old->bucket[i].ref[way], memory_order_relaxed);
+                uint32_t probes = entry ? copy_entry(fib, x, entry, prefixes) : 0;
+                worst = probes > worst ? probes : worst;
+            }
+        if (worst <= MAX_PROBES || attempt == 3)
+            break;
+        fib_index_free(x);
+    }
+    atomic_store_explicit(at, x, memory_order_release);
+    retire(fib, 0, old);
+    return FC_OK;
+}
+
+/* Sees to it that `more` entries find room. Grows by a half: between 8.5 and 13 octets an entry. */
+static int make_room(fc_fib *fib, int prefixes, uint64_t more)
+{
+    const fib_index *x = prefixes ? prefix_index(fib) : home_index(fib);
+    uint64_t wanted = x->count + more;
+    if (wanted * 4 <= (uint64_t)x->buckets * FIB_WAYS * 3)
+        return FC_OK;
+    return replace_index(fib, prefixes, wanted + wanted / 2);
+}
+
+static void put(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
+{
+    uint32_t probes;
+    fib_index *x = is_prefix ? prefix_index(fib) : home_index(fib);
+    fib_index_put(x, hash_of(x, a, is_prefix), entry, &probes);
+    if (is_prefix && fib->length_count[a->version == 6][a->length]++ == 0)
+        atomic_fetch_or(&fib->lengths[a->version == 6][a->length / 64], (uint64_t)1 << a->length % 64);
+    if (probes > MAX_PROBES)
+        fib->crowded[is_prefix] = 1;
+}
+
+static void take_out(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
+{
+    fib_index *x = is_prefix ? prefix_index(fib) : home_index(fib);
+    fib_index_remove(x, hash_of(x, a, is_prefix), entry);
+    if (is_prefix && --fib->length_count[a->version == 6][a->length] == 0)
+        atomic_fetch_and(&fib->lengths[a->version == 6][a->length / 64], ~((uint64_t)1 << a->length % 64));
+}
+
+/* ---- Node numbers --------------------------------------------------------------------------------------------------- */
+
+static _Atomic uint32_t *node_place(const fc_fib *fib, uint32_t number)
+{
+    return atomic_load_explicit(&fib->nodes[number / FIB_NODES_CHUNK], memory_order_acquire) + number % FIB_NODES_CHUNK;
+}
+
+static int new_number(fc_fib *fib, uint32_t *number)
+{
+    uint32_t limit = atomic_load_explicit(&fib->node_limit, memory_order_relaxed);
+    if (fib->free_count > KEEP_NUMBERS || limit == FIB_NODES_CHUNK * FIB_NODES_CHUNKS) {
+        if (!fib->free_count)
+            return FC_ELIMIT;
+        *number = fib->free_numbers[fib->free_first];
+        fib->free_first = (fib->free_first + 1) % fib->free_size;
+        fib->free_count--;
+        return FC_OK;
+    }
+    if (limit % FIB_NODES_CHUNK == 0) {
+        void *chunk = calloc(FIB_NODES_CHUNK, sizeof(_Atomic uint32_t));
+        if (!chunk)
+            return FC_ENOMEM;
+        atomic_store_explicit(&fib->nodes[limit / FIB_NODES_CHUNK], chunk, memory_order_release);
+    }
+    atomic_store_explicit(&fib->node_limit, limit + 1, memory_order_release);
+    *number = limit;
+    return FC_OK;
+}
+
+static void free_number(fc_fib *fib, uint32_t number)
+{
+    if (fib->free_count == fib->free_size) {
+        uint32_t size = fib->free_size ? 2 * fib->free_size : 256;
+        uint32_t *ring = malloc(size * sizeof *ring);
+        if (!ring)
+            return; /* the number is lost, nothing else */
+        for (uint32_t i = 0; i < fib->free_count; i++)
+            ring[i] = fib->free_numbers[(fib->free_first + i) % fib->free_size];
+        free(fib->free_numbers);
+        fib->free_numbers = ring;
+        fib->free_size = size;
+        fib->free_first = 0;
+    }
+    fib->free_numbers[(fib->free_first + fib->free_count++) % fib->free_size] = number;
+}
+
+/* ---- Checks --------------------------------------------------------------------------------------------------------- */
+
+static int address_is_bad(const fc_address *a)
+{
+    return a->version == 4 ? a->words[0] || a->words[1] > UINT32_MAX : a->version != 6;
+}
+
+static int prefix_is_bad(const fc_address *a)
+{
+    if (address_is_bad(a) || a->length > (a->version == 4 ? 32 : 128))
+        return 1;
+    uint64_t network[2];
+    fib_mask(a->words, a->version, a->length, network);
+    return network[0] != a->words[0] || network[1] != a->words[1];
+}
+
+static int reversed(const uint64_t first[2], const uint64_t last[2])
+{
+    return first[0] != last[0] ? first[0] > last[0] : first[1] > last[1];
+}
+
+static int rule_is_bad(const fc_rule *r)
+{
+    unsigned c = r->conditions;
+    return (r->version != 0 && r->version != 4 && r->version != 6) ||
+           (c & FC_SOURCE && reversed(r->source_first, r->source_last)) ||
+           (c & FC_DESTINATION && reversed(r->destination_first, r->destination_last)) ||
+           (c & FC_FLOW_LABEL && (r->flow_label_first > r->flow_label_last || r->flow_label_last >> 20)) ||
+           (c & FC_SPI && r->spi_first > r->spi_last) ||
+           (c & FC_SOURCE_PORT && r->source_port_first > r->source_port_last) ||
+           (c & FC_DESTINATION_PORT && r->destination_port_first > r->destination_port_last) ||
+           (c & FC_TRAFFIC_CLASS && r->traffic_class_first > r->traffic_class_last) ||
+           (c & FC_PROTOCOL && r->protocol_first > r->protocol_last);
+}
+
+static int flow_is_bad(const fc_node *node, const fc_flow *f)
+{
+    if (f->action < FC_ACTION_FORWARD || f->action > FC_ACTION_NCAST || rule_is_bad(&f->rule))
+        return 1;
+    if (f->targets > node->n_flow_targets || f->n_targets > node->n_flow_targets - f->targets)
+        return 1;
+    for (unsigned i = 0; i < f->n_targets; i++)
+        if (node->flow_targets[f->targets + i] >= node->n_targets)
+            return 1;
+    return 0;
+}
+
+static int check_node(const fc_node *node)
+{
+    if (node->n_flows > FC_MAX_FLOWS || node->n_targets > FC_MAX_TARGETS || node->n_also > FC_MAX_ADDRESSES ||
+        node->n_prefixes > FC_MAX_ADDRESSES)
+        return FC_ELIMIT;
+    int bad = address_is_bad(&node->home) || (node->default_target != FC_NO_TARGET && node->default_target >= node->n_targets);
+    for (uint32_t i = 0; i < node->n_also; i++)
+        bad |= address_is_bad(&node->also[i]);
+    for (uint32_t i = 0; i < node->n_prefixes; i++)
+        bad |= prefix_is_bad(&node->prefixes[i]);
+    for (uint32_t i = 0; i < node->n_targets; i++)
+        bad |= node->targets[i].version != 4 && node->targets[i].version != 6;
+    for (uint32_t i = 0; !bad && i < node->n_flows; i++)
+        bad |= flow_is_bad(node, &node->flows[i]);
+    return bad ? FC_EINVAL : FC_OK;
+}
+
+static int same_address(const fc_address *a, const fc_address *b, int is_prefix)
+{
+    return a->words[0] == b->words[0] && a->words[1] == b->words[1] && a->version == b->version &&
+           (!is_prefix || a->length == b->length);
+}
+
+/* Is an address or prefix in a list of them? */
+static int listed(const fc_address *a, const fc_address *list, unsigned n, int is_prefix)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (same_address(a, &list[i], is_prefix))
+            return 1;
+    return 0;
+}
+
+static const fib_record *owner_of(const fc_fib *fib, const fc_address *a, int is_prefix, uint32_t *ref)
+{
+    return fib_probe(fib, is_prefix ? prefix_index(fib) : home_index(fib), a->words, a->version,
+                     is_prefix ? a->length : -1, ref);
+}
+
+/* The node that this home address names. Others' further addresses don't count, but are in the way. */
+static int find_home(const fc_fib *fib, const fc_address *home, const fib_record **r, uint32_t *ref)
+{
+    *r = owner_of(fib, home, 0, ref);
+    if (!*r)
+        return FC_ENOENT;
+    fc_address own = home_of(*r);
+    return same_address(&own, home, 0) ? FC_OK : FC_EEXIST;
+}
+
+static int check_claims(const fc_fib *fib, const fc_node *node, const fib_record *old)
+{
+    uint32_t ref;
+    for (int prefixes = 0; prefixes < 2; prefixes++) {
+        const fc_address *list = prefixes ? node->prefixes : node->also;
+        uint32_t n = prefixes ? node->n_prefixes : node->n_also;
+        for (uint32_t i = 0; i < n; i++) {
+            const fib_record *r = owner_of(fib, &list[i], prefixes, &ref);
+            if ((r && r != old) || listed(&list[i], list, i, prefixes) ||
+                (!prefixes && same_address(&list[i], &node->home, 0)))
+                return FC_EEXIST;
+        }
+    }
+    return FC_OK;
+}
+
+/* ---- Publish ---------------------------------------------------------------------------------------------------------- */
+
+/* Entries for what `now` has and `before` (may be NULL) hadn't, or the other way round taken out. */
+static void add_entries(fc_fib *fib, const fib_record *now, const fib_record *before, uint32_t entry, int take)
+{
+    for (int prefixes = 0; prefixes < 2; prefixes++) {
+        unsigned n, m = 0;
+        const fc_address *list = addresses_of(now, prefixes, &n), *had = before ? addresses_of(before, prefixes, &m) : NULL;
+        for (unsigned i = 0; i < n; i++)
+            if (!listed(&list[i], had, m, prefixes))
+                (take ? take_out : put)(fib, &list[i], prefixes, entry);
+    }
+}
+
+static uint32_t new_anchor(fc_fib *fib, uint32_t record)
+{
+    uint32_t ref = fib_arena_alloc(&fib->arena, sizeof(fib_anchor) / FIB_UNIT);
+    if (!ref)
+        return 0;
+    fib_anchor *a = (fib_anchor *)(void *)fib_at(&fib->arena, ref);
+    memset(a, 0, sizeof *a);
+    atomic_init(&a->ref, record);
+    a->flags = FIB_ANCHOR;
+    return ref;
+}
+
+static void set_anchor(const fc_fib *fib, uint32_t anchor, uint32_t record)
+{
+    atomic_store_explicit(&((fib_anchor *)(void *)fib_at(&fib->arena, anchor))->ref, record, memory_order_release);
+}
+
+static void changed(fc_fib *fib) { atomic_fetch_add(&fib->changes, 1); }
+
+/* The entry of a node's home address in the index: the record's reference itself, or its anchor's. */
+static _Atomic uint32_t *home_entry(const fc_fib *fib, const fib_record *r, uint32_t ref)
+{
+    fib_index *x = home_index(fib);
+    fc_address home = home_of(r);
+    uint32_t at;
+    _Atomic uint32_t *entry = fib_index_entry(x, hash_of(x, &home, 0), ref, &at);
+    if (entry)
+        return entry;
+    fib_hash h = hash_of(x, &home, 0);
+    for (at = h.bucket;; at = at + 1 == x->buckets ? 0 : at + 1)
+        for (unsigned i = 0; i < FIB_WAYS; i++) {
+            uint32_t of, found = atomic_load_explicit(&x->bucket[at].ref[i], memory_order_relaxed);
+            if (found && fib_open(fib, found, &of) == r &&
+                atomic_load_explicit(&x->bucket[at].tag[i], memory_order_relaxed) == h.tag)
+                return &x->bucket[at].ref[i];
+        }
+}
+
+static int is_anchor(const fc_fib *fib, uint32_t ref)
+{
+    return ((const fib_record *)(const void *)fib_at(&fib->arena, ref))->flags & FIB_ANCHOR;
+}
+
+/* A node that wasn't there. The one store that shows it: of its only entry, or of its anchor. */
+static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
+{
+    fc_address home = home_of(r);
+    if (!(r->flags & FIB_MORE)) {
+        put(fib, &home, 0, ref);
+        return FC_OK;
+    }
+    uint32_t anchor = new_anchor(fib, 0);
+    if (!anchor)
+        return FC_ENOMEM;
+    put(fib, &home, 0, anchor);
+    add_entries(fib, r, NULL, anchor, 0);
+    set_anchor(fib, anchor, ref);
+    return FC_OK;
+}
+
+/* In the place of `old`. A node with one address is one store to its entry. Else entries that are new come first, when
+ * the old record doesn't know them and so they aren't found; then the one store; then those that are gone go. */
+static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, const fib_record *r, uint32_t ref)
+{
+    _Atomic uint32_t *entry = home_entry(fib, old, old_ref);
+    uint32_t anchor = atomic_load_explicit(entry, memory_order_relaxed);
+    if (!is_anchor(fib, anchor)) {
+        if (!(r->flags & FIB_MORE)) {
+            atomic_store_explicit(entry, ref, memory_order_release);
+            return FC_OK;
+        }
+        anchor = new_anchor(fib, old_ref);
+        if (!anchor)
+            return FC_ENOMEM;
+        atomic_store_explicit(entry, anchor, memory_order_release); /* nothing to see yet: it leads to `old` */
+    }
+    add_entries(fib, r, old, anchor, 0);
+    set_anchor(fib, anchor, ref);
+    changed(fib);
+    add_entries(fib, old, r, anchor, 1);
+    return FC_OK;
+}
+
+/* The record of `node` in the arena, with its number. */
+static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint32_t *ref)
+{
+    uint32_t units;
+    int status = fib_build(fib, node, &units);
+    if (status != FC_OK)
+        return status;
+    fib_record *r = (fib_record *)(void *)fib->scratch;
+    r->node = number;
+    *ref = fib_arena_alloc(&fib->arena, units);
+    if (!*ref) {
+        if (r->flags & FIB_BIG)
+            fib_table_free(fib_big_of(r)->table);
+        return FC_ENOMEM;
+    }
+    memcpy(fib_at(&fib->arena, *ref), r, (size_t)units * FIB_UNIT);
+    if (r->flags & FIB_BIG)
+        fib->table_bytes += fib_big_of(r)->table_bytes;
+    return FC_OK;
+}
+
+static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
+{
+    const fib_record *old;
+    uint32_t old_ref, ref, n;
+    int status = check_node(node), found = find_home(fib, &node->home, &old, &old_ref);
+    if (status == FC_OK)
+        status = found == FC_EEXIST ? found : check_claims(fib, node, found == FC_OK ? old : NULL);
+    if (status != FC_OK || (status = make_room(fib, 0, 1 + (uint64_t)node->n_also)) != FC_OK ||
+        (status = node->n_prefixes ? make_room(fib, 1, node->n_prefixes) : FC_OK) != FC_OK ||
+        (status = reserve_retired(fib, 8)) != FC_OK)
+        return status;
+    if (found == FC_OK)
+        n = old->node;
+    else if ((status = new_number(fib, &n)) != FC_OK)
+        return status;
+    status = place_record(fib, node, n, &ref);
+    if (status == FC_OK) {
+        const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
+        status = found == FC_OK ? publish_over(fib, old, old_ref, r, ref) : publish_new(fib, r, ref);
+        if (status != FC_OK)
+            free_record(fib, ref);
+    }
+    if (status != FC_OK) {
+        if (found != FC_OK)
+            free_number(fib, n);
+        return status;
+    }
+    atomic_store_explicit(node_place(fib, n), ref, memory_order_release);
+    if (found == FC_OK) {
+        retire(fib, old_ref, NULL);
+    } else {
+        changed(fib);
+        fib->n_nodes++;
+    }
+    for (int i = 0; i < 2; i++)
+        if (fib->crowded[i]) { /* bad luck, or a secret that leaked; if this fails, look-ups are right but slower */
+            fib->crowded[i] = 0;
+            (void)replace_index(fib, i, (i ? prefix_index(fib) : home_index(fib))->count + FIRST_ENTRIES);
+        }
+    if (number)
+        *number = n;
+    if (fib->retired_count >= RECLAIM_EVERY)
+        reclaim(fib);
+    return FC_OK;
+}
+
+int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number)
+{
+    pthread_mutex_lock(&fib->writer);
+    int status = publish(fib, node, number);
+    pthread_mutex_unlock(&fib->writer);
+    return status;
+}
+
+static int withdraw(fc_fib *fib, const fc_address *home)
+{
+    const fib_record *r;
+    uint32_t ref;
+    if (find_home(fib, home, &r, &ref) != FC_OK)
+        return FC_ENOENT;
+    if (reserve_retired(fib, 2) != FC_OK)
+        return FC_ENOMEM;
+    uint32_t entry = atomic_load_explicit(home_entry(fib, r, ref), memory_order_relaxed);
+    uint32_t number = r->node;
+    if (is_anchor(fib, entry))
+        set_anchor(fib, entry, 0);
+    take_out(fib, home, 0, entry);
+    changed(fib);
+    atomic_store_explicit(node_place(fib, number), 0, memory_order_release);
+    if (is_anchor(fib, entry)) {
+        add_entries(fib, r, NULL, entry, 1);
+        retire(fib, entry, NULL);
+    }
+    retire(fib, ref, NULL);
+    free_number(fib, number);
+    fib->n_nodes--;
+    if (fib->retired_count >= RECLAIM_EVERY)
+        reclaim(fib);
+    return FC_OK;
+}
+
+int fc_fib_withdraw(fc_fib *fib, const fc_address *home)
+{
+    if (address_is_bad(home))
+        return FC_EINVAL;
+    pthread_mutex_lock(&fib->writer);
+    int status = withdraw(fib, home);
+    pthread_mutex_unlock(&fib->writer);
+    return status;
+}
+
+int fc_fib_reserve(fc_fib *fib, uint64_t addresses)
+{
+    pthread_mutex_lock(&fib->writer);
+    const fib_index *x = home_index(fib);
+    int status = addresses <= x->count ? FC_OK : make_room(fib, 0, addresses - x->count);
+    pthread_mutex_unlock(&fib->writer);
+    return status;
+}
+
+void fc_fib_reclaim(fc_fib *fib)
+{
+    pthread_mutex_lock(&fib->writer);
+    reclaim(fib);
+    pthread_mutex_unlock(&fib->writer);
+}
+
+/* ---- Life ------------------------------------------------------------------------------------------------------------- */
+
+int fc_fib_new(const uint8_t secret[16], fc_fib **out)
+{
+    /* from mmap: a quarter of a megabyte of pointers to segments, of which a small table touches one page */
+    fc_fib *fib = mmap(NULL, sizeof *fib, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (fib == MAP_FAILED)
+        return FC_ENOMEM;
+    memcpy(fib->secret, secret, sizeof fib->secret);
+    fc_epoch_init(&fib->epoch);
+    pthread_mutex_init(&fib->writer, NULL);
+    fib_index *home = NULL, *prefix = NULL;
+    if (fib_arena_init(&fib->arena) != FC_OK || fib_index_new(fib, FIRST_ENTRIES, &home) != FC_OK ||
+        fib_index_new(fib, FIRST_ENTRIES, &prefix) != FC_OK) {
+        fib_index_free(home);
+        fib_arena_release(&fib->arena);
+        munmap(fib, sizeof *fib);
+        return FC_ENOMEM;
+    }
+    atomic_init(&fib->home, home);
+    atomic_init(&fib->prefix, prefix);
+    *out = fib;
+    return FC_OK;
+}
+
+void fc_fib_free(fc_fib *fib)
+{
+    if (!fib)
+        return;
+    reclaim(fib); /* nobody is inside: all of it */
+    uint32_t limit = atomic_load(&fib->node_limit);
+    for (uint32_t i = 0; i < limit; i++) {
+        uint32_t ref = atomic_load_explicit(node_place(fib, i), memory_order_relaxed);
+        const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
+        if (ref && r->flags & FIB_BIG)
+            fib_table_free(fib_big_of(r)->table);
+    }
+    for (uint32_t i = 0; i < FIB_NODES_CHUNKS && i * FIB_NODES_CHUNK < limit; i++)
+        free((void *)atomic_load(&fib->nodes[i]));
+    fib_index_free(home_index(fib));
+    fib_index_free(prefix_index(fib));
+    fib_arena_release(&fib->arena);
+    free(fib->free_numbers);
+    free(fib->retired);
+    free(fib->scratch);
+    pthread_mutex_destroy(&fib->writer);
+    munmap(fib, sizeof *fib);
+}
+
+void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
+{
+    pthread_mutex_lock(&fib->writer);
+    const fib_index *home = home_index(fib), *prefix = prefix_index(fib);
+    uint64_t limit = atomic_load_explicit(&fib->node_limit, memory_order_relaxed);
+    uint64_t chunks = (limit + FIB_NODES_CHUNK - 1) / FIB_NODES_CHUNK;
+    *out = (fc_fib_info){
+        .nodes = fib->n_nodes,
+        .addresses = home->count,
+        .prefixes = prefix->count,
+        .bytes = fib_arena_bytes(&fib->arena) + fib_index_bytes(home) + fib_index_bytes(prefix) +
+                 chunks * FIB_NODES_CHUNK * sizeof(uint32_t) + fib->table_bytes + fib->scratch_size +
+                 fib->retired_size * sizeof(fib_retired) + fib->free_size * sizeof(uint32_t) + sizeof *fib -
+                 sizeof fib->nodes - sizeof fib->arena.segment,
+        .waiting = fib->waiting,
+        .freed = fib->freed,
+    };
+    for (uint32_t i = 0; i < fib->retired_count; i++) {
+        const fib_retired *o = &fib->retired[(fib->retired_first + i) % fib->retired_size];
+        out->bytes += o->index ? o->size : 0; /* records that wait are in the arena still */
+    }
+    pthread_mutex_unlock(&fib->writer);
+}
+
+/* ---- Readers ------------------------------------------------------------------------------------------------------------ */
+
+static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
+    [FC_KERNEL_SCALAR] = fib_decide_scalar,
+};
+
+static int choose(int kernel, fib_decide_fn **decide)
+{
+    if (kernel == FC_KERNEL_AUTO)
+        for (kernel = FC_KERNEL_COUNT - 1; fc_kernel_check(kernel) != FC_OK || !kernels[kernel]; kernel--)
+            ;
+    int status = fc_kernel_check(kernel);
+    if (status == FC_OK)
+        *decide = kernels[kernel];
+    return status;
+}
+
+typedef struct work {
+    fc_fib *fib;
+    fib_decide_fn *decide;
+    const fc_key *keys; /* NULL: packets */
+    int linktype;
+    const uint16_t *linktypes;
+    const uint8_t *buffer;
+    const uint64_t *offsets;
+    const uint32_t *lengths;
+    const fc_parse_options *options;
+    size_t n;
+    fc_decision *out;
+} work;
+
+/* So many in one stay in the epoch that entering costs nothing, so few that memory doesn't wait long. */
+static void run_keys(const work *w)
+{
+    for (size_t at = 0; at < w->n; at += CALL_KEYS) {
+        unsigned slot = fc_epoch_enter(&w->fib->epoch);
+        w->decide(w->fib, w->keys + at, NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS, w->out + at);
+        fc_epoch_leave(&w->fib->epoch, slot);
+    }
+}
+
+static void run_packets(const work *w)
+{
+    fc_key keys[PACKET_BLOCK];
+    fc_packet infos[PACKET_BLOCK];
+    for (size_t at = 0; at < w->n; at += PACKET_BLOCK) {
+        size_t n = w->n - at < PACKET_BLOCK ? w->n - at : PACKET_BLOCK;
+        fc_parse_batch(w->linktype, w->linktypes ? w->linktypes + at : NULL, w->buffer, w->offsets + at, w->lengths + at, n,
+                       w->options, keys, infos);
+        unsigned slot = fc_epoch_enter(&w->fib->epoch);
+        w->decide(w->fib, keys, infos, n, w->out + at);
+        fc_epoch_leave(&w->fib->epoch, slot);
+    }
+}
+
+static void *run(void *arg)
+{
+    const work *w = arg;
+    (w->keys ? run_keys : run_packets)(w);
+    return NULL;
+}
+
+static work part_of(const work *w, size_t first, size_t n)
+{
+    work part = *w;
+    part.n = n;
+    part.out += first;
+    if (w->keys) {
+        part.keys += first;
+        return part;
+    }
+    part.offsets += first;
+    part.lengths += first;
+    if (w->linktypes)
+        part.linktypes += first;
+    return part;
+}
+
+/* The calling thread takes the first part, and those for which no thread could be had. */
+static void run_split(const work *w, unsigned threads)
+{
+    work part[MAX_THREADS];
+    pthread_t thread[MAX_THREADS];
+    unsigned char started[MAX_THREADS];
+    size_t most = w->n / SPLIT < MAX_THREADS ? w->n / SPLIT : MAX_THREADS;
+    if (threads > most)
+        threads = (unsigned)most;
+    if (threads == 0)
+        threads = 1;
+    for (unsigned i = 0; i < threads; i++) {
+        size_t first = w->n * i / threads;
+        part[i] = part_of(w, first, w->n * (i + 1) / threads - first);
+        started[i] = i > 0 && pthread_create(&thread[i], NULL, run, &part[i]) == 0;
+    }
+    for (unsigned i = 0; i < threads; i++)
+        if (!started[i])
+            run(&part[i]);
+    for (unsigned i = 0; i < threads; i++)
+        if (started[i])
+            pthread_join(thread[i], NULL);
+}
+
+int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out)
+{
+    work w = {.fib = fib, .keys = keys, .n = n, .out = out};
+    int status = choose(kernel, &w.decide);
+    if (status == FC_OK && n)
+        run_split(&w, threads);
+    return status;
+}
+
+int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
+                            const uint64_t *offsets, const uint32_t *lengths, size_t n, const fc_parse_options *options,
+                            int kernel, unsigned threads, fc_decision *out)
+{
+    work w = {.fib = fib, .linktype = linktype, .linktypes = linktypes, .buffer = buffer, .offsets = offsets,
+              .lengths = lengths, .options = options, .n = n, .out = out};
+    int status = choose(kernel, &w.decide);
+    if (status == FC_OK && n)
+        run_split(&w, options && options->fragments ? 1 : threads);
+    return status;
+}
+
+void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out)
+{
+    fc_key key;
+    fc_packet info;
+    fc_parse(linktype, data, caplen, &key, &info);
+    unsigned slot = fc_epoch_enter(&fib->epoch);
+    fib_decide_scalar(fib, &key, &info, 1, out);
+    fc_epoch_leave(&fib->epoch, slot);
+}
+
+/* ---- What decisions mean -------------------------------------------------------------------------------------------------- */
+
+static const fib_record *record_of(const fc_fib *fib, uint32_t node)
+{
+    if (node >= atomic_load_explicit(&fib->node_limit, memory_order_acquire))
+        return NULL;
+    uint32_t ref = atomic_load_explicit(node_place(fib, node), memory_order_acquire);
+    return ref ? (const fib_record *)(const void *)fib_at(&fib->arena, ref) : NULL;
+}
+
+static fc_target own_target(const fc_decision *d)
+{
+    fc_target t = {{0}, d->bid, d->flags & FC_CARE_OF_IPV4 ? 4 : 6, 0};
+    memcpy(t.address, d->care_of, sizeof t.address);
+    return t;
+}
+
+static uint32_t small_list(const fib_record *r, uint16_t fid, fc_target *out, uint32_t room)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        fib_body b;
+        memcpy(&b, fib_body_end(r, i) - sizeof b, sizeof b);
+        if (b.fid != fid || !(b.form & FIB_MULTI) || (b.form >> FIB_ACTION & 3) != FC_ACTION_NCAST)
+            continue;
+        const uint8_t *indices;
+        uint32_t n = fib_list_small(r, b.target, &indices);
+        for (uint32_t j = 0; j < n && j < room; j++)
+            out[j] = fib_targets_small(r)[indices[j]];
+        return n < room ? n : room;
+    }
+    return 0;
+}
+
+static uint32_t big_list(const fib_record *r, uint16_t fid, fc_target *out, uint32_t room)
+{
+    const uint8_t *p = (const uint8_t *)r;
+    const fib_big *big = fib_big_of(r);
+    const fib_meta *m = (const fib_meta *)(const void *)(p + big->meta);
+    for (uint32_t i = 0; i < big->n_flows; i++) {
+        if (m[i].fid != fid || !m[i].multi || m[i].action != FC_ACTION_NCAST)
+            continue;
+        uint16_t n, index;
+        memcpy(&n, p + m[i].target, 2);
+        for (uint32_t j = 0; j < n && j < room; j++) {
+            memcpy(&index, p + m[i].target + 2 + 2 * (size_t)j, 2);
+            memcpy(&out[j], p + big->targets + sizeof(fc_target) * index, sizeof *out);
+        }
+        return n < room ? n : room;
+    }
+    return 0;
+}
+
+uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint32_t room)
+{
+    if (d->n_targets == 0 || room == 0)
+        return 0;
+    uint32_t n = 0;
+    if (d->n_targets > 1) {
+        unsigned slot = fc_epoch_enter(&fib->epoch);
+        const fib_record *r = record_of(fib, d->node);
+        if (r)
+            n = (r->flags & FIB_BIG ? big_list : small_list)(r, d->fid, out, room);
+        fc_epoch_leave(&fib->epoch, slot);
+    }
+    if (n == 0) /* one target, or the flow is gone: what the decision itself has */
+        out[n++] = own_target(d);
+    return n;
+}
+
+int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out)
+{
+    unsigned slot = fc_epoch_enter(&fib->epoch);
+    const fib_record *r = record_of(fib, node);
+    if (r)
+        *out = home_of(r);
+    fc_epoch_leave(&fib->epoch, slot);
+    return r ? FC_OK : FC_ENOENT;
+}
+
+int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
+{
+    uint32_t ref;
+    unsigned slot = fc_epoch_enter(&fib->epoch);
+    const fib_record *r =
+        fib_probe(fib, atomic_load_explicit(&fib->home, memory_order_acquire), home->words, home->version, -1, &ref);
+    if (r)
+        *number = r->node;
+    fc_epoch_leave(&fib->epoch, slot);
+    return r ? FC_OK : FC_ENOENT;
+}

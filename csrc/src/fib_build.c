@@ -1,0 +1,514 @@
+/* fib_build.c - a node's state to its record; the format is in fc_fib.h, an example at the head of fib.c. */
+#include <stdlib.h>
+
+#include "fc_fib.h"
+
+#define MAX_CHOICES 24u /* signature rows to choose from: at most 8 source lengths and 2 each for the rest */
+
+/* A rule as a body has it. */
+typedef struct draft {
+    fib_body head;
+    fib_extra extra;
+    uint16_t ports[4]; /* source first and span, destination first and span */
+    uint64_t source[2];
+    uint64_t low, high; /* range of the key's word 0, the source's upper half; all of it: any */
+    const fc_rule *rule;
+    uint16_t size;
+} draft;
+
+typedef struct build {
+    const fc_node *node;
+    uint8_t *p;
+    uint32_t n; /* active flows */
+    uint32_t lists; /* how many */
+    uint32_t list_bytes;
+    draft flow[FIB_LINEAR];
+    uint16_t list_start[FIB_LINEAR];
+    uint8_t list[FIB_LINEAR * (FC_MAX_FANOUT + 1)];
+} build;
+
+static int active(const fc_flow *f) { return f->action == FC_ACTION_DISCARD || f->n_targets > 0; }
+
+/* ---- Conditions ------------------------------------------------------------------------------------------------ */
+
+static int less(const uint64_t a[2], const uint64_t b[2]) { return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1]; }
+
+static void last_of(const fc_address *a, int length, uint64_t last[2])
+{
+    const uint64_t *mask = fib_prefix_mask[a->version == 4 ? 96 + length : length];
+    last[0] = a->version == 4 ? 0 : a->words[0] | ~mask[0];
+    last[1] = a->words[1] | (a->version == 4 ? (uint32_t)~mask[1] : ~mask[1]);
+}
+
+static int covers(const fc_rule *r, const fc_address *a, int length)
+{
+    uint64_t last[2];
+    if (r->version && r->version != a->version)
+        return 1;
+    last_of(a, length, last);
+    return !less(a->words, r->destination_first) && !less(r->destination_last, last);
+}
+
+/* Every packet that finds the node is for one of its addresses: a condition that all of them meet is none. */
+static int destination_is_met(const fc_node *node, const fc_rule *r)
+{
+    int met = covers(r, &node->home, node->home.version == 4 ? 32 : 128);
+    for (uint32_t i = 0; met && i < node->n_also; i++)
+        met = covers(r, &node->also[i], node->also[i].version == 4 ? 32 : 128);
+    for (uint32_t i = 0; met && i < node->n_prefixes; i++)
+        met = covers(r, &node->prefixes[i], node->prefixes[i].length);
+    return met;
+}
+
+/* The length of the prefix that first to last is, or -1. */
+static int prefix_length(const uint64_t first[2], const uint64_t last[2])
+{
+    uint64_t x[2] = {first[0] ^ last[0], first[1] ^ last[1]};
+    int length = x[0] ? __builtin_clzll(x[0]) : 64 + (x[1] ? __builtin_clzll(x[1]) : 64);
+    const uint64_t *mask = fib_prefix_mask[length];
+    return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
+}
+
+/* The source condition: as a prefix of the key's canonical words, or a range of its raw ones. */
+static void draft_source(draft *d, const fc_rule *r)
+{
+    uint64_t first[2] = {r->source_first[0], r->source_first[1]}, last[2] = {r->source_last[0], r->source_last[1]};
+    int canonical = r->version == 6 || (!first[0] && !first[1] && last[0] == UINT64_MAX && last[1] == UINT64_MAX);
+    if (r->version == 4 && !first[0] && first[1] <= UINT32_MAX) {
+        uint64_t end = last[0] || last[1] > UINT32_MAX ? UINT32_MAX : last[1];
+        first[0] = first[1] << 32;
+        last[0] = end << 32 | UINT32_MAX;
+        first[1] = 0;
+        last[1] = UINT64_MAX;
+        canonical = 1;
+    }
+    int length = canonical ? prefix_length(first, last) : -1;
+    if (canonical) {
+        d->low = first[0];
+        d->high = last[0];
+    }
+    if (length >= 0) {
+        d->head.source_bits = (uint8_t)length;
+        memcpy(d->source, first, sizeof first);
+    } else {
+        d->extra.which |= FC_SOURCE;
+        d->head.form |= FIB_EXTRA;
+    }
+}
+
+static void draft_extra(draft *d, const fc_rule *r, unsigned conditions)
+{
+    fib_extra *x = &d->extra;
+    x->label_span = x->spi_span = UINT32_MAX;
+    x->class_span = 63;
+    if (conditions & FC_FLOW_LABEL) {
+        x->label = r->flow_label_first;
+        x->label_span = r->flow_label_last - r->flow_label_first;
+    }
+    if (conditions & FC_SPI) {
+        x->spi = r->spi_first;
+        x->spi_span = r->spi_last - r->spi_first;
+    }
+    if (conditions & FC_TRAFFIC_CLASS) {
+        x->class6 = r->traffic_class_first >> 2;
+        x->class_span = (uint8_t)((r->traffic_class_last >> 2) - x->class6);
+    }
+    if (conditions & FC_DESTINATION)
+        x->which |= FC_DESTINATION;
+    if (conditions & (FC_FLOW_LABEL | FC_SPI | FC_TRAFFIC_CLASS | FC_DESTINATION))
+        d->head.form |= FIB_EXTRA;
+}
+
+static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
+{
+    unsigned conditions = r->conditions;
+    if (conditions & FC_DESTINATION && destination_is_met(node, r))
+        conditions &= ~(unsigned)FC_DESTINATION;
+    *d = (draft){.rule = r, .high = UINT64_MAX};
+    d->head.conditions = (uint8_t)conditions;
+    d->head.form = r->version == 4 ? FIB_V4 : r->version == 6 ? FIB_V6 : FIB_V4 | FIB_V6;
+    d->head.protocol_span = 255;
+    if (conditions & FC_PROTOCOL) {
+        d->head.protocol = r->protocol_first;
+        d->head.protocol_span = (uint8_t)(r->protocol_last - r->protocol_first);
+    }
+    d->ports[1] = d->ports[3] = UINT16_MAX;
+    if (conditions & FC_SOURCE_PORT) {
+        d->ports[0] = r->source_port_first;
+        d->ports[1] = (uint16_t)(r->source_port_last - r->source_port_first);
+    }
+    if (conditions & FC_DESTINATION_PORT) {
+        d->ports[2] = r->destination_port_first;
+        d->ports[3] = (uint16_t)(r->destination_port_last - r->destination_port_first);
+    }
+    if (conditions & (FC_SOURCE_PORT | FC_DESTINATION_PORT))
+        d->head.form |= FIB_PORTS;
+    if (conditions & FC_SOURCE)
+        draft_source(d, r);
+    draft_extra(d, r, conditions);
+    unsigned bits = d->head.source_bits, which = d->extra.which;
+    d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((bits > 0) + (bits > 64)));
+    if (d->head.form & FIB_EXTRA)
+        d->size = (uint16_t)(d->size + sizeof(fib_extra) + 32 * (!!(which & FC_SOURCE) + !!(which & FC_DESTINATION)));
+}
+
+/* Downwards from `end`; fib_body_matches reads it. */
+static void write_body(const draft *d, uint8_t *end)
+{
+    memcpy(end -= 8, &d->head, 8);
+    if (d->head.form & FIB_PORTS)
+        memcpy(end -= 8, d->ports, 8);
+    if (d->head.source_bits)
+        memcpy(end -= 8, &d->source[0], 8);
+    if (d->head.source_bits > 64)
+        memcpy(end -= 8, &d->source[1], 8);
+    if (!(d->head.form & FIB_EXTRA))
+        return;
+    memcpy(end -= sizeof d->extra, &d->extra, sizeof d->extra);
+    const uint8_t *rule = (const uint8_t *)d->rule; /* first and last are neighbours in it */
+    if (d->extra.which & FC_SOURCE)
+        memcpy(end -= 32, rule + offsetof(fc_rule, source_first), 32);
+    if (d->extra.which & FC_DESTINATION)
+        memcpy(end -= 32, rule + offsetof(fc_rule, destination_first), 32);
+}
+
+/* ---- Targets ------------------------------------------------------------------------------------------------------ */
+
+/* A flow's indices; n-cast: each address once, at its first place. Returns how many. */
+static unsigned pick_targets(const fc_node *node, const fc_flow *f, uint16_t out[FC_MAX_FANOUT])
+{
+    const uint16_t *from = node->flow_targets + f->targets;
+    unsigned n = 0;
+    for (unsigned i = 0; i < f->n_targets; i++) {
+        unsigned j = 0;
+        const fc_target *t = &node->targets[from[i]];
+        while (f->action == FC_ACTION_NCAST && j < n &&
+               (memcmp(node->targets[out[j]].address, t->address, t->version == 4 ? 4 : 16) != 0 ||
+                node->targets[out[j]].version != t->version))
+            j++;
+        if (f->action != FC_ACTION_NCAST || j == n)
+            out[n++] = from[i];
+    }
+    return n;
+}
+
+static uint8_t add_list(build *b, const uint16_t *indices, unsigned n)
+{
+    uint8_t list[FC_MAX_FANOUT + 1] = {(uint8_t)n};
+    for (unsigned i = 0; i < n; i++)
+        list[i + 1] = (uint8_t)indices[i];
+    for (unsigned i = 0; i < b->lists; i++)
+        if (memcmp(b->list + b->list_start[i], list, n + 1) == 0)
+            return (uint8_t)i; /* flows of a node mostly share their lists */
+    b->list_start[b->lists] = (uint16_t)b->list_bytes;
+    memcpy(b->list + b->list_bytes, list, n + 1);
+    b->list_bytes += n + 1;
+    return (uint8_t)b->lists++;
+}
+
+static void draft_target(build *b, draft *d, const fc_flow *f)
+{
+    d->head.fid = f->fid;
+    d->head.form |= (uint8_t)(f->action << FIB_ACTION);
+    if (f->action == FC_ACTION_DISCARD)
+        return;
+    uint16_t indices[FC_MAX_FANOUT];
+    unsigned n = pick_targets(b->node, f, indices);
+    d->head.target = (uint8_t)indices[0];
+    if (n > 1) {
+        d->head.form |= FIB_MULTI;
+        d->head.target = add_list(b, indices, n);
+    }
+}
+
+/* ---- Signatures: the three rows that leave the fewest candidates --------------------------------------------------- */
+
+/* The one value that every key which matches d has in the selected bits, folded; 0: there are several. */
+static uint8_t definite(const draft *d, uint16_t row)
+{
+    const fc_rule *r = d->rule;
+    unsigned c = d->head.conditions;
+    uint64_t low[5] = {d->low, 0, 0, 0, 0}, high[5] = {d->high, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
+    if (c & FC_FLOW_LABEL && (row & 0xfff) == 0x820) { /* label: left 32, right 32 */
+        low[1] = r->flow_label_first;
+        high[1] = r->flow_label_last;
+    } else if (c & FC_SPI && !(row >> 6 & 63)) {
+        low[1] = (uint64_t)r->spi_first << 32;
+        high[1] = (uint64_t)r->spi_last << 32;
+    }
+    unsigned left = row >> 6 & 63;
+    uint64_t field = left == 48 ? FC_SOURCE_PORT : left == 32 ? FC_DESTINATION_PORT : left == 24 ? FC_TRAFFIC_CLASS : FC_PROTOCOL;
+    if (c & field) {
+        unsigned at = left == 48 ? 0 : left == 32 ? 16 : left == 24 ? FIB_TAIL_CLASS : FIB_TAIL_PROTOCOL;
+        low[2] = (uint64_t)(left == 48   ? r->source_port_first
+                            : left == 32 ? r->destination_port_first
+                            : left == 24 ? r->traffic_class_first
+                                         : r->protocol_first)
+                 << at;
+        high[2] = (uint64_t)(left == 48   ? r->source_port_last
+                             : left == 32 ? r->destination_port_last
+                             : left == 24 ? r->traffic_class_last
+                                          : r->protocol_last)
+                  << at;
+    }
+    if (c & FC_DESTINATION && r->destination_first[0] == r->destination_last[0]) {
+        low[3] = r->destination_first[1];
+        high[3] = r->destination_last[1];
+    }
+    if (d->head.source_bits == 128) {
+        low[4] = high[4] = d->source[1];
+    }
+    return fib_select(low, row) == fib_select(high, row) ? fib_signature(low, row) : 0;
+}
+
+/* Rows worth a try: lengths of the sources' prefixes, and of each other field that a flow asks for the whole and a part. */
+static unsigned choices(const build *b, uint16_t out[MAX_CHOICES])
+{
+    unsigned conditions = 0, n = 0;
+    uint64_t shifts = 0;
+    int hosts = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        const draft *d = &b->flow[i];
+        conditions |= d->head.conditions;
+        hosts |= d->head.source_bits == 128;
+        unsigned shift = d->low == d->high ? 0 : 64u - (unsigned)__builtin_clzll(d->low ^ d->high);
+        if (shift < 64)
+            shifts |= (uint64_t)1 << shift;
+    }
+    for (; shifts && n < 8; shifts &= shifts - 1)
+        out[n++] = FIB_ROW(FIB_WORD_SOURCE, 0, __builtin_ctzll(shifts));
+    if (hosts)
+        out[n++] = FIB_ROW(FIB_WORD_SOURCE_LO, 0, 0);
+    if (conditions & FC_SOURCE_PORT) {
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 48, 48);
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 48, 56);
+    }
+    if (conditions & FC_DESTINATION_PORT) {
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 32, 48);
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 32, 56);
+    }
+    if (conditions & FC_PROTOCOL)
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 16, 56);
+    if (conditions & FC_TRAFFIC_CLASS)
+        out[n++] = FIB_ROW(FIB_WORD_TAIL, 24, 58);
+    if (conditions & FC_FLOW_LABEL)
+        out[n++] = FIB_ROW(FIB_WORD_LABEL_SPI, 32, 32);
+    if (conditions & FC_SPI)
+        out[n++] = FIB_ROW(FIB_WORD_LABEL_SPI, 0, 32);
+    if (conditions & FC_DESTINATION) {
+        out[n++] = FIB_ROW(FIB_WORD_DESTINATION, 0, 0);
+        out[n++] = FIB_ROW(FIB_WORD_DESTINATION, 0, 8);
+    }
+    return n;
+}
+
+/* Greedily: the row that leaves the fewest pairs of flows which a key of the one could take for the other. */
+static void choose_rows(const build *b, fib_record *r, uint8_t *rows)
+{
+    uint16_t choice[MAX_CHOICES];
+    uint8_t value[MAX_CHOICES][FIB_LINEAR];
+    uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1;
+    unsigned n = choices(b, choice);
+    for (unsigned c = 0; c < n; c++)
+        for (uint32_t i = 0; i < b->n; i++)
+            value[c][i] = definite(&b->flow[i], choice[c]);
+    for (uint32_t i = 0; i < b->n; i++)
+        alike[i] = all;
+    for (unsigned row = 0; row < 3 && n; row++) {
+        unsigned best = 0;
+        uint32_t fewest = UINT32_MAX;
+        for (unsigned round = 0; round <= n; round++) { /* the last round is the best again, to note what it leaves */
+            unsigned c = round < n ? round : best;
+            uint32_t pairs = 0;
+            with[0] = 0;
+            for (uint32_t i = 0; i < b->n; i++)
+                with[value[c][i]] = 0;
+            for (uint32_t i = 0; i < b->n; i++)
+                with[value[c][i]] |= (uint64_t)1 << i;
+            for (uint32_t i = 0; i < b->n; i++) {
+                uint64_t left = alike[i] & (value[c][i] ? with[value[c][i]] | with[0] : all);
+                pairs += (uint32_t)__builtin_popcountll(left);
+                if (round == n)
+                    alike[i] = left;
+            }
+            if (pairs < fewest) {
+                fewest = pairs;
+                best = c;
+            }
+        }
+        r->row[row] = choice[best];
+        memcpy(rows + row * b->n, value[best], b->n);
+    }
+}
+
+/* ---- Records --------------------------------------------------------------------------------------------------------- */
+
+static int scratch(fc_fib *fib, size_t size)
+{
+    if (size > fib->scratch_size) {
+        uint8_t *p = realloc(fib->scratch, size + size / 2);
+        if (!p)
+            return FC_ENOMEM;
+        fib->scratch = p;
+        fib->scratch_size = size + size / 2;
+    }
+    memset(fib->scratch, 0, size);
+    return FC_OK;
+}
+
+static size_t write_addresses(const fc_node *node, uint8_t *p, size_t at)
+{
+    at = (at + 7) & ~(size_t)7;
+    size_t end = (at + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + sizeof(fib_trailer) + FIB_UNIT - 1) /
+                 FIB_UNIT * FIB_UNIT;
+    fib_trailer *t = (fib_trailer *)(void *)(p + end) - 1;
+    t->n_also = (uint16_t)node->n_also;
+    t->n_prefixes = (uint16_t)node->n_prefixes;
+    fc_address *a = (fc_address *)(void *)t - node->n_prefixes - node->n_also;
+    for (uint32_t i = 0; i < node->n_also; i++)
+        a[i] = node->also[i];
+    for (uint32_t i = 0; i < node->n_prefixes; i++)
+        a[node->n_also + i] = node->prefixes[i];
+    return end;
+}
+
+static void write_header(const fc_node *node, fib_record *r, uint32_t flows)
+{
+    r->home[0] = node->home.words[0];
+    r->home[1] = node->home.words[1];
+    r->flags = (uint8_t)((node->home.version == 4 ? FIB_IPV4 : 0) | (node->n_also || node->n_prefixes ? FIB_MORE : 0) |
+                         (node->n_targets ? 0 : FIB_UNUSABLE));
+    r->n = (uint8_t)flows;
+    r->n_targets = (uint8_t)node->n_targets;
+    r->default_target = node->default_target == FC_NO_TARGET ? FIB_NONE8 : (uint8_t)node->default_target;
+}
+
+/* The unit, as a power of two, in which one octet can say where each body ends. */
+static unsigned body_shift(const build *b, uint8_t *ends)
+{
+    for (unsigned shift = 3;; shift++) {
+        size_t units = 0;
+        for (uint32_t i = 0; i < b->n; i++) {
+            units += (b->flow[i].size + ((size_t)1 << shift) - 1) >> shift;
+            ends[i] = (uint8_t)(units - 1);
+        }
+        if (units <= 256)
+            return shift; /* at the latest 5: 64 bodies of at most 128 octets */
+    }
+}
+
+static int build_small(fc_fib *fib, build *b, uint32_t *units)
+{
+    const fc_node *node = b->node;
+    for (uint32_t i = 0, n = 0; i < node->n_flows; i++) {
+        if (!active(&node->flows[i]))
+            continue;
+        draft_rule(&b->flow[n], node, &node->flows[i].rule);
+        draft_target(b, &b->flow[n], &node->flows[i]);
+        n++;
+    }
+    uint8_t ends[FIB_LINEAR];
+    unsigned shift = body_shift(b, ends);
+    size_t bodies = fib_bodies_at(b->n, node->n_targets);
+    size_t lists = bodies + (b->n ? ((size_t)ends[b->n - 1] + 1) << shift : 0);
+    size_t size = lists + 2 * (size_t)b->lists + b->list_bytes;
+    if (scratch(fib, size + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 256 + 2 * b->n) != FC_OK)
+        return FC_ENOMEM;
+    fib_record *r = (fib_record *)(void *)fib->scratch;
+    uint8_t *p = fib->scratch;
+    write_header(node, r, b->n);
+    r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
+    choose_rows(b, r, p + FIB_HEADER);
+    memcpy(p + FIB_HEADER + 3 * b->n, ends, b->n);
+    if (node->n_targets)
+        memcpy(p + fib_targets_at(b->n), node->targets, sizeof(fc_target) * node->n_targets);
+    for (uint32_t i = 0; i < b->n; i++)
+        write_body(&b->flow[i], p + bodies + (((size_t)ends[i] + 1) << shift));
+    for (uint32_t i = 0; i < b->lists; i++) {
+        uint16_t start = (uint16_t)(2 * b->lists + b->list_start[i]);
+        memcpy(p + lists + 2 * i, &start, 2);
+    }
+    memcpy(p + lists + 2 * (size_t)b->lists, b->list, b->list_bytes);
+    if (b->n && size < FIB_HEADER + 2 * (size_t)b->n + 64)
+        size = FIB_HEADER + 2 * (size_t)b->n + 64;
+    if (b->lists || r->flags & FIB_MORE) {
+        r->flags |= FIB_TRAILER;
+        size = write_addresses(node, p, size);
+        ((fib_trailer *)(void *)(p + size) - 1)->lists = (uint32_t)lists;
+    }
+    *units = (uint32_t)((size + FIB_UNIT - 1) / FIB_UNIT);
+    r->units = (uint16_t)*units;
+    return FC_OK;
+}
+
+static size_t write_big_flows(const fc_node *node, uint8_t *p, size_t meta, size_t at)
+{
+    fib_meta *m = (fib_meta *)(void *)(p + meta);
+    for (uint32_t i = 0; i < node->n_flows; i++) {
+        const fc_flow *f = &node->flows[i];
+        if (!active(f))
+            continue;
+        uint16_t indices[FC_MAX_FANOUT];
+        uint16_t n = f->action == FC_ACTION_DISCARD ? 0 : (uint16_t)pick_targets(node, f, indices);
+        *m = (fib_meta){f->fid, f->action, n > 1, n ? indices[0] : 0};
+        if (n > 1) {
+            m->target = (uint32_t)at;
+            memcpy(p + at, &n, 2);
+            memcpy(p + at + 2, indices, 2 * (size_t)n);
+            at += 2 + 2 * (size_t)n;
+        }
+        m++;
+    }
+    return at;
+}
+
+static int big_rules(const fc_node *node, uint32_t n, fib_big *big)
+{
+    fc_rule *rules = malloc((n ? n : 1) * sizeof *rules);
+    if (!rules)
+        return FC_ENOMEM;
+    for (uint32_t i = 0, j = 0; i < node->n_flows; i++)
+        if (active(&node->flows[i]))
+            rules[j++] = node->flows[i].rule;
+    int status = fib_table_build(rules, n, &big->table, &big->table_bytes);
+    free(rules);
+    return status;
+}
+
+static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *units)
+{
+    size_t meta = FIB_HEADER + sizeof(fib_big), targets = meta + sizeof(fib_meta) * n;
+    size_t lists = targets + sizeof(fc_target) * node->n_targets, bound = lists;
+    for (uint32_t i = 0; i < node->n_flows; i++)
+        bound += 2 + 2 * (size_t)node->flows[i].n_targets;
+    bound += sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 64;
+    if (bound > (size_t)FIB_SEGMENT_UNITS * FIB_UNIT)
+        return FC_ELIMIT;
+    if (scratch(fib, bound) != FC_OK)
+        return FC_ENOMEM;
+    uint8_t *p = fib->scratch;
+    fib_record *r = (fib_record *)(void *)p;
+    fib_big *big = (fib_big *)(void *)(r + 1);
+    write_header(node, r, 0);
+    r->flags |= FIB_BIG | FIB_TRAILER;
+    *big = (fib_big){NULL, 0, n, node->n_targets, node->default_target, (uint32_t)meta, (uint32_t)targets, 0};
+    if (node->n_targets)
+        memcpy(p + targets, node->targets, sizeof(fc_target) * node->n_targets);
+    size_t size = write_addresses(node, p, write_big_flows(node, p, meta, lists));
+    big->units = *units = (uint32_t)(size / FIB_UNIT);
+    return big_rules(node, n, big);
+}
+
+int fib_build(fc_fib *fib, const fc_node *node, uint32_t *units)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < node->n_flows; i++)
+        n += (uint32_t)active(&node->flows[i]);
+    if (n > FIB_LINEAR || node->n_targets >= FIB_NONE8)
+        return build_big(fib, node, n, units);
+    build b; /* 40 KiB; only what the flows need is touched */
+    b.node = node;
+    b.n = n;
+    b.lists = b.list_bytes = 0;
+    return build_small(fib, &b, units);
+}

@@ -1,0 +1,43 @@
+/* fib_scalar.c - decisions in portable C, one key after the other: the truth that the other kernels are checked against. */
+#include "fib_search.h"
+
+/* Those of one record together, so that the flat classifier gets batches where a node has much of the traffic. */
+void fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out)
+{
+    enum { BATCH = 64 };
+    while (n) {
+        const fib_record *r = list[0].record;
+        fc_key of_record[BATCH];
+        uint32_t place[BATCH];
+        int32_t flow[BATCH];
+        size_t taken = 0, left = 0;
+        for (size_t i = 0; i < n; i++) {
+            if (list[i].record == r && taken < BATCH) {
+                of_record[taken] = keys[list[i].key];
+                place[taken++] = list[i].key;
+            } else {
+                list[left++] = list[i];
+            }
+        }
+        fib_table_lookup(fib_big_of(r)->table, of_record, taken, kernel, flow);
+        for (size_t i = 0; i < taken; i++)
+            fib_decide_big(&out[place[i]], r, out[place[i]].version, &of_record[i], flow[i]);
+        n = left;
+    }
+}
+
+void fib_decide_scalar(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out)
+{
+    enum { BLOCK = 128 };
+    fib_waiting waiting[BLOCK];
+    for (size_t at = 0; at < n; at += BLOCK) {
+        size_t block = n - at < BLOCK ? n - at : BLOCK, w = 0;
+        for (uint32_t i = 0; i < block; i++) {
+            const fib_record *r = fib_decide_one(fib, &keys[at + i], infos ? &infos[at + i] : NULL, &out[at + i]);
+            if (r)
+                waiting[w++] = (fib_waiting){r, i};
+        }
+        if (w)
+            fib_decide_waiting(waiting, w, keys + at, FC_KERNEL_SCALAR, out + at);
+    }
+}

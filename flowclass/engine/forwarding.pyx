@@ -1,0 +1,383 @@
+# cython: language_level=3, embedsignature=True
+"""The forwarding table: packets in, decisions out; the binding of csrc/src/fib.c."""
+
+import os
+from contextlib import nullcontext
+
+import numpy as np
+
+cimport cython
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from flowclass.engine._fib cimport *
+from flowclass.engine.packets cimport Fragments, fc_parse_options
+
+from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
+from flowclass.engine.packets import as_batch
+from flowclass.errors import ClassifierError
+
+__all__ = ["DECISION_DTYPE", "Decision", "ForwardingTable"]
+
+DECISION_DTYPE = np.dtype(
+    [
+        ("action", "u1"),
+        ("reason", "u1"),
+        ("flags", "u1"),
+        ("n_targets", "u1"),
+        ("fid", "<u2"),
+        ("bid", "<u2"),
+        ("node", "<u4"),
+        ("reserved", "<u4"),
+        ("care_of", "u1", (16,)),
+    ]
+)
+assert DECISION_DTYPE.itemsize == sizeof(fc_decision)
+assert RULE_DTYPE.itemsize == sizeof(fc_rule)
+
+_STATUS = {
+    FC_EINVAL: "a value is out of range: an address, a prefix with host bits, a rule whose first is above its last, "
+               "or an index without a target",
+    FC_ELIMIT: "a node has at most 65,535 flows and targets, 255 further addresses and 255 prefixes, a flow 255 targets",
+    FC_EEXIST: "an address or a prefix is given twice, or is another node's",
+    FC_ENOENT: "no node has this home address",
+    FC_ENOKERNEL: "no kernel has this name",
+    FC_ENOTBUILT: "the kernel is not in this build",
+    FC_ENOCPU: "this CPU can't run the kernel",
+}
+
+
+cdef int check(int status, what) except -1:
+    if status == FC_ENOMEM:
+        raise MemoryError
+    if status != FC_OK:
+        raise ClassifierError(f"{what}: {_STATUS.get(status, status)}")
+    return 0
+
+
+cdef int select(kernel) except? -7:
+    cdef int chosen = 0
+    cdef bytes name = kernel.encode()
+    check(fc_kernel_select(name, &chosen), f"kernel {kernel!r}")
+    return chosen
+
+
+cdef int take_address(object packed, fc_address *out) except -1:
+    """4 or 16 octets in network order."""
+    cdef Py_buffer view
+    cdef const uint8_t *p
+    cdef int i
+    PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
+    cdef Py_ssize_t size = view.len
+    memset(out, 0, sizeof(fc_address))
+    p = <const uint8_t *>view.buf
+    if size == 4 or size == 16:
+        for i in range(size):
+            out.words[(16 - size + i) >> 3] = out.words[(16 - size + i) >> 3] << 8 | p[i]
+        out.version = 4 if size == 4 else 6
+    PyBuffer_Release(&view)
+    if out.version == 0:
+        raise ClassifierError(f"address: expected 4 or 16 octets, got {size}")
+    return 0
+
+
+cdef bytes packed(const fc_address *a):
+    cdef uint8_t out[16]
+    cdef int i
+    for i in range(16):
+        out[i] = <uint8_t>(a.words[i >> 3] >> (56 - 8 * (i & 7)))
+    return PyBytes_FromStringAndSize(<char *>out + (12 if a.version == 4 else 0), 4 if a.version == 4 else 16)
+
+
+cdef class Staging:
+    """A node as C wants it, collected from Python values; frees itself."""
+
+    cdef fc_node node
+    cdef char *memory
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef int fill(self, home, tuple also, tuple prefixes, tuple targets, default, tuple flows) except -1:
+        cdef Py_ssize_t n_indices = 0, i, at = 0
+        cdef tuple flow, indices
+        for flow in flows:
+            n_indices += len(<tuple?>flow[2])
+        cdef Py_ssize_t n = len(also), p = len(prefixes), t = len(targets), f = len(flows)
+        self.memory = <char *>malloc((n + p) * sizeof(fc_address) + f * sizeof(fc_flow) + t * sizeof(fc_target)
+                                     + n_indices * 2 + 8)
+        if self.memory == NULL:
+            raise MemoryError
+        cdef fc_address *addresses = <fc_address *>self.memory
+        cdef fc_flow *c_flows = <fc_flow *>(addresses + n + p)
+        cdef fc_target *c_targets = <fc_target *>(c_flows + f)
+        cdef uint16_t *c_indices = <uint16_t *>(c_targets + t)
+        take_address(home, &self.node.home)
+        for i in range(n):
+            take_address(also[i], &addresses[i])
+        for i in range(p):
+            take_address(prefixes[i][0], &addresses[n + i])
+            addresses[n + i].length = prefixes[i][1]
+        for i in range(t):
+            self.take_target(targets[i], &c_targets[i])
+        for i in range(f):
+            flow = flows[i]
+            indices = flow[2]
+            self.take_flow(flow, &c_flows[i], at)
+            for index in indices:
+                c_indices[at] = index
+                at += 1
+        self.node.also, self.node.prefixes, self.node.targets = addresses, addresses + n, c_targets
+        self.node.flows, self.node.flow_targets = c_flows, c_indices
+        self.node.n_also, self.node.n_prefixes, self.node.n_targets = n, p, t
+        self.node.n_flows, self.node.n_flow_targets = f, n_indices
+        self.node.default_target = FC_NO_TARGET if default == -1 else <uint32_t?>default
+        return 0
+
+    cdef int take_target(self, target, fc_target *out) except -1:
+        cdef bytes address = bytes(target[1])
+        memset(out, 0, sizeof(fc_target))
+        if len(address) not in (4, 16):
+            raise ClassifierError(f"care-of address: expected 4 or 16 octets, got {len(address)}")
+        memcpy(out.address, <const char *>address, len(address))
+        out.bid = target[0]
+        out.version = 4 if len(address) == 4 else 6
+        return 0
+
+    cdef int take_flow(self, tuple flow, fc_flow *out, Py_ssize_t first) except -1:
+        cdef Py_buffer view
+        memset(out, 0, sizeof(fc_flow))
+        out.fid = flow[0]
+        out.action = flow[1]
+        if len(flow[2]) > FC_MAX_FANOUT:
+            raise ClassifierError(f"flow {flow[0]}: {len(flow[2])} targets; at most {FC_MAX_FANOUT}")
+        out.n_targets = len(flow[2])
+        out.targets = first
+        PyObject_GetBuffer(flow[3], &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t size = view.len
+        if size == sizeof(fc_rule):
+            memcpy(&out.rule, view.buf, sizeof(fc_rule))
+        PyBuffer_Release(&view)
+        if size != sizeof(fc_rule):
+            raise ClassifierError(f"flow {flow[0]}: a rule has {sizeof(fc_rule)} octets (one row of RULE_DTYPE), got {size}")
+        return 0
+
+
+cdef class Decision:
+    """One decision: what `ForwardingTable.decide_one` returns. Fields that do not apply are None."""
+
+    def __repr__(self):
+        return (f"Decision(action={self.action}, reason={self.reason}, home_address={self.home_address!r}, "
+                f"fid={self.fid}, bid={self.bid}, care_of={self.care_of!r})")
+
+
+cdef class ForwardingTable:
+    """Mobile nodes by home address (exact) and mobile network prefix (longest match): packets to decisions.
+
+    Readers (`classify...`) run in any number of threads beside one another and beside `publish` and `withdraw`, and
+    wait for nobody: each decision is by a state of the node that was complete. ``secret`` (16 octets) keys the hash of
+    addresses, random unless given. Errors are `ClassifierError`; a call that fails changes nothing.
+    """
+
+    def __cinit__(self, secret=None):
+        cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
+        if len(key) != 16:
+            raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
+        check(fc_fib_new(<const uint8_t *><const char *>key, <fc_fib **>&self.ptr), "forwarding table")
+
+    def __dealloc__(self):
+        fc_fib_free(<fc_fib *>self.ptr)
+
+    def __len__(self):
+        return self.info()["nodes"]
+
+    def __contains__(self, home_address):
+        return self.find(home_address) is not None
+
+    def publish(self, home_address, *, also=(), prefixes=(), targets=(), default=-1, flows=()):
+        """Adds a node, or replaces the one with this home address as a whole; returns its number.
+
+        ``home_address``, ``also``
+            packed addresses, 4 or 16 octets; ``also`` are further ones of the same node.
+        ``prefixes``
+            (packed network, length) of its mobile networks.
+        ``targets``
+            (BID, packed care-of address); BID 0 is a binding without one.
+        ``default``
+            index into targets of the default binding, or -1.
+        ``flows``
+            (FID, action, tuple of indices into targets, rule) in matching order: (PRI, FID). Action 1 forward, 2 discard,
+            3 n-cast; rule: the 96 octets of one row of `RULE_DTYPE`. A flow that forwards to no target is inactive.
+        """
+        cdef Staging node = Staging()
+        cdef uint32_t number = 0
+        cdef int status
+        try:
+            node.fill(home_address, tuple(also), tuple(prefixes), tuple(targets), default, tuple(flows))
+        except (OverflowError, TypeError, IndexError) as error:
+            raise ClassifierError(f"publish: {error}") from None
+        with nogil:
+            status = fc_fib_publish(<fc_fib *>self.ptr, &node.node, &number)
+        check(status, "publish")
+        return number
+
+    def withdraw(self, home_address):
+        """Removes the node with this home address, its other addresses and its prefixes."""
+        cdef fc_address home
+        take_address(home_address, &home)
+        check(fc_fib_withdraw(<fc_fib *>self.ptr, &home), "withdraw")
+
+    def find(self, home_address):
+        """The number of the node with exactly this address (its home address or a further one), or None."""
+        cdef fc_address home
+        cdef uint32_t number = 0
+        take_address(home_address, &home)
+        return number if fc_fib_find(<fc_fib *>self.ptr, &home, &number) == FC_OK else None
+
+    def reserve(self, addresses):
+        """Makes room in the index before a bulk load."""
+        check(fc_fib_reserve(<fc_fib *>self.ptr, addresses), "reserve")
+
+    def reclaim(self):
+        """Frees now what was replaced and no reader can see any more; `publish` does so from time to time."""
+        fc_fib_reclaim(<fc_fib *>self.ptr)
+
+    def info(self):
+        """Counts of nodes, addresses and prefixes; ``bytes`` of all memory, ``waiting`` of those for readers to leave,
+        ``freed`` so far in all."""
+        cdef fc_fib_info info
+        fc_fib_get_info(<fc_fib *>self.ptr, &info)
+        return {"nodes": info.nodes, "addresses": info.addresses, "prefixes": info.prefixes, "bytes": info.bytes,
+                "waiting": info.waiting, "freed": info.freed}
+
+    cdef int decide(self, const void *keys, size_t n, int kernel, unsigned threads, void *out) noexcept nogil:
+        return fc_fib_classify(<fc_fib *>self.ptr, <const fc_key *>keys, n, kernel, threads, <fc_decision *>out)
+
+    def classify(self, keys, out=None, *, kernel="auto", threads=1):
+        """The decision for each key: an array of `KEY_DTYPE` to one of `DECISION_DTYPE` (``out``, if given: as long or
+        longer; the filled part is returned). A key of protocol 135 is signalling."""
+        cdef int chosen = select(kernel), status
+        cdef unsigned split = threads
+        keys = np.ascontiguousarray(keys)
+        if keys.dtype != KEY_DTYPE or keys.ndim != 1:
+            raise ClassifierError(f"keys: expected one dimension of KEY_DTYPE, got {keys.ndim} of {keys.dtype}")
+        cdef size_t n = keys.shape[0]
+        out = _out(out, n)
+        cdef const uint8_t[::1] k = keys.view(np.uint8)
+        cdef uint8_t[::1] o = out.view(np.uint8)
+        if n:
+            with nogil:
+                status = self.decide(&k[0], n, chosen, split, &o[0])
+            check(status, "classify")
+        return out
+
+    def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, inner=0, out=None, kernel="auto",
+                         threads=1):
+        """The decision for each packet, as `flowclass.engine.packets.parse` takes them. With ``fragments`` one thread."""
+        cdef int chosen = select(kernel), status, link = linktype
+        cdef unsigned split = threads
+        cdef fc_parse_options options
+        cdef const uint16_t *types_ptr = NULL
+        buffer, offsets, lengths = as_batch(packets)
+        cdef size_t n = offsets.size
+        out = _out(out, n)
+        if not 0 <= inner <= 255:
+            raise ClassifierError(f"inner: expected 0 to 255, got {inner}")
+        options.inner = inner
+        options.fragments = NULL if fragments is None else (<Fragments?>fragments).ptr
+        cdef const uint16_t[::1] types
+        if linktypes is not None:
+            types = np.ascontiguousarray(linktypes, dtype=np.uint16)
+            if <size_t>types.shape[0] != n:
+                raise ClassifierError(f"linktypes: expected {n}, got {types.shape[0]}")
+        if n == 0:
+            return out
+        if linktypes is not None:
+            types_ptr = &types[0]
+        cdef const uint64_t[::1] at = offsets
+        cdef const uint32_t[::1] size = lengths
+        cdef const uint8_t[::1] b = buffer
+        cdef uint8_t[::1] o = out.view(np.uint8)
+        cdef const uint8_t *data = &b[0] if b.shape[0] else <const uint8_t *>&options
+        with nullcontext() if fragments is None else (<Fragments>fragments).lock:
+            with nogil:
+                status = fc_fib_classify_packets(<fc_fib *>self.ptr, link, types_ptr, data, &at[0], &size[0], n, &options,
+                                                 chosen, split, <fc_decision *>&o[0])
+        check(status, "classify")
+        return out
+
+    def classify_one(self, packet, int linktype=101):
+        """One packet's decision as an integer: action in bits 0-1, reason in 2-4, FID valid 5, BID valid 6, node found 7,
+        BID in 8-23, FID in 24-39, copies to send in 40-47."""
+        cdef fc_decision d
+        cdef Py_buffer view
+        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+        fc_fib_classify_one(<fc_fib *>self.ptr, linktype, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
+        PyBuffer_Release(&view)
+        return (<uint64_t>d.action | <uint64_t>d.reason << 2 | <uint64_t>(d.flags & 7) << 5 | <uint64_t>d.bid << 8
+                | <uint64_t>d.fid << 24 | <uint64_t>d.n_targets << 40)
+
+    def decide_one(self, packet, int linktype=101):
+        """One packet's `Decision`."""
+        cdef fc_decision d
+        cdef Py_buffer view
+        cdef Decision result = Decision.__new__(Decision)
+        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
+        fc_fib_classify_one(<fc_fib *>self.ptr, linktype, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
+        PyBuffer_Release(&view)
+        result.action, result.reason, result.flags, result.n_targets = d.action, d.reason, d.flags, d.n_targets
+        result.fid = d.fid if d.flags & FC_HAS_FID else None
+        result.bid = d.bid if d.flags & FC_HAS_BID else None
+        result.node = d.node if d.flags & FC_HAS_NODE else None
+        result.home_address = self.home_address(d.node) if d.flags & FC_HAS_NODE else None
+        result.care_of = self.targets(&d)
+        return result
+
+    cdef tuple targets(self, const void *decision):
+        cdef fc_target targets[FC_MAX_FANOUT]
+        cdef uint32_t n = fc_fib_targets(<fc_fib *>self.ptr, <const fc_decision *>decision, targets, FC_MAX_FANOUT), i
+        return tuple([PyBytes_FromStringAndSize(<char *>targets[i].address, 4 if targets[i].version == 4 else 16)
+                      for i in range(n)])
+
+    def care_of(self, decision):
+        """The packed addresses that a decision (an element of `DECISION_DTYPE`) sends to: none, one, or for n-cast in the
+        order of the flow's BIDs. Of n-cast these are the node's present ones, should it have been replaced since."""
+        cdef fc_decision d
+        take_decision(decision, &d)
+        return self.targets(&d)
+
+    def home_address(self, decision):
+        """The packed home address of a decision's node, or of a node number; None if there is none (any more)."""
+        cdef fc_decision d
+        cdef fc_address home
+        if isinstance(decision, (int, np.integer)):
+            if not 0 <= decision < 1 << 32:
+                raise ClassifierError(f"node number: expected 0 to {(1 << 32) - 1}, got {decision}")
+            d.node = decision
+        else:
+            take_decision(decision, &d)
+            if not d.flags & FC_HAS_NODE:
+                return None
+        return packed(&home) if fc_fib_home_address(<fc_fib *>self.ptr, d.node, &home) == FC_OK else None
+
+
+cdef int take_decision(decision, fc_decision *out) except -1:
+    cdef Py_buffer view
+    PyObject_GetBuffer(decision, &view, PyBUF_SIMPLE)
+    cdef Py_ssize_t size = view.len
+    if size == sizeof(fc_decision):
+        memcpy(out, view.buf, sizeof(fc_decision))
+    PyBuffer_Release(&view)
+    if size != sizeof(fc_decision):
+        raise ClassifierError(f"decision: expected one element of DECISION_DTYPE, got {size} octets")
+    return 0
+
+
+def _out(array, n):
+    if array is None:
+        return np.empty(n, dtype=DECISION_DTYPE)
+    if array.dtype != DECISION_DTYPE or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
+        raise ClassifierError(f"out: expected a contiguous array of at least {n} of DECISION_DTYPE")
+    return array[:n]
