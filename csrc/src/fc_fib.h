@@ -46,10 +46,6 @@ static inline uint8_t *fib_at(const fib_arena *a, uint32_t ref)
     return a->segment[ref >> FIB_SEGMENT_BITS] + (size_t)(ref & (FIB_SEGMENT_UNITS - 1)) * FIB_UNIT;
 }
 
-/* Memory on huge pages where it is large and the system has them; 64-octet aligned, zeroed. */
-void *fib_pages_alloc(size_t size);
-void fib_pages_free(void *p, size_t size);
-
 /* ---- Records: one node's state, immutable once published ------------------------------------------------------
  *
  *   0  header (fib_record)
@@ -135,7 +131,7 @@ typedef struct fib_meta { /* what a flow of a FIB_BIG record does */
 } fib_meta;
 
 typedef struct fib_big { /* many flows or targets: a table of the flat classifier */
-    void *table;         /* fib_table_build's. Owned */
+    fc_table *table;     /* NULL: no flows. Owned */
     uint32_t units, n_flows, n_targets, default_target;
     uint32_t meta, targets; /* offsets from the record's start */
     uint64_t table_bytes;
@@ -289,11 +285,6 @@ static inline size_t fib_index_bytes(const fib_index *x) { return sizeof *x + (s
 
 /* fib_build.c: a record for `node` (checked) in fib->scratch; *units its size. Its `node` number is left 0. */
 int fib_build(fc_fib *fib, const fc_node *node, uint32_t *units);
-
-/* The rules of a FIB_BIG record, to be asked for the first match. Kept apart so that what does it can be changed. */
-int fib_table_build(const fc_rule *rules, uint32_t n, void **table, uint64_t *bytes);
-void fib_table_free(void *table);
-void fib_table_lookup(const void *table, const fc_key *keys, size_t n, int kernel, int32_t *out);
 
 /* n decisions: keys that fc_parse said something about, or bare keys (infos NULL). The caller is inside fib->epoch. One
  * function per kernel. */

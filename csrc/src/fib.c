@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 
+#include "fc_build.h"
 #include "fib_search.h"
 
 #define FIRST_ENTRIES 64u     /* of a new index */
@@ -49,7 +50,7 @@ static void free_record(fc_fib *fib, uint32_t ref)
     const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
     if (!(r->flags & FIB_ANCHOR) && r->flags & FIB_BIG) {
         fib->table_bytes -= fib_big_of(r)->table_bytes;
-        fib_table_free(fib_big_of(r)->table);
+        fc_table_free(fib_big_of(r)->table);
     }
     fib_arena_free(&fib->arena, ref, fib_units(r));
 }
@@ -238,28 +239,9 @@ static int prefix_is_bad(const fc_address *a)
     return network[0] != a->words[0] || network[1] != a->words[1];
 }
 
-static int reversed(const uint64_t first[2], const uint64_t last[2])
-{
-    return first[0] != last[0] ? first[0] > last[0] : first[1] > last[1];
-}
-
-static int rule_is_bad(const fc_rule *r)
-{
-    unsigned c = r->conditions;
-    return (r->version != 0 && r->version != 4 && r->version != 6) ||
-           (c & FC_SOURCE && reversed(r->source_first, r->source_last)) ||
-           (c & FC_DESTINATION && reversed(r->destination_first, r->destination_last)) ||
-           (c & FC_FLOW_LABEL && (r->flow_label_first > r->flow_label_last || r->flow_label_last >> 20)) ||
-           (c & FC_SPI && r->spi_first > r->spi_last) ||
-           (c & FC_SOURCE_PORT && r->source_port_first > r->source_port_last) ||
-           (c & FC_DESTINATION_PORT && r->destination_port_first > r->destination_port_last) ||
-           (c & FC_TRAFFIC_CLASS && r->traffic_class_first > r->traffic_class_last) ||
-           (c & FC_PROTOCOL && r->protocol_first > r->protocol_last);
-}
-
 static int flow_is_bad(const fc_node *node, const fc_flow *f)
 {
-    if (f->action < FC_ACTION_FORWARD || f->action > FC_ACTION_NCAST || rule_is_bad(&f->rule))
+    if (f->action < FC_ACTION_FORWARD || f->action > FC_ACTION_NCAST || !fc_rule_valid(&f->rule))
         return 1;
     if (f->targets > node->n_flow_targets || f->n_targets > node->n_flow_targets - f->targets)
         return 1;
@@ -442,7 +424,7 @@ static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint3
     *ref = fib_arena_alloc(&fib->arena, units);
     if (!*ref) {
         if (r->flags & FIB_BIG)
-            fib_table_free(fib_big_of(r)->table);
+            fc_table_free(fib_big_of(r)->table);
         return FC_ENOMEM;
     }
     memcpy(fib_at(&fib->arena, *ref), r, (size_t)units * FIB_UNIT);
@@ -593,7 +575,7 @@ void fc_fib_free(fc_fib *fib)
         uint32_t ref = atomic_load_explicit(node_place(fib, i), memory_order_relaxed);
         const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
         if (ref && r->flags & FIB_BIG)
-            fib_table_free(fib_big_of(r)->table);
+            fc_table_free(fib_big_of(r)->table);
     }
     for (uint32_t i = 0; i < FIB_NODES_CHUNKS && i * FIB_NODES_CHUNK < limit; i++)
         free((void *)atomic_load(&fib->nodes[i]));
@@ -643,6 +625,8 @@ static int choose(int kernel, fib_decide_fn **decide)
         for (kernel = FC_KERNEL_COUNT - 1; fc_kernel_check(kernel) != FC_OK || !kernels[kernel]; kernel--)
             ;
     int status = fc_kernel_check(kernel);
+    if (status == FC_OK && !kernels[kernel])
+        status = FC_ENOTBUILT;
     if (status == FC_OK)
         *decide = kernels[kernel];
     return status;

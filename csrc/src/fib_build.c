@@ -69,24 +69,20 @@ static int prefix_length(const uint64_t first[2], const uint64_t last[2])
     return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
 }
 
-/* The source condition: as a prefix of the key's canonical words, or a range of its raw ones. */
+/* The source condition: as a prefix of the key's canonical words, or a range of its raw ones. A rule with an address is of
+ * one version (fc_rule_valid). */
 static void draft_source(draft *d, const fc_rule *r)
 {
     uint64_t first[2] = {r->source_first[0], r->source_first[1]}, last[2] = {r->source_last[0], r->source_last[1]};
-    int canonical = r->version == 6 || (!first[0] && !first[1] && last[0] == UINT64_MAX && last[1] == UINT64_MAX);
-    if (r->version == 4 && !first[0] && first[1] <= UINT32_MAX) {
-        uint64_t end = last[0] || last[1] > UINT32_MAX ? UINT32_MAX : last[1];
+    if (r->version == 4) {
         first[0] = first[1] << 32;
-        last[0] = end << 32 | UINT32_MAX;
+        last[0] = last[1] << 32 | UINT32_MAX;
         first[1] = 0;
         last[1] = UINT64_MAX;
-        canonical = 1;
     }
-    int length = canonical ? prefix_length(first, last) : -1;
-    if (canonical) {
-        d->low = first[0];
-        d->high = last[0];
-    }
+    d->low = first[0];
+    d->high = last[0];
+    int length = prefix_length(first, last);
     if (length >= 0) {
         d->head.source_bits = (uint8_t)length;
         memcpy(d->source, first, sizeof first);
@@ -464,15 +460,22 @@ static size_t write_big_flows(const fc_node *node, uint8_t *p, size_t meta, size
 
 static int big_rules(const fc_node *node, uint32_t n, fib_big *big)
 {
-    fc_rule *rules = malloc((n ? n : 1) * sizeof *rules);
+    if (n == 0) /* many targets, no flows */
+        return FC_OK;
+    fc_rule *rules = malloc(n * sizeof *rules);
     if (!rules)
         return FC_ENOMEM;
     for (uint32_t i = 0, j = 0; i < node->n_flows; i++)
         if (active(&node->flows[i]))
             rules[j++] = node->flows[i].rule;
-    int status = fib_table_build(rules, n, &big->table, &big->table_bytes);
+    int status = fc_table_build(rules, n, NULL, &big->table, NULL);
     free(rules);
-    return status;
+    if (status != FC_OK)
+        return status;
+    fc_table_info info;
+    fc_table_get_info(big->table, &info);
+    big->table_bytes = info.bytes;
+    return FC_OK;
 }
 
 static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *units)

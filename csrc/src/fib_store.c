@@ -1,9 +1,9 @@
 /* fib_store.c - where the forwarding table keeps its records, and the index that finds them. Writers only, but for what
  * fc_fib.h has inline. */
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "fc_fib.h"
+#include "fc_internal.h"
 
 /* ---- Masks of the first 0 to 128 bits ------------------------------------------------------------------------ */
 
@@ -15,52 +15,14 @@
 #define M64(n) M16(n), M16((n) + 16), M16((n) + 32), M16((n) + 48)
 const uint64_t fib_prefix_mask[129][2] = {M64(0), M64(64), M1(128)};
 
-/* ---- Pages ------------------------------------------------------------------------------------------------------ */
-
-#define HUGE ((size_t)2 << 20)
-
-void *fib_pages_alloc(size_t size)
-{
-    if (size < HUGE) {
-        size_t rounded = (size + 63) & ~(size_t)63;
-        void *p = aligned_alloc(64, rounded);
-        return p ? memset(p, 0, rounded) : NULL;
-    }
-    /* Aligned, so that each 2 MiB of it can be one huge page: 1M nodes were 1.5 times faster so than on 4 KiB pages */
-    size_t rounded = (size + HUGE - 1) & ~(HUGE - 1);
-    uint8_t *p = mmap(NULL, rounded + HUGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    size_t before = (HUGE - ((uintptr_t)p & (HUGE - 1))) & (HUGE - 1);
-    if (before)
-        munmap(p, before);
-    if (HUGE - before)
-        munmap(p + before + rounded, HUGE - before);
-#ifdef MADV_HUGEPAGE
-    madvise(p + before, rounded, MADV_HUGEPAGE);
-#endif
-    return p + before;
-}
-
-void fib_pages_free(void *p, size_t size)
-{
-    if (size < HUGE)
-        free(p);
-    else if (p)
-        munmap(p, (size + HUGE - 1) & ~(HUGE - 1));
-}
-
 /* ---- Arena ------------------------------------------------------------------------------------------------------- */
 
 #define SEGMENT_SIZE ((size_t)FIB_SEGMENT_UNITS * FIB_UNIT)
 
-/* The first segment is not on huge pages: a small table then takes the 4 KiB pages that it uses, and not 2 MiB. */
+/* The first segment is not on huge pages: a small table then takes the 4 KiB pages that it touches, and not 2 MiB. */
 static uint8_t *new_segment(const fib_arena *a)
 {
-    if (a->segments)
-        return fib_pages_alloc(SEGMENT_SIZE);
-    void *p = mmap(NULL, SEGMENT_SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    return p == MAP_FAILED ? NULL : p;
+    return a->segments ? fc_big_alloc(SEGMENT_SIZE) : aligned_alloc(64, SEGMENT_SIZE);
 }
 
 /* The list for a block of this size: exact up to FIB_EXACT_UNITS, then 2^i to 2^(i+1) - 1. */
@@ -101,6 +63,7 @@ int fib_arena_init(fib_arena *a)
         return FC_ENOMEM;
     /* reference 0: nobody's record, so that a reader need not ask whether it has found one before it looks */
     fib_anchor *nobody = (fib_anchor *)(void *)a->segment[0];
+    memset(nobody, 0, sizeof *nobody);
     nobody->flags = FIB_ANCHOR;
     a->next = 128 / FIB_UNIT;
     return FC_OK;
@@ -109,7 +72,7 @@ int fib_arena_init(fib_arena *a)
 void fib_arena_release(fib_arena *a)
 {
     for (uint32_t i = 0; i < a->segments; i++)
-        munmap(a->segment[i], SEGMENT_SIZE);
+        free(a->segment[i]);
 }
 
 /* The first of a list's first few blocks that is large enough; what is over goes back. 0: none. */
@@ -186,11 +149,12 @@ int fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
     if (!x)
         return FC_ENOMEM;
     x->buckets = (uint32_t)buckets;
-    x->bucket = fib_pages_alloc(buckets * sizeof(fib_bucket));
+    x->bucket = fc_big_alloc(buckets * sizeof(fib_bucket));
     if (!x->bucket) {
         free(x);
         return FC_ENOMEM;
     }
+    memset((void *)x->bucket, 0, buckets * sizeof(fib_bucket));
     for (int i = 0; i < 5; i++)
         x->key[i] = next_key(fib);
     *out = x;
@@ -201,7 +165,7 @@ void fib_index_free(fib_index *x)
 {
     if (!x)
         return;
-    fib_pages_free(x->bucket, (size_t)x->buckets * sizeof(fib_bucket));
+    fc_big_free(x->bucket);
     free(x);
 }
 

@@ -8,7 +8,7 @@ from flowclass.engine.packets cimport fc_key, fc_parse_options
 
 cdef extern from "flowclass.h" nogil:
     enum:
-        FC_OK, FC_ENOMEM, FC_EINVAL, FC_ELIMIT, FC_ENOKERNEL, FC_ENOTBUILT, FC_ENOCPU, FC_ENOENT, FC_EEXIST
+        FC_OK, FC_ENOMEM, FC_EINVAL, FC_ELIMIT, FC_ENOENT, FC_EEXIST
         FC_NO_TARGET, FC_MAX_FANOUT
         FC_HAS_FID, FC_HAS_BID, FC_HAS_NODE, FC_CARE_OF_IPV4
     ctypedef struct fc_rule:
@@ -42,7 +42,6 @@ cdef extern from "flowclass.h" nogil:
         pass
     ctypedef struct fc_fib_info:
         uint64_t nodes, addresses, prefixes, bytes, waiting, freed
-    int fc_kernel_select(const char *name, int *kernel)
     int fc_fib_new(const uint8_t *secret, fc_fib **out)
     void fc_fib_free(fc_fib *fib)
     int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number)

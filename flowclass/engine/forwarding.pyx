@@ -13,6 +13,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from flowclass.engine._fib cimport *
+from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments, fc_parse_options
 
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
@@ -43,9 +44,6 @@ _STATUS = {
     FC_ELIMIT: "a node has at most 65,535 flows and targets, 255 further addresses and 255 prefixes, a flow 255 targets",
     FC_EEXIST: "an address or a prefix is given twice, or is another node's",
     FC_ENOENT: "no node has this home address",
-    FC_ENOKERNEL: "no kernel has this name",
-    FC_ENOTBUILT: "the kernel is not in this build",
-    FC_ENOCPU: "this CPU can't run the kernel",
 }
 
 
@@ -55,13 +53,6 @@ cdef int check(int status, what) except -1:
     if status != FC_OK:
         raise ClassifierError(f"{what}: {_STATUS.get(status, status)}")
     return 0
-
-
-cdef int select(kernel) except? -7:
-    cdef int chosen = 0
-    cdef bytes name = kernel.encode()
-    check(fc_kernel_select(name, &chosen), f"kernel {kernel!r}")
-    return chosen
 
 
 cdef int take_address(object packed, fc_address *out) except -1:
@@ -258,7 +249,7 @@ cdef class ForwardingTable:
     def classify(self, keys, out=None, *, kernel="auto", threads=1):
         """The decision for each key: an array of `KEY_DTYPE` to one of `DECISION_DTYPE` (``out``, if given: as long or
         longer; the filled part is returned). A key of protocol 135 is signalling."""
-        cdef int chosen = select(kernel), status
+        cdef int chosen = select_kernel(kernel), status
         cdef unsigned split = threads
         keys = np.ascontiguousarray(keys)
         if keys.dtype != KEY_DTYPE or keys.ndim != 1:
@@ -276,7 +267,7 @@ cdef class ForwardingTable:
     def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, inner=0, out=None, kernel="auto",
                          threads=1):
         """The decision for each packet, as `flowclass.engine.packets.parse` takes them. With ``fragments`` one thread."""
-        cdef int chosen = select(kernel), status, link = linktype
+        cdef int chosen = select_kernel(kernel), status, link = linktype
         cdef unsigned split = threads
         cdef fc_parse_options options
         cdef const uint16_t *types_ptr = NULL
