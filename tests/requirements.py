@@ -27,7 +27,8 @@ Made by `python tests/requirements.py` from the markers of the tests; not to be 
 R numbers are the requirements of the draft, K numbers its contradictions with the resolutions chosen. Roles: C codec,
 DP data plane, HA home agent, MAP mobility anchor point, CN correspondent node, MN mobile node. Levels: M must,
 S should, O may, P procedure. Short: BU binding update, BA binding acknowledgement, BID binding identifier,
-FID flow identifier, BREF binding reference, HoA home address, CoA care-of address, BC binding cache, BUL binding update list.
+FID flow identifier, BREF binding reference, HoA home address, CoA care-of address, BC binding cache, BUL binding update
+list.
 """
 
 

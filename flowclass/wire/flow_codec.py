@@ -27,6 +27,9 @@ __all__ = ["FlowCodec", "decode_flow_summary"]
 PAD1: Final = Pad1()
 _U16: Final = Struct(">H")
 _NOTHING: Final[Verbatim[Any]] = Verbatim(())
+# Options decoded before are not decoded again: refreshes repeat them (R70), and nodes ask for the same flows. Some 2 KB
+# for the longest option bound the memory to 8 MB for a profile.
+_KNOWN: Final = 4096
 
 
 def _decode_numbers(data: bytes, at: int, length: int, what: str) -> tuple[int, ...]:
@@ -85,6 +88,8 @@ class FlowCodec:
             self.single.add(profile.binding_reference)
         if profile.pad_n is not None:
             self.decoders[profile.pad_n] = _decode_pad_n
+        # octets, from the length on -> value
+        self.known: dict[bytes, FlowIdentification] = {}
 
     def decode(self, r: Reader) -> FlowIdentification | UnknownOption:
         """The option that fills the rest of ``r`` (draft 3.1, RFC 6089 4.2).
@@ -94,10 +99,20 @@ class FlowCodec:
         """
         if r.end - r.pos < 6:
             return UnknownOption(self.type, r.rest())
+        octets = r.data[r.pos - 1 : r.end]
+        option = self.known.get(octets)
+        if option is not None:
+            r.rest()
+            return option
         at = r.take(6)
         fid, pri, action, status, pro = self.profile.layout.unpack(r.data, at)
         subs = self._decode_suboptions(r) if r.pos < r.end else _NOTHING
-        return FlowIdentification(fid, pri, action, pro, status, subs, r.data[at - 1] < 6)
+        option = FlowIdentification(fid, pri, action, pro, status, subs, r.data[at - 1] < 6)
+        if option.error is None:  # an error has an offset, which is another one next time
+            if len(self.known) >= _KNOWN:
+                self.known.clear()
+            self.known[octets] = option
+        return option
 
     def _decode_suboptions(self, r: Reader) -> Verbatim[SubOption]:
         found: list[SubOption] = []

@@ -27,6 +27,7 @@ _HOME_ADDRESS_OPTION: Final = 0xC9
 # the usual forms, after the next header octet: a Home Address option at 8n+6 behind PadN (RFC 6275 6.3), and a type 2
 # routing header with one segment left (RFC 6275 6.4); an address follows each
 _HOME_ADDRESS_HEADER: Final = bytes.fromhex("02 01 02 00 00 c9 10")
+_USUAL_UPDATE: Final = bytes((MOBILITY_HEADER,)) + _HOME_ADDRESS_HEADER
 _ROUTING_HEADER: Final = bytes.fromhex("02 02 01 00 00 00 00")
 
 
@@ -104,6 +105,11 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         raise DecodeError(f"IP version {word >> 28}: 6 expected", 0)
     with r.restrict(length):
         chain = _Chain()
+        if number == _DESTINATION and octets.startswith(_USUAL_UPDATE, 40):
+            # what nearly all binding updates look like, without the walk
+            at = r.take(24)
+            chain.home_address = IPv6Address(int.from_bytes(octets[at + 8 : at + 24]))
+            number = MOBILITY_HEADER
         while number != MOBILITY_HEADER:
             number = _walk(r, number, chain)
         start = r.pos
