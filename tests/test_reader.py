@@ -322,9 +322,8 @@ def test_a_time_that_is_not_there() -> None:
 def test_batches_that_are_kept_are_not_overwritten(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(pcap(20_000))
     with Trace(tmp_path / "t") as trace:
-        views = []
-        for batch in trace.keys(batch=500):
-            views.append(batch.keys["flow_label"][::2])  # a view of a view, and the batch is let go
+        # views of views, while the batches themselves are let go
+        views = [batch.keys["flow_label"][::2] for batch in trace.keys(batch=500)]
     keys, _ = parse([payload(i) for i in range(20_000)])
     assert np.array_equal(np.concatenate(views), keys["flow_label"][::2])
     assert len(set(np.concatenate(views).tolist())) > 4000

@@ -1,0 +1,133 @@
+# cython: language_level=3, embedsignature=True
+"""Rows of text from numbered decisions: the binding of csrc/src/rows.c."""
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+import numpy as np
+
+__all__ = ["DecisionNumbers", "RowTexts"]
+
+cdef extern from "fc_rows.h" nogil:
+    ctypedef struct fc_ids:
+        pass
+    ctypedef struct fc_row_texts:
+        const char *head
+        const char *middle
+        const char *null
+        size_t head_size, middle_size, null_size
+        const char *text
+        const uint64_t *ends
+    enum:
+        FC_OK
+        FC_EINVAL
+        FC_ROW_DIGITS
+    int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
+    void fc_ids_free(fc_ids *ids)
+    void fc_ids_clear(fc_ids *ids)
+    uint32_t fc_ids_count(const fc_ids *ids)
+    size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *numbers, uint32_t *first,
+                         size_t *n_first)
+    size_t fc_rows(const fc_row_texts *texts, const uint64_t *frames, const int64_t *times, const uint32_t *tails,
+                   size_t n, char *out)
+
+
+cdef class DecisionNumbers:
+    """Numbers for records that are often alike: equal records get equal numbers, counted from 0 as they come.
+
+    ``dtype``'s size is a multiple of 8 octets, 128 at most; up to ``limit`` different records (2**24 at most).
+    """
+
+    cdef fc_ids *ptr
+    cdef size_t words
+    cdef object dtype
+
+    def __cinit__(self, dtype, uint32_t limit=1 << 17):
+        self.dtype = np.dtype(dtype)
+        self.words = self.dtype.itemsize // 8
+        cdef int status = FC_EINVAL if self.dtype.itemsize % 8 else fc_ids_new(self.words, limit, &self.ptr)
+        if status == FC_EINVAL:
+            raise ValueError(f"dtype of {self.dtype.itemsize} octets, limit {limit}")
+        if status != FC_OK:
+            raise MemoryError
+
+    def __dealloc__(self):
+        fc_ids_free(self.ptr)
+
+    def __len__(self):
+        return fc_ids_count(self.ptr)
+
+    def clear(self):
+        """Forgets all records: numbers begin at 0 again."""
+        fc_ids_clear(self.ptr)
+
+    def number(self, records):
+        """(numbers u32, first): ``first`` (u32) are the indices of the records that were new, in the order of their
+        numbers. ``numbers`` is shorter than ``records`` when the limit was reached: `clear`, and give the rest again.
+        """
+        if records.dtype != self.dtype or records.ndim != 1:
+            raise ValueError(f"records: expected one dimension of {self.dtype}, got {records.dtype}")
+        records = np.ascontiguousarray(records)
+        cdef size_t n = len(records), done, n_first = 0
+        numbers = np.empty(n, np.uint32)
+        first = np.empty(n, np.uint32)
+        if n == 0:
+            return numbers, first
+        cdef const uint64_t[::1] words = records.view(np.uint64)
+        cdef uint32_t[::1] numbers_view = numbers
+        cdef uint32_t[::1] first_view = first
+        with nogil:
+            done = fc_ids_number(self.ptr, &words[0], n, &numbers_view[0], &first_view[0], &n_first)
+        return numbers[:done], first[:n_first]
+
+
+cdef class RowTexts:
+    """Rows ``head frame middle time tail``; tails are added as their numbers come up, and chosen by number."""
+
+    cdef bytes middle, null
+    cdef list tails
+    cdef bytes text
+    cdef object ends
+
+    def __cinit__(self, bytes middle not None, bytes null not None):
+        self.middle, self.null = middle, null
+        self.clear()
+
+    def __len__(self):
+        return len(self.tails)
+
+    def clear(self):
+        """Forgets all tails."""
+        self.tails, self.text, self.ends = [], None, None
+
+    def add(self, tails):
+        """Appends tails (bytes): the first ever has number 0."""
+        self.tails += tails
+        self.text = None
+
+    def rows(self, bytes head not None, frames, times, numbers):
+        """The rows as bytes. ``frames`` u64, ``times`` i64 (`NO_TIME`: null), ``numbers`` u32, of equal length."""
+        cdef const uint64_t[::1] frame = np.ascontiguousarray(frames, np.uint64)
+        cdef const int64_t[::1] time = np.ascontiguousarray(times, np.int64)
+        numbers = np.ascontiguousarray(numbers, np.uint32)
+        cdef const uint32_t[::1] number = numbers
+        cdef size_t n = frame.shape[0], size
+        if n != <size_t>time.shape[0] or n != <size_t>number.shape[0]:
+            raise ValueError(f"frames, times, numbers: lengths {n}, {time.shape[0]}, {number.shape[0]}")
+        if n == 0:
+            return b""
+        if numbers.max() >= len(self.tails):
+            raise IndexError(f"number {numbers.max()} of {len(self.tails)} tails")
+        if self.text is None:
+            self.text = b"".join(self.tails)
+            self.ends = np.cumsum([len(t) for t in self.tails], dtype=np.uint64)
+        lengths = np.diff(self.ends, prepend=np.uint64(0))
+        cdef size_t room = int(lengths[numbers].sum()) + n * (
+            <size_t>FC_ROW_DIGITS + len(head) + len(self.middle) + len(self.null))
+        cdef const uint64_t[::1] ends = self.ends
+        cdef fc_row_texts texts = fc_row_texts(head, self.middle, self.null, len(head), len(self.middle),
+                                               len(self.null), self.text, &ends[0])
+        out = np.empty(room, np.uint8)
+        cdef unsigned char[::1] view = out
+        with nogil:
+            size = fc_rows(&texts, &frame[0], &time[0], &number[0], n, <char *>&view[0])
+        return out[:size].tobytes()
