@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import replace
 from typing import Any
 
@@ -172,6 +174,21 @@ def test_a_profile_by_name() -> None:
     assert get_profile(RFC6089) is RFC6089
     with pytest.raises(FlowclassError, match="unknown profile 'rfc'"):
         get_profile("rfc")
+
+
+@BOTH
+def test_profiles_and_values_can_be_pickled_and_copied(profile: Profile) -> None:
+    other = replace(profile, flow_identification=77)
+    message = decode_message(
+        encode_message(BindingUpdate(1, 1, options=(FlowIdentification(1, 1),)), profile=other), other
+    )
+    for again in (pickle.loads(pickle.dumps(other)), copy.deepcopy(other)):
+        assert again == other
+        assert hash(again) == hash(other)
+    received = pickle.loads(pickle.dumps(message))
+    assert received == message
+    assert type(received.options) is Verbatim
+    assert encode_message(received, profile=other) == encode_message(message, profile=other)
 
 
 @pytest.mark.req("R25")

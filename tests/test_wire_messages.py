@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 import pytest
@@ -283,6 +283,12 @@ def test_a_binding_identifier_of_a_wrong_length_is_a_value(length: int) -> None:
         BindingUpdate(1, 1, options=(BindingIdentifier(1 << 16),)),
         BindingUpdate(1, 1, options=(IPv4HomeAddress(V4, 64),)),
         BindingUpdate(1, 1, options=(MobileNetworkPrefix(A6, 256),)),
+        # addresses of the other kind, for callers who do not check types
+        BindingUpdate(1, 1, options=(MobileNetworkPrefix(ip_address("192.0.2.1"), 24),)),  # type: ignore[arg-type]
+        BindingUpdate(1, 1, options=(AlternateCareOf(ip_address("192.0.2.1")),)),  # type: ignore[arg-type]
+        BindingUpdate(1, 1, options=(IPv4CareOf(ip_address("::1")),)),  # type: ignore[arg-type]
+        BindingUpdate(1, 1, options=(IPv4HomeAddress(ip_address("::1")),)),  # type: ignore[arg-type]
+        BindingError(1, ip_address("192.0.2.1")),  # type: ignore[arg-type]
         BindingUpdate(1, 1, options=tuple(UnknownOption(64, bytes(255)) for _ in range(8))),
     ],
     ids=repr,

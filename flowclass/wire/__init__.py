@@ -15,7 +15,7 @@ from flowclass.wire.flow import (
     TrafficSelectorOption,
     UnknownSubOption,
 )
-from flowclass.wire.headers import MOBILITY_HEADER, checksum_ok, decode_message, encode_message
+from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_ok, decode_message, encode_message
 from flowclass.wire.messages import (
     BINDING_STATUS,
     LIFETIME_UNIT,

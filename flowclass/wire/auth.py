@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 from typing import TypeVar, cast
 
 from flowclass.errors import EncodeError
-from flowclass.wire.headers import decode_message, encode_message
+from flowclass.wire.message_codec import decode_message, encode_message
 from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
 from flowclass.wire.options import BindingAuthorizationData, Verbatim
 from flowclass.wire.profiles import Profile

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 from flowclass.errors import EncodeError
 
-__all__ = ["padding", "tlv"]
+__all__ = ["octets4", "octets6", "padding", "tlv"]
 
 
 def tlv(kind: int, data: bytes) -> bytes:
@@ -22,3 +24,17 @@ def padding(count: int, pad_n: int | None = 1) -> bytes:
     if pad_n is None or count == 1:
         return bytes(count)
     return bytes((pad_n, count - 2)) + bytes(count - 2) if count else b""
+
+
+def octets6(address: IPv6Address) -> bytes:
+    """The 16 octets of an IPv6 address; refuses another kind, which would shift all that follows."""
+    if address.version != 6:
+        raise EncodeError(f"{address} where an IPv6 address belongs")
+    return address.packed
+
+
+def octets4(address: IPv4Address) -> bytes:
+    """The 4 octets of an IPv4 address; refuses another kind."""
+    if address.version != 4:
+        raise EncodeError(f"{address} where an IPv4 address belongs")
+    return address.packed

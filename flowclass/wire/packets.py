@@ -8,7 +8,8 @@ from struct import Struct
 from typing import Final
 
 from flowclass.errors import DecodeError, EncodeError, ParameterProblem
-from flowclass.wire.headers import MOBILITY_HEADER, checksum_ok, decode_message_at, encode_message
+from flowclass.wire.layout import octets6
+from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_ok, decode_message_at, encode_message
 from flowclass.wire.messages import Message
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
@@ -224,9 +225,9 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
     if not headers:
         made = []
         if packet.routing_home is not None:
-            made.append(ExtensionHeader(_ROUTING, _ROUTING_HEADER + packet.routing_home.packed))
+            made.append(ExtensionHeader(_ROUTING, _ROUTING_HEADER + octets6(packet.routing_home)))
         if packet.home_address is not None:
-            made.append(ExtensionHeader(_DESTINATION, _HOME_ADDRESS_HEADER + packet.home_address.packed))
+            made.append(ExtensionHeader(_DESTINATION, _HOME_ADDRESS_HEADER + octets6(packet.home_address)))
         headers = tuple(made)
     parts = []
     number = MOBILITY_HEADER
@@ -241,5 +242,7 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
     if len(payload) > 0xFFFF:
         raise EncodeError(f"a payload of {len(payload)} octets: 65535 fit")
     word = 6 << 28 | packet.traffic_class << 20 | packet.flow_label
-    fixed = _IPV6.pack(word, len(payload), number, packet.hop_limit, packet.source.packed, packet.destination.packed)
+    fixed = _IPV6.pack(
+        word, len(payload), number, packet.hop_limit, octets6(packet.source), octets6(packet.destination)
+    )
     return fixed + payload

@@ -7,7 +7,7 @@ name. A variation is another value: ``dataclasses.replace(DRAFT, flow_identifica
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
@@ -220,6 +220,14 @@ class Profile:
                 raise FlowclassError(f"option type {kind} cannot carry flow bindings: taken, or not 1 to 255")
         if self.flow_identification == self.flow_summary:
             raise FlowclassError("flow identification and flow summary need different option types")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        # pickled and copied without the codecs, which are made anew
+        return _rebuild, ({f.name: getattr(self, f.name) for f in fields(self) if f.init},)
+
+
+def _rebuild(values: dict[str, Any]) -> Profile:
+    return Profile(**values)
 
 
 DRAFT: Final = Profile(

@@ -13,6 +13,7 @@ from struct import Struct
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
+from flowclass.wire.layout import octets4, octets6
 
 __all__ = [
     "Range",
@@ -139,10 +140,6 @@ def _address6(octets: bytes) -> IPv6Address:
     return IPv6Address(int.from_bytes(octets))
 
 
-def _packed(address: IPv4Address | IPv6Address) -> bytes:
-    return address.packed
-
-
 def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
     """Flag bits follow from the order of the fields: start and end of each, from the top of the word."""
     fields = []
@@ -151,7 +148,7 @@ def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
         decode: Callable[[Any], Any] | None = None
         encode: Callable[[Any], Any] | None = None
         if code == address:
-            decode, encode = (_address4 if code == "4s" else _address6), _packed
+            decode, encode = (_address4, octets4) if code == "4s" else (_address6, octets6)
         elif name == "flow_label":
             decode, encode = _label, _check_label
         key = _six_bits if name == "traffic_class" else None

@@ -10,8 +10,9 @@ from typing import Any, Final
 
 from flowclass.errors import DecodeError, EncodeError, ParameterProblem
 from flowclass.wire import messages
-from flowclass.wire.codec import Codec, get_codec
+from flowclass.wire.layout import octets6
 from flowclass.wire.messages import Message, UnknownMessage
+from flowclass.wire.option_codec import Codec, get_codec
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
 
@@ -101,7 +102,7 @@ _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
     messages.CareOfTest: lambda m: _TEST.pack(m.nonce_index, _eight(m.cookie), _eight(m.token)),
     messages.BindingUpdate: lambda m: _UPDATE.pack(m.sequence, m.flags, m.lifetime),
     messages.BindingAcknowledgement: lambda m: _ACKNOWLEDGEMENT.pack(m.status, m.flags, m.sequence, m.lifetime),
-    messages.BindingError: lambda m: _ERROR.pack(m.status, 0, m.home_address.packed),
+    messages.BindingError: lambda m: _ERROR.pack(m.status, 0, octets6(m.home_address)),
 }
 
 

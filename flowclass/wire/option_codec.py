@@ -11,7 +11,7 @@ from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire import options
 from flowclass.wire.flow import FlowIdentification, FlowSummary
 from flowclass.wire.flow_codec import FlowCodec, decode_flow_summary
-from flowclass.wire.layout import padding, tlv
+from flowclass.wire.layout import octets4, octets6, padding, tlv
 from flowclass.wire.messages import Option
 from flowclass.wire.options import Verbatim
 from flowclass.wire.profiles import Profile
@@ -34,6 +34,7 @@ _NONCES: Final = Struct(">HH")
 _PREFIX: Final = Struct(">BB16s")
 _BID: Final = Struct(">HBB")
 _WORDS: Final = Struct(">HI")
+_WORD_AND_ADDRESS: Final = Struct(">H4s")
 
 
 # ---- options that look the same in every profile and message -------------------------------------------------------
@@ -118,18 +119,19 @@ _ENCODERS: Final[dict[type, Encoder]] = {
     options.Pad1: lambda o, at: b"\0",
     options.PadN: lambda o, at: tlv(1, o.data),
     options.BindingRefreshAdvice: lambda o, at: b"\2\2" + _U16.pack(o.interval),
-    options.AlternateCareOf: lambda o, at: b"\3\x10" + o.address.packed,
+    options.AlternateCareOf: lambda o, at: b"\3\x10" + octets6(o.address),
     options.NonceIndices: lambda o, at: b"\4\4" + _NONCES.pack(o.home, o.care_of),
     options.BindingAuthorizationData: lambda o, at: tlv(5, o.authenticator),
-    options.MobileNetworkPrefix: lambda o, at: b"\6\x12" + _PREFIX.pack(0, o.prefix_length, o.prefix.packed),
+    options.MobileNetworkPrefix: lambda o, at: b"\6\x12" + _PREFIX.pack(0, o.prefix_length, octets6(o.prefix)),
     options.IPv4HomeAddress: lambda o, at: (
-        b"\x1d\6" + _WORDS.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, int(o.address))
+        b"\x1d\6"
+        + _WORD_AND_ADDRESS.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, octets4(o.address))
     ),
     options.IPv4AddressAcknowledgement: lambda o, at: (
-        b"\x1e\6" + _WORDS.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, int(o.address))
+        b"\x1e\6" + _WORD_AND_ADDRESS.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, octets4(o.address))
     ),
     options.NatDetection: lambda o, at: b"\x1f\6" + _WORDS.pack(o.force_udp << 15, o.refresh_time),
-    options.IPv4CareOf: lambda o, at: b"\x20\6" + _WORDS.pack(0, int(o.address)),
+    options.IPv4CareOf: lambda o, at: b"\x20\6" + _WORD_AND_ADDRESS.pack(0, octets4(o.address)),
     options.UnknownOption: lambda o, at: tlv(o.type, o.data),
     options.MalformedOption: lambda o, at: tlv(o.type, o.data),
 }
