@@ -23,9 +23,9 @@ __all__ = ["ALGORITHMS", "RteAcl", "available"]
 ALGORITHMS: Final = {"scalar": 1, "sse": 2, "avx2": 3, "avx512x16": 6, "avx512x32": 7}
 
 _SOURCE: Final = Path(__file__).with_name("rte_acl_peer.c")
-# most that DPDK may allocate; without huge pages it is reserved, not touched. 100k firewall rules need 0.8 GB to run
-# and several times that to build.
-_MEGABYTES: Final = 12_000
+# most that DPDK may allocate, half of the machine's memory: without huge pages it is reserved, not touched. 100k
+# firewall rules need up to 1.7 GB to run and several times that to build.
+_MEGABYTES: Final = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 >> 20
 
 
 def _pkg_config(option: str) -> list[str]:

@@ -37,9 +37,13 @@ static size_t heap_in_use(void)
 }
 
 /* Starts DPDK's environment without huge pages, devices or files. The affinity that it forces on the calling thread is
- * undone. `megabytes` is the most that it may allocate (reserved, not touched). 0, or a negative number. */
+ * undone. `megabytes` is the most that it may allocate (reserved, not touched). 0, or a negative number. DPDK can be
+ * started once in a process: later calls do nothing. */
 int peer_start(unsigned megabytes)
 {
+    static int started;
+    if (started)
+        return 0;
     cpu_set_t before;
     char memory[16], core[16];
     pthread_getaffinity_np(pthread_self(), sizeof before, &before);
@@ -52,7 +56,8 @@ int peer_start(unsigned megabytes)
                          "-l",   core,        "--force-max-simd-bitwidth=512"};
     int status = rte_eal_init(sizeof arguments / sizeof *arguments, arguments);
     pthread_setaffinity_np(pthread_self(), sizeof before, &before);
-    return status < 0 ? status : 0;
+    started = status >= 0;
+    return started ? 0 : status;
 }
 
 static void define_fields(struct rte_acl_config *config, int version)

@@ -20,10 +20,10 @@ from flowclass.engine.keys import read_classbench
 from flowclass.errors import FlowclassError
 from flowclass.generate.adversarial import ADVERSARIAL, adversarial_set
 from flowclass.generate.classbench import read_trace
-from flowclass.generate.key_traces import TRACES, key_trace, near_misses
+from flowclass.generate.key_traces import key_trace, near_misses
 from flowclass.generate.rulesets import rule_set
 
-__all__ = ["Case", "LookupResult", "file_case", "generated_case", "measure", "verify"]
+__all__ = ["Case", "LookupResult", "file_case", "generated_case", "measure", "slowest", "verify"]
 
 Keys = npt.NDArray[np.void]
 Answers = npt.NDArray[np.int32]
@@ -128,21 +128,41 @@ def generated_case(family: str, n: int, version: int, traces: Sequence[str], pac
 
 
 def _trace(rules: npt.NDArray[np.void], packets: int, kind: str, seed: int) -> Keys:
-    return (
-        near_misses(rules, packets, seed=seed) if kind == "worst" else key_trace(rules, packets, kind=kind, seed=seed)
-    )
+    """A generated trace; for ``worst`` the candidates that `slowest` then chooses from."""
+    if kind != "worst":
+        return key_trace(rules, packets, kind=kind, seed=seed)
+    third = max(packets // 3, 1)
+    made = [key_trace(rules, third, kind=kind, seed=seed) for kind in ("corner", "uniform")]
+    return np.concatenate([*made, near_misses(rules, packets - 2 * third, seed=seed, worst=256)])
 
 
-TRACE_KINDS = (*TRACES, "worst")
+def slowest(table: Classifier, keys: Keys, *, candidates: int = 3000, kept: int = 16) -> Keys:
+    """A trace of the length of ``keys`` made of the few that this table takes longest for, found by trying them.
+
+    Each candidate is looked up as a batch of 32 copies, the smallest of six times counts. So the packets are aimed at
+    the worst leaf of the table as it was built, and differ from build to build.
+    """
+    tried = keys[np.linspace(0, len(keys) - 1, min(candidates, len(keys))).astype(np.intp)]
+    out, times = np.empty(32, np.int32), np.empty(len(tried))
+    for i in range(len(tried)):
+        batch = np.repeat(tried[i : i + 1], 32)
+        rounds = []
+        for _ in range(6):
+            start = time.perf_counter_ns()
+            table.classify(batch, out)
+            rounds.append(time.perf_counter_ns() - start)
+        times[i] = min(rounds)
+    worst = tried[np.argsort(-times, kind="stable")[:kept]]
+    return np.resize(worst, len(keys))
 
 
-def verify(case: Case, trace: str, table: Classifier, names: Sequence[str]) -> tuple[Answers, int]:
+def verify(case: Case, trace: str, keys: Keys, table: Classifier, names: Sequence[str]) -> tuple[Answers, int]:
     """The answers of all kernels, which agree, and how many of them are known to be right from elsewhere.
 
     Known are a trace file's own answers, else linear search over as many keys as take some two seconds (all of them
     for a small set). Raises FlowclassError at the first wrong answer: nothing is timed then.
     """
-    keys, right = case.traces[trace]
+    right = case.traces[trace][1]
     if right is None:
         right = first_match(case.rules, keys[: max(64, _CHECKED // len(case.rules))])
     answers: Answers = table.classify(keys)
@@ -213,8 +233,11 @@ def measure(
     if notes is not None:
         notes.extend(line for line in absent if line not in notes)
     results = []
-    for trace, (keys, _) in case.traces.items():
-        answers, checked = verify(case, trace, table, names)
+    for trace, (keys, right) in case.traces.items():
+        if trace == "worst" and right is None:
+            with quiet():
+                keys = slowest(table, keys)
+        answers, checked = verify(case, trace, keys, table, names)
         out = np.empty(len(keys), np.int32)
         calls = {k: partial(table.classify, keys, out, kernel=k) for k in ("auto", *names)}
         with quiet():

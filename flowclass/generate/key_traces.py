@@ -118,10 +118,10 @@ def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst
 
     Candidates mix the corners of different rules, field by field. A rule that agrees with a candidate in all but one
     field is one that a lookup may have to compare in vain; the ``worst`` candidates with the most of them ahead of
-    their first match are repeated at random. Counted over a sample of 4,096 rules.
+    their first match are repeated at random. Counted over a sample of 1,024 rules.
     """
     rng = np.random.default_rng([seed, n, 7])
-    sample = rules if len(rules) <= 4096 else rules[np.sort(rng.choice(len(rules), 4096, replace=False))]
+    sample = rules if len(rules) <= 1024 else rules[np.sort(rng.choice(len(rules), 1024, replace=False))]
     candidates = _keys_of(rng, rules, rng.integers(0, len(rules), tries), True)
     for name in FIELDS:  # from the k-th rule the addresses, from another one the ports, ...
         if rng.random() < 0.7:
