@@ -1,0 +1,97 @@
+"""What the commands share: tables, progress, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from flowclass.wire import Profile
+
+__all__ = ["count_text", "make_console", "make_table", "profile_of", "profile_options", "progress", "warn"]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def make_console() -> Console:
+    """For standard output: colours and the terminal's width on a terminal, plain text elsewhere."""
+    from rich.console import Console
+
+    # a pipe or file has no width: wide enough for two IPv6 addresses and their counts side by side
+    return Console(highlight=False, width=None if sys.stdout.isatty() else 132)
+
+
+def make_table(title: str, *columns: tuple[str, str]) -> Table:
+    """A table with (heading, justification) for each column."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    for heading, justify in columns:
+        table.add_column(heading, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
+    return table
+
+
+def count_text(number: int) -> str:
+    """1234567 as 1 234 567 (narrow no-break spaces would not survive every terminal)."""
+    return f"{number:,}".replace(",", " ")
+
+
+def warn(message: str) -> None:
+    """One line on standard error."""
+    print(f"flowclass: {' '.join(message.split())}", file=sys.stderr)
+
+
+@contextlib.contextmanager
+def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    """A progress bar on standard error when that is a terminal; yields a function that takes the octets done so far."""
+    if not sys.stderr.isatty():
+        yield lambda done: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
+
+
+def profile_options(function: F) -> F:
+    """--profile and --option-type."""
+    for option in (
+        click.option("--option-type", type=click.IntRange(7, 255), metavar="N",
+                     help="Mobility option type of flow identification in the draft profile (18 if not given)."),
+        click.option("--profile", type=click.Choice(["draft", "rfc6089"]), help="Wire format of flow bindings."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def profile_of(name: str | None, option_type: int | None) -> Profile:
+    """The wire profile that the two options ask for."""
+    from dataclasses import replace
+
+    from flowclass.wire import get_profile
+
+    chosen = get_profile(name or "draft")
+    if option_type is None:
+        return chosen
+    if chosen.name != "draft":
+        raise click.UsageError("--option-type is for the draft profile: RFC 6089 has a number of its own")
+    return replace(chosen, flow_identification=option_type)
+
+
+def check_names(traces: Sequence[str]) -> None:
+    """Raises when one of the traces can't be read, before any work is done."""
+    for name in traces:
+        if name != "-":
+            with open(name, "rb"):
+                pass

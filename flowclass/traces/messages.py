@@ -1,0 +1,132 @@
+"""Mobility Header messages of a capture, as plain values for people and for JSON."""
+
+from __future__ import annotations
+
+from dataclasses import fields, is_dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any
+
+from flowclass import wire
+
+from .outcomes import address_text
+
+__all__ = ["message_lines", "packet_dict"]
+
+_UPDATE_LETTERS = "AHLKMRPFTOSD"  # from 0x8000 down
+_ACK_LETTERS = "KRPTB"  # from 0x80 down
+_REQUESTS = {0: "add", 1: "replace", 2: "refresh", 15: "remove"}
+_ACTIONS = {0: "forward (sent as 0)", 1: "forward", 2: "discard", 3: "n-cast"}
+
+
+def packet_dict(packet: wire.MobilityPacket, profile: wire.Profile) -> dict[str, Any]:
+    """One packet for JSON: addresses as RFC 5952 text, octets as hexadecimal text, every field by its name."""
+    return {
+        "source": address_text(packet.source.packed),
+        "destination": address_text(packet.destination.packed),
+        "home_address": _value(packet.home_address),
+        "routing_home": _value(packet.routing_home),
+        "checksum_ok": packet.checksum_ok,
+        "message": _structure(packet.message, profile),
+    }
+
+
+def _structure(value: Any, profile: wire.Profile) -> dict[str, Any]:
+    """A message, option or sub-option; ``name`` is its class's."""
+    found: dict[str, Any] = {"name": type(value).__name__}
+    if isinstance(kind := getattr(type(value), "type", None), int):
+        found["type"] = kind
+    for field in fields(value):
+        found[field.name] = _value(getattr(value, field.name), profile)
+    found.update(_meanings(value, profile))
+    return found
+
+
+def _value(value: Any, profile: wire.Profile = wire.DRAFT) -> Any:
+    if isinstance(value, IPv4Address | IPv6Address):
+        return address_text(value.packed)
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, tuple):
+        return [_value(item, profile) for item in value]
+    if is_dataclass(value):
+        return _structure(value, profile)
+    return value
+
+
+def _meanings(value: Any, profile: wire.Profile) -> dict[str, Any]:
+    """What some of the numbers mean."""
+    match value:
+        case wire.BindingUpdate():
+            letters = _letters(value.flags, _UPDATE_LETTERS, 0x8000)
+            return {"flags_set": letters, "lifetime_seconds": value.lifetime * wire.LIFETIME_UNIT}
+        case wire.BindingAcknowledgement():
+            return {
+                "flags_set": _letters(value.flags, _ACK_LETTERS, 0x80),
+                "lifetime_seconds": value.lifetime * wire.LIFETIME_UNIT,
+                "status_text": wire.BINDING_STATUS.get(value.status, "unknown"),
+            }
+        case wire.FlowIdentification():
+            words: dict[str, Any] = {"status_text": profile.status.names.get(value.status, "unknown")}
+            if profile.explicit_requests:
+                words["request"] = _REQUESTS.get(value.pro, "undefined")
+            if profile.explicit_actions:
+                words["action_text"] = _ACTIONS.get(value.action, "undefined")
+            return words
+    return {}
+
+
+def _letters(flags: int, letters: str, top: int) -> list[str]:
+    return [letter for place, letter in enumerate(letters) if flags & top >> place]
+
+
+def message_lines(packet: dict[str, Any]) -> list[str]:
+    """`packet_dict` for reading: a line for the route, one for the message, one for each option and sub-option."""
+    message = packet["message"]
+    route = f"{packet['source']} > {packet['destination']}"
+    if packet["home_address"]:
+        route += f", home address {packet['home_address']}"
+    if packet["routing_home"]:
+        route += f", to home address {packet['routing_home']}"
+    answer = message["name"] == "BindingAcknowledgement"  # only there a status says something (R18)
+    lines = [route, _line(message, True) + ("" if packet["checksum_ok"] else " [bad checksum]")]
+    for option in message.get("options", ()):
+        lines.append(f"  {_line(option, answer)}")
+        lines.extend(f"    {_line(sub, answer)}" for sub in option.get("suboptions", ()))
+    return lines
+
+
+# what text leaves out: it stands elsewhere in the line, or is about the encoding
+_QUIET = frozenset(
+    {"name", "type", "options", "suboptions", "checksum", "explicit_ends", "flags", "len_units", "offset"}
+    | {"lifetime", "status_text", "pro", "action", "action_text", "request"}
+)
+
+
+def _line(structure: dict[str, Any], answer: bool) -> str:
+    """``Name: field value, ...`` without what says nothing."""
+    name = structure["name"]
+    if name in ("Pad1", "PadN"):
+        return "padding"
+    if name.startswith("Unknown"):
+        name += f" {structure.get('type', structure.get('format'))}"
+    ranges = name.startswith("TrafficSelector") and "selector" not in structure
+    parts = [structure[key] for key in ("request", "action_text") if key in structure]
+    parts += [
+        f"{key.replace('_', ' ')} {_text(key, value, structure, '-' if ranges else ' ')}"
+        for key, value in structure.items()
+        if key not in _QUIET and value not in (None, False, "", []) and (key != "status" or answer)
+    ]
+    return f"{name}: {', '.join(parts)}" if parts else name
+
+
+def _text(key: str, value: Any, structure: dict[str, Any], between: str) -> str:
+    if isinstance(value, dict):
+        return f"({_line(value, False)})"
+    if isinstance(value, list):
+        values = value[:1] if between == "-" and value[0] == value[-1] else value
+        return between.join(map(str, values))
+    if value is True:
+        return "yes"
+    if key == "status" and "status_text" in structure:
+        return f"{value} ({structure['status_text']})"
+    return str(value)
