@@ -360,6 +360,10 @@ FC_API void fc_fib_reclaim(fc_fib *fib);                         /* frees what n
  * array over so many threads. */
 FC_API int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out);
 
+/* The same with what fc_parse_batch said beside the keys: reasons not-ip, malformed and signalling come from there. */
+FC_API int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel,
+                                  unsigned threads, fc_decision *out);
+
 /* The same from packets, given as to fc_parse_batch. With options->fragments the order matters: one thread. */
 FC_API int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
                                    const uint64_t *offsets, const uint32_t *lengths, size_t n,

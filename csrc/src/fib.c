@@ -636,6 +636,7 @@ typedef struct work {
     fc_fib *fib;
     fib_decide_fn *decide;
     const fc_key *keys; /* NULL: packets */
+    const fc_packet *infos; /* of the keys, or NULL */
     int linktype;
     const uint16_t *linktypes;
     const uint8_t *buffer;
@@ -651,7 +652,7 @@ static void run_keys(const work *w)
 {
     for (size_t at = 0; at < w->n; at += CALL_KEYS) {
         unsigned slot = fc_epoch_enter(&w->fib->epoch);
-        w->decide(w->fib, w->keys + at, NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS, w->out + at);
+        w->decide(w->fib, w->keys + at, w->infos ? w->infos + at : NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS, w->out + at);
         fc_epoch_leave(&w->fib->epoch, slot);
     }
 }
@@ -684,6 +685,8 @@ static work part_of(const work *w, size_t first, size_t n)
     part.out += first;
     if (w->keys) {
         part.keys += first;
+        if (w->infos)
+            part.infos += first;
         return part;
     }
     part.offsets += first;
@@ -719,7 +722,13 @@ static void run_split(const work *w, unsigned threads)
 
 int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out)
 {
-    work w = {.fib = fib, .keys = keys, .n = n, .out = out};
+    return fc_fib_classify_parsed(fib, keys, NULL, n, kernel, threads, out);
+}
+
+int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel, unsigned threads,
+                           fc_decision *out)
+{
+    work w = {.fib = fib, .keys = keys, .infos = infos, .n = n, .out = out};
     int status = choose(kernel, &w.decide);
     if (status == FC_OK && n)
         run_split(&w, threads);

@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from flowclass.engine.packets cimport fc_key, fc_parse_options
+from flowclass.engine.packets cimport fc_key, fc_packet, fc_parse_options
 
 
 cdef extern from "flowclass.h" nogil:
@@ -49,6 +49,8 @@ cdef extern from "flowclass.h" nogil:
     int fc_fib_reserve(fc_fib *fib, uint64_t addresses)
     void fc_fib_reclaim(fc_fib *fib)
     int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out)
+    int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel,
+                               unsigned threads, fc_decision *out)
     int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
                                 const uint64_t *offsets, const uint32_t *lengths, size_t n,
                                 const fc_parse_options *options, int kernel, unsigned threads, fc_decision *out)

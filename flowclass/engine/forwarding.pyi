@@ -54,6 +54,9 @@ class ForwardingTable:
     def classify(
         self, keys: Records, out: Records | None = None, *, kernel: str = "auto", threads: int = 1
     ) -> Records: ...
+    def classify_parsed(
+        self, keys: Records, infos: Records, out: Records | None = None, *, kernel: str = "auto", threads: int = 1
+    ) -> Records: ...
     def classify_packets(
         self,
         packets: Packets,

@@ -17,7 +17,7 @@ from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments, fc_parse_options
 
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
-from flowclass.engine.packets import as_batch
+from flowclass.engine.packets import PACKET_DTYPE, as_batch
 from flowclass.errors import ClassifierError
 
 __all__ = ["DECISION_DTYPE", "Decision", "ForwardingTable"]
@@ -261,6 +261,27 @@ cdef class ForwardingTable:
         if n:
             with nogil:
                 status = self.decide(&k[0], n, chosen, split, &o[0])
+            check(status, "classify")
+        return out
+
+    def classify_parsed(self, keys, infos, out=None, *, kernel="auto", threads=1):
+        """The decision for each packet that `flowclass.engine.packets.parse` (or a trace) made ``keys`` and ``infos``
+        (`PACKET_DTYPE`) of: as `classify_packets`, without parsing again."""
+        cdef int chosen = select(kernel), status
+        cdef unsigned split = threads
+        keys, infos = np.ascontiguousarray(keys), np.ascontiguousarray(infos)
+        if keys.dtype != KEY_DTYPE or infos.dtype != PACKET_DTYPE or keys.ndim != 1 or keys.shape != infos.shape:
+            raise ClassifierError(f"keys and infos: expected KEY_DTYPE and PACKET_DTYPE, one dimension, equal length; "
+                                  f"got shapes {keys.shape} and {infos.shape}")
+        cdef size_t n = keys.shape[0]
+        out = _out(out, n)
+        cdef const uint8_t[::1] k = keys.view(np.uint8)
+        cdef const uint8_t[::1] p = infos.view(np.uint8)
+        cdef uint8_t[::1] o = out.view(np.uint8)
+        if n:
+            with nogil:
+                status = fc_fib_classify_parsed(<fc_fib *>self.ptr, <const fc_key *>&k[0], <const fc_packet *>&p[0], n,
+                                                chosen, split, <fc_decision *>&o[0])
             check(status, "classify")
         return out
 

@@ -1,0 +1,45 @@
+"""ForwardingTable.classify_parsed: the decisions of classify_packets, from keys that were parsed before."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowclass.engine.forwarding import ForwardingTable
+from flowclass.engine.packets import parse
+from flowclass.errors import ClassifierError
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.generate.mobility import mobility_trace
+from flowclass.generate.packets import MOBILITY, Fields, ethernet, ip_packet
+from flowclass.mobility import load_bindings
+
+
+def test_same_as_from_packets(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    nodes = random_nodes(rng, 6, 8)
+    file = tmp_path / "b.toml"
+    file.write_text(bindings_toml(nodes))
+    table = load_bindings(file).cache.table
+    assert isinstance(table, ForwardingTable)
+    frames = [p.frame for p in mobility_trace(rng, nodes, 3000)] + [b"", b"\0" * 14, b"\x60" * 13]
+    signalling = ip_packet(Fields(nodes[0].care_of[0][1].packed, nodes[0].home_address.packed, MOBILITY))
+    frames += [ethernet(signalling), ethernet(signalling)[:30]]
+    keys, infos = parse(frames, linktype=1)
+    expected = table.classify_packets(frames, linktype=1)
+    for threads in (1, 2):
+        assert np.array_equal(table.classify_parsed(keys, infos, threads=threads), expected)
+    assert len(np.unique(expected["reason"])) == 6
+    for cut in range(0, 20):
+        assert np.array_equal(table.classify_parsed(keys[:cut], infos[:cut]), expected[:cut])
+
+
+def test_arguments() -> None:
+    table = ForwardingTable()
+    keys, infos = parse([b"", b""])
+    with pytest.raises(ClassifierError, match="equal length"):
+        table.classify_parsed(keys, infos[:1])
+    with pytest.raises(ClassifierError, match="PACKET_DTYPE"):
+        table.classify_parsed(keys, keys)
