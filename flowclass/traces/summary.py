@@ -9,22 +9,9 @@ from typing import Any
 import numpy as np
 
 from .outcomes import ACTIONS, REASONS, Outcome, Rows
+from .reader import Damage
 
-__all__ = ["Damage", "FileSummary", "FlowSummary", "Summary", "Updates"]
-
-
-@dataclass(frozen=True, slots=True)
-class Damage:
-    """A place in a capture where records could not be read. ``skipped`` octets were passed over."""
-
-    file: str
-    offset: int
-    frame: int
-    message: str
-    skipped: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.file}: damaged at byte {self.offset}, at frame {self.frame}: {self.message}"
+__all__ = ["FileSummary", "FlowSummary", "Summary", "Updates"]
 
 
 @dataclass(slots=True)
@@ -53,7 +40,8 @@ class FlowSummary:
 @dataclass(slots=True)
 class Updates:
     """Binding updates that a replay met. ``accepted`` and ``rejected`` go by the status of the acknowledgement;
-    ``ignored`` got none: unreadable, a bad checksum, or none of this home agent's business."""
+    ``ignored`` got none: unreadable, a bad checksum, or none of a home agent's business. Flows go by the status of
+    their own option."""
 
     received: int = 0
     accepted: int = 0

@@ -1,0 +1,111 @@
+"""Traces in, a decision for each packet out.
+
+    run = Run(load_bindings("bindings.toml"))
+    summary = run.classify(["a.pcap", "b.pcapng.gz"])
+
+The keys of a batch of packets are made while the capture is read; here they become decisions, the decisions become
+numbers of outcomes (outcomes.py), and these go to a writer of rows and into the summary. Nothing is done per packet.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from flowclass.engine.forwarding import ForwardingTable
+from flowclass.engine.packets import Fragments
+from flowclass.mobility import HomeAgent
+
+from .outcomes import Outcome, Outcomes, Rows, outcome_of
+from .outputs import RowWriter
+from .reader import NO_TIME, KeyBatch, Trace
+from .summary import FileSummary, Summary
+
+__all__ = ["Run", "Source", "new_fragments"]
+
+Source = str | os.PathLike[str] | BinaryIO
+
+
+def new_fragments() -> Fragments:
+    """The fragment memory of one input. Its hash is not secret: who is evicted must not differ from run to run."""
+    return Fragments(secret=bytes(16))
+
+
+class Run:
+    """Classifies traces one after the other against the bindings of a home agent.
+
+    ``writer`` gets the rows, ``observers`` are called with each batch of them; ``inner`` says which IP header counts,
+    as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far.
+    """
+
+    def __init__(
+        self,
+        agent: HomeAgent,
+        *,
+        writer: RowWriter | None = None,
+        observers: Sequence[Callable[[Rows], None]] = (),
+        inner: int = 0,
+        progress: Callable[[int], None] = lambda done: None,
+    ) -> None:
+        table = agent.cache.table
+        assert isinstance(table, ForwardingTable)
+        self.agent = agent
+        self.summary = Summary()
+        self.inner = inner
+        self._table = table
+        self._outcomes = Outcomes()
+        self._takers = [*observers] if writer is None else [writer.write, *observers]
+        self._progress = progress
+        self._done = 0
+
+    def classify(self, sources: Sequence[Source]) -> Summary:
+        """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
+        for source in sources:
+            with Trace(source) as trace:
+                file = self.begin_file(trace)
+                for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
+                    self.take(file, batch, 0, len(batch))
+                    self.tell(trace)
+                self.end_file(trace)
+        return self.summary
+
+    def begin_file(self, trace: Trace) -> FileSummary:
+        file = FileSummary(trace.name)
+        file.damage = trace.damages  # grows while the trace is read
+        self.summary.files.append(file)
+        return file
+
+    def end_file(self, trace: Trace) -> None:
+        self._done += trace.position
+
+    def tell(self, trace: Trace) -> None:
+        """Reports progress."""
+        self._progress(self._done + trace.position)
+
+    def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> None:
+        """Decides the packets ``start`` to ``stop`` of a batch by the present state, and hands them on."""
+        part = slice(start, stop)
+        decisions = self._table.classify_parsed(batch.keys[part], batch.infos[part])
+        self._outcomes.trim()
+        times = batch.times[part]
+        timed = times != NO_TIME
+        rows = Rows(
+            file=file.file,
+            frames=np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64),
+            times=times,
+            timed=None if timed.all() else timed,
+            ids=self._outcomes.intern(decisions, self._resolve),
+            outcomes=self._outcomes,
+            sizes=batch.originals[part],
+        )
+        self.summary.add(rows, file)
+        self.summary.cut += int(np.count_nonzero(batch.lengths[part] < batch.originals[part]))
+        for taker in self._takers:
+            taker(rows)
+
+    def _resolve(self, decision: Any) -> Outcome:
+        """What a decision says in addresses: at once, as node numbers are good only until the state changes."""
+        return outcome_of(decision, self._table.home_address(decision), self._table.care_of(decision))

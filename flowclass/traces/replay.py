@@ -1,0 +1,158 @@
+"""Replay: the binding updates in a trace drive a home agent, and each packet is decided by the state at its time.
+
+A binding update is taken as authenticated and addressed to this home agent; its own row is decided by the state
+before it; acknowledgements in the trace are ignored (INTERFACES.md, "How a packet is decided", 7). Several traces are
+read side by side in the order of their times; among equal times, in the order in which they were given. Within one
+trace the order is the file's: a time that lies before an earlier packet's counts as that one's.
+
+Packets between two events (a binding update, or something that expires) see the same state and are decided in one call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack
+from heapq import heapify, heappop, heapreplace
+
+import numpy as np
+
+from .classify import Run, Source, new_fragments
+from .reader import NO_TIME, KeyBatch, Trace
+from .summary import FileSummary, Summary, Updates
+
+__all__ = ["replay"]
+
+_SIGNALLING = 1  # FC_PACKET_SIGNALLING
+_MOBILITY_HEADER = 135
+_BINDING_UPDATE = 5
+
+
+def replay(run: Run, sources: Sequence[Source]) -> Summary:
+    """All packets of all sources, decided by ``run.agent``, which changes on the way. Raises `CaptureError`."""
+    with ExitStack() as stack:
+        traces = [stack.enter_context(Trace(source)) for source in sources]
+        cursors = [_Cursor(run, trace) for trace in traces]
+        clock = _Clock()
+        heap = [(cursor.time, place) for place, cursor in enumerate(cursors) if cursor.advance(0)]
+        heapify(heap)
+        received = 0
+        while heap:
+            _, place = heap[0]
+            cursor = cursors[place]
+            # what comes after it on the heap is at 1 or 2
+            bound = min(heap[1:3]) if len(heap) > 1 else None
+            stop = cursor.end_before(bound, place)
+            received += _take(run, cursor, stop, clock)
+            if cursor.advance(stop):
+                heapreplace(heap, (cursor.time, place))
+            else:
+                heappop(heap)
+    run.summary.updates = _updates(run, received)
+    return run.summary
+
+
+class _Clock:
+    """Nanoseconds since the epoch to the seconds that a home agent is told.
+
+    They begin at the first packet: counted from 1970 a float would have lost the nanoseconds.
+    """
+
+    def __init__(self) -> None:
+        self._zero: int | None = None
+
+    def seconds(self, times: np.typing.NDArray[np.int64]) -> np.typing.NDArray[np.float64]:
+        if self._zero is None:
+            known = times[times != NO_TIME]
+            if len(known) == 0:
+                return np.zeros(len(times))
+            self._zero = int(known[0])
+        return np.where(times == NO_TIME, 0.0, np.maximum(times - self._zero, 0) / 1e9)
+
+
+class _Cursor:
+    """A place in one trace: ``batch`` and the position in it."""
+
+    def __init__(self, run: Run, trace: Trace) -> None:
+        self.trace = trace
+        self.file: FileSummary = run.begin_file(trace)
+        self.run = run
+        self.batch: KeyBatch | None = None
+        self.position = 0
+        self.times = np.empty(0, dtype=np.int64)
+        self.updates: list[int] = []
+        self._latest = NO_TIME
+        self._batches = trace.keys(fragments=new_fragments(), inner=run.inner, keep=_SIGNALLING)
+
+    @property
+    def time(self) -> int:
+        return int(self.times[self.position])
+
+    def advance(self, position: int) -> bool:
+        """Moves to a position, into the next batch at the end of this one; False at the end of the trace."""
+        self.position = position
+        if self.batch is not None and position < len(self.batch):
+            return True
+        self.batch = next(self._batches, None)
+        self.position = 0
+        self.run.tell(self.trace)
+        if self.batch is None:
+            self.run.end_file(self.trace)
+            return False
+        self.times = np.maximum.accumulate(np.maximum(self.batch.times, self._latest))
+        self._latest = int(self.times[-1])
+        self.updates = [i for i, octets in sorted(self.batch.kept.items()) if self._is_update(i, octets)]
+        return True
+
+    def _is_update(self, i: int, octets: bytes) -> bool:
+        assert self.batch is not None
+        if self.batch.keys["protocol"][i] != _MOBILITY_HEADER:
+            return False
+        kind = int(self.batch.infos["transport_offset"][i]) + 2
+        return kind < len(octets) and octets[kind] == _BINDING_UPDATE
+
+    def end_before(self, bound: tuple[int, int] | None, place: int) -> int:
+        """The first position from here on whose turn comes after ``bound``, another trace's (time, place)."""
+        if bound is None:
+            return len(self.times)
+        side = "right" if place < bound[1] else "left"
+        return max(self.position + 1, int(np.searchsorted(self.times, bound[0], side=side)))  # type: ignore[call-overload]
+
+
+def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> int:
+    """Decides the packets from the cursor to ``stop``; how many binding updates were among them."""
+    batch, agent, received = cursor.batch, run.agent, 0
+    assert batch is not None
+    now = clock.seconds(cursor.times[:stop])
+    updates = [i for i in cursor.updates if cursor.position <= i < stop]
+    start = cursor.position
+    while start < stop:
+        deadline = agent.next_deadline()
+        if deadline is not None and deadline <= now[start]:
+            agent.tick(float(now[start]))  # requests to refresh have nobody to go to
+            deadline = agent.next_deadline()
+        end = stop
+        if deadline is not None:
+            end = start + max(1, int(np.searchsorted(now[start:stop], deadline)))
+        update = updates[0] if updates and updates[0] < end else None
+        if update is not None:
+            end = update + 1
+        run.take(cursor.file, batch, start, end)
+        if update is not None:
+            del updates[0]
+            received += 1
+            octets = batch.kept[update][int(batch.infos["ip_offset"][update]) :]
+            agent.receive(octets, now=float(now[update]), authenticated=True)
+        start = end
+    return received
+
+
+def _updates(run: Run, received: int) -> Updates:
+    counters = run.agent.counters
+    return Updates(
+        received=received,
+        accepted=sum(counters.updates[:128]),
+        rejected=sum(counters.updates[128:]),
+        ignored=sum(counters.ignored.values()),
+        flows_accepted=sum(counters.flows[:128]),
+        flows_rejected=sum(counters.flows[128:]),
+    )
