@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -15,7 +15,16 @@ if TYPE_CHECKING:
 
     from flowclass.wire import Profile
 
-__all__ = ["count_text", "make_console", "make_table", "profile_of", "profile_options", "progress", "warn"]
+__all__ = [
+    "count_text",
+    "inner_option",
+    "make_console",
+    "make_table",
+    "profile_of",
+    "profile_options",
+    "progress",
+    "warn",
+]
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -33,7 +42,7 @@ def make_table(title: str, *columns: tuple[str, str]) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in columns:
         table.add_column(heading, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]
     return table
@@ -89,9 +98,24 @@ def profile_of(name: str | None, option_type: int | None) -> Profile:
     return replace(chosen, flow_identification=option_type)
 
 
-def check_names(traces: Sequence[str]) -> None:
-    """Raises when one of the traces can't be read, before any work is done."""
-    for name in traces:
-        if name != "-":
-            with open(name, "rb"):
-                pass
+class _Depth(click.ParamType[int]):
+    """1 for the outermost IP header, N for the N-th, or "innermost"."""
+
+    name = "depth"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "innermost":
+            return 255  # FC_INNERMOST
+        if str(value).isdigit() and 1 <= int(value) <= 254:
+            return int(value)
+        self.fail(f"{value!r}: expected 1 (the outermost IP header) to 254, or 'innermost'", param, ctx)
+
+
+def inner_option(function: F) -> F:
+    """--inner [N]."""
+    return click.option(
+        "--inner", type=_Depth(), is_flag=False, flag_value="innermost", default=0, metavar="[N]",
+        help="Decide by an inner IP header of tunnels: the innermost, or the N-th.",
+    )(function)  # fmt: skip

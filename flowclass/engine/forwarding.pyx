@@ -267,7 +267,7 @@ cdef class ForwardingTable:
     def classify_parsed(self, keys, infos, out=None, *, kernel="auto", threads=1):
         """The decision for each packet that `flowclass.engine.packets.parse` (or a trace) made ``keys`` and ``infos``
         (`PACKET_DTYPE`) of: as `classify_packets`, without parsing again."""
-        cdef int chosen = select(kernel), status
+        cdef int chosen = select_kernel(kernel), status
         cdef unsigned split = threads
         keys, infos = np.ascontiguousarray(keys), np.ascontiguousarray(infos)
         if keys.dtype != KEY_DTYPE or infos.dtype != PACKET_DTYPE or keys.ndim != 1 or keys.shape != infos.shape:

@@ -16,13 +16,59 @@ from .captures import Frame
 from .mobility import START_NS
 from .packets import ICMP6, TCP, UDP, Fields, ethernet, hop_by_hop, ip_packet
 
-__all__ = ["CARE_OF_1", "CARE_OF_2", "CORRESPONDENT", "HOME_ADDRESS", "Step", "binding_updates", "section5"]
+__all__ = [
+    "BINDINGS_TOML",
+    "CARE_OF_1",
+    "CARE_OF_2",
+    "CORRESPONDENT",
+    "HOME_ADDRESS",
+    "Step",
+    "binding_updates",
+    "section5",
+]
 
 HOME_ADDRESS = IPv6Address("2001:db8:1::1")
 CARE_OF_1 = IPv6Address("2001:db8:a::1")
 CARE_OF_2 = IPv6Address("2001:db8:b::1")
 CORRESPONDENT = IPv6Address("2001:db8:c::1")
 _STRANGER = IPv6Address("2001:db8:1::2")
+
+_BINDINGS = """\
+# Section 5 of the draft as a bindings file: the state after both binding updates.
+profile = "{profile}"
+
+[[node]]
+home_address = "{home}"
+
+[[node.care_of]]
+bid = 1
+address = "{coa1}"
+priority = 20
+
+[[node.care_of]]
+bid = 2
+address = "{coa2}"
+priority = 10                 # the lower number is preferred: the default binding
+
+[[node.flow]]                 # ssh
+fid = 1
+pri = 1
+bids = [1]
+selector = {{ source_port = 22 }}
+
+[[node.flow]]                 # https
+fid = 2
+pri = {second}
+bids = [1]
+selector = {{ source_port = 443 }}
+"""
+
+BINDINGS_TOML = {
+    # PRI is unique in RFC 6089 (K14)
+    profile: _BINDINGS.format(profile=profile, home=HOME_ADDRESS, coa1=CARE_OF_1, coa2=CARE_OF_2, second=second)
+    for profile, second in (("draft", 1), ("rfc6089", 2))
+}
+"""What the two updates come to, by profile, as a bindings file."""
 
 _LIFETIME = 150  # units of 4 seconds: ten minutes
 
@@ -79,20 +125,20 @@ def section5(profile: wire.Profile = wire.DRAFT) -> list[Step]:
     ping = _packet(ICMP6)
     elsewhere = ip_packet(Fields(CORRESPONDENT.packed, _STRANGER.packed, TCP, 22, 50022))
     made: list[tuple[bytes, str, IPv6Address | None]] = [
-        (ssh, "ssh, before any binding", None),
-        (wire.encode_packet(first, profile), "binding update 1: CoA2 as BID 2, preferred", None),
+        (ssh, "ssh", None),
+        (wire.encode_packet(first, profile), "binding update 1", None),
         (wire.encode_packet(_acknowledgement(first), profile), "its acknowledgement", None),
-        (ssh, "ssh, before flow bindings", CARE_OF_2),
+        (ssh, "ssh", CARE_OF_2),
         (http, "web page", CARE_OF_2),
-        (wire.encode_packet(second, profile), "binding update 2: CoA1 as BID 1, two flows", None),
+        (wire.encode_packet(second, profile), "binding update 2", None),
         (wire.encode_packet(_acknowledgement(second), profile), "its acknowledgement", None),
         (ssh, "ssh", CARE_OF_1),
         (https, "https", CARE_OF_1),
-        (wrapped, "https behind a hop-by-hop header", CARE_OF_1),
+        (wrapped, "https, hop-by-hop options", CARE_OF_1),
         (http, "web page", CARE_OF_2),
         (named, "DNS answer", CARE_OF_2),
-        (outgoing, "to an ssh server on the mobile node", CARE_OF_2),
-        (ping, "ping: it has no ports", CARE_OF_2),
+        (outgoing, "to the node's port 22", CARE_OF_2),
+        (ping, "ping, no ports", CARE_OF_2),
         (elsewhere, "ssh to somebody else", None),
     ]
     return [

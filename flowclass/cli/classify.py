@@ -1,0 +1,163 @@
+"""``flowclass classify``."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import click
+
+from ._console import (
+    count_text,
+    inner_option,
+    make_console,
+    make_table,
+    profile_of,
+    profile_options,
+    progress,
+    warn,
+)
+
+if TYPE_CHECKING:
+    from flowclass.mobility import HomeAgent
+    from flowclass.traces.summary import Summary
+
+_SHOWN_WAYS = 40
+
+
+@click.command("classify", short_help="Decide each packet of capture files.")
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
+@click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
+@profile_options
+@inner_option
+@click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv or .jsonl file.")
+@click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
+def command(
+    traces: tuple[str, ...],
+    bindings_file: str | None,
+    replay: bool,
+    profile: str | None,
+    option_type: int | None,
+    inner: int,
+    output: str | None,
+    as_json: bool,
+) -> int:
+    """Decides each packet of capture files: pcap or pcapng, compressed or not; "-" is standard input.
+
+    The bindings come from a file, from the binding updates in the traces (--replay), or from the one and then the
+    other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
+    rows like others. Exit status 1 says that a capture was damaged: what could be read is in the results.
+    """
+    from flowclass.traces.classify import Run
+    from flowclass.traces.outputs import open_output
+
+    agent = make_agent(bindings_file, replay, profile, option_type)
+    check_traces(traces, output)
+    with ExitStack() as stack:
+        writer = None if output is None else stack.enter_context(open_output(output))
+        tell = stack.enter_context(progress("classifying", total_size(traces)))
+        run = Run(agent, writer=writer, inner=inner, progress=tell)
+        if replay:
+            from flowclass.traces.replay import replay as replay_traces
+
+            summary = replay_traces(run, traces)
+        else:
+            summary = run.classify(traces)
+    if as_json:
+        click.echo(json.dumps(summary.to_dict() | {"output": output}))
+    else:
+        show(summary, output)
+    for damage in summary.damage:
+        warn(str(damage))
+    return 1 if summary.damage else 0
+
+
+def make_agent(bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None) -> HomeAgent:
+    """The home agent that the options describe."""
+    if bindings_file is None and not replay:
+        raise click.UsageError("--bindings FILE or --replay is needed: where do the bindings come from?")
+    if not replay and (profile or option_type is not None):
+        raise click.UsageError("--profile and --option-type are about binding updates: they go with --replay")
+    from flowclass.mobility import HomeAgent
+    from flowclass.mobility.bindings_file import read_bindings
+
+    found = None if bindings_file is None else read_bindings(bindings_file)
+    agent = HomeAgent(profile_of(profile or (found.profile if found else None), option_type))
+    if found is not None:
+        agent.load(found)
+    return agent
+
+
+def check_traces(traces: Sequence[str], output: str | None) -> None:
+    """Raises for what would go wrong later, before anything is read or written."""
+    from flowclass.errors import CaptureError
+    from flowclass.traces.outputs import check_output
+
+    for name in traces:
+        if name != "-" and not os.path.exists(name):
+            raise CaptureError(f"{name}: no such file or directory")
+    if traces.count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    if output is None:
+        return
+    check_output(output)
+    for name in traces:
+        if name != "-" and os.path.exists(output) and os.path.samefile(name, output):
+            raise click.UsageError(f"{output}: the output would replace a trace that is read")
+
+
+def total_size(traces: Sequence[str]) -> int | None:
+    """Octets in all, None when one of them can't say."""
+    if all(os.path.isfile(name) for name in traces):
+        return sum(os.path.getsize(name) for name in traces)
+    return None
+
+
+def show(summary: Summary, output: str | None) -> None:
+    """The summary as tables."""
+    console = make_console()
+    files = f"{len(summary.files)} files" if len(summary.files) > 1 else summary.files[0].file
+    console.print(f"{count_text(summary.packets)} packets, {count_text(summary.octets)} octets, {files}", markup=False)
+    if summary.cut:
+        console.print(f"{count_text(summary.cut)} of them were cut by the capture; decided on what is there")
+    if (updates := summary.updates) is not None:
+        console.print(
+            f"{updates.received} binding updates: {updates.accepted} accepted, {updates.rejected} rejected,"
+            f" {updates.ignored} ignored; flow options: {updates.flows_accepted} accepted,"
+            f" {updates.flows_rejected} rejected"
+        )
+    reasons = make_table("", ("reason", "left"), ("packets", "right"), ("octets", "right"), ("share", "right"))
+    for name, way in summary.by_reason().items():
+        if way.packets:
+            share = f"{100 * way.packets / summary.packets:.1f} %"
+            reasons.add_row(name, count_text(way.packets), count_text(way.octets), share)
+    console.print(reasons)
+    _show_ways(summary, console)
+    if output is not None:
+        console.print(f"rows: {output}", markup=False)
+
+
+def _show_ways(summary: Summary, console: object) -> None:
+    ways = summary.ways()
+    if not ways:
+        return
+    table = make_table(
+        "", ("home address", "left"), ("decided by", "left"), ("action", "left"), ("packets", "right"),
+        ("care-of addresses", "left"),
+    )  # fmt: skip
+    last = ""
+    for home, reason, action, fid, way in ways[:_SHOWN_WAYS]:
+        name = f"flow {fid}" if fid is not None else reason
+        care_of = ", ".join(
+            address if len(way.care_of) == 1 else f"{address} ({count_text(packets)})"
+            for address, packets in sorted(way.care_of.items())
+        )
+        table.add_row("" if home == last else home, name, action, count_text(way.packets), care_of)
+        last = home
+    console.print(table)  # type: ignore[attr-defined]
+    if len(ways) > _SHOWN_WAYS:
+        console.print(f"and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")  # type: ignore[attr-defined]
