@@ -64,7 +64,7 @@ def encoded(option: Any, profile: Profile, kind: type = BindingUpdate) -> str:
     return octets[12 : len(octets) - padding].hex()
 
 
-# PROTOCOL.md 3.5, the four examples, and what else figure 1 says
+# made by hand from figure 1
 @pytest.mark.req("R12", "R15", "R16", "R17", "R19", "R21", "R29", "R32", "R33", "R34", "K1", "K2", "K3")
 @pytest.mark.parametrize(
     ("octets", "option"),

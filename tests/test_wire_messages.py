@@ -51,7 +51,7 @@ HEX_A6 = "20010db8000000000000000000000001"
 V4 = IPv4Address("192.0.2.9")
 AUTHENTICATOR = bytes(range(12))
 
-# PROTOCOL.md 3.2: the octets after the checksum, made by hand
+# made by hand from RFC 6275 6.1
 MESSAGES: list[tuple[Message, str]] = [
     (BindingRefreshRequest(), "3b 00 00 00 0000 0000"),
     (HomeTestInit(b"cookie-1"), "3b 01 01 00 0000 0000 636f6f6b69652d31"),
@@ -310,7 +310,7 @@ def test_the_longest_message() -> None:
 
 @pytest.mark.req("K36")
 def test_flags_of_a_binding_update() -> None:
-    # PROTOCOL.md 3.2; RFC 6275 6.1.7, 5380, 3963, 5213, 5555, 5845, 5648, 7161, 8885
+    # RFC 6275 6.1.7, 5380, 3963, 5213, 5555, 5845, 5648, 7161, 8885
     values = [0x8000, 0x4000, 0x2000, 0x1000, 0x800, 0x400, 0x200, 0x100, 0x80, 0x40, 0x20, 0x10]
     assert [flag.value for flag in UpdateFlag] == values
     assert UpdateFlag.OVERWRITE.value == 0x0040
@@ -325,7 +325,7 @@ def test_flags_of_a_binding_update() -> None:
 
 @pytest.mark.req("K13")
 def test_a_priority_where_the_status_is() -> None:
-    # PROTOCOL.md 3.4: the layout before multiplecoa-06, in binding updates only
+    # the layout before multiplecoa-06, in binding updates only
     old = replace(DRAFT, bid_priority_in_status=True)
     option = BindingIdentifier(1, priority=200)
     encoded = encode_message(BindingUpdate(1, 1, options=(option,)), profile=old)

@@ -48,7 +48,7 @@ def raw(kind: int, octets: str) -> Any:
 
 
 def scapy_packet(header: Any, *, home: str | None, routing: str | None) -> bytes:
-    """Built afresh: on dissected packets scapy's checksum takes the wrong source (PROTOCOL.md part 4)."""
+    """Built afresh: on dissected packets scapy's checksum takes the wrong source."""
     packet = s.IPv6(src=COA, dst=AGENT, hlim=64)
     if routing:
         packet /= s.IPv6ExtHdrRouting(type=2, addresses=[routing], segleft=1)

@@ -95,7 +95,7 @@ class FlowCodec:
         """The option that fills the rest of ``r`` (draft 3.1, RFC 6089 4.2).
 
         A fault in the sub-options makes a `MalformedSubOption`. An option that lacks part of its 8 fixed octets cannot
-        be answered by a copy of them, so it counts as unknown (PROTOCOL.md 1.13).
+        be answered by a copy of them, so it counts as unknown.
         """
         if r.end - r.pos < 6:
             return UnknownOption(self.type, r.rest())

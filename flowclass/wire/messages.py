@@ -126,7 +126,7 @@ BINDING_STATUS = {
     169: "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED",
     174: "invalid care-of address",
 }
-"""Status of a binding acknowledgement, and of a binding identifier in one (PROTOCOL.md 3.2)."""
+"""Status of a binding acknowledgement, and of a binding identifier in one (IANA registry)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,7 +74,7 @@ def _pack_rfc(fid: int, pri: int, action: int, status: int, pro: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class FlowStatus:
-    """Status codes of a flow identification option, by meaning (PROTOCOL.md, "Status mapping")."""
+    """Status codes of a flow identification option; a meaning without a code of its own has the nearest."""
 
     success: int
     unspecified: int
@@ -188,7 +188,7 @@ class Profile:
     """Write Option Len in 8-octet units, padded at the end."""
 
     bid_priority_in_status: bool = False
-    """In a binding update octet 4 of the BID option is an 8-bit priority (before multiplecoa-06; PROTOCOL.md 3.4)."""
+    """In a binding update octet 4 of the BID option is an 8-bit priority, as drafts of multiplecoa before 06 had it."""
 
     # behaviour
     max_pri: int = 0xFFFF

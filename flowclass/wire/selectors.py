@@ -60,8 +60,8 @@ class TrafficSelector4:
 class TrafficSelector6:
     """IPv6 binary traffic selector, format 2 (RFC 6088 3.2): matches IPv6 packets only.
 
-    Fields as in `TrafficSelector4`. ``flow_label`` has 20 bits (K36), ``protocol`` is what follows the extension chain
-    (PROTOCOL.md 3.6, rule 10).
+    Fields as in `TrafficSelector4`. ``flow_label`` has 20 bits (K36), ``protocol`` is what follows the extension chain:
+    the text only says "next header value", but the first one would make "TCP" fail on packets with extension headers.
     """
 
     version: ClassVar[int] = 6
