@@ -32,7 +32,7 @@ def test_same_as_from_packets(tmp_path: Path) -> None:
     for threads in (1, 2):
         assert np.array_equal(table.classify_parsed(keys, infos, threads=threads), expected)
     assert len(np.unique(expected["reason"])) == 6
-    for cut in range(0, 20):
+    for cut in range(20):
         assert np.array_equal(table.classify_parsed(keys[:cut], infos[:cut]), expected[:cut])
 
 

@@ -10,7 +10,7 @@ from flowclass import wire
 
 from .outcomes import address_text
 
-__all__ = ["message_lines", "packet_dict"]
+__all__ = ["faults_of", "message_lines", "packet_dict"]
 
 _UPDATE_LETTERS = "AHLKMRPFTOSD"  # from 0x8000 down
 _ACK_LETTERS = "KRPTB"  # from 0x80 down
@@ -79,6 +79,13 @@ def _letters(flags: int, letters: str, top: int) -> list[str]:
     return [letter for place, letter in enumerate(letters) if flags & top >> place]
 
 
+def faults_of(packet: dict[str, Any]) -> list[tuple[str, int]]:
+    """(what, octet of the IP packet) for options and sub-options of a `packet_dict` that break a rule."""
+    options = packet["message"].get("options", [])
+    every = [*options, *(sub for option in options for sub in option.get("suboptions", []))]
+    return [(option["reason"], option["offset"]) for option in every if option["name"].startswith("Malformed")]
+
+
 def message_lines(packet: dict[str, Any]) -> list[str]:
     """`packet_dict` for reading: a line for the route, one for the message, one for each option and sub-option."""
     message = packet["message"]
@@ -114,9 +121,13 @@ def _line(structure: dict[str, Any], answer: bool) -> str:
     parts += [
         f"{key.replace('_', ' ')} {_text(key, value, structure, '-' if ranges else ' ')}"
         for key, value in structure.items()
-        if key not in _QUIET and value not in (None, False, "", []) and (key != "status" or answer)
+        if key not in _QUIET and not _says_nothing(value) and (key != "status" or answer)
     ]
     return f"{name}: {', '.join(parts)}" if parts else name
+
+
+def _says_nothing(value: Any) -> bool:
+    return value is None or value is False or value in ("", [])
 
 
 def _text(key: str, value: Any, structure: dict[str, Any], between: str) -> str:

@@ -1,0 +1,107 @@
+"""``flowclass decode``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ._console import profile_of, profile_options, warn
+
+if TYPE_CHECKING:
+    from flowclass.traces.reader import KeyBatch, Trace
+    from flowclass.wire import Profile
+
+_MOBILITY_HEADER = 135
+
+
+@click.command("decode", short_help="Show the Mobility Header messages of a capture file.")
+@click.argument("trace", metavar="TRACE")
+@profile_options
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, with one message on each line.")
+def command(trace: str, profile: str | None, option_type: int | None, as_json: bool) -> int:
+    """Shows the Mobility Header messages of a capture file with all their options, one per frame.
+
+    A message that can't be decoded is shown with the reason and the place, and so is an option that breaks a rule;
+    exit status 1 says that there was one, or that the capture was damaged.
+    """
+    from flowclass.traces.reader import Trace
+
+    chosen = profile_of(profile, option_type)
+    with Trace(trace) as capture:
+        found = messages(capture, chosen)
+        faults = _print_json(trace, chosen, found, capture) if as_json else _print_text(found, capture)
+    for fault in faults:
+        warn(f"{trace}: {fault}")
+    for damage in capture.damages:
+        warn(str(damage))
+    return 1 if faults or capture.damages else 0
+
+
+def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
+    """Every frame with a Mobility Header behind its outermost IP header: frame, time_ns, and the packet or an error."""
+    from flowclass.traces.classify import new_fragments
+    from flowclass.traces.reader import NO_TIME
+
+    for batch in trace.keys(fragments=new_fragments(), keep=1):  # FC_PACKET_SIGNALLING
+        for i in sorted(batch.kept):
+            if batch.keys["protocol"][i] == _MOBILITY_HEADER:
+                time = int(batch.times[i])
+                place = {"frame": batch.first_frame + i, "time_ns": None if time == NO_TIME else time}
+                yield place | _decoded(batch, i, profile)
+
+
+def _decoded(batch: KeyBatch, i: int, profile: Profile) -> dict[str, Any]:
+    from flowclass.errors import DecodeError
+    from flowclass.traces.messages import faults_of, packet_dict
+    from flowclass.wire import decode_packet
+
+    start = int(batch.infos["ip_offset"][i])
+    try:
+        packet = packet_dict(decode_packet(batch.kept[i][start:], profile), profile)
+    except DecodeError as error:
+        # where in the frame, as a hex dump or Wireshark counts it
+        return {"error": error.reason, "offset": start + error.offset}
+    faults = [{"error": reason, "offset": start + offset} for reason, offset in faults_of(packet)]
+    return packet | {"faults": faults}
+
+
+def _faults(entry: dict[str, Any]) -> list[str]:
+    found = [entry] if "error" in entry else entry["faults"]
+    return [f"frame {entry['frame']}, octet {fault['offset']} of the frame: {fault['error']}" for fault in found]
+
+
+def _print_text(found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
+    from flowclass.traces.messages import message_lines
+
+    faults: list[str] = []
+    none = True
+    for entry in found:
+        none = False
+        faults += _faults(entry)
+        if "error" in entry:
+            click.echo(f"frame {entry['frame']}: not decodable: {entry['error']} (octet {entry['offset']})")
+            continue
+        lines = message_lines(entry)
+        click.echo(f"frame {entry['frame']}: {lines[0]}")
+        for line in lines[1:]:
+            click.echo(f"    {line}")
+    if none:
+        click.echo(f"no Mobility Header in {trace.frames} frames")
+    return faults
+
+
+def _print_json(name: str, profile: Profile, found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
+    """Streamed, so that memory stays constant."""
+    faults: list[str] = []
+    click.echo(f'{{"file": {json.dumps(name)}, "profile": {json.dumps(profile.name)}, "messages": [', nl=False)
+    between = "\n"
+    for entry in found:
+        faults += _faults(entry)
+        click.echo(between + json.dumps(entry), nl=False)
+        between = ",\n"
+    damage = [{"offset": d.offset, "frame": d.frame, "skipped": d.skipped, "what": d.what} for d in trace.damages]
+    click.echo(f'\n], "frames": {trace.frames}, "damage": {json.dumps(damage)}}}')
+    return faults
