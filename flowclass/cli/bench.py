@@ -1,0 +1,268 @@
+"""``flowclass bench``: the classifier measured on this machine, right answers first."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from flowclass.bench.plot import check_plot, render
+from flowclass.cli._console import make_console, make_table, warn
+from flowclass.generate.adversarial import ADVERSARIAL
+from flowclass.generate.rulesets import FAMILIES, MAX_RULES
+from flowclass.traces.outputs import atomic_file
+
+if TYPE_CHECKING:
+    from flowclass.bench.lookup import Case, LookupResult
+    from flowclass.bench.nodes import NodesResult
+
+F = TypeVar("F", bound=Callable[..., Any])
+Point = tuple[float, float]
+
+
+def size(text: str) -> int:
+    """A number of rules, nodes or packets: 500, 10k, 1M."""
+    factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
+    digits = text[:-1] if factor > 1 else text
+    if not digits.isdecimal() or not 1 <= int(digits) * factor <= MAX_RULES:
+        raise click.BadParameter(f"{text!r}: a number from 1 to {MAX_RULES} expected, such as 500, 10k or 1M")
+    return int(digits) * factor
+
+
+def _common(function: F) -> F:
+    for option in (
+        click.option("--plot", metavar="FILE", help="A picture over size: .svg, or .png with matplotlib."),
+        click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables."),
+        click.option("--seed", default=1, show_default=True, help="Of everything that is generated."),
+        click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Medians of so many."),
+    ):
+        function = option(function)
+    return function
+
+
+@click.group(name="bench", invoke_without_command=True)
+@click.pass_context
+def command(ctx: click.Context) -> None:
+    """Measure the classifier on this machine; right answers are checked before anything is timed.
+
+    Without a subcommand: look-ups in generated sets of 1k and 10k rules.
+    """
+    if ctx.invoked_subcommand is None:
+        ctx.invoke(lookup)
+
+
+@command.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--family",
+    "families",
+    multiple=True,
+    type=click.Choice([*FAMILIES, *ADVERSARIAL]),
+    help="Generated sets, if no FILES are given (default: acl, fw and ipc). May be repeated, as all below.",
+)
+@click.option("--size", "sizes", multiple=True, type=size, help="Rules of generated sets (default: 1k and 10k).")
+@click.option("--ip", "versions", multiple=True, type=click.Choice(["4", "6"]), help="IP versions (default: 4).")
+@click.option(
+    "--trace",
+    "traces",
+    multiple=True,
+    type=click.Choice(["corner", "uniform", "zipf", "worst"]),
+    help="Packets: on corners of rules, inside them (default), repeating, or aimed at the worst place.",
+)
+@click.option("--packets", type=size, default="50k", show_default=True, help="Packets of a generated trace.")
+@click.option("--kernel", "chosen", multiple=True, help="Kernels (default: all that run here).")
+@click.option("--peers/--no-peers", default=True, help="Measure linear search and rte_acl beside (where installed).")
+@_common
+def lookup(
+    files: tuple[Path, ...],
+    families: tuple[str, ...],
+    sizes: tuple[int, ...],
+    versions: tuple[str, ...],
+    traces: tuple[str, ...],
+    packets: int,
+    chosen: tuple[str, ...],
+    peers: bool,
+    rounds: int,
+    seed: int,
+    as_json: bool,
+    plot: str | None,
+) -> None:
+    """Look-ups in flat rule sets: ClassBench FILES (with NAME.KIND.trace beside them, if any) or generated sets."""
+    from flowclass.bench.lookup import file_case, generated_case, measure
+
+    if plot:
+        check_plot(plot)
+    kinds = traces or ("uniform",)
+    makers: list[Callable[[], Case]] = [lambda path=path: file_case(path, kinds, packets, seed) for path in files]  # type: ignore[misc]
+    if not files:
+        makers = [
+            lambda f=family, n=n, v=int(version): generated_case(f, n, v, kinds, packets, seed)  # type: ignore[misc]
+            for version in versions or ("4",)
+            for family in families or tuple(FAMILIES)
+            for n in sizes or (1_000, 10_000)
+        ]
+    names = ("rte_acl", "linear") if peers else ()
+    notes: list[str] = []
+    results: list[LookupResult] = []
+    for make in makers:
+        results += measure(make(), chosen=chosen, peer_names=names, rounds=rounds, notes=notes)
+    curves: dict[str, list[Point]] = {}
+    for result in results:
+        for name, rate in _rates(result).items():
+            label = f"{result.case.rpartition('_')[0] or result.case} {result.trace} {name}"
+            curves.setdefault(label, []).append((result.rules, rate))
+    _finish("lookup", results, as_json, notes, plot, curves, ("rules", "million packets per second"), _lookup_tables)
+
+
+def _rates(result: LookupResult) -> dict[str, float]:
+    """Mpps of the default kernel and of each peer's best algorithm."""
+    return {"flowclass": result.mpps["auto"].median} | {p.name: p.mpps[p.best].median for p in result.peers}
+
+
+def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
+    names = list(dict.fromkeys(name for result in results for name in result.mpps))
+    ours = make_table(
+        "Look-ups: million packets per second and thread by kernel; a batch of 256 in microseconds",
+        *(("set", "left"), ("trace", "left"), ("rules", "right")),
+        *((name, "right") for name in names),
+        *(("p50", "right"), ("p99", "right"), ("build s", "right"), ("B/rule", "right"), ("checked", "right")),
+    )
+    for r in results:
+        rates = (f"{r.mpps[name].median:.1f}" if name in r.mpps else "" for name in names)
+        latency = (f"{r.latency_us[name]:.2f}" for name in ("p50", "p99"))
+        checked = "all" if r.checked == r.packets else str(r.checked)
+        ours.add_row(
+            *(r.case, r.trace, str(r.rules)),
+            *rates,
+            *latency,
+            f"{r.build_seconds:.3f}",
+            f"{r.bytes_per_rule:.0f}",
+            checked,
+        )
+    if not any(r.peers for r in results):
+        return [ours]
+    theirs = make_table(
+        "Peers in the same run: flowclass is so many times faster (median of paired rounds, smallest to largest)",
+        *(("set", "left"), ("trace", "left"), ("peer", "left"), ("algorithm", "left"), ("Mpps", "right")),
+        *(("times", "right"), ("spread", "right"), ("build s", "right"), ("B/rule", "right")),
+    )
+    for r in results:
+        for p in r.peers:
+            size = "" if p.bytes is None else f"{p.bytes / r.rules:.0f}"
+            spread = f"{p.ratio.low:.2f}-{p.ratio.high:.2f}"
+            rate = f"{p.mpps[p.best].median:.3g}"
+            theirs.add_row(
+                *(
+                    r.case,
+                    r.trace,
+                    p.name,
+                    p.best,
+                    rate,
+                    f"{p.ratio.median:.2f}",
+                    spread,
+                    f"{p.build_seconds:.3f}",
+                    size,
+                )
+            )
+    return [ours, theirs]
+
+
+@command.command()
+@click.option("--nodes", "sizes", multiple=True, type=size, help="Mobile nodes (default: 1k and 10k). May be repeated.")
+@click.option(
+    "--flows",
+    type=(click.IntRange(1, 1000), click.IntRange(1, 1000)),
+    default=(4, 16),
+    show_default=True,
+    help="Fewest and most flows of a node.",
+)
+@click.option(
+    "--packets", type=size, default="200k", show_default=True, help="Packets to home addresses drawn uniformly."
+)
+@click.option("--peers/--no-peers", default=True, help="Measure pytricia's look-up of the home address (if installed).")
+@_common
+def nodes(
+    sizes: tuple[int, ...],
+    flows: tuple[int, int],
+    packets: int,
+    peers: bool,
+    rounds: int,
+    seed: int,
+    as_json: bool,
+    plot: str | None,
+) -> None:
+    """Decisions for many mobile nodes with a few flows each, and publishing nodes while packets are classified."""
+    from flowclass.bench.nodes import measure as measure_nodes
+
+    if flows[0] > flows[1]:
+        raise click.UsageError("--flows: the fewest exceed the most")
+    if plot:
+        check_plot(plot)
+    results = [
+        measure_nodes(n, flows=flows, packets=packets, rounds=rounds, seed=seed, peers=peers)
+        for n in sizes or (1_000, 10_000)
+    ]
+    curves = {f"kernel {name}": [(r.nodes, r.mpps[name].median) for r in results] for name in results[0].mpps}
+    _finish("nodes", results, as_json, (), plot, curves, ("mobile nodes", "million packets per second"), _nodes_tables)
+
+
+def _nodes_tables(results: Sequence[NodesResult]) -> list[Any]:
+    names = list(results[0].mpps)
+    table = make_table(
+        "Nodes: million packets per second and thread by kernel; publishing one node in microseconds; what is left of a"
+        " reader beside a publisher",
+        *(("nodes", "right"), ("flows", "right")),
+        *((name, "right") for name in names),
+        *(
+            ("B/node", "right"),
+            ("load s", "right"),
+            ("publish p50", "right"),
+            ("p99", "right"),
+            ("publishes/s", "right"),
+        ),
+        *(("reader left", "right"), ("pytricia", "right")),
+    )
+    for r in results:
+        other = "" if r.pytricia_mpps is None else f"{r.pytricia_mpps:.2f}"
+        table.add_row(
+            *(str(r.nodes), f"{r.flows:.1f}"),
+            *(f"{r.mpps[name].median:.1f}" for name in names),
+            *(f"{r.bytes_per_node:.0f}", f"{r.load_seconds:.2f}"),
+            *(f"{r.publish_us['p50']:.1f}", f"{r.publish_us['p99']:.1f}", f"{r.publish_rate:.0f}"),
+            *(f"{r.reader_ratio.median:.2f}", other),
+        )
+    return [table]
+
+
+def _finish(
+    what: str,
+    results: Sequence[Any],
+    as_json: bool,
+    notes: Sequence[str],
+    plot: str | None,
+    curves: Mapping[str, Sequence[Point]],
+    labels: tuple[str, str],
+    tables: Callable[[Sequence[Any]], list[Any]],
+) -> None:
+    """Results to standard output, the plot to its file, what was absent to standard error."""
+    from flowclass.bench.machine import describe
+
+    machine = describe()
+    if plot:
+        title = f"{what}: {machine['processor']}, {machine['system']}"
+        with atomic_file(plot) as stream:
+            stream.write(render(plot, curves, title=title, x_label=labels[0], y_label=labels[1]))
+    for note in notes:
+        warn(note)
+    if as_json:
+        document = {"bench": what, "machine": machine, "results": [result.as_dict() for result in results]}
+        click.echo(json.dumps(document, indent=1))
+        return
+    console = make_console()
+    for table in tables(results):
+        console.print(table)
+    runs = ", ".join(str(k) for k in machine["kernels"])  # type: ignore[attr-defined]
+    console.print(f"{machine['processor']}, {machine['processors']} processors, {machine['system']}; kernels {runs}")

@@ -1,0 +1,199 @@
+"""`flowclass bench` and what it is made of: right answers before figures, fair turns, pictures that are well formed."""
+
+from __future__ import annotations
+
+import gc
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import numpy as np
+import oracle
+import pytest
+import strategies
+
+import flowclass as fc
+from flowclass.bench.linear import first_match
+from flowclass.bench.lookup import slowest
+from flowclass.bench.nodes import packets_for, population
+from flowclass.bench.nodes import verify as verify_nodes
+from flowclass.bench.plot import check_plot, svg
+from flowclass.bench.timing import Spread, alternate, quiet, ratio
+from flowclass.cli import main
+from flowclass.generate.classbench import write_classbench, write_trace
+from flowclass.generate.key_traces import key_trace
+from flowclass.generate.rulesets import rule_set
+
+QUICK = ("--rounds", "1", "--packets", "300", "--no-peers")
+
+
+def test_linear_search_is_the_oracle() -> None:
+    for seed in range(5):
+        rules, keys = strategies.rules_and_keys(seed, 60, 300)
+        assert first_match(rules, keys).tolist() == oracle.classify(rules, keys)
+    assert first_match(rules[:0], keys[:3]).tolist() == [-1] * 3
+    assert first_match(rules, keys[:0]).tolist() == []
+    with pytest.raises(fc.ClassifierError, match="KEY_DTYPE"):
+        first_match(rules, rules)
+
+
+def test_measurements_take_turns() -> None:
+    order: list[str] = []
+    calls: dict[str, Callable[[], object]] = {name: (lambda name=name: order.append(name)) for name in "ab"}
+    times = alternate(calls, 3, seconds=0)
+    assert [len(times[name]) for name in "ab"] == [3, 3]
+    assert "".join(order[-6:]) == "ababab"
+
+
+def test_spread_and_ratio() -> None:
+    assert Spread.of([3.0, 1.0, 2.0]) == Spread(2.0, 1.0, 3.0)
+    assert ratio([1.0, 2.0, 4.0], [2.0, 2.0, 2.0]) == Spread(1.0, 0.5, 2.0)
+
+
+def test_quiet_restores_what_it_changed() -> None:
+    before = os.sched_getaffinity(0)
+    with quiet():
+        assert len(os.sched_getaffinity(0)) == 1
+        assert not gc.isenabled()
+    assert os.sched_getaffinity(0) == before
+    assert gc.isenabled()
+
+
+def test_slowest_keeps_to_the_candidates() -> None:
+    rules = rule_set("fw", 200)
+    keys = key_trace(rules, 100)
+    worst = slowest(fc.Classifier(rules), keys)
+    assert len(worst) == 100
+    assert len(np.unique(worst)) <= 16
+    assert np.isin(worst, keys).all()
+
+
+def run_json(capsys: pytest.CaptureFixture[str], *arguments: str) -> list[dict[str, Any]]:
+    assert main(["bench", *arguments, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert document["machine"]["kernels"]
+    results: list[dict[str, Any]] = document["results"]
+    return results
+
+
+def test_lookup_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["--family", "fw", "--family", "eight_fields", "--size", "40", "--ip", "6", "--trace", "worst"]
+    results = run_json(capsys, "lookup", *arguments, "--trace", "corner", *QUICK)
+    assert [(r["set"], r["trace"]) for r in results] == [
+        (f"v6_{family}_40", trace) for family in ("fw", "eight_fields") for trace in ("worst", "corner")
+    ]
+    for result in results:
+        assert result["rules"] == 40
+        assert result["packets"] == result["answers_checked"] == 300
+        assert set(result["mpps"]) == {"auto"} | {name for name, runs in fc.kernels().items() if runs}
+        assert result["mpps"]["auto"]["low"] > 0
+        assert 0 < result["latency_us"]["p50"] <= result["latency_us"]["p99"]
+        assert result["bytes_per_rule"] > 0
+
+
+def test_linear_search_beside(capsys: pytest.CaptureFixture[str]) -> None:
+    results = run_json(capsys, "lookup", "--family", "acl", "--size", "50", "--packets", "300", "--rounds", "1")
+    linear = next(p for p in results[0]["peers"] if p["name"] == "linear search")
+    assert linear["mpps"]["scalar"]["median"] > 0
+    assert linear["ratio"]["median"] > 0
+
+
+def test_lookup_as_tables_and_plot(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    plot = tmp_path / "curves.svg"
+    assert (
+        main(["bench", "lookup", "--family", "acl", "--size", "20", "--size", "90", "--plot", str(plot), *QUICK]) == 0
+    )
+    out = capsys.readouterr().out
+    assert "v4_acl_20" in out
+    assert "v4_acl_90" in out
+    lines = ElementTree.fromstring(plot.read_text()).findall(".//{*}polyline")
+    assert len(lines) == 1
+    assert len(lines[0].attrib["points"].split()) == 2
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Path:
+    """A rule set, and a trace beside it with one wrong answer."""
+    rules = rule_set("ipc", 60, seed=9)
+    write_classbench(rules, tmp_path / "tiny.rules.gz")
+    keys = key_trace(rules, 200)
+    answers = oracle.brute_force(rules, keys)
+    write_trace(keys, answers, tmp_path / "tiny.corner.trace")
+    answers[77] += 1
+    write_trace(keys, answers, tmp_path / "tiny.uniform.trace.gz")
+    return tmp_path / "tiny.rules.gz"
+
+
+def test_classbench_files(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (result,) = run_json(capsys, "lookup", str(files), "--trace", "corner", *QUICK)
+    assert (result["set"], result["packets"], result["answers_checked"]) == ("tiny", 200, 200)
+
+
+def test_a_wrong_answer_stops_everything(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "lookup", str(files), "--trace", "uniform", *QUICK]) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert "tiny, uniform trace, kernel auto: packet 77 got rule" in streams.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--size", "10x"], "'10x': a number from 1 to"),
+        (["--size", "0"], "a number from 1 to"),
+        (["--plot", "curves.pdf"], "ends in .svg or .png"),
+        (["--kernel", "mmx", "--size", "10", *QUICK], "no kernel named 'mmx'"),
+        (["no-such-file.rules"], "no-such-file.rules"),
+    ],
+)
+def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "lookup", *arguments]) == 2
+    streams = capsys.readouterr()
+    assert streams.out == ""
+    assert message in streams.err
+    assert streams.err.count("\n") == 1
+
+
+def test_nodes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("--nodes", "30", "--flows", "2", "5", "--packets", "400", "--rounds", "1", "--no-peers")
+    (result,) = run_json(capsys, "nodes", *arguments)
+    assert result["nodes"] == 30
+    assert 2 <= result["flows_per_node"] <= 5
+    assert result["answers_checked"] == 400
+    assert result["mpps"]["auto"]["median"] > 0
+    assert result["reader_ratio"]["median"] > 0
+    assert result["pytricia_mpps"] is None
+
+
+def test_a_wrong_decision_stops_everything() -> None:
+    people = population(20, (2, 5), seed=1)
+    table = fc.ForwardingTable()
+    for i in range(20):
+        table.publish(**people.arguments(i))
+    keys, node = packets_for(people, 300, seed=1)
+    assert verify_nodes(table, people, keys, node, []) == 300
+    table.publish(**(people.arguments(7) | {"default": 1, "flows": ()}))
+    with pytest.raises(fc.FlowclassError, match=r"node 7: decided"):
+        verify_nodes(table, people, keys, node, [])
+
+
+def test_nodes_as_table(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "nodes", "--nodes", "20", "--packets", "100", "--rounds", "1"]) == 0
+    assert "publish p50" in capsys.readouterr().out
+    assert main(["bench", "nodes", "--flows", "5", "2"]) == 2
+    assert "the fewest exceed the most" in capsys.readouterr().err
+
+
+def test_plots() -> None:
+    picture = svg({"a <b>": [(10, 1), (1000, 5)], "c": [(10, 3)]}, title="t & t", x_label="x", y_label="y")
+    root = ElementTree.fromstring(picture)
+    assert [len(line.attrib["points"].split()) for line in root.findall(".//{*}polyline")] == [2, 1]
+    assert {"t & t", "a <b>", "c", "10", "1k"} <= {text.text for text in root.findall(".//{*}text")}
+    for bad in ({}, {"a": []}, {"a": [(0.0, 1.0)]}):
+        with pytest.raises(fc.FlowclassError, match="nothing to plot"):
+            svg(bad, title="", x_label="", y_label="")
+    with pytest.raises(fc.FlowclassError, match=r"\.svg or \.png"):
+        check_plot("x.pdf")
