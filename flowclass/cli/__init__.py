@@ -33,6 +33,10 @@ COMMANDS = {
 }
 
 
+class _ReaderGone(Exception):
+    """A broken pipe, under a name that click has no ending of its own for."""
+
+
 class Commands(click.Group):
     """A group that imports ``flowclass.cli.NAME`` for the command NAME only when it runs."""
 
@@ -44,6 +48,12 @@ class Commands(click.Group):
             return None
         command: click.Command = importlib.import_module(f"flowclass.cli.{cmd_name}").command
         return command
+
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            raise _ReaderGone from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         if names := self.list_commands(ctx):
@@ -76,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(error.format_message() + _hint(error))
     except (click.Abort, KeyboardInterrupt):
         return INTERRUPTED
-    except BrokenPipeError:
+    except (BrokenPipeError, _ReaderGone):
         return _broken_pipe()
     except FlowclassError as error:
         return _fail(str(error))
