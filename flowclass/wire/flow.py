@@ -8,6 +8,7 @@ from typing import ClassVar
 from flowclass.wire.options import Pad1, PadN
 from flowclass.wire.profiles import Action, Request
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, UnknownSelector
+from flowclass.wire.values import fast_init
 
 __all__ = [
     "BindingReference",
@@ -20,6 +21,7 @@ __all__ = [
 ]
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class BindingReference:
     """The BIDs that a flow goes to (draft 3.2, R29-R34; RFC 6089 4.2.1.3): one or more."""
@@ -27,6 +29,7 @@ class BindingReference:
     bids: tuple[int, ...]
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelectorOption:
     """The description of a flow (RFC 6089 4.2.1.4; in the draft profile by K8 and K22)."""
@@ -59,6 +62,7 @@ class MalformedSubOption:
 SubOption = Pad1 | PadN | BindingReference | TrafficSelectorOption | UnknownSubOption | MalformedSubOption
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class FlowIdentification:
     """What is asked for, or was done, with one flow (draft 3.1; RFC 6089 4.2).

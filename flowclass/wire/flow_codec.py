@@ -108,7 +108,7 @@ class FlowCodec:
         fid, pri, action, status, pro = self.profile.layout.unpack(r.data, at)
         subs = self._decode_suboptions(r) if r.pos < r.end else _NOTHING
         option = FlowIdentification(fid, pri, action, pro, status, subs, r.data[at - 1] < 6)
-        if option.error is None:  # an error has an offset, which is another one next time
+        if MalformedSubOption not in map(type, subs):  # a fault has an offset, another one next time
             if len(self.known) >= _KNOWN:
                 self.known.clear()
             self.known[octets] = option

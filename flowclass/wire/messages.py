@@ -28,6 +28,7 @@ from flowclass.wire.options import (
     PadN,
     UnknownOption,
 )
+from flowclass.wire.values import fast_init
 
 __all__ = [
     "BINDING_STATUS",
@@ -187,6 +188,7 @@ class CareOfTest:
     checksum: int = field(default=0, compare=False)
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class BindingUpdate:
     """RFC 6275 6.1.7; ``flags`` are `UpdateFlag` bits, those without a name among them."""
@@ -200,6 +202,7 @@ class BindingUpdate:
     checksum: int = field(default=0, compare=False)
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
     """RFC 6275 6.1.8; ``status`` is one of `BINDING_STATUS`, ``flags`` are `AcknowledgementFlag` bits."""

@@ -169,6 +169,8 @@ class Codec:
         """Options up to the end of ``r`` (RFC 6275 6.2.1)."""
         found: list[Option] = []
         data = r.data
+        leaves = self.leaves
+        flow_type = self.flow_type
         while r.pos < r.end:
             if data[r.pos] == 0:
                 r.take(1)
@@ -177,7 +179,7 @@ class Codec:
             start = r.take(2)
             kind = data[start]
             length = data[start + 1]
-            if kind == self.flow_type:
+            if kind == flow_type:
                 # K2: octets could not hold the fixed part
                 if 0 < length < 6 and self.profile.accept_len_units:
                     length = 8 * length - 2
@@ -185,7 +187,7 @@ class Codec:
                     found.append(self.decode_flow(r))
                 continue
             at = r.take(length)
-            leaf = self.leaves.get(kind)
+            leaf = leaves.get(kind)
             if leaf is None:
                 found.append(options.UnknownOption(kind, data[at : at + length]))
                 continue

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import ClassVar, TypeVar
 
+from flowclass.wire.values import fast_init
+
 __all__ = [
     "AlternateCareOf",
     "BindingAuthorizationData",
@@ -47,6 +49,7 @@ class Pad1:
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class PadN:
     """Two or more octets of padding (RFC 6275 6.2.3): ``data`` is what follows type and length, zeros if well sent."""
@@ -103,6 +106,7 @@ class MobileNetworkPrefix:
     prefix_length: int
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class BindingIdentifier:
     """A care-of address by number (RFC 5648 4.3, RFC 6089 4.1).

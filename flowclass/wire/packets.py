@@ -13,6 +13,7 @@ from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_ok, decode_me
 from flowclass.wire.messages import Message
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
+from flowclass.wire.values import fast_init
 
 __all__ = ["ExtensionHeader", "MobilityPacket", "decode_packet", "encode_packet"]
 
@@ -40,6 +41,7 @@ class ExtensionHeader:
     body: bytes
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class MobilityPacket:
     """A packet with a Mobility Header.

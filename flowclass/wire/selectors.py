@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire.layout import octets4, octets6
+from flowclass.wire.values import fast_init
 
 __all__ = [
     "Range",
@@ -32,6 +33,7 @@ Range4 = tuple[IPv4Address, IPv4Address]
 Range6 = tuple[IPv6Address, IPv6Address]
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelector4:
     """IPv4 binary traffic selector, format 1 (RFC 6088 3.1): matches IPv4 packets only.
@@ -56,6 +58,7 @@ class TrafficSelector4:
     meaning, kept so that what was received is encoded as it was."""
 
 
+@fast_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelector6:
     """IPv6 binary traffic selector, format 2 (RFC 6088 3.2): matches IPv6 packets only.
