@@ -1,4 +1,7 @@
 /* fib.c - the forwarding table: publishing nodes and asking for decisions. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* MAP_ANONYMOUS, where only -std=c11 was asked for */
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
 
