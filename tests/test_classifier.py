@@ -13,6 +13,7 @@ import oracle
 import pytest
 import strategies
 from hypothesis import given
+from hypothesis import strategies as st
 
 import flowclass as fc
 
@@ -111,6 +112,95 @@ def test_threads_share_a_table() -> None:
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+class Model:
+    """A rule set as a dict: what a Classifier is to be equal to, update by update."""
+
+    def __init__(self, rows: npt.NDArray[np.void]) -> None:
+        self.rules = {i: (float(i), row.copy()) for i, row in enumerate(rows)}
+
+    def classify(self, keys: npt.NDArray[np.void]) -> list[int]:
+        order = sorted(self.rules, key=lambda i: (self.rules[i][0], i))
+        rows = np.array([self.rules[i][1] for i in order], fc.RULE_DTYPE)
+        return [order[hit] if hit >= 0 else -1 for hit in oracle.brute_force(rows, keys).tolist()]
+
+
+@given(seed=st.integers(0, 2**32))
+def test_updates_equal_the_oracle(seed: int) -> None:
+    rnd = Random(seed)
+    fields = rnd.sample(strategies.FIELDS, rnd.randint(1, 8))
+    pool = strategies.random_rules(rnd, 60, fields=fields)
+    rows = strategies.rule_rows(pool)
+    start = rnd.randint(0, 30)
+    table, model = fc.Classifier(rows[:start]), Model(rows[:start])
+    for _ in range(12):
+        if model.rules and rnd.random() < 0.5:
+            gone = rnd.sample(sorted(model.rules), rnd.randint(1, min(3, len(model.rules))))
+            table.remove(gone)
+            for i in gone:
+                del model.rules[i]
+        else:
+            new = rows[[rnd.randrange(len(rows)) for _ in range(rnd.randint(1, 3))]]
+            priorities = [rnd.choice([rnd.uniform(-1, 40), float(rnd.randint(0, 5))]) for _ in new]
+            ids = table.insert(new, priorities).tolist()
+            assert len(set(ids)) == len(ids)
+            assert not set(ids) & set(model.rules)
+            model.rules.update((i, (p, row.copy())) for i, p, row in zip(ids, priorities, new, strict=True))
+        keys = strategies.edge_keys(rnd, pool, 40)
+        want = model.classify(keys) if model.rules else [-1] * len(keys)
+        for kernel in KERNELS:
+            assert table.classify(keys, kernel=kernel).tolist() == want
+        assert len(table) == len(model.rules)
+    table.rebuild()
+    assert table.classify(keys).tolist() == want
+
+
+def test_refused_updates_change_nothing() -> None:
+    table = fc.Classifier(fc.make_rules(source_port=([1, 2], [1, 2])))
+    bad = fc.make_rules(source_port=([7, 8], [7, 8]))
+    bad["source_port_first"][1] = 9
+    with pytest.raises(fc.ClassifierError, match="rule 1"):
+        table.insert(bad, [0, 1])
+    with pytest.raises(fc.ClassifierError, match="rule 0"):
+        table.insert(bad[:1], float("nan"))
+    with pytest.raises(fc.ClassifierError, match="priorities"):
+        table.insert(bad[:1], [1, 2, 3])
+    with pytest.raises(fc.ClassifierError, match="no rule has the id 2"):
+        table.remove([2])
+    with pytest.raises(fc.ClassifierError, match="ids"):
+        table.remove([-1])
+    with pytest.raises(fc.ClassifierError, match="the first 1 of 2 were removed"):
+        table.remove([1, 1])
+    assert table.classify(fc.make_keys(source_port=[1, 2, 7, 8])).tolist() == [0, -1, -1, -1]
+
+
+def test_readers_beside_a_writer() -> None:
+    """A rule that comes and goes is seen or not; the rules around it are always seen."""
+    rules = fc.make_rules(version=6, destination_port=(np.arange(2000), np.arange(2000)))
+    table = fc.Classifier(rules)
+    keys = fc.make_keys(version=6, destination_port=np.arange(2000))
+    first = fc.make_rules(version=6, destination_port=(0, 999))
+    stop, wrong = threading.Event(), []
+
+    def reader() -> None:
+        while not stop.is_set():
+            hits = table.classify(keys)
+            if hits[1000:].tolist() != list(range(1000, 2000)):
+                wrong.append("a rule beside")
+            if not np.all((hits[:1000] == np.arange(1000)) | (hits[:1000] >= 2000)):
+                wrong.append("a rule below")
+
+    threads = [threading.Thread(target=reader) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for _ in range(100):
+        table.remove(table.insert(first, -1))
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert table.classify(keys).tolist() == list(range(2000))
 
 
 def read_trace(path: Path) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32]]:

@@ -103,7 +103,7 @@ typedef struct fc_table_info {
     uint32_t depth;        /* nodes on the longest path of a tree, its root included */
     uint32_t largest_leaf; /* rules: with trees and depth, the bound on a look-up's work */
     uint32_t nodes;
-    uint32_t reserved;
+    uint32_t rebuilds; /* of a classifier, since its first update */
     uint64_t slots;
     uint64_t leaf_rules; /* copies of rules in leaves */
     uint64_t bytes;      /* all memory that the table holds */
@@ -121,6 +121,31 @@ FC_API void fc_table_free(fc_table *table); /* the caller sees to it that nobody
 /* out[i] = index of the first rule that matches keys[i], or -1. FC_ENOKERNEL.. as fc_kernel_check. */
 FC_API int fc_table_lookup(const fc_table *table, const fc_key *keys, size_t n, int32_t *out, int kernel);
 FC_API void fc_table_get_info(const fc_table *table, fc_table_info *info);
+
+/* ---- Rule sets that change while they are read. Any thread, any number at once, but for new and free. ------ */
+
+typedef struct fc_classifier fc_classifier;
+
+/* As fc_table_build; rule i gets the number i and the priority i. */
+FC_API int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options,
+                             fc_classifier **classifier, uint32_t *bad);
+FC_API void fc_classifier_free(fc_classifier *classifier); /* the caller sees to it that nobody uses it any more */
+
+/* out[i] = number of the matching rule with the lowest priority (of equal ones, the lowest number), or -1. Readers take
+ * no lock and see each rule's insertion or removal whole or not at all, in the order in which they were made. */
+FC_API int fc_classifier_lookup(fc_classifier *classifier, const fc_key *keys, size_t n, int32_t *out, int kernel);
+
+/* Inserts rules one after the other; ids[i] is the number of rules[i]. Writers wait for each other, never for readers.
+ * The first update of all, and an insertion with a condition on a field that no rule had, rebuild the table first.
+ * FC_EINVAL: rules[*done] is none or its priority is no number, nothing was inserted; else *done rules were inserted:
+ * FC_ELIMIT (8,388,606 numbers, in use or not yet free for reuse), FC_ENOMEM. */
+FC_API int fc_classifier_insert(fc_classifier *classifier, const fc_rule *rules, const double *priorities, uint32_t n,
+                                uint32_t *ids, uint32_t *done);
+/* FC_ENOENT: no rule has the number ids[*done]; those before it are removed. Numbers of removed rules are given again. */
+FC_API int fc_classifier_remove(fc_classifier *classifier, const uint32_t *ids, uint32_t n, uint32_t *done);
+/* Builds anew now what a thread of the classifier's own builds anew when updates have worn it down. */
+FC_API int fc_classifier_rebuild(fc_classifier *classifier);
+FC_API void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *info);
 
 /* ---- Kernels. Any thread. --------------------------------------------------------------------------- */
 

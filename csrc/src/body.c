@@ -206,9 +206,93 @@ void fc_write_body(const fc_forest *f, uint32_t number, const fc_rule *r, const 
         (uint16_t)(r->conditions | (exact ? 0 : FC_BODY_VERIFY) | (number >> 16) << 9);
 }
 
+/* The inverse of fc_write_body for an exact body: the ranges of the fields that have conditions. */
+void fc_read_body(const fc_forest *f, const uint16_t *body, fc_rule *r)
+{
+    uint16_t lo[FC_MAX_LANES] = {0}, hi[FC_MAX_LANES];
+    memset(hi, 0xff, sizeof(hi));
+    for (int i = 0; i < f->range_lanes; i++) {
+        lo[f->lane_map[i]] = body[i];
+        hi[f->lane_map[i]] = (uint16_t)(body[i] + body[f->lanes + i]);
+    }
+    int words = f->words, tail = words == 3 ? 4 : 20, label = words == 3 ? 8 : 16;
+    uint64_t a[FC_MAX_WORDS], b[FC_MAX_WORDS];
+    memcpy(a, lo, 8 * (size_t)words);
+    memcpy(b, hi, 8 * (size_t)words);
+    memset(r, 0, sizeof(*r));
+    r->conditions = (uint8_t)body[2 * f->lanes - 1];
+    if (r->conditions & FC_SOURCE) {
+        memcpy(r->source_first, a, 16), memcpy(r->source_last, b, 16);
+        if (words == 3) {
+            r->source_first[0] = r->source_last[0] = 0;
+            r->source_first[1] = a[0] >> 32, r->source_last[1] = b[0] >> 32;
+        }
+    }
+    if (r->conditions & FC_DESTINATION) {
+        if (words == 3)
+            r->destination_first[1] = (uint32_t)a[0], r->destination_last[1] = (uint32_t)b[0];
+        else
+            memcpy(r->destination_first, a + 2, 16), memcpy(r->destination_last, b + 2, 16);
+    }
+    if (r->conditions & FC_FLOW_LABEL) {
+        r->flow_label_first = lo[label] | (uint32_t)lo[label + 1] << 16;
+        r->flow_label_last = hi[label] | (uint32_t)hi[label + 1] << 16;
+        if (r->flow_label_last >> 20) /* a full range leaves its lanes open */
+            r->flow_label_last = 0xfffff;
+    }
+    if (r->conditions & FC_SPI) {
+        r->spi_first = lo[label + 2] | (uint32_t)lo[label + 3] << 16;
+        r->spi_last = hi[label + 2] | (uint32_t)hi[label + 3] << 16;
+    }
+    if (r->conditions & FC_SOURCE_PORT)
+        r->source_port_first = lo[tail], r->source_port_last = hi[tail];
+    if (r->conditions & FC_DESTINATION_PORT)
+        r->destination_port_first = lo[tail + 1], r->destination_port_last = hi[tail + 1];
+    if (r->conditions & FC_PROTOCOL)
+        r->protocol_first = (uint8_t)(lo[tail + 2] >> 8), r->protocol_last = (uint8_t)(hi[tail + 2] >> 8);
+    if (r->conditions & FC_TRAFFIC_CLASS)
+        r->traffic_class_first = (uint8_t)(lo[4 * words] >> 8), r->traffic_class_last = (uint8_t)(hi[4 * words] >> 8);
+}
+
+/* ---- Leaves: bodies gathered to be compared together -------------------------------------------------------- */
+
+fc_leaf_shape fc_shape_leaf(const fc_forest *f, uint32_t n)
+{
+    fc_leaf_shape s = {.per = f->lanes == 8 ? 4 : 2, .unit = f->lanes == 32 ? 16 : 64};
+    s.blocks = f->lanes == 32 ? n : (n + s.per - 1) / s.per;
+    if (f->lanes == 8 && n == 2) {
+        s.blocks = 0;
+        s.per = 2;
+    }
+    s.tag = s.blocks < FC_LEAF_LONG ? s.blocks : FC_LEAF_LONG;
+    s.header = s.tag == FC_LEAF_LONG ? s.unit : 0;
+    s.octets = s.header + (f->lanes == 32 ? 4 * (size_t)n : s.blocks ? 128 * (size_t)s.blocks : 64);
+    return s;
+}
+
+void fc_fill_leaf(const fc_forest *f, const fc_leaf_shape *s, const uint32_t *list, uint32_t n, uint8_t *to)
+{
+    uint32_t lanes = f->lanes, places = s->blocks ? s->blocks * s->per : 2;
+    if (s->header)
+        memcpy(to, &s->blocks, 4);
+    to += s->header;
+    if (lanes == 32) {
+        memcpy(to, list, 4 * (size_t)n);
+        return;
+    }
+    for (uint32_t i = 0; i < places; i++) {
+        const uint16_t *from = f->bodies + (size_t)list[i < n ? i : n - 1] * 2 * lanes;
+        uint16_t *block = (uint16_t *)to + (size_t)(i / s->per) * 64;
+        memcpy(block + (i % s->per) * lanes, from, 2 * lanes);
+        memcpy(block + (s->per + i % s->per) * lanes, from + lanes, 2 * lanes);
+    }
+}
+
 /* Is rule `number`, whose bounding box matched, a match? */
 int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key)
 {
+    if (f->rows != NULL)
+        return fc_rule_matches(&f->rows[number], key);
     uint32_t a = 0, b = f->n_exact;
     while (a < b) {
         uint32_t m = a + (b - a) / 2;

@@ -1,4 +1,49 @@
-/* Rule rows -> a forest of direct-index trees. THEORY GOES HERE */
+/* build.c - rule rows -> a forest of direct-index trees. Theory of operation.
+ *
+ * Problem. Of up to millions of rules, each a product of ranges in up to eight fields, find the first that matches a key.
+ * Comparing them all is out of the question; but for any one key, a few bits of it rule out nearly all.
+ *
+ * Structure. A node looks at selected bits of at most two of the key's 64-bit words, and indexes an array of slots with
+ * them. A slot is empty, is one rule, is a leaf (a few rules to be compared together), or is another node. A rule that
+ * leaves a selected bit open is found on both sides, so a node's bits are chosen to be ones that most of its rules fix,
+ * and rules that fix different fields (long source prefix, long destination prefix, port, ...) go to different trees.
+ * A look-up visits the trees one after the other, the largest first, and leaves out those whose best rule is no better
+ * than what it has. Where no bit separates (nested ranges), a range node cuts one 16-bit lane into 32 intervals.
+ *
+ * Worked example, an IPv4 table of five rules (csrc/tests/test_example.c builds it and looks into it). In word 0, source
+ * bits are 63..32, destination bits 31..0.
+ *
+ *      number  source       destination    dest. port   fixed bits of word 0
+ *      0       10.0.0.0/8   any            any          63..56 = 00001010
+ *      1       10.0.0.0/8   192.0.2.1      80           63..56 = 00001010, 31..0
+ *      2       11.0.0.0/8   any            any          63..56 = 00001011
+ *      3       any          192.0.2.2      443          31..0
+ *      4       10.0.0.0/7   any            any          63..57 = 0000101
+ *
+ * fc_rule_bits() finds the fixed bits. fc_tree_of() with limits (13, 13) for long prefixes sends 1 and 3 to tree "long
+ * destination", 0, 2 and 4 to tree "the rest". (choose_partition() tries several limits on a sample and keeps the one
+ * with which random packets need the least work.)
+ *
+ * Tree "rest", choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all three: 9
+ * again. Bit 56 sends 0 left, 2 right, and 4, which leaves it open, to both: buckets {0, 4} and {2, 4}, sum 8. It is
+ * chosen, being 3 % better. After it no bit gains any more.
+ *
+ *      word 0, mask 1 << 56   slot 0: leaf {0, 4}       slot 1: leaf {2, 4}
+ *
+ * With so few rules all this is not worth it: build_slot() makes a leaf at once of lists up to the option `leaf`, and a
+ * root is divided only if choose_bits() gains 10 % in all. (The example's test sets leaf = 1 to see the nodes.)
+ *
+ * The packet 11.1.1.1 -> 192.0.2.9: "long destination" has nothing for it. In "rest", bit 56 is 1: slot 1, compare 2
+ * (matches: 11/8), which is the answer; 4 comes later in the leaf and is not looked at.
+ *
+ * Covering. In slot 0 of a node whose bits fix 63..56 to 00001010, rule 0 matches every key that arrives: 4 can never
+ * win there and is cut off (covers()). Not when the table takes updates: rule 0 might be removed.
+ *
+ * Work. A look-up costs at most trees x (depth nodes + one leaf); the build reports the largest leaf. Choosing k bits looks
+ * at each entry k times, with counters for 64 bits at once (count.c): 0.1 s for 100k rules. `slots` and `copies` bound the
+ * memory of a node per rule. References: bit selection is that of "BitCuts" (Liu et al., IEEE/ACM ToN 2019) and PextCuts;
+ * trees by field are those of EffiCuts (Vamanan et al., SIGCOMM 2010); range nodes go back to HiCuts (Gupta and McKeown,
+ * 1999). */
 #include <stdlib.h>
 
 #include "fc_build.h"
@@ -205,36 +250,17 @@ static uint32_t leaf_find(const build *b, uint64_t hash, const uint32_t *list, u
 
 static uint32_t leaf_write(build *b, const uint32_t *list, uint32_t n)
 {
-    const fc_forest *f = b->f;
-    uint32_t lanes = f->lanes, per = lanes == 8 ? 4 : 2, blocks = lanes == 32 ? n : (n + per - 1) / per;
-    if (lanes == 8 && n == 2)
-        blocks = 0, per = 2;
-    int is_long = blocks >= FC_LEAF_LONG;
-    size_t unit = lanes == 32 ? 16 : 64, header = is_long ? unit : 0;
-    size_t body = lanes == 32 ? 4 * (size_t)n : blocks ? 128 * (size_t)blocks : 64;
-    size_t at = take(b, header + body, unit);
+    fc_leaf_shape shape = fc_shape_leaf(b->f, n);
+    size_t at = take(b, shape.octets, shape.unit);
     if (at == SIZE_MAX)
         return FC_SLOT(FC_ONE, FC_EMPTY);
-    if (at / unit > 0x03ffffff) {
+    if (at / shape.unit > FC_MAX_LEAF_OFFSET) {
         b->status = FC_ELIMIT;
         return FC_SLOT(FC_ONE, FC_EMPTY);
     }
-    if (is_long)
-        *(uint32_t *)(b->arena + at) = blocks;
-    if (lanes == 32) {
-        memcpy(b->arena + at + header, list, body);
-    } else {
-        uint32_t places = blocks ? blocks * per : 2;
-        for (uint32_t i = 0; i < places; i++) {
-            uint32_t number = list[i < n ? i : n - 1];
-            const uint16_t *from = b->bodies + (size_t)number * 2 * lanes;
-            uint16_t *block = (uint16_t *)(b->arena + at + header) + (size_t)(i / per) * 64;
-            memcpy(block + (i % per) * lanes, from, 2 * lanes);
-            memcpy(block + (per + i % per) * lanes, from + lanes, 2 * lanes);
-        }
-    }
+    fc_fill_leaf(b->f, &shape, list, n, b->arena + at);
     b->info->leaf_rules += n;
-    return FC_SLOT(FC_LEAF, (is_long ? FC_LEAF_LONG : blocks) << 26 | (uint32_t)(at / unit));
+    return FC_SLOT(FC_LEAF, shape.tag << 26 | (uint32_t)(at / shape.unit));
 }
 
 static uint32_t leaf(build *b, const uint32_t *list, uint32_t n)
@@ -636,7 +662,7 @@ static size_t build_tree(build *b, const uint32_t *list, uint32_t n, fc_tree *tr
 }
 
 /* Rules that are alike in what they fix share a tree: then few of them leave open the bits that the others need. */
-static int tree_of(const fc_forest *f, const uint64_t *care, int source, int destination)
+int fc_tree_of(const fc_forest *f, const uint64_t *care, int source, int destination)
 {
     int words = f->words, s, d;
     if (words == 3) {
@@ -669,7 +695,7 @@ static int build_forest(build *b, const uint32_t *list, uint32_t n, int source, 
     for (int t = 0; t < FC_MAX_TREES; t++)
         part[t] = memory + (size_t)t * n;
     for (uint32_t i = 0; i < n; i++) {
-        int t = tree_of(f, b->care + (size_t)list[i] * f->words, source, destination);
+        int t = fc_tree_of(f, b->care + (size_t)list[i] * f->words, source, destination);
         part[t][size[t]++] = list[i];
     }
     f->trees = 0;
@@ -686,6 +712,7 @@ static int build_forest(build *b, const uint32_t *list, uint32_t n, int source, 
         if (size[t] == 0 || b->status != FC_OK)
             break;
         slots[f->trees] = build_tree(b, part[t], size[t], &f->tree[f->trees]);
+        f->tree[f->trees].part = (uint8_t)t;
         f->trees++;
         size[t] = 0;
     }
@@ -824,56 +851,72 @@ static void default_options(fc_build_options *o, uint32_t n, int lanes)
     o->copies = o->copies ? o->copies : d.copies;
 }
 
-/* Bodies, bits and exact rows of the forest's rules; numbers are given in the order of the rows. */
-static int prepare(build *b, const fc_rule *rules, uint32_t n, uint64_t **care, uint64_t **value, uint8_t **prefix)
+/* What a build knows of its rules beside their bodies: by number. */
+typedef struct facts {
+    uint64_t *care, *value;
+    uint8_t *prefix;
+    uint32_t *list; /* numbers in priority order */
+} facts;
+
+/* First pass: which rules, which lanes. */
+static void survey(fc_forest *f, const fc_rule *rules, uint32_t n)
 {
-    fc_forest *f = b->f;
     uint8_t used[FC_MAX_LANES] = {0};
     uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
-    uint32_t m = 0, inexact = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (rules[i].version != 0 && rules[i].version != f->version)
             continue;
-        inexact += !fc_rule_lanes(f->version, &rules[i], lo, hi);
+        f->n_exact += !fc_rule_lanes(f->version, &rules[i], lo, hi);
         for (int j = 0; j <= 4 * f->words; j++)
             used[j] |= lo[j] != 0 || hi[j] != 0xffff;
         f->conditions |= rules[i].conditions;
-        m++;
+        f->n++;
     }
-    f->n = m;
-    f->n_exact = inexact;
-    if (m == 0)
-        return FC_OK;
+    f->verify = f->n_exact > 0;
     fc_choose_lanes(f, used);
+}
+
+/* Second pass: bodies, bits, exact rows. */
+static int prepare(build *b, const fc_rule *rules, uint32_t n, const fc_numbering *own, facts *x)
+{
+    fc_forest *f = b->f;
+    uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
+    uint32_t limit = own ? own->limit : f->n, m = 0, inexact = 0;
     size_t body = 4 * (size_t)f->lanes;
-    b->bodies = aligned_alloc(64, (body * m + 63) / 64 * 64);
-    *care = get(b, sizeof(uint64_t) * f->words * (size_t)m);
-    *value = get(b, sizeof(uint64_t) * f->words * (size_t)m);
-    *prefix = get(b, m);
-    uint32_t *rank = m < n ? get(b, sizeof(uint32_t) * m) : NULL;
-    fc_rule *exact = inexact ? get(b, sizeof(fc_rule) * inexact) : NULL;
-    uint32_t *exact_at = inexact ? get(b, sizeof(uint32_t) * inexact) : NULL;
+    b->bodies = own ? own->bodies : aligned_alloc(64, (body * limit + 63) / 64 * 64);
+    x->care = get(b, sizeof(uint64_t) * f->words * (size_t)limit);
+    x->value = get(b, sizeof(uint64_t) * f->words * (size_t)limit);
+    x->prefix = get(b, limit);
+    x->list = get(b, sizeof(uint32_t) * f->n);
+    uint32_t *rank = !own && f->n < n ? get(b, sizeof(uint32_t) * f->n) : NULL;
+    fc_rule *exact = !own && f->n_exact ? get(b, sizeof(fc_rule) * f->n_exact) : NULL;
+    uint32_t *exact_at = !own && f->n_exact ? get(b, sizeof(uint32_t) * f->n_exact) : NULL;
     f->bodies = b->bodies;
     f->rank = rank;
     f->exact = exact;
     f->exact_at = exact_at;
     if (b->bodies == NULL || b->status != FC_OK)
         return b->status = FC_ENOMEM;
-    m = inexact = 0;
     for (uint32_t i = 0; i < n; i++) {
         if (rules[i].version != 0 && rules[i].version != f->version)
             continue;
+        uint32_t number = own ? own->number[i] : m;
         int is_exact = fc_rule_lanes(f->version, &rules[i], lo, hi);
-        fc_write_body(f, m, &rules[i], lo, hi, is_exact, b->bodies + (size_t)m * 2 * f->lanes);
-        (*prefix)[m] = (uint8_t)fc_rule_bits(f->version, &rules[i], lo, hi, *care + (size_t)m * f->words,
-                                             *value + (size_t)m * f->words);
-        if (!is_exact) {
+        fc_write_body(f, number, &rules[i], lo, hi, is_exact, b->bodies + (size_t)number * 2 * f->lanes);
+        x->prefix[number] = (uint8_t)fc_rule_bits(f->version, &rules[i], lo, hi, x->care + (size_t)number * f->words,
+                                                  x->value + (size_t)number * f->words);
+        if (!is_exact && exact != NULL) {
             exact[inexact] = rules[i];
-            exact_at[inexact++] = m;
+            exact_at[inexact++] = number;
         }
         if (rank)
             rank[m] = i;
-        m++;
+        x->list[m++] = number;
+    }
+    if (own) {
+        f->n_exact = 0;
+        f->priority = own->priority;
+        f->rows = own->rows;
     }
     return FC_OK;
 }
@@ -884,9 +927,12 @@ static int settle(build *b)
     fc_forest *f = b->f;
     size_t size = (b->used + 63) / 64 * 64;
     uint8_t *arena = fc_big_alloc(size);
-    if (arena == NULL)
+    if (arena == NULL) {
+        f->arena = NULL;
         return FC_ENOMEM;
+    }
     memcpy(arena, b->arena, b->used);
+    f->arena_used = b->used;
     for (int t = 0; t < f->trees; t++)
         f->tree[t].slot = (const uint32_t *)(arena + ((const uint8_t *)f->tree[t].slot - b->arena));
     f->arena = arena;
@@ -895,52 +941,49 @@ static int settle(build *b)
     return FC_OK;
 }
 
-int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n, const fc_build_options *options,
-                    fc_table_info *info)
+int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n, const fc_numbering *own,
+                    const fc_build_options *options, fc_table_info *info)
 {
     build b = {.f = f, .count = fc_count_choose(), .info = info};
-    uint64_t *care = NULL, *value = NULL;
-    uint8_t *prefix = NULL;
+    facts x = {0};
     *f = (fc_forest){.version = (uint8_t)version, .words = version == 4 ? 3 : 6};
     if (options != NULL)
         b.o = *options;
-    int status = prepare(&b, rules, n, &care, &value, &prefix);
-    if (status == FC_OK && f->n > 0) {
-        uint32_t *list = get(&b, sizeof(*list) * f->n);
-        int source = 0, destination = 0;
-        b.care = care;
-        b.value = value;
-        b.prefix = prefix;
-        f->verify = f->n_exact > 0;
+    survey(f, rules, n);
+    int status = FC_OK, source = 0, destination = 0;
+    if (f->n > 0) {
         default_options(&b.o, f->n, f->lanes);
-        for (uint32_t i = 0; i < f->n && list != NULL; i++)
-            list[i] = i;
-        if (list != NULL) {
-            choose_partition(&b, list, f->n, &source, &destination);
-            status = build_forest(&b, list, f->n, source, destination);
-            if (status == FC_OK)
-                status = settle(&b);
-        } else {
-            status = FC_ENOMEM;
+        status = prepare(&b, rules, n, own, &x);
+        b.care = x.care;
+        b.value = x.value;
+        b.prefix = x.prefix;
+        if (status == FC_OK) {
+            choose_partition(&b, x.list, f->n, &source, &destination);
+            status = build_forest(&b, x.list, f->n, source, destination);
+            f->source_bits = (uint8_t)source;
+            f->destination_bits = (uint8_t)destination;
         }
-        free(list);
+        if (status == FC_OK)
+            status = settle(&b);
+        else
+            f->arena = NULL; /* it was b.arena's */
     }
     free(b.arena);
     free(b.leaf_hash);
-    free(care);
-    free(value);
-    free(prefix);
-    if (status != FC_OK) {
-        f->arena = NULL; /* it was b.arena's */
+    free(x.care);
+    free(x.value);
+    free(x.prefix);
+    free(x.list);
+    if (status != FC_OK)
         fc_forest_release(f);
-    }
     return status;
 }
 
 void fc_forest_release(fc_forest *f)
 {
     fc_big_free((void *)f->arena);
-    free((void *)f->bodies);
+    if (f->priority == NULL)
+        free((void *)f->bodies);
     free((void *)f->rank);
     free((void *)f->exact);
     free((void *)f->exact_at);

@@ -7,9 +7,23 @@
 int fc_rule_valid(const fc_rule *rule);
 int fc_rule_lanes(int version, const fc_rule *rule, uint16_t *lo, uint16_t *hi);
 int fc_rule_bits(int version, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi, uint64_t *care, uint64_t *value);
+int fc_tree_of(const fc_forest *forest, const uint64_t *care, int source, int destination);
 void fc_choose_lanes(fc_forest *forest, const uint8_t *used);
 void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi,
                    int exact, uint16_t *body);
+
+void fc_read_body(const fc_forest *forest, const uint16_t *body, fc_rule *rule);
+void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *forest, int v);
+void fc_table_rows(const fc_table *table, fc_rule *rows);
+
+typedef struct fc_leaf_shape {
+    uint32_t blocks, per, tag; /* tag: what the slot says of the length */
+    size_t unit, header, octets;
+} fc_leaf_shape;
+
+#define FC_MAX_LEAF_OFFSET 0x03ffffffu
+fc_leaf_shape fc_shape_leaf(const fc_forest *forest, uint32_t n);
+void fc_fill_leaf(const fc_forest *forest, const fc_leaf_shape *shape, const uint32_t *list, uint32_t n, uint8_t *to);
 
 /* Counts, over the n < 65536 rules `list`, those with a definite 1 and a definite 0 in each bit of one word: rule i has
  * care[i * stride] and value[i * stride]. ones and zeros have 64 places each. */

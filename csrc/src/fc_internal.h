@@ -69,7 +69,9 @@ typedef struct fc_tree {
     const uint32_t *slot;
     uint8_t word[2];
     uint8_t shift;
+    uint8_t part; /* which rules it takes: fc_tree_of */
     uint32_t best; /* the lowest number in the tree: a packet that has a better one need not come here */
+    uint64_t best_priority; /* the same where numbers are no ranks */
 } fc_tree;
 
 /* All rules of one IP version. */
@@ -82,8 +84,9 @@ typedef struct fc_forest {
     uint8_t conditions;  /* the union of the rules' conditions */
     uint8_t verify;      /* 1: some body is a bounding box only */
     uint8_t trees;
+    uint8_t source_bits, destination_bits; /* prefixes of so many bits are long: fc_tree_of */
     uint8_t lane_map[FC_MAX_LANES];
-    fc_tree tree[FC_MAX_TREES];
+    fc_tree tree[FC_MAX_TREES + 1]; /* one more for update.c */
     const uint16_t *bodies; /* 2 * lanes values each, by number */
     const uint8_t *arena;
     const uint32_t *rank;     /* number -> index in the table's rule order; NULL: the same */
@@ -91,6 +94,10 @@ typedef struct fc_forest {
     const uint32_t *exact_at; /* ... and their numbers, rising */
     uint32_t n_exact;
     uint32_t n;
+    size_t arena_used;
+    /* A forest that takes updates (update.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
+    const uint64_t *priority; /* by number, lower first; equal ones by number */
+    const fc_rule *rows;      /* by number */
 } fc_forest;
 
 struct fc_table {
@@ -102,6 +109,9 @@ struct fc_table {
 /* The batch look-up of one forest: `count` keys (at most FC_BATCH) of its version, results to best[i]: a rule's number, or
  * FC_EMPTY. One per kernel, all with this signature. */
 typedef void fc_lookup_fn(const fc_forest *forest, const fc_key *const *keys, uint32_t count, uint32_t *best);
+fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check allows */
+void fc_split_versions(const fc_key *keys, uint32_t n, const fc_key *list[2][FC_BATCH], uint8_t at[2][FC_BATCH],
+                       uint32_t count[2], int32_t *out);
 fc_lookup_fn fc_lookup_scalar;
 #if defined(__x86_64__)
 fc_lookup_fn fc_lookup_avx2;
@@ -110,8 +120,18 @@ fc_lookup_fn fc_lookup_avx512;
 fc_lookup_fn fc_lookup_neon;
 #endif
 
-int fc_forest_build(fc_forest *forest, int version, const fc_rule *rules, uint32_t n, const fc_build_options *options,
-                    fc_table_info *info);
+/* How rules are to be numbered when ranks won't do: rules[i] is number[i] (rising or not), below `limit`, and its body goes to
+ * bodies[number[i]] of memory for `limit` bodies of 32 lanes that the caller owns. */
+typedef struct fc_numbering {
+    const uint32_t *number;
+    uint32_t limit;
+    uint16_t *bodies;
+    const uint64_t *priority;
+    const fc_rule *rows;
+} fc_numbering;
+
+int fc_forest_build(fc_forest *forest, int version, const fc_rule *rules, uint32_t n, const fc_numbering *numbering,
+                    const fc_build_options *options, fc_table_info *info);
 void fc_forest_release(fc_forest *forest);
 
 /* ---- Shared by the kernels ---------------------------------------------------------------------------------- */
@@ -182,8 +202,9 @@ static inline uint64_t fc_extract(uint64_t word, uint64_t mask)
 static inline uint32_t fc_root(const fc_forest *f, const fc_tree *t, const uint64_t *words)
 {
     (void)f;
-    return t->slot[fc_extract(words[t->word[0]], t->mask[0]) |
-                   fc_extract(words[t->word[1]], t->mask[1]) << t->shift];
+    return __atomic_load_n(&t->slot[fc_extract(words[t->word[0]], t->mask[0]) |
+                                    fc_extract(words[t->word[1]], t->mask[1]) << t->shift],
+                           __ATOMIC_ACQUIRE);
 }
 
 /* One node down from a slot of kind BITS or RANGE. */
@@ -192,15 +213,16 @@ static inline uint32_t fc_descend(const fc_forest *f, uint32_t slot, const uint6
     const uint8_t *at = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
     if (slot >> 30 == FC_BITS) {
         const fc_bits *node = (const fc_bits *)at;
-        return node->slot[fc_extract(words[node->word[0]], node->mask[0]) |
-                          fc_extract(words[node->word[1]], node->mask[1]) << node->shift];
+        return __atomic_load_n(&node->slot[fc_extract(words[node->word[0]], node->mask[0]) |
+                                           fc_extract(words[node->word[1]], node->mask[1]) << node->shift],
+                               __ATOMIC_ACQUIRE);
     }
     const fc_range *node = (const fc_range *)at;
     uint16_t v = fc_node_lane(f, words, node->lane);
     uint32_t i = 0;
     while (i < 31 && node->threshold[i] <= v)
         i++;
-    return node->slot[i];
+    return __atomic_load_n(&node->slot[i], __ATOMIC_ACQUIRE);
 }
 
 static inline int fc_lanes_fail(int lanes, const uint16_t *key, const uint16_t *lo, const uint16_t *span)

@@ -26,7 +26,11 @@ typedef struct work {
     list one, half, leaf, node;
     uint8_t lacking[FC_BATCH];
     uint32_t best[FC_BATCH + 16];
+    uint64_t rank[FC_BATCH]; /* priorities of the best, where numbers are no ranks */
 } work;
+
+/* Slots change under updates: what a slot points to was written before it (update.c). */
+#define FC_SLOT_AT(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 
 
 
@@ -85,8 +89,22 @@ INLINE int accept(const fc_forest *f, const fc_key *key, uint32_t number, uint16
     return !(flags & lacking) && (!(flags & FC_BODY_VERIFY) || fc_verify(f, number, key));
 }
 
+/* Rule `number` matches key i (or nothing does: `match` is 0): is it the best so far? */
+INLINE void offer(const fc_forest *f, work *w, uint32_t i, uint32_t number, int match, int dynamic)
+{
+    if (!dynamic) {
+        number = match ? number : FC_EMPTY;
+        w->best[i] = number < w->best[i] ? number : w->best[i];
+    } else if (match) {
+        uint64_t rank = f->priority[number];
+        int better = rank < w->rank[i] || (rank == w->rank[i] && number < w->best[i]);
+        w->rank[i] = better ? rank : w->rank[i];
+        w->best[i] = better ? number : w->best[i];
+    }
+}
+
 /* Nodes: a round finds the child of each, and deals the children's slots again. */
-INLINE void walk_nodes(const fc_forest *f, work *w)
+INLINE void walk_nodes(const fc_forest *f, work *w, int dynamic)
 {
     list now;
     while (w->node.n) {
@@ -109,8 +127,8 @@ INLINE void walk_nodes(const fc_forest *f, work *w)
         }
         uint32_t slot[FC_BATCH + 16], limit[FC_BATCH + 16];
         for (uint32_t j = 0; j < n; j++) {
-            slot[j] = *at[j];
-            limit[j] = w->best[now.key[j]];
+            slot[j] = FC_SLOT_AT(at[j]);
+            limit[j] = dynamic ? FC_EMPTY : w->best[now.key[j]];
         }
         sort_slots(w, now.key, limit, slot, n);
         for (uint32_t j = 0; j < w->node.n; j++)
@@ -118,7 +136,8 @@ INLINE void walk_nodes(const fc_forest *f, work *w)
     }
 }
 
-INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful)
+INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful,
+                       int dynamic)
 {
     for (uint32_t j = 0; j < w->one.n; j++) {
         uint32_t i = w->one.key[j], number = w->one.slot[j];
@@ -126,21 +145,20 @@ INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, i
         int no = body_fails(lanes, key_lanes(w, i, permuted), body);
         if (careful && !no)
             no = !accept(f, keys[i], number, body[2 * lanes - 1], w->lacking[i]);
-        uint32_t best = w->best[i];
-        w->best[i] = no || number > best ? best : number;
+        offer(f, w, i, number, !no, dynamic);
     }
 }
 
 /* Bodies of one block that match: the first that is accepted is the leaf's answer. Returns whether there was one. */
 INLINE int take_first(const fc_forest *f, const fc_key *const *keys, work *w, uint32_t i, const uint16_t *block, int per,
-                      int lanes, uint32_t match, int careful)
+                      int lanes, uint32_t match, int careful, int dynamic)
 {
     while (match) {
         int g = __builtin_ctz(match);
         uint16_t lo = block[g * lanes + lanes - 1], span = block[(per + g) * lanes + lanes - 1];
         uint32_t number = fc_body_number(lo, span);
         if (!careful || accept(f, keys[i], number, span, w->lacking[i])) {
-            w->best[i] = number < w->best[i] ? number : w->best[i];
+            offer(f, w, i, number, 1, dynamic);
             return 1;
         }
         match &= match - 1;
@@ -148,25 +166,25 @@ INLINE int take_first(const fc_forest *f, const fc_key *const *keys, work *w, ui
     return 0;
 }
 
-INLINE void match_halves(const fc_forest *f, const fc_key *const *keys, work *w, int careful)
+INLINE void match_halves(const fc_forest *f, const fc_key *const *keys, work *w, int careful, int dynamic)
 {
     for (uint32_t j = 0; j < w->half.n; j++) {
         uint32_t i = w->half.key[j];
         const uint16_t *block = (const uint16_t *)(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
         uint32_t match = half_matches(key_lanes(w, i, 0), block);
         if (careful) {
-            take_first(f, keys, w, i, block, 2, 8, match, 1);
+            take_first(f, keys, w, i, block, 2, 8, match, 1, dynamic);
             continue;
         }
         uint32_t g = match & 1 ? 0 : 1;
         uint32_t number = fc_body_number(block[g * 8 + 7], block[16 + g * 8 + 7]);
-        number = match ? number : FC_EMPTY;
-        w->best[i] = number < w->best[i] ? number : w->best[i];
+        offer(f, w, i, number, match != 0, dynamic);
     }
 }
 
 /* Rounds over the leaves, a block each: those without a match that have another block stay. */
-INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful)
+INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful,
+                         int dynamic)
 {
     const uint8_t *at[FC_BATCH];
     uint32_t left[FC_BATCH];
@@ -185,12 +203,11 @@ INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w,
             uint32_t match = block_matches(lanes, key_lanes(w, i, permuted), block);
             int done;
             if (careful) {
-                done = take_first(f, keys, w, i, block, per, lanes, match, 1);
+                done = take_first(f, keys, w, i, block, per, lanes, match, 1, dynamic);
             } else {
                 uint32_t g = match ? (uint32_t)__builtin_ctz(match) : 0, l = (uint32_t)lanes;
                 uint32_t number = fc_body_number(block[g * l + l - 1], block[((uint32_t)per + g) * l + l - 1]);
-                number = match ? number : FC_EMPTY;
-                w->best[i] = number < w->best[i] ? number : w->best[i];
+                offer(f, w, i, number, match != 0, dynamic);
                 done = match != 0;
             }
             uint32_t more = left[j] - 1;
@@ -204,7 +221,7 @@ INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w,
 }
 
 /* Leaves of 32-lane bodies are lists of numbers. */
-INLINE void match_lists(const fc_forest *f, const fc_key *const *keys, work *w, int careful)
+INLINE void match_lists(const fc_forest *f, const fc_key *const *keys, work *w, int careful, int dynamic)
 {
     for (uint32_t j = 0; j < w->leaf.n; j++) {
         fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
@@ -216,19 +233,20 @@ INLINE void match_lists(const fc_forest *f, const fc_key *const *keys, work *w, 
         uint32_t i = w->leaf.key[j];
         fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
         const uint32_t *number = (const uint32_t *)leaf.data;
-        for (uint32_t k = 0; k < leaf.n && number[k] < w->best[i]; k++) {
+        for (uint32_t k = 0; k < leaf.n && (dynamic || number[k] < w->best[i]); k++) {
             const uint16_t *body = f->bodies + (size_t)number[k] * 64;
             if (body_fails(32, key_lanes(w, i, 0), body))
                 continue;
             if (careful && !accept(f, keys[i], number[k], body[63], w->lacking[i]))
                 continue;
-            w->best[i] = number[k];
+            offer(f, w, i, number[k], 1, dynamic);
             break;
         }
     }
 }
 
-INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes, int permuted, int careful)
+INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
+                int dynamic)
 {
     for (int t = 0; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
@@ -236,6 +254,13 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
         if (t == 0) {
             for (uint32_t j = 0; j < n; j++)
                 w->active[j] = j;
+        } else if (dynamic) {
+            uint64_t best = __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED);
+            m = 0;
+            for (uint32_t j = 0; j < n; j++) {
+                w->active[m] = j;
+                m += w->rank[j] >= best;
+            }
         } else {
             m = keep_worse(w->active, n, w->best, tree->best);
         }
@@ -244,8 +269,8 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
             __builtin_prefetch(tree->slot + w->slot[j]);
         }
         for (uint32_t j = 0; j < m; j++) {
-            w->slot[j] = tree->slot[w->slot[j]];
-            w->limit[j] = w->best[w->active[j]];
+            w->slot[j] = FC_SLOT_AT(tree->slot + w->slot[j]);
+            w->limit[j] = dynamic ? FC_EMPTY : w->best[w->active[j]];
         }
         w->one.n = w->half.n = w->leaf.n = w->node.n = 0;
         sort_slots(w, w->active, w->limit, w->slot, m);
@@ -258,7 +283,7 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
                 __builtin_prefetch(body + 32);
         }
         uint32_t first = w->one.n;
-        walk_nodes(f, w);
+        walk_nodes(f, w, dynamic);
         for (uint32_t j = first; j < w->one.n; j++)
             __builtin_prefetch(f->bodies + (size_t)w->one.slot[j] * 2 * (uint32_t)lanes);
         for (uint32_t j = 0; j < w->half.n; j++)
@@ -269,37 +294,51 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
             if (lanes < 32)
                 __builtin_prefetch(p + 64);
         }
-        match_ones(f, keys, w, lanes, permuted, careful);
+        match_ones(f, keys, w, lanes, permuted, careful, dynamic);
         if (lanes == 8)
-            match_halves(f, keys, w, careful);
+            match_halves(f, keys, w, careful, dynamic);
         if (lanes < 32)
-            match_leaves(f, keys, w, lanes, permuted, careful);
+            match_leaves(f, keys, w, lanes, permuted, careful, dynamic);
         else
-            match_lists(f, keys, w, careful);
+            match_lists(f, keys, w, careful, dynamic);
     }
+}
+
+/* One copy of the stages for each layout, with and without keys that lack something. */
+INLINE void choose(const fc_forest *f, const fc_key *const *keys, uint32_t n, uint32_t *best, int dynamic)
+{
+    work w;
+    for (uint32_t i = 0; i < n; i++) {
+        w.best[i] = FC_EMPTY;
+        w.rank[i] = UINT64_MAX;
+    }
+    if (f->lanes == 8) {
+        if (prepare(f, keys, n, &w, 8) || f->verify)
+            run(f, keys, n, &w, 8, 0, 1, dynamic);
+        else
+            run(f, keys, n, &w, 8, 0, 0, dynamic);
+    } else if (f->lanes == 16) {
+        int careful = prepare(f, keys, n, &w, 16) || f->verify;
+        run(f, keys, n, &w, 16, f->permuted, careful, dynamic);
+    } else {
+        if (prepare(f, keys, n, &w, 32) || f->verify)
+            run(f, keys, n, &w, 32, 0, 1, dynamic);
+        else
+            run(f, keys, n, &w, 32, 0, 0, dynamic);
+    }
+    memcpy(best, w.best, 4 * n);
+}
+
+FC_TARGET static __attribute__((noinline)) void look_up_dynamic(const fc_forest *f, const fc_key *const *keys, uint32_t n,
+                                                                uint32_t *best)
+{
+    choose(f, keys, n, best, 1);
 }
 
 FC_TARGET void FC_LOOKUP(const fc_forest *f, const fc_key *const *keys, uint32_t n, uint32_t *best)
 {
-    work w;
-    for (uint32_t i = 0; i < n; i++)
-        w.best[i] = FC_EMPTY;
-    if (f->lanes == 8) {
-        if (prepare(f, keys, n, &w, 8) || f->verify)
-            run(f, keys, n, &w, 8, 0, 1);
-        else
-            run(f, keys, n, &w, 8, 0, 0);
-    } else if (f->lanes == 16) {
-        uint32_t lacking = prepare(f, keys, n, &w, 16);
-        if (f->permuted)
-            run(f, keys, n, &w, 16, 1, lacking || f->verify);
-        else
-            run(f, keys, n, &w, 16, 0, lacking || f->verify);
-    } else {
-        if (prepare(f, keys, n, &w, 32) || f->verify)
-            run(f, keys, n, &w, 32, 0, 1);
-        else
-            run(f, keys, n, &w, 32, 0, 0);
-    }
-    memcpy(best, w.best, 4 * n);
+    if (f->priority != NULL)
+        look_up_dynamic(f, keys, n, best);
+    else
+        choose(f, keys, n, best, 0);
 }

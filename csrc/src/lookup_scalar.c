@@ -12,6 +12,14 @@ static uint32_t match_one(const fc_forest *f, uint32_t number, const uint16_t *l
     return number;
 }
 
+/* Is rule a better than b (FC_EMPTY: none)? */
+static int better(const fc_forest *f, uint32_t a, uint32_t b)
+{
+    if (f->priority == NULL || a == FC_EMPTY || b == FC_EMPTY)
+        return a < b;
+    return f->priority[a] < f->priority[b] || (f->priority[a] == f->priority[b] && a < b);
+}
+
 static uint32_t lookup(const fc_forest *f, const fc_key *key)
 {
     uint64_t words[FC_MAX_WORDS];
@@ -19,26 +27,26 @@ static uint32_t lookup(const fc_forest *f, const fc_key *key)
     uint32_t lacking = fc_key_words(f, key, words), best = FC_EMPTY;
     fc_key_lanes(f, words, lanes);
     for (int t = 0; t < f->trees; t++) {
-        if (f->tree[t].best >= best)
+        if (f->priority == NULL && f->tree[t].best >= best)
             continue;
         uint32_t slot = fc_root(f, &f->tree[t], words);
         while (slot >> 30 >= FC_BITS)
             slot = fc_descend(f, slot, words);
         if (slot >> 30 == FC_ONE) {
             uint32_t number = FC_PAYLOAD(slot);
-            if (number < best) {
+            if (better(f, number, best)) {
                 const uint16_t *body = f->bodies + (size_t)number * 2 * f->lanes;
                 number = match_one(f, number, body, body + f->lanes, lanes, lacking, key);
-                best = number < best ? number : best;
+                best = better(f, number, best) ? number : best;
             }
             continue;
         }
         fc_leaf_at at = fc_leaf_open(f, slot);
-        for (uint32_t i = 0; i < at.n; i++) { /* rising numbers: the first match is the leaf's best */
+        for (uint32_t i = 0; i < at.n; i++) { /* in priority order: the first match is the leaf's best */
             uint32_t number;
             const uint16_t *lo, *span;
             fc_leaf_body(f, &at, i, &number, &lo, &span);
-            if (number >= best)
+            if (!better(f, number, best))
                 break;
             number = match_one(f, number, lo, span, lanes, lacking, key);
             if (number != FC_EMPTY) {

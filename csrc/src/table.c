@@ -23,6 +23,18 @@ void fc_big_free(void *p)
     free(p);
 }
 
+void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
+{
+    all->trees[v] = f->trees;
+    all->depth = part->depth > all->depth ? part->depth : all->depth;
+    if (part->largest_leaf > all->largest_leaf)
+        all->largest_leaf = part->largest_leaf;
+    all->nodes += part->nodes;
+    all->slots += part->slots;
+    all->leaf_rules += part->leaf_rules;
+    all->bytes += part->bytes;
+}
+
 int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table, uint32_t *bad)
 {
     if (n > FC_MAX_NUMBER)
@@ -43,15 +55,8 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
     int status = FC_OK;
     for (int v = 0; v < 2 && status == FC_OK; v++) {
         fc_table_info part = {0};
-        status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, options, &part);
-        t->info.trees[v] = t->forest[v].trees;
-        t->info.depth = part.depth > t->info.depth ? part.depth : t->info.depth;
-        if (part.largest_leaf > t->info.largest_leaf)
-            t->info.largest_leaf = part.largest_leaf;
-        t->info.nodes += part.nodes;
-        t->info.slots += part.slots;
-        t->info.leaf_rules += part.leaf_rules;
-        t->info.bytes += part.bytes;
+        status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
+        fc_add_info(&t->info, &part, &t->forest[v], v);
     }
     if (status != FC_OK) {
         fc_table_free(t);
@@ -75,9 +80,19 @@ void fc_table_get_info(const fc_table *t, fc_table_info *info)
     *info = t->info;
 }
 
-static fc_lookup_fn *kernel_of(int kernel)
+static int best_kernel(void)
 {
-    switch (kernel) {
+    static const int order[] = {FC_KERNEL_AVX512, FC_KERNEL_AVX2, FC_KERNEL_NEON};
+    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
+        if (fc_kernel_check(order[i]) == FC_OK)
+            return order[i];
+    }
+    return FC_KERNEL_SCALAR;
+}
+
+fc_lookup_fn *fc_kernel_function(int kernel)
+{
+    switch (kernel == FC_KERNEL_AUTO ? best_kernel() : kernel) {
 #if defined(__x86_64__)
     case FC_KERNEL_AVX2:
         return fc_lookup_avx2;
@@ -92,14 +107,18 @@ static fc_lookup_fn *kernel_of(int kernel)
     }
 }
 
-static int best_kernel(void)
+/* The block's keys by version, with their places; out is -1 for each. */
+void fc_split_versions(const fc_key *keys, uint32_t n, const fc_key *list[2][FC_BATCH], uint8_t at[2][FC_BATCH],
+                       uint32_t count[2], int32_t *out)
 {
-    static const int order[] = {FC_KERNEL_AVX512, FC_KERNEL_AVX2, FC_KERNEL_NEON};
-    for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
-        if (fc_kernel_check(order[i]) == FC_OK)
-            return order[i];
+    count[0] = count[1] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        int v = keys[i].version == 6;
+        list[v][count[v]] = &keys[i];
+        at[v][count[v]] = (uint8_t)i;
+        count[v] += keys[i].version == 4 || keys[i].version == 6;
+        out[i] = -1;
     }
-    return FC_KERNEL_SCALAR;
 }
 
 /* A batch goes by blocks; a block's keys go to the forest of their version, in the order of the batch. */
@@ -108,20 +127,13 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     int status = fc_kernel_check(kernel);
     if (status != FC_OK)
         return status;
-    fc_lookup_fn *lookup = kernel_of(kernel == FC_KERNEL_AUTO ? best_kernel() : kernel);
+    fc_lookup_fn *lookup = fc_kernel_function(kernel);
     const fc_key *list[2][FC_BATCH];
     uint32_t best[FC_BATCH];
     uint8_t at[2][FC_BATCH];
     for (size_t start = 0; start < n; start += FC_BATCH) {
-        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, count[2] = {0, 0};
-        for (uint32_t i = 0; i < m; i++) {
-            const fc_key *k = &keys[start + i];
-            int v = k->version == 6;
-            list[v][count[v]] = k;
-            at[v][count[v]] = (uint8_t)i;
-            count[v] += k->version == 4 || k->version == 6;
-            out[start + i] = -1;
-        }
+        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, count[2];
+        fc_split_versions(keys + start, m, list, at, count, out + start);
         for (int v = 0; v < 2; v++) {
             const fc_forest *f = &t->forest[v];
             if (count[v] == 0 || f->trees == 0)
@@ -134,4 +146,23 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
         }
     }
     return FC_OK;
+}
+
+/* The rows of a table again, from its bodies and, where these are boxes only, from the rows that it keeps. Ranges of
+ * fields without a condition come back as 0. */
+void fc_table_rows(const fc_table *t, fc_rule *rows)
+{
+    memset(rows, 0, sizeof(*rows) * (size_t)t->n_rules);
+    for (int v = 0; v < 2; v++) {
+        const fc_forest *f = &t->forest[v];
+        for (uint32_t i = 0, e = 0; i < f->n; i++) {
+            fc_rule *row = &rows[f->rank ? f->rank[i] : i];
+            int seen = row->version != 0; /* by the other forest: a rule for both versions */
+            if (e < f->n_exact && f->exact_at[e] == i)
+                *row = f->exact[e++];
+            else
+                fc_read_body(f, f->bodies + (size_t)i * 2 * f->lanes, row);
+            row->version = seen ? 0 : f->version;
+        }
+    }
 }

@@ -11,13 +11,14 @@ cdef extern from "flowclass.h" nogil:
         FC_ENOKERNEL
         FC_ENOTBUILT
         FC_ENOCPU
+        FC_ENOENT
         FC_KERNEL_AUTO
         FC_KERNEL_COUNT
     ctypedef struct fc_key:
         pass
     ctypedef struct fc_rule:
         pass
-    ctypedef struct fc_table:
+    ctypedef struct fc_classifier:
         pass
     ctypedef struct fc_build_options:
         uint32_t leaf
@@ -30,16 +31,27 @@ cdef extern from "flowclass.h" nogil:
         uint32_t depth
         uint32_t largest_leaf
         uint32_t nodes
+        uint32_t rebuilds
         uint64_t slots
         uint64_t leaf_rules
         uint64_t bytes
-    int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table, uint32_t *bad)
-    void fc_table_free(fc_table *table)
-    int fc_table_lookup(const fc_table *table, const fc_key *keys, size_t n, int32_t *out, int kernel)
-    void fc_table_get_info(const fc_table *table, fc_table_info *info)
+    int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_classifier **out, uint32_t *bad)
+    void fc_classifier_free(fc_classifier *classifier)
+    int fc_classifier_lookup(fc_classifier *classifier, const fc_key *keys, size_t n, int32_t *out, int kernel)
+    int fc_classifier_insert(fc_classifier *classifier, const fc_rule *rules, const double *priorities, uint32_t n,
+                             uint32_t *ids, uint32_t *done)
+    int fc_classifier_remove(fc_classifier *classifier, const uint32_t *ids, uint32_t n, uint32_t *done)
+    int fc_classifier_rebuild(fc_classifier *classifier)
+    void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *info)
     const char *fc_kernel_name(int kernel)
     int fc_kernel_check(int kernel)
     int fc_kernel_select(const char *name, int *kernel)
 
 
 cdef int select_kernel(object name) except -2
+
+
+cdef class Classifier:
+    cdef fc_classifier *ptr
+    # for Cython: keys at `keys` -> numbers at `out`, with no Python object touched; 0, or a negative fc_status
+    cdef int lookup(self, const fc_key *keys, size_t n, int32_t *out, int kernel) noexcept nogil

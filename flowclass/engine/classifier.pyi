@@ -1,4 +1,5 @@
-from typing import TypedDict
+from collections.abc import Sequence
+from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,7 @@ class TableInfo(TypedDict):
     nodes: int
     slots: int
     leaf_rules: int
+    rebuilds: int
     bytes: int
 
 def kernels() -> dict[str, bool]: ...
@@ -25,3 +27,8 @@ class Classifier:
     def classify(
         self, keys: npt.NDArray[np.void], out: npt.NDArray[np.int32] | None = None, *, kernel: str = "auto"
     ) -> npt.NDArray[np.int32]: ...
+    def insert(
+        self, rules: npt.NDArray[np.void], priorities: float | Sequence[float] | npt.NDArray[Any]
+    ) -> npt.NDArray[np.uint32]: ...
+    def remove(self, ids: int | Sequence[int] | npt.NDArray[Any]) -> None: ...
+    def rebuild(self) -> None: ...

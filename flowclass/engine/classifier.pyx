@@ -53,16 +53,23 @@ def as_keys(keys):
     return np.ascontiguousarray(keys)
 
 
+def _priorities(priorities, n):
+    values = np.ascontiguousarray(np.broadcast_to(np.asarray(priorities, dtype=np.float64), (n,)))
+    return values
+
+
 cdef class Classifier:
-    """A rule set, built for look-ups.
+    """A rule set of any size, from one rule to millions, that may change while it is read.
 
-    ``rules`` is an array of RULE_DTYPE whose order is the priority order, first wins; it is copied. Look-ups may run
-    in any number of threads.
+    ``rules`` is an array of RULE_DTYPE whose order is the priority order, first wins; it is copied. Rule i has the id i
+    and the priority i.
 
-    Raises ClassifierError for a rule that is none (a first above its last, an unknown version, ...).
+    Any number of threads may classify, insert and remove at once. Readers take no lock: each answer is that of a state
+    that existed during the call, with every insertion or removal of a rule seen whole or not at all. The GIL is
+    released in every method that looks up, builds or changes.
+
+    Raises ClassifierError for a rule that is none (a first above its last, a value out of range, an unknown version).
     """
-
-    cdef fc_table *table
 
     def __cinit__(self, rules):
         cdef Py_buffer view
@@ -76,7 +83,7 @@ cdef class Classifier:
         PyObject_GetBuffer(rules.view(np.uint8), &view, PyBUF_C_CONTIGUOUS)
         rows = <const fc_rule *>view.buf
         with nogil:
-            status = fc_table_build(rows, n, NULL, &self.table, &bad)
+            status = fc_classifier_new(rows, n, NULL, &self.ptr, &bad)
         PyBuffer_Release(&view)
         if status == FC_EINVAL:
             raise ClassifierError(f"rule {bad}: a first above its last, a value out of range, or an unknown version")
@@ -86,28 +93,32 @@ cdef class Classifier:
             raise MemoryError
 
     def __dealloc__(self):
-        fc_table_free(self.table)
+        fc_classifier_free(self.ptr)
 
     def __len__(self):
         return self.info["rules"]
 
     @property
     def info(self):
-        """What the build made, as a dict: rules, trees (per IP version), depth, largest_leaf (rules), nodes, slots, leaf_rules
-        (copies of rules in leaves) and bytes (all memory that the table holds)."""
+        """What there is, as a dict: rules; trees (per IP version), depth, largest_leaf (rules), nodes, slots and leaf_rules
+        (copies of rules in leaves) of the last build; rebuilds since the first update; bytes (all memory in use)."""
         cdef fc_table_info info
-        fc_table_get_info(self.table, &info)
+        with nogil:
+            fc_classifier_get_info(self.ptr, &info)
         return {
             "rules": info.rules, "trees": (info.trees[0], info.trees[1]), "depth": info.depth,
             "largest_leaf": info.largest_leaf, "nodes": info.nodes, "slots": info.slots,
-            "leaf_rules": info.leaf_rules, "bytes": info.bytes,
+            "leaf_rules": info.leaf_rules, "rebuilds": info.rebuilds, "bytes": info.bytes,
         }
 
+    cdef int lookup(self, const fc_key *keys, size_t n, int32_t *out, int kernel) noexcept nogil:
+        return fc_classifier_lookup(self.ptr, keys, n, out, kernel)
+
     def classify(self, keys, out=None, *, kernel="auto"):
-        """For each key the index of the first rule that matches, or -1: an int32 array of the keys' length.
+        """For each key the id of the first rule that matches, or -1: an int32 array of the keys' length.
 
         ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous int32 array of that length, which is
-        filled and returned. A named ``kernel`` runs or fails. The GIL is released.
+        filled and returned. A named ``kernel`` runs or fails.
         """
         cdef int which = select_kernel(kernel), status
         cdef Py_buffer from_, to
@@ -129,9 +140,81 @@ cdef class Classifier:
         rows = <const fc_key *>from_.buf
         hits = <int32_t *>to.buf
         with nogil:
-            status = fc_table_lookup(self.table, rows, n, hits, which)
+            status = fc_classifier_lookup(self.ptr, rows, n, hits, which)
         PyBuffer_Release(&from_)
         PyBuffer_Release(&to)
         if status != FC_OK:
             raise ClassifierError(f"look-up failed: status {status}")
         return out
+
+    def insert(self, rules, priorities):
+        """Inserts rules, one after the other, and returns their ids: a uint32 array.
+
+        ``rules`` is an array of RULE_DTYPE, ``priorities`` a number for each (or one for all), lower first; the rules
+        that the classifier was made of have 0, 1, 2 ..., so 0.5 is between the first two and -1 before all. Of equal
+        priorities the lower id wins. Ids of removed rules are given again.
+
+        Nothing is built anew, save at the very first update and for the first rule with a condition on a field that
+        no rule had (about the time that making the classifier took; readers go on meanwhile).
+
+        Raises ClassifierError, with nothing inserted, for a bad rule or a priority that is not a number.
+        """
+        cdef Py_buffer view, weights, numbers
+        cdef uint32_t n, done = 0
+        cdef int status
+        rules = as_rules(rules)
+        n = len(rules)
+        try:
+            priorities = _priorities(priorities, n)
+        except (TypeError, ValueError):
+            raise ClassifierError(f"priorities: a number, or one for each of the {n} rules expected") from None
+        ids = np.empty(n, np.uint32)
+        PyObject_GetBuffer(rules.view(np.uint8), &view, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer(priorities, &weights, PyBUF_C_CONTIGUOUS)
+        PyObject_GetBuffer(ids, &numbers, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        with nogil:
+            status = fc_classifier_insert(self.ptr, <const fc_rule *>view.buf, <const double *>weights.buf, n,
+                                          <uint32_t *>numbers.buf, &done)
+        PyBuffer_Release(&view)
+        PyBuffer_Release(&weights)
+        PyBuffer_Release(&numbers)
+        if status == FC_EINVAL:
+            raise ClassifierError(f"rule {done}: a first above its last, a value out of range, an unknown version, or a "
+                                  "priority that is not a number; nothing was inserted")
+        if status == FC_ELIMIT:
+            raise ClassifierError(f"the bound on the number of rules is reached; the first {done} of {n} were inserted")
+        if status != FC_OK:
+            raise MemoryError(f"no memory; the first {done} of {n} rules were inserted")
+        return ids
+
+    def remove(self, ids):
+        """Removes the rules with these ids (an integer or a sequence), one after the other.
+
+        Raises ClassifierError for an id that no rule has; those before it in ``ids`` are removed.
+        """
+        cdef Py_buffer numbers
+        cdef uint32_t n, done = 0
+        cdef int status
+        wanted = np.atleast_1d(np.asarray(ids))
+        if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and len(wanted)):
+            raise ClassifierError("ids: integers expected")
+        if len(wanted) and (int(wanted.min()) < 0 or int(wanted.max()) > 0xffffffff):
+            raise ClassifierError("ids: a value is outside 0..4294967295")
+        wanted = np.ascontiguousarray(wanted, dtype=np.uint32)
+        n = len(wanted)
+        PyObject_GetBuffer(wanted, &numbers, PyBUF_C_CONTIGUOUS)
+        with nogil:
+            status = fc_classifier_remove(self.ptr, <const uint32_t *>numbers.buf, n, &done)
+        PyBuffer_Release(&numbers)
+        if status == FC_ENOENT:
+            raise ClassifierError(f"no rule has the id {int(wanted[done])}; the first {done} of {n} were removed")
+        if status != FC_OK:
+            raise MemoryError(f"no memory; the first {done} of {n} rules were removed")
+
+    def rebuild(self):
+        """Builds anew now, while readers go on, what is otherwise built anew in the background when updates have worn it."""
+        cdef int status
+        with nogil:
+            status = fc_classifier_rebuild(self.ptr)
+        if status != FC_OK:
+            raise MemoryError
