@@ -325,8 +325,12 @@ def test_a_port_alone_makes_no_tunnel() -> None:
 
 
 def test_arguments_that_do_not_fit() -> None:
-    with pytest.raises(ClassifierError, match="packet 1: octets 5 to 15 of a buffer of 10"):
+    with pytest.raises(ClassifierError, match="packet 1: 10 octets at 5 of a buffer of 10"):
         parse((bytes(10), [0, 5], [10, 10]))
+    with pytest.raises(ClassifierError, match="packet 0: 4294967301 octets"):
+        parse((bytes(10), [0], np.array([2**32 + 5])))
+    with pytest.raises(ClassifierError, match="expected \\(buffer, offsets, lengths\\)"):
+        parse((bytes(10), [-1], [1]))
     with pytest.raises(ClassifierError, match="equal length"):
         parse((bytes(10), [0], [1, 2]))
     with pytest.raises(ClassifierError, match="linktypes: expected 1, got 2"):

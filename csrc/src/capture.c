@@ -417,6 +417,8 @@ static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t typ
     }
     if (captured > total - header - 4 || captured > max_captured(i->linktype))
         return 0;
+    if (total > LOOK_AHEAD && total - captured > FC_MAX_RECORD) /* so much beside the packet? the length is wrong */
+        return 0;
     add_record(c, r, w->at + header, captured, original, time, i->linktype, number);
     return 1;
 }
@@ -450,7 +452,7 @@ static int ng_search(fc_capture *c, window *w, fc_records *r)
     for (; left(w) >= 12; w->at++) {
         const uint8_t *p = w->data + w->at;
         uint32_t total, type = ng_known(c, p, &total);
-        if (!type || total > LOOK_AHEAD)
+        if (!type || total > LOOK_AHEAD || (c->damage_kind == FC_DAMAGE_SECTION && type != SHB_BYTES))
             continue;
         if (left(w) < total) {
             if (w->last)

@@ -451,11 +451,36 @@ static void damaged_pcapng(void)
     CHECK(a.n == 99 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_PACKET);
     p[20] = (uint8_t)length_of(40);
     p[21] = (uint8_t)(length_of(40) >> 8);
+    p[6] = 0x10; /* a length of a mebibyte and more: no reason to skip so much */
+    read_in_every_way(&f);
+    CHECK(a.n == 99 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_BLOCK);
+    CHECK(a.damages[0].skipped == offsets[41] - offsets[40]);
+    p[6] = 0;
     memmove(f.data + offsets[60] + 9, f.data + offsets[60] + 12, f.size - offsets[60] - 12); /* alignment is lost */
     f.size -= 3;
     read_in_every_way(&f);
     CHECK(a.n == 99 && a.n_damages == 1 && a.damages[0].skipped == offsets[61] - offsets[60] - 3);
     has_packet(&a, 60, 61);
+    free(f.data);
+}
+
+/* A section of a version that isn't known is skipped as a whole, the one after it is read. */
+static void unknown_section(void)
+{
+    file f = {0};
+    size_t sections[4];
+    for (uint32_t s = 0; s < 3; s++) {
+        sections[s] = f.size;
+        section(&f);
+        interface_block(&f, (uint16_t)(100 + s), 0, -1, 0);
+        for (uint32_t i = 0; i < 5; i++)
+            enhanced(&f, 0, i, i);
+    }
+    f.data[sections[1] + 12] = 9;
+    read_in_every_way(&f);
+    CHECK(a.n == 10 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_SECTION && a.damages[0].frame == 6);
+    CHECK(a.damages[0].offset == sections[1] && a.damages[0].skipped == sections[2] - sections[1]);
+    CHECK(a.linktypes[4] == 100 && a.linktypes[5] == 102);
     free(f.data);
 }
 
@@ -536,6 +561,7 @@ int main(void)
     pcapng();
     damaged_pcap();
     damaged_pcapng();
+    unknown_section();
     no_capture();
     huge();
     changed_octets(quick);

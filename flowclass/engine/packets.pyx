@@ -1,6 +1,8 @@
 # cython: language_level=3, embedsignature=True
 """Packets to keys: the binding of csrc/src/parse.c and fragments.c."""
 
+from libc.stdint cimport UINT32_MAX
+
 import os
 import threading
 from contextlib import nullcontext
@@ -34,12 +36,12 @@ assert KEY_DTYPE.itemsize == sizeof(fc_key)
 cdef class Fragments:
     """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
 
-    ``capacity`` entries at most (1 to 2**24), the oldest makes room; ``secret`` (16 octets) keys the hash, random
+    ``capacity`` entries at most (1 to 2**24; 104 octets each), the oldest makes room; ``secret`` (16 octets) keys the hash, random
     unless given. Belongs to one input: use one for each trace or interface. Batches that share one wait for each
     other.
     """
 
-    def __cinit__(self, capacity=8192, secret=None):
+    def __cinit__(self, capacity=65536, secret=None):
         cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
         if len(key) != 16:
             raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
@@ -65,28 +67,32 @@ def as_batch(packets):
     """``packets`` as (buffer, offsets u64, lengths u32), each packet inside the buffer: the form that the engine takes.
 
     Either such a triple (any buffer, integer arrays of equal length; checked, not copied where the types fit), or a
-    sequence of bytes-like objects, which are copied together. Raises `ClassifierError`.
+    sequence of bytes-like objects, which are copied together (a tuple of three arrays is always the triple). Raises
+    `ClassifierError`.
     """
     if not isinstance(packets, tuple) or len(packets) != 3 or isinstance(packets[1], (bytes, bytearray, memoryview)):
         return _join(packets)
-    buffer = np.frombuffer(packets[0], dtype=np.uint8)
-    offsets = np.ascontiguousarray(packets[1], dtype=np.uint64)
-    lengths = np.ascontiguousarray(packets[2], dtype=np.uint32)
-    if offsets.ndim != 1 or offsets.shape != lengths.shape:
+    try:
+        buffer = np.frombuffer(packets[0], dtype=np.uint8)
+        offsets = np.ascontiguousarray(packets[1], dtype=np.uint64)
+        wide = np.ascontiguousarray(packets[2], dtype=np.uint64)  # checked before it is narrowed
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ClassifierError(f"packets: expected (buffer, offsets, lengths): {error}") from None
+    if offsets.ndim != 1 or offsets.shape != wide.shape:
         raise ClassifierError(f"offsets and lengths: expected one dimension and equal length, "
-                              f"got shapes {offsets.shape} and {lengths.shape}")
+                              f"got shapes {offsets.shape} and {wide.shape}")
     cdef const uint64_t[::1] o = offsets
-    cdef const uint32_t[::1] l = lengths
+    cdef const uint64_t[::1] l = wide
     cdef uint64_t size = buffer.size
     cdef Py_ssize_t i, bad = -1
     with nogil:
         for i in range(o.shape[0]):
-            if o[i] > size or l[i] > size - o[i]:
+            if o[i] > size or l[i] > size - o[i] or l[i] > UINT32_MAX:
                 bad = i
                 break
     if bad >= 0:
-        raise ClassifierError(f"packet {bad}: octets {o[bad]} to {o[bad] + l[bad]} of a buffer of {size}")
-    return buffer, offsets, lengths
+        raise ClassifierError(f"packet {bad}: {l[bad]} octets at {o[bad]} of a buffer of {size}")
+    return buffer, offsets, wide.astype(np.uint32)
 
 
 def _join(packets):

@@ -8,6 +8,7 @@ no compressed data) ends the stream of octets after everything before it was giv
 from __future__ import annotations
 
 import bz2
+import contextlib
 import importlib
 import lzma
 import threading
@@ -25,6 +26,8 @@ __all__ = ["decompressed"]
 CHUNK: Final = 1 << 18  # compressed octets at a time
 OUTPUT: Final = 1 << 20  # decompressed octets at a time
 QUEUED: Final = 4  # chunks of OUTPUT between the two threads
+CLOSE_TRIES: Final = 20  # of 50 ms each
+XZ_MEMORY: Final = 100 << 20  # xz -9 needs 65 MiB; a hostile file asks for 4 GiB
 
 _GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
 
@@ -210,7 +213,7 @@ _FORMATS: Final[dict[bytes, Callable[[RawSource], Iterator[bytes]]]] = {
         source, _GZIP, _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
     ),
     _ZSTD: _zstd,
-    _XZ: lambda source: _members(source, _XZ, lzma.LZMADecompressor, _errors()),
+    _XZ: lambda source: _members(source, _XZ, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY), _errors()),
     _BZIP2: lambda source: _members(source, _BZIP2, bz2.BZ2Decompressor, _errors()),
     _LZ4: _lz4,
 }
@@ -261,12 +264,14 @@ class _Threaded:
 
     def close(self) -> None:
         self._stop.set()
-        while self._thread is not None and self._thread.is_alive():
-            try:  # it may wait for room
-                self._queue.get(timeout=0.05)
-            except Empty:
-                self._thread.join(0.05)
-        self.source.close()
+        for _ in range(CLOSE_TRIES):
+            if self._thread is None or not self._thread.is_alive():
+                self.source.close()
+                return
+            with contextlib.suppress(Empty):  # it may wait for room
+                self._queue.get_nowait()
+            self._thread.join(0.05)
+        # it waits for a pipe that gives nothing: it is left alone, with its file, and ends with the process
 
     def _run(self) -> None:
         last: BaseException | None = None

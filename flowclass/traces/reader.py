@@ -230,6 +230,7 @@ class Trace:
 
     def _fill(self) -> None:
         """Appends what the source gives now; notes its end."""
+        assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
         n = self._source.readinto(self._buffer.data[self._filled :])
         self._filled += n
         self._last = n == 0
