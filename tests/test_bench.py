@@ -17,11 +17,13 @@ import strategies
 
 import flowclass as fc
 from flowclass.bench.linear import first_match
-from flowclass.bench.lookup import slowest
+from flowclass.bench.lookup import generated_case, slowest
 from flowclass.bench.nodes import packets_for, population
 from flowclass.bench.nodes import verify as verify_nodes
 from flowclass.bench.plot import check_plot, svg
 from flowclass.bench.timing import Spread, alternate, quiet, ratio
+from flowclass.bench.traces import generated
+from flowclass.bench.updates import Updater
 from flowclass.cli import main
 from flowclass.generate.classbench import write_classbench, write_trace
 from flowclass.generate.key_traces import key_trace
@@ -157,6 +159,34 @@ def test_wrong_usage(arguments: list[str], message: str, capsys: pytest.CaptureF
     assert streams.err.count("\n") == 1
 
 
+def test_updates_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    (result,) = run_json(capsys, "updates", "--family", "fw", "--size", "300", "--rounds", "1")
+    assert (result["set"], result["rules"]) == ("v4_fw_300", 300)
+    assert result["answers_checked"] == 100_000, "before and after, every packet"
+    assert result["million_updates_per_second"]["median"] > 0
+    assert set(result["mpps"]) == {"fresh", "updated", "rebuilt"}
+    assert result["updates_per_second_beside_reader"] > 0
+
+
+def test_updates_as_table(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "updates", str(files), "--rounds", "1"]) == 0
+    assert "tiny" in capsys.readouterr().out
+
+
+def test_the_updater_knows_which_rule_has_which_id() -> None:
+    case = generated_case("ipc", 200, 4, ("uniform",), 500, seed=3)
+    keys = case.traces["uniform"][0]
+    updater = Updater(case, seed=1)
+    for _ in range(5):
+        updater.replace_some(60)
+    updater.remove(np.arange(0, 200, 3))
+    assert updater.verify(keys, "now") == 500
+    hit = int(updater.indices(updater.table.classify(keys[:1]))[0])
+    updater.table.remove(updater.ids[hit : hit + 1])
+    with pytest.raises(fc.FlowclassError, match="then: packet 0 got rule"):
+        updater.verify(keys, "then")
+
+
 def test_nodes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     arguments = ("--nodes", "30", "--flows", "2", "5", "--packets", "400", "--rounds", "1", "--no-peers")
     (result,) = run_json(capsys, "nodes", *arguments)
@@ -185,6 +215,24 @@ def test_nodes_as_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert "publish p50" in capsys.readouterr().out
     assert main(["bench", "nodes", "--flows", "5", "2"]) == 2
     assert "the fewest exceed the most" in capsys.readouterr().err
+
+
+def test_traces_as_json(capsys: pytest.CaptureFixture[str]) -> None:
+    (result,) = run_json(capsys, "traces", "--packets", "600", "--rounds", "1", "--no-peers")
+    assert result["packets"] >= 600
+    assert list(result["nanoseconds_per_packet"]) == ["read", "keys", "summary", "csv rows"]
+    assert result["peers_nanoseconds_per_packet"] == {}
+
+
+def test_traces_from_files(capsys: pytest.CaptureFixture[str]) -> None:
+    with generated(300, 5) as (trace, bindings):
+        assert main(["bench", "traces", str(trace), "--bindings", str(bindings), "--rounds", "1"]) == 0
+        assert "csv rows" in capsys.readouterr().out
+        (result,) = run_json(capsys, "traces", str(trace), "--rounds", "1", "--no-peers")
+        assert list(result["nanoseconds_per_packet"]) == ["read", "keys"]
+        trace.write_bytes(trace.read_bytes()[:24])
+        assert main(["bench", "traces", str(trace)]) == 2
+        assert "no packets" in capsys.readouterr().err
 
 
 def test_plots() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,6 +19,8 @@ from flowclass.traces.outputs import atomic_file
 if TYPE_CHECKING:
     from flowclass.bench.lookup import Case, LookupResult
     from flowclass.bench.nodes import NodesResult
+    from flowclass.bench.traces import TracesResult
+    from flowclass.bench.updates import UpdatesResult
 
 F = TypeVar("F", bound=Callable[..., Any])
 Point = tuple[float, float]
@@ -41,6 +44,25 @@ def _common(function: F) -> F:
     ):
         function = option(function)
     return function
+
+
+def _cases(
+    files: Sequence[Path],
+    families: Sequence[str],
+    sizes: Sequence[int],
+    versions: Sequence[str],
+    kinds: Sequence[str],
+    packets: int,
+    seed: int,
+) -> Iterator[Case]:
+    """The files' rule sets, or generated ones; one at a time, as the large ones take memory."""
+    from flowclass.bench.lookup import file_case, generated_case
+
+    for path in files:
+        yield file_case(path, kinds, packets, seed)
+    if not files:
+        for version, family, n in product(versions or ("4",), families, sizes or (1_000, 10_000)):
+            yield generated_case(family, n, int(version), kinds, packets, seed)
 
 
 @click.group(name="bench", invoke_without_command=True)
@@ -91,24 +113,16 @@ def lookup(
     plot: str | None,
 ) -> None:
     """Look-ups in flat rule sets: ClassBench FILES (with NAME.KIND.trace beside them, if any) or generated sets."""
-    from flowclass.bench.lookup import file_case, generated_case, measure
+    from flowclass.bench.lookup import measure
 
     if plot:
         check_plot(plot)
-    kinds = traces or ("uniform",)
-    makers: list[Callable[[], Case]] = [lambda path=path: file_case(path, kinds, packets, seed) for path in files]  # type: ignore[misc]
-    if not files:
-        makers = [
-            lambda f=family, n=n, v=int(version): generated_case(f, n, v, kinds, packets, seed)  # type: ignore[misc]
-            for version in versions or ("4",)
-            for family in families or tuple(FAMILIES)
-            for n in sizes or (1_000, 10_000)
-        ]
+    cases = _cases(files, families or tuple(FAMILIES), sizes, versions, traces or ("uniform",), packets, seed)
     names = ("rte_acl", "linear") if peers else ()
     notes: list[str] = []
     results: list[LookupResult] = []
-    for make in makers:
-        results += measure(make(), chosen=chosen, peer_names=names, rounds=rounds, notes=notes)
+    for case in cases:
+        results += measure(case, chosen=chosen, peer_names=names, rounds=rounds, notes=notes)
     curves: dict[str, list[Point]] = {}
     for result in results:
         for name, rate in _rates(result).items():
@@ -168,6 +182,59 @@ def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
                 )
             )
     return [ours, theirs]
+
+
+@command.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--family",
+    "families",
+    multiple=True,
+    type=click.Choice([*FAMILIES, *ADVERSARIAL]),
+    help="Generated sets, if no FILES are given (default: acl). May be repeated, as all below.",
+)
+@click.option("--size", "sizes", multiple=True, type=size, help="Rules of generated sets (default: 1k and 10k).")
+@click.option("--ip", "versions", multiple=True, type=click.Choice(["4", "6"]), help="IP versions (default: 4).")
+@_common
+def updates(
+    files: tuple[Path, ...],
+    families: tuple[str, ...],
+    sizes: tuple[int, ...],
+    versions: tuple[str, ...],
+    rounds: int,
+    seed: int,
+    as_json: bool,
+    plot: str | None,
+) -> None:
+    """Rules removed and inserted in place, alone and beside a reader: ClassBench FILES or generated sets."""
+    from flowclass.bench.updates import measure as measure_updates
+
+    if plot:
+        check_plot(plot)
+    cases = _cases(files, families or ("acl",), sizes, versions, ("uniform",), 50_000, seed)
+    results = [measure_updates(case, rounds=rounds, seed=seed) for case in cases]
+    curves: dict[str, list[Point]] = {}
+    for r in results:
+        curves.setdefault(r.case.rpartition("_")[0] or r.case, []).append((r.rules, r.updates.median))
+    _finish("updates", results, as_json, (), plot, curves, ("rules", "million updates per second"), _updates_tables)
+
+
+def _updates_tables(results: Sequence[UpdatesResult]) -> list[Any]:
+    table = make_table(
+        "Updates: million per second (100 to a call), one to a call in microseconds, the first one in seconds; million"
+        " packets per second before, after and after a rebuild; what is left of a reader beside a writer",
+        *(("set", "left"), ("rules", "right"), ("M updates/s", "right"), ("p50", "right"), ("p99", "right")),
+        *(("first", "right"), ("fresh", "right"), ("updated", "right"), ("rebuilt", "right")),
+        *(("writer/s", "right"), ("reader left", "right"), ("B/rule", "right")),
+    )
+    for r in results:
+        table.add_row(
+            *(r.case, str(r.rules), f"{r.updates.median:.2f}"),
+            *(f"{r.single_us['p50']:.1f}", f"{r.single_us['p99']:.1f}", f"{r.first_update_seconds:.3f}"),
+            *(f"{rate:.1f}" for rate in r.mpps.values()),
+            *(f"{r.beside_rate:.0f}", f"{r.reader_ratio.median:.2f}", f"{r.bytes_per_rule:.0f}"),
+        )
+    return [table]
 
 
 @command.command()
@@ -234,6 +301,54 @@ def _nodes_tables(results: Sequence[NodesResult]) -> list[Any]:
             *(f"{r.publish_us['p50']:.1f}", f"{r.publish_us['p99']:.1f}", f"{r.publish_rate:.0f}"),
             *(f"{r.reader_ratio.median:.2f}", other),
         )
+    return [table]
+
+
+@command.command()
+@click.argument("files", nargs=-1, type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--bindings",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Decide the packets of FILES by this bindings file.",
+)
+@click.option("--packets", type=size, default="200k", show_default=True, help="Packets of the generated capture.")
+@click.option("--peers/--no-peers", default=True, help="Measure cat and tcpdump beside (where installed).")
+@_common
+def traces(
+    files: tuple[Path, ...],
+    bindings: Path | None,
+    packets: int,
+    peers: bool,
+    rounds: int,
+    seed: int,
+    as_json: bool,
+    plot: str | None,
+) -> None:
+    """Reading and classifying capture FILES, or a generated one for 100 nodes with 8 flows each."""
+    from flowclass.bench.traces import generated
+    from flowclass.bench.traces import measure as measure_traces
+
+    if plot:
+        raise click.UsageError("--plot: captures have no size to plot over")
+    if files:
+        results = [measure_traces(path, bindings, rounds=rounds, peers=peers) for path in files]
+    else:
+        with generated(packets, seed) as made:
+            results = [measure_traces(*made, rounds=rounds, peers=peers)]
+    _finish("traces", results, as_json, (), None, {}, ("", ""), _traces_tables)
+
+
+def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
+    names = list(dict.fromkeys(name for r in results for name in (*r.nanoseconds, *r.peers)))
+    table = make_table(
+        "Captures: nanoseconds per packet, one thread; each pass includes those to its left, peers stand alone",
+        *(("file", "left"), ("packets", "right"), ("octets", "right")),
+        *((name, "right") for name in names),
+    )
+    for r in results:
+        both = {**r.nanoseconds, **r.peers}
+        cells = (f"{both[name].median:.0f}" if name in both else "" for name in names)
+        table.add_row(r.file, str(r.packets), str(r.octets), *cells)
     return [table]
 
 
