@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -78,7 +79,7 @@ class UpdatesResult:
     """One rule set.
 
     ``updates``: million removals and insertions per second, 100 to a call; ``single_us``: one to a call; ``mpps``:
-    fresh, after ``updates_done`` updates, and after a rebuild; ``reader_ratio``: what is left of a reader's rate
+    of a table without updates, after ``updates_done`` of them, and after a rebuild; ``reader_ratio``: what is left of a reader's rate
     (batches of 4,096) beside ``beside_rate`` updates per second in another thread.
     """
 
@@ -111,10 +112,11 @@ class UpdatesResult:
         }
 
 
-def _mpps(table: Classifier, keys: Keys) -> float:
+def _mpps(tables: Mapping[str, Classifier], keys: Keys, rounds: int) -> dict[str, float]:
+    """Million packets per second of each, measured in turn."""
     out = np.empty(len(keys), np.int32)
-    seconds = alternate({"": lambda: table.classify(keys, out)}, 5)[""]
-    return len(keys) / Spread.of(seconds).median / 1e6
+    times = alternate({name: partial(table.classify, keys, out) for name, table in tables.items()}, rounds)
+    return {name: len(keys) / Spread.of(seconds).median / 1e6 for name, seconds in times.items()}
 
 
 def _single(updater: Updater, calls: int) -> dict[str, float]:
@@ -174,7 +176,6 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
     keys = next(iter(case.traces.values()))[0]
     updater = Updater(case, seed)
     with quiet():
-        fresh = _mpps(updater.table, keys)
         start = time.perf_counter()
         updater.replace_some(1)
         first = time.perf_counter() - start
@@ -184,7 +185,7 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
         updater.insert(gone)
         calls = alternate({"": updater.replace_some}, rounds, seconds=0.05)[""]
         single = _single(updater, 1000)
-        worn = _mpps(updater.table, keys)
+        mpps = _mpps({"fresh": Classifier(case.rules), "updated": updater.table}, keys, rounds)
         done = updater.count
     with quiet(2):
         left, rate = _beside(updater, keys, rounds)
@@ -192,7 +193,7 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
     size = updater.table.info["bytes"] / len(case.rules)
     with quiet():
         updater.table.rebuild()
-        rebuilt = _mpps(updater.table, keys)
+        mpps |= _mpps({"rebuilt": updater.table}, keys, rounds)
     per_call = 2 * min(CHUNK, len(case.rules))
     return UpdatesResult(
         case=case.name,
@@ -202,7 +203,7 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
         updates=Spread.of([per_call / s / 1e6 for s in calls]),
         single_us=single,
         updates_done=done,
-        mpps={"fresh": fresh, "updated": worn, "rebuilt": rebuilt},
+        mpps=mpps,
         beside_rate=rate,
         reader_ratio=left,
         bytes_per_rule=size,
