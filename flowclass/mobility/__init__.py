@@ -11,6 +11,7 @@ from .correspondent import CorrespondentNode
 from .counters import Counters
 from .events import Event, EventKind
 from .home_agent import HomeAgent, load_bindings
+from .mobile_node import MobileNode
 from .nonces import NonceTable
 from .state import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
 from .update import Update
@@ -33,6 +34,7 @@ __all__ = [
     "Flow",
     "HomeAgent",
     "Limits",
+    "MobileNode",
     "MobilityAnchorPoint",
     "Node",
     "NonceTable",

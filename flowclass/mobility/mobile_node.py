@@ -1,0 +1,530 @@
+"""The mobile node (section 6 of the draft; RFC 6275 section 11): what it asks of home agents, anchor points and
+correspondent nodes, and what they have agreed to.
+
+Policy is the caller's (R6): it says which care-of addresses and flows it wants where. Each call returns the packets to
+send now; `tick` returns those that are due later (retransmissions with back-off, refreshes), `receive` those that an
+answer leads to. What a receiver won't do comes to the `listener` as a `Refusal`, after the wish was rolled back.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from math import inf
+from typing import Any, Final
+
+from flowclass.errors import DecodeError, FlowclassError
+from flowclass.wire.auth import authorize, binding_key, is_authentic
+from flowclass.wire.messages import (
+    BindingAcknowledgement,
+    BindingError,
+    BindingRefreshRequest,
+    BindingUpdate,
+    CareOfTest,
+    CareOfTestInit,
+    HomeTest,
+    HomeTestInit,
+)
+from flowclass.wire.options import (
+    BindingAuthorizationData,
+    BindingIdentifier,
+    BindingRefreshAdvice,
+    MobileNetworkPrefix,
+    NonceIndices,
+)
+from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
+from flowclass.wire.profiles import Profile, get_profile
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+
+from .correspondent import mobility_header
+from .nonces import MAX_RR_BINDING_LIFETIME, MAX_TOKEN_LIFETIME
+from .state import FORWARD, PLAIN
+from .update import ACKNOWLEDGE, HOME_REGISTRATION, MAP_REGISTRATION, MOBILE_ROUTER, OVERWRITE, not_greater
+from .update_list import CareOfEntry, FlowEntry, Plan, Refusal, Role, UpdateList
+
+__all__ = ["MobileNode"]
+
+FIRST_TIMEOUT_NEW: Final = 1.5  # RFC 6275 section 13, InitialBindackTimeoutFirstReg: leaves room for DAD
+FIRST_TIMEOUT: Final = 1.0  # INITIAL_BINDACK_TIMEOUT
+MAX_TIMEOUT: Final = 32.0  # MAX_BINDACK_TIMEOUT
+MAX_UPDATE_RATE: Final = 3  # updates per second to one correspondent node
+
+SEQUENCE: Final = 135
+EXPIRED_HOME_NONCE: Final = 136
+EXPIRED_CARE_OF_NONCE: Final = 137
+EXPIRED_NONCES: Final = 138
+NON_MCOA_EXISTS: Final = 165
+BULK_PROHIBITED: Final = 168
+
+_UNKNOWN_BINDING: Final = 1
+_LIFETIME_UNIT: Final = 4
+
+
+@dataclass(slots=True)
+class _Token:
+    """A keygen token and the index of its nonce (RFC 6275 section 5.2.5)."""
+
+    index: int
+    token: bytes
+    since: float
+
+
+@dataclass(slots=True)
+class _Test:
+    """A test init message that is waiting for its answer."""
+
+    cookie: bytes
+    next_at: float
+    timeout: float
+
+
+@dataclass(slots=True)
+class _Receiver:
+    """One receiver: its update list, its timers, its tokens."""
+
+    list: UpdateList
+    next_at: float = inf
+    timeout: float = FIRST_TIMEOUT
+    tokens: dict[IPv6Address, _Token] = field(
+        default_factory=dict
+    )  # by the address tested; the home address among them
+    tests: dict[IPv6Address, _Test] = field(default_factory=dict)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_UPDATE_RATE))
+
+
+class MobileNode:
+    """A mobile node, or mobile router with its prefixes, for one home address (at an anchor point: regional address).
+
+    ``lifetime`` is what it asks for, in units of 4 seconds. ``random`` gives octets for cookies and first sequence
+    numbers. Times are the caller's seconds, as everywhere.
+    """
+
+    def __init__(
+        self,
+        home: IPv6Address,
+        profile: str | Profile = "draft",
+        *,
+        lifetime: int = 150,
+        mobile_router: bool = False,
+        prefixes: Sequence[tuple[IPv6Address, int]] = (),
+        listener: Callable[[IPv6Address, Refusal], object] | None = None,
+        random: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        self.home = home
+        self.profile = get_profile(profile)
+        self.lifetime = lifetime
+        self.mobile_router = mobile_router
+        self.prefixes = tuple(prefixes)
+        self.listener = listener
+        self.random = random
+        self._receivers: dict[IPv6Address, _Receiver] = {}
+
+    # ---- what is wanted
+
+    def add_receiver(self, peer: IPv6Address, role: Role = "home-agent") -> UpdateList:
+        """Start a binding update list for a receiver; nothing is sent yet."""
+        if peer in self._receivers:
+            raise FlowclassError(f"{peer} is a receiver already")
+        if role == "correspondent" and self.mobile_router:
+            raise FlowclassError("route optimization isn't for mobile routers (R109)")
+        lifetime = self.lifetime
+        if role == "correspondent":
+            lifetime = min(lifetime, int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT)
+        sequence = int.from_bytes(self.random(2), "big")
+        made = UpdateList(peer, role, self.profile, lifetime, sequence)
+        self._receivers[peer] = _Receiver(made)
+        return made
+
+    def update_list(self, peer: IPv6Address) -> UpdateList:
+        """The binding update list of a receiver: wanted, known, outstanding."""
+        return self._receiver(peer).list
+
+    def _receiver(self, peer: IPv6Address) -> _Receiver:
+        try:
+            return self._receivers[peer]
+        except KeyError:
+            raise FlowclassError(f"{peer} is no receiver: add_receiver first") from None
+
+    def register(
+        self,
+        peer: IPv6Address,
+        bid: int,
+        address: IPv6Address | IPv4Address,
+        priority: int = 0,
+        *,
+        now: float,
+        home: bool = False,
+        flush: bool = True,
+    ) -> list[bytes]:
+        """Register a care-of address, or change it: all flows on the BID move along (R66, R104). `bid` 0: without a BID
+        option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
+        next."""
+        receiver = self._receiver(peer)
+        moved = receiver.list.wanted_care_of.get(bid)
+        receiver.list.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
+        if moved is not None and moved.address != address:
+            self._give_up(receiver)  # what is under way comes from an address that may be gone
+        return self._flush(receiver, now) if flush else []
+
+    def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
+        """Give up care-of addresses; with none left, everything."""
+        receiver = self._receiver(peer)
+        receiver.list.drop_care_of(bids)
+        return self._flush(receiver, now)
+
+    def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
+        """Abolish all bindings, flows included, from the home link (R108; RFC 6275 section 11.5.5)."""
+        receiver = self._receiver(peer)
+        receiver.list.leave(at_home=True)
+        self._give_up(receiver)
+        return self._flush(receiver, now)
+
+    def add_flow(
+        self,
+        peer: IPv6Address,
+        fid: int,
+        pri: int,
+        bids: Sequence[int],
+        selector: TrafficSelector4 | TrafficSelector6 | None = None,
+        action: int = FORWARD,
+        *,
+        now: float,
+        flush: bool = True,
+    ) -> list[bytes]:
+        """A new flow binding (R52, R85, R89, R92): the FID must not be in the list. No selector: a wild card (R62)."""
+        receiver = self._receiver(peer)
+        if fid in receiver.list.wanted_flows:
+            raise FlowclassError(f"FID {fid} exists: replace it (R85)")
+        receiver.list.want_flow(FlowEntry(fid, pri, action, tuple(bids), selector))
+        return self._flush(receiver, now) if flush else []
+
+    def replace_flow(
+        self,
+        peer: IPv6Address,
+        fid: int,
+        *,
+        now: float,
+        pri: int | None = None,
+        bids: Sequence[int] | None = None,
+        selector: TrafficSelector4 | TrafficSelector6 | None = None,
+        wild_card: bool = False,
+        action: int | None = None,
+        flush: bool = True,
+    ) -> list[bytes]:
+        """Change attributes of a flow; what isn't given stays (R63, R64, R86, R93)."""
+        receiver = self._receiver(peer)
+        old = self._flow(receiver, fid, "R86")
+        new = replace(
+            old,
+            pri=old.pri if pri is None else pri,
+            bids=old.bids if bids is None else tuple(bids),
+            selector=selector if selector is not None or wild_card else old.selector,
+            action=old.action if action is None else action,
+        )
+        receiver.list.want_flow(new)
+        return self._flush(receiver, now) if flush else []
+
+    def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
+        """Tell the receiver that a flow is still valid (R69, R87); `tick` does it in time by itself."""
+        receiver = self._receiver(peer)
+        self._flow(receiver, fid, "R87")
+        known = receiver.list.flows.get(fid)
+        if known is not None:
+            receiver.list.flows[fid] = replace(known, refresh_at=now)
+        return self._flush(receiver, now)
+
+    def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
+        """Remove a flow binding (R67, R88)."""
+        receiver = self._receiver(peer)
+        self._flow(receiver, fid, "R88")
+        del receiver.list.wanted_flows[fid]
+        return self._flush(receiver, now) if flush else []
+
+    @staticmethod
+    def _flow(receiver: _Receiver, fid: int, rule: str) -> FlowEntry:
+        try:
+            return receiver.list.wanted_flows[fid]
+        except KeyError:
+            raise FlowclassError(f"FID {fid} doesn't exist ({rule})") from None
+
+    def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
+        """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
+        the new address. The other way, changing the address of a BID, is `register`."""
+        receiver = self._receiver(peer)
+        updates = receiver.list
+        was = updates.wanted_care_of.get(old)
+        updates.want_care_of(CareOfEntry(new, address, was.priority if was is not None else 0))
+        for entry in list(updates.wanted_flows.values()):
+            if old in entry.bids:
+                bids = dict.fromkeys(new if bid == old else bid for bid in entry.bids)
+                updates.wanted_flows[entry.fid] = replace(entry, bids=tuple(bids))
+        if new != old:
+            updates.wanted_care_of.pop(old, None)
+        self._give_up(receiver)
+        return self._flush(receiver, now)
+
+    # ---- sending
+
+    def flush(self, peer: IPv6Address, *, now: float) -> list[bytes]:
+        """Send what the receiver hasn't been told, if nothing is under way to it."""
+        return self._flush(self._receiver(peer), now)
+
+    def _give_up(self, receiver: _Receiver) -> None:
+        receiver.list.give_up()
+        receiver.next_at = inf
+
+    def _flush(self, receiver: _Receiver, now: float) -> list[bytes]:
+        updates = receiver.list
+        if updates.outstanding is not None:
+            return []
+        plan = updates.plan(now)
+        if plan is None:
+            receiver.tests.clear()
+            return []
+        if updates.role == "correspondent":
+            packets = self._test(receiver, plan, now)
+            if packets is not None:
+                return packets
+            if len(receiver.recent) == MAX_UPDATE_RATE and now - receiver.recent[0] < 1.0:
+                receiver.next_at = receiver.recent[0] + 1.0
+                return []
+        receiver.timeout = FIRST_TIMEOUT if updates.care_of else FIRST_TIMEOUT_NEW
+        updates.outstanding = plan
+        return [self._send(receiver, plan, now)]
+
+    def _send(self, receiver: _Receiver, plan: Plan, now: float) -> bytes:
+        """Each transmission has a sequence number of its own (RFC 6275 section 11.8)."""
+        updates = receiver.list
+        updates.sequence = (updates.sequence + 1) & 0xFFFF
+        plan.sent[updates.sequence] = now
+        receiver.next_at = now + receiver.timeout
+        receiver.recent.append(now)
+        flags = ACKNOWLEDGE | (OVERWRITE if plan.overwrite else 0)
+        options: tuple[Any, ...] = plan.options()
+        if updates.role != "correspondent":
+            flags |= MAP_REGISTRATION if updates.role == "map" else HOME_REGISTRATION
+            if self.mobile_router:
+                flags |= MOBILE_ROUTER
+                if plan.lifetime:
+                    # RFC 3963 section 5.2: in all updates, refreshing ones too
+                    options += tuple(MobileNetworkPrefix(network, length) for network, length in self.prefixes)
+        message = BindingUpdate(updates.sequence, plan.lifetime, flags, options)
+        source = self.home if plan.source is None else plan.source
+        if updates.role == "correspondent":
+            message = self._secure(receiver, plan, message)
+        home = None if source == self.home else self.home
+        return encode_packet(MobilityPacket(source, updates.peer, message, home), self.profile)
+
+    # ---- return routability (RFC 6275 section 11.6)
+
+    def _test(self, receiver: _Receiver, plan: Plan, now: float) -> list[bytes] | None:
+        """Test init messages for the tokens that are missing; None: all are there, and will be for a while."""
+        needed = [self.home] + ([plan.secured] if plan.secured is not None else [])
+        missing = []
+        for address in needed:
+            token = receiver.tokens.get(address)
+            if token is None or now - token.since >= MAX_TOKEN_LIFETIME - MAX_TIMEOUT:
+                missing.append(address)
+        receiver.tests = {a: t for a, t in receiver.tests.items() if a in missing}
+        if not missing:
+            return None
+        packets = []
+        for address in missing:
+            test = receiver.tests.get(address)
+            if test is None or test.next_at <= now:
+                timeout = FIRST_TIMEOUT if test is None else min(2 * test.timeout, MAX_TIMEOUT)
+                # section 11.8: each transmission has a new cookie
+                test = receiver.tests[address] = _Test(self.random(8), now + timeout, timeout)
+                packets.append(self._test_init(receiver, address, test.cookie))
+        receiver.next_at = min(test.next_at for test in receiver.tests.values())
+        return packets
+
+    def _test_init(self, receiver: _Receiver, address: IPv6Address, cookie: bytes) -> bytes:
+        """The home test goes through the home agent: the caller tunnels what has the home address as its source."""
+        message = HomeTestInit(cookie) if address == self.home else CareOfTestInit(cookie)
+        return encode_packet(MobilityPacket(address, receiver.list.peer, message), self.profile)
+
+    def _secure(self, receiver: _Receiver, plan: Plan, message: BindingUpdate) -> BindingUpdate:
+        home = receiver.tokens[self.home]
+        tested = plan.secured
+        care_of = None if tested is None else receiver.tokens[tested]
+        key = binding_key(home.token, b"" if care_of is None else care_of.token)
+        indices = NonceIndices(home.index, 0 if care_of is None else care_of.index)
+        message = replace(message, options=(indices, *message.options))
+        return authorize(message, key, tested or self.home, receiver.list.peer, self.profile)
+
+    # ---- receiving
+
+    def receive(self, packet: bytes, *, now: float, authenticated: bool = True) -> list[bytes]:
+        """A packet for this node -> packets to send. `authenticated`: IPsec of the home agent or anchor point was
+        right. Nothing is raised for what the packet holds."""
+        try:
+            found = decode_packet(packet, self.profile)
+        except DecodeError:
+            return []
+        receiver = self._receivers.get(found.source)
+        if receiver is None or not found.checksum_ok:
+            return []
+        message = found.message
+        if isinstance(message, BindingAcknowledgement):
+            return self._acknowledged(receiver, found, bytes(packet), message, now, authenticated)
+        if isinstance(message, (HomeTest, CareOfTest)):
+            return self._tested(receiver, found, message, now)
+        if isinstance(message, BindingRefreshRequest):
+            return self._refresh_requested(receiver, message, now)
+        if (
+            isinstance(message, BindingError)
+            and message.status == _UNKNOWN_BINDING
+            and message.home_address == self.home
+        ):
+            return self._lost(receiver, now)
+        return []
+
+    def _tested(
+        self, receiver: _Receiver, packet: MobilityPacket, message: HomeTest | CareOfTest, now: float
+    ) -> list[bytes]:
+        """RFC 6275 section 11.6.2: to the address that was tested, with the cookie that was sent."""
+        address = packet.destination
+        test = receiver.tests.get(address)
+        if test is None or test.cookie != message.cookie or isinstance(message, HomeTest) != (address == self.home):
+            return []
+        del receiver.tests[address]
+        receiver.tokens[address] = _Token(message.nonce_index, message.token, now)
+        return self._flush(receiver, now)
+
+    def _refresh_requested(self, receiver: _Receiver, message: BindingRefreshRequest, now: float) -> list[bytes]:
+        """RFC 5648 section 5.8: the BIDs that are named, or everything. Nothing for who isn't in the list."""
+        updates = receiver.list
+        bids = {o.bid for o in message.options if isinstance(o, BindingIdentifier)} or set(updates.care_of)
+        for bid in bids & updates.care_of.keys():
+            updates.care_of[bid] = replace(updates.care_of[bid], refresh_at=now)
+        for fid, entry in updates.flows.items():
+            if bids.intersection(entry.bids) or PLAIN in bids:
+                updates.flows[fid] = replace(entry, refresh_at=now)
+        return self._flush(receiver, now)
+
+    def _lost(self, receiver: _Receiver, message: BindingError, now: float) -> list[bytes]:
+        """A Binding Error: the receiver has no binding of ours (RFC 6275 section 11.3.6)."""
+        updates = receiver.list
+        if message.status != _UNKNOWN_BINDING or updates.role != "correspondent":
+            return []  # it isn't protected, and a home agent has better ways
+        updates.give_up()
+        updates.care_of.clear()
+        updates.doubtful.update(updates.flows)
+        updates.flows.clear()
+        return self._flush(receiver, now)
+
+    def _acknowledged(
+        self,
+        receiver: _Receiver,
+        packet: MobilityPacket,
+        octets: bytes,
+        message: BindingAcknowledgement,
+        now: float,
+        authenticated: bool,
+    ) -> list[bytes]:
+        """RFC 6275 section 11.7.3."""
+        updates, plan = receiver.list, receiver.list.outstanding
+        if plan is None or not self._is_ours(receiver, packet, octets, plan, authenticated):
+            return []
+        if message.status == SEQUENCE:
+            if not not_greater(updates.sequence, message.sequence):
+                return []  # about an older one, that a newer one has overtaken
+            updates.sequence = message.sequence
+            return [self._send(receiver, plan, now)]
+        if message.sequence not in plan.sent:
+            return []
+        receiver.next_at = inf
+        if message.status < 128:
+            refusals = updates.settle(message)
+            self._advised(updates, message, plan.sent[message.sequence])
+        else:
+            refusals = self._refused(receiver, message.status)
+        if self.listener is not None:
+            for refusal in refusals:
+                self.listener(updates.peer, refusal)
+        return self._flush(receiver, now)
+
+    def _is_ours(
+        self, receiver: _Receiver, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool
+    ) -> bool:
+        # the home address is in a routing header unless it's the destination (RFC 5380 section 6.1: or ignore it)
+        if (packet.routing_home or packet.destination) != self.home:
+            return False
+        if receiver.list.role != "correspondent":
+            return authenticated
+        assert isinstance(packet.message, BindingAcknowledgement)
+        options = packet.message.options
+        if EXPIRED_HOME_NONCE <= packet.message.status <= EXPIRED_NONCES:
+            return True  # without authenticator: believed no further than to start over
+        if not options or not isinstance(options[-1], BindingAuthorizationData):
+            return False
+        home, tested = receiver.tokens.get(self.home), plan.secured
+        care_of = None if tested is None else receiver.tokens.get(tested)
+        if home is None or (tested is not None and care_of is None):
+            return False
+        key = binding_key(home.token, b"" if care_of is None else care_of.token)
+        return is_authentic(mobility_header(octets), key, tested or self.home, receiver.list.peer)
+
+    def _advised(self, updates: UpdateList, message: BindingAcknowledgement, start: float) -> None:
+        """K17: refresh at the interval advised; not from correspondent nodes."""
+        for option in message.options:
+            if isinstance(option, BindingRefreshAdvice) and updates.role != "correspondent" and option.interval:
+                at = start + _LIFETIME_UNIT * option.interval
+                for bid, care_of in updates.care_of.items():
+                    updates.care_of[bid] = replace(care_of, refresh_at=min(care_of.refresh_at, at))
+                for fid, flow in updates.flows.items():
+                    updates.flows[fid] = replace(flow, refresh_at=min(flow.refresh_at, at))
+
+    def _refused(self, receiver: _Receiver, status: int) -> list[Refusal]:
+        """The whole update: what can be put right is tried again, the rest is rolled back."""
+        updates, plan = receiver.list, receiver.list.outstanding
+        assert plan is not None
+        if EXPIRED_HOME_NONCE <= status <= EXPIRED_NONCES:
+            if status != EXPIRED_CARE_OF_NONCE:
+                receiver.tokens.pop(self.home, None)
+            if status != EXPIRED_HOME_NONCE and plan.secured is not None:
+                receiver.tokens.pop(plan.secured, None)
+            updates.outstanding = None
+            return []
+        if status == NON_MCOA_EXISTS and not plan.overwrite:
+            updates.outstanding = None
+            updates.fresh = True  # RFC 5648 section 5.7: with the O flag
+            updates.care_of.clear()
+            return []
+        if status == BULK_PROHIBITED and updates.bulk:
+            updates.outstanding = None
+            updates.bulk = False
+            return []
+        return updates.refuse(status)
+
+    # ---- time
+
+    @staticmethod
+    def _due(receiver: _Receiver) -> float:
+        if receiver.next_at < inf or receiver.list.outstanding is not None:
+            return receiver.next_at
+        return receiver.list.deadline()
+
+    def next_deadline(self) -> float | None:
+        """When `tick` has something to do."""
+        times = [self._due(receiver) for receiver in self._receivers.values()]
+        when = min(times, default=inf)
+        return None if when == inf else when
+
+    def tick(self, now: float) -> list[bytes]:
+        """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire."""
+        packets = []
+        for receiver in self._receivers.values():
+            plan = receiver.list.outstanding
+            if plan is None:
+                if self._due(receiver) <= now:
+                    receiver.next_at = inf
+                    packets += self._flush(receiver, now)
+            elif receiver.next_at <= now:
+                receiver.timeout = min(2 * receiver.timeout, MAX_TIMEOUT)
+                packets.append(self._send(receiver, plan, now))
+        return packets

@@ -1,0 +1,606 @@
+"""The binding update list of a mobile node for one receiver (RFC 6275 section 11.1, draft sections 3.3 and 6).
+
+Theory of operation. The list keeps two pictures. `wanted` is what the node's policy has asked for. `known` is what the
+receiver has acknowledged. The next binding update is the difference of the two: `plan` computes it, `settle` reads the
+acknowledgement into `known`. Messages may be lost, doubled or late; whatever happened, the difference is sent until
+there is none. Three things are remembered to make that work:
+
+* a flow in `doubtful` may be at the receiver or not (an Add or Remove was given up unanswered): it's removed and added
+  in one update, which the receiver does in order (K25), so that no packet sees it missing;
+* a known flow whose content isn't known (135 for an Add that was sent twice, a Replace that was given up) is replaced;
+* a known flow that the receiver has lost (129 or 136 for a Replace or Refresh, K6) is added again.
+
+A request that is refused for good is rolled back: `wanted` becomes what is `known`, and the caller is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv4Address, IPv6Address
+from math import inf
+from typing import Final, Literal
+
+from flowclass.errors import FlowclassError
+from flowclass.wire.flow import (
+    BindingReference,
+    FlowIdentification,
+    FlowSummary,
+    SubOption,
+    TrafficSelectorOption,
+)
+from flowclass.wire.messages import BindingAcknowledgement, Option
+from flowclass.wire.options import AlternateCareOf, BindingIdentifier
+from flowclass.wire.profiles import Profile
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+
+from .state import DISCARD, FORWARD, NCAST, PLAIN
+
+__all__ = ["CareOfEntry", "FlowEntry", "Plan", "Refusal", "Role", "UpdateList"]
+
+Role = Literal["home-agent", "map", "correspondent"]
+Address = IPv6Address | IPv4Address
+Selector = TrafficSelector4 | TrafficSelector6
+
+ADD: Final = 0
+REPLACE: Final = 1
+REFRESH: Final = 2
+REMOVE: Final = 15
+
+_FLOWS_PER_UPDATE = 16  # with a full selector each still below 2048 octets; RFC 6089 section 6: keep updates small
+_ATTEMPTS = 4  # an Add that is in use, replaced, lost, and added again: then somebody is wrong
+_FIDS_PER_SUMMARY = 127
+
+
+@dataclass(frozen=True, slots=True)
+class CareOfEntry:
+    """A care-of address, wanted or known."""
+
+    bid: int  # PLAIN: registered without a BID option
+    address: Address
+    priority: int = 0
+    home: bool = False
+    expires: float = inf
+    refresh_at: float = inf
+
+    def same(self, other: CareOfEntry | None) -> bool:
+        return other is not None and (self.address, self.priority, self.home) == (
+            other.address,
+            other.priority,
+            other.home,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """A flow binding, wanted or known; ``certain`` is False when only its existence is known."""
+
+    fid: int
+    pri: int
+    action: int
+    bids: tuple[int, ...]
+    selector: Selector | None = None
+    expires: float = inf
+    refresh_at: float = inf
+    certain: bool = True
+
+    def same(self, other: FlowEntry) -> bool:
+        return other.certain and (self.pri, self.action, self.bids, self.selector) == (
+            other.pri,
+            other.action,
+            other.bids,
+            other.selector,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that a receiver won't do. ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or
+    "bids"; ``number`` the BID or FID; ``status`` -1 where the refusal was silence."""
+
+    what: Literal["update", "bid", "flow", "flows", "bids"]
+    number: int
+    status: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """One binding update to send: what's in it, and where from."""
+
+    lifetime: int  # units of 4 seconds
+    source: IPv6Address | None  # None: the home address itself
+    overwrite: bool = False
+    care_of: list[CareOfEntry] = field(default_factory=list)  # registered, or with lifetime 0 removed
+    flows: list[FlowIdentification] = field(default_factory=list)
+    entries: dict[int, FlowEntry] = field(default_factory=dict)  # what an Add or Replace in `flows` makes
+    summary: tuple[int, ...] = ()
+    everything: bool = False  # a de-registration of it all
+    alternate: IPv6Address | None = None
+    sent: dict[int, float] = field(default_factory=dict)  # sequence number -> when
+
+    def options(self) -> tuple[Option, ...]:
+        found: list[Option] = []
+        for entry in self.care_of:
+            if entry.bid != PLAIN:
+                address = entry.address if self.lifetime else None
+                found.append(BindingIdentifier(entry.bid, address, entry.priority, 0, entry.home))
+        found += self.flows
+        found += [
+            FlowSummary(self.summary[i : i + _FIDS_PER_SUMMARY])
+            for i in range(0, len(self.summary), _FIDS_PER_SUMMARY)
+        ]  # fmt: skip
+        if self.alternate is not None:
+            found.append(AlternateCareOf(self.alternate))
+        return tuple(found)
+
+    @property
+    def secured(self) -> IPv6Address | None:
+        """The care-of address whose token must secure it at a correspondent node; None: the home address' alone."""
+        if self.lifetime == 0:
+            return None
+        address = self.care_of[0].address
+        return address if isinstance(address, IPv6Address) else None
+
+
+class UpdateList:
+    """One receiver's part of the binding update list. No input or output; `MobileNode` does that."""
+
+    def __init__(self, peer: IPv6Address, role: Role, profile: Profile, lifetime: int, sequence: int) -> None:
+        self.peer = peer
+        self.role: Role = role
+        self.profile = profile
+        self.lifetime = lifetime
+        self.sequence = sequence
+        self.wanted_care_of: dict[int, CareOfEntry] = {}
+        self.wanted_flows: dict[int, FlowEntry] = {}
+        self.care_of: dict[int, CareOfEntry] = {}  # known
+        self.flows: dict[int, FlowEntry] = {}  # known
+        self.doubtful: set[int] = set()
+        self.attempts: dict[int, int] = {}
+        self.leaving = False  # everything is to go
+        self.at_home = False
+        self.fresh = True  # never registered: the O flag (RFC 5648 section 5.9)
+        self.bulk = role != "correspondent"
+        self.supports_flows: bool | None = None
+        self.outstanding: Plan | None = None
+        self.last_source: IPv6Address | None = None
+
+    # ---- what the node's policy asks for
+
+    def want_flow(self, entry: FlowEntry) -> None:
+        """Check and note a flow (R54, R84, R89, R90, R106, R107)."""
+        profile = self.profile
+        low = 1 if profile.zero_reserved else 0
+        if not low <= entry.fid <= 0xFFFF or not low <= entry.pri <= profile.max_pri:
+            raise FlowclassError(f"FID {entry.fid} or PRI {entry.pri} is out of range in profile {profile.name}")
+        if profile.unique_pri and any(
+            f.pri == entry.pri for f in self.wanted_flows.values() if f.fid != entry.fid
+        ):  # fmt: skip
+            raise FlowclassError(f"PRI {entry.pri} is that of another flow (K14)")
+        if profile.description_required and entry.selector is None:
+            raise FlowclassError(f"profile {profile.name} has no wild card: a flow needs a selector")
+        unknown = [bid for bid in entry.bids if bid not in self.wanted_care_of]
+        if unknown:
+            raise FlowclassError(f"BID {unknown[0]} has no care-of address")
+        if PLAIN in entry.bids and profile.description_required:
+            raise FlowclassError(f"profile {profile.name} binds flows to BIDs only")
+        if not entry.bids and entry.action != DISCARD:
+            raise FlowclassError("a flow goes to one BID or more")
+        if entry.action not in (FORWARD, DISCARD, NCAST) or (not profile.explicit_actions and entry.action == DISCARD):
+            raise FlowclassError(f"profile {profile.name} has no action {entry.action}")
+        if not profile.explicit_actions:
+            entry = replace(entry, action=NCAST if len(entry.bids) > 1 else FORWARD)
+        elif entry.action == NCAST:
+            entry = replace(entry, bids=self._ncast_bids(entry))
+        self.wanted_flows[entry.fid] = entry
+        self.attempts.pop(entry.fid, None)
+
+    def _ncast_bids(self, entry: FlowEntry) -> tuple[int, ...]:
+        if self.role == "correspondent":
+            raise FlowclassError("a correspondent node refuses n-cast (R113b)")
+        if len(entry.bids) > 1:
+            return entry.bids
+        others = sorted((c for c in self.wanted_care_of.values() if c.bid != entry.bids[0]), key=_rank)
+        if not others:
+            raise FlowclassError("n-cast with one BID needs a second care-of address (R90)")
+        # what the receiver would make of the one BID (K19), said in full, so that both sides store the same
+        return others[0].bid, entry.bids[0]
+
+    def want_care_of(self, entry: CareOfEntry) -> None:
+        mixed = [bid for bid in self.wanted_care_of if (bid == PLAIN) != (entry.bid == PLAIN)]
+        if mixed:
+            raise FlowclassError("a binding without BID stands alone (RFC 5648 section 6.2)")
+        self.wanted_care_of[entry.bid] = entry
+        self.leaving = self.at_home = False
+
+    def drop_care_of(self, bids: Iterable[int]) -> None:
+        """Flows that point there stay wanted, and are inactive at the receiver (K30)."""
+        for bid in bids:
+            self.wanted_care_of.pop(bid, None)
+        if not self.wanted_care_of:
+            self.leave(at_home=False)
+
+    def leave(self, at_home: bool) -> None:
+        """Everything is to go (R108)."""
+        self.wanted_care_of.clear()
+        self.wanted_flows.clear()
+        self.at_home = at_home
+        self.leaving = bool(self.care_of or self.flows or self.doubtful or self.outstanding)
+
+    # ---- the difference
+
+    def forget_expired(self, now: float) -> None:
+        self.care_of = {bid: entry for bid, entry in self.care_of.items() if entry.expires > now}
+        self.flows = {fid: entry for fid, entry in self.flows.items() if entry.expires > now}
+
+    def deadline(self) -> float:
+        entries: list[CareOfEntry | FlowEntry] = [*self.care_of.values(), *self.flows.values()]
+        return min((time for entry in entries for time in (entry.expires, entry.refresh_at)), default=inf)
+
+    def plan(self, now: float) -> Plan | None:
+        """The next binding update; None: receiver and wishes agree."""
+        self.forget_expired(now)
+        if self.leaving:
+            return self._plan_to_leave()
+        plan = self._plan_registration(now) or self._plan_removal()
+        if plan is None:
+            # what is due and can't be refreshed (its care-of addresses are gone) is left to expire
+            for fid, entry in self.flows.items():
+                if entry.refresh_at <= now:
+                    self.flows[fid] = replace(entry, refresh_at=inf)
+        return plan
+
+    def _plan_to_leave(self) -> Plan:
+        return Plan(0, None if self.at_home else self.last_source, everything=True)
+
+    def _plan_removal(self) -> Plan | None:
+        gone = [entry for bid, entry in self.care_of.items() if bid not in self.wanted_care_of and bid != PLAIN]
+        if not gone:
+            return None
+        if not self.bulk:
+            gone = gone[:1]
+        plan = Plan(0, self._source(), care_of=gone)
+        if self.profile.omission_purges:
+            plan.summary = tuple(self.flows)  # or they would go, too (RFC 6089 section 5.3.3)
+        return plan
+
+    def _source(self, bid: int | None = None) -> IPv6Address | None:
+        """An IPv6 care-of address to send from: that of the BID, or the one preferred most."""
+        candidates = sorted(self.wanted_care_of.values(), key=_rank)
+        if bid is not None:
+            candidates.insert(0, self.wanted_care_of[bid])
+        return next(
+            (c.address for c in candidates if isinstance(c.address, IPv6Address) and not c.home), None
+        )  # fmt: skip
+
+    def _plan_registration(self, now: float) -> Plan | None:
+        due = [
+            entry
+            for bid, entry in self.wanted_care_of.items()
+            if not entry.same(self.care_of.get(bid)) or self.care_of[bid].refresh_at <= now
+        ]
+        due.sort(key=_rank)
+        if not self.bulk:
+            due = due[:1]
+        work = self._flow_work(now)
+        if not due:
+            due = self._carrier(work)
+            if not due:
+                return None
+        plan = Plan(self.lifetime, self._source(due[0].bid), care_of=due)
+        # bootstrapping (RFC 5648 section 5.9), or from a plain binding to BIDs (165 without it)
+        plan.overwrite = (self.fresh or PLAIN in self.care_of) and due[0].bid != PLAIN
+        self.last_source = plan.source
+        if due[0].bid == PLAIN and plan.source != due[0].address and isinstance(due[0].address, IPv6Address):
+            plan.alternate = due[0].address
+        reachable = set() if plan.overwrite else set(self.care_of)
+        reachable.update(entry.bid for entry in due)
+        if self.supports_flows is not False:
+            self._put_flows(plan, work, reachable)
+        return plan
+
+    def _carrier(self, work: list[int]) -> list[CareOfEntry]:
+        """An update for flows alone names a registered BID all the same: without one it would replace all (K37)."""
+        if not work or self.supports_flows is False:
+            return []
+        if self.role == "correspondent":
+            # R94, R106: the flow's own care-of address secures the update
+            for fid in work:
+                entry = self.wanted_flows.get(fid) or self.flows.get(fid)
+                bids = [b for b in (entry.bids if entry else ()) if b in self.wanted_care_of]
+                if bids:
+                    return [self.wanted_care_of[bids[0]]]
+        return sorted(self.wanted_care_of.values(), key=_rank)[:1]
+
+    def _flow_work(self, now: float) -> list[int]:
+        """FIDs that the receiver has to hear about, in order."""
+        if self.supports_flows is False:
+            return []
+        work = {fid for fid in (*self.flows, *self.doubtful) if fid not in self.wanted_flows and self._removable(fid)}
+        here = self.wanted_care_of.keys()
+        for fid, entry in self.wanted_flows.items():
+            known = self.flows.get(fid)
+            if fid in self.doubtful or known is None or not entry.same(known):
+                if here >= set(entry.bids):
+                    work.add(fid)
+            elif known.refresh_at <= now and self._removable(fid):
+                work.add(fid)
+        return sorted(work)
+
+    def _removable(self, fid: int) -> bool:
+        """R94: a correspondent node hears about a flow only from the care-of address that the flow is on."""
+        entry = self.flows.get(fid)
+        return (
+            self.role != "correspondent"
+            or entry is None
+            or not entry.bids
+            or not self.wanted_care_of.keys().isdisjoint(entry.bids)
+        )
+
+    def _put_flows(self, plan: Plan, work: list[int], reachable: set[int]) -> None:
+        carried = {entry.bid for entry in plan.care_of}
+        for fid in work:
+            if len(plan.flows) >= _FLOWS_PER_UPDATE:
+                break
+            wish = self.wanted_flows.get(fid)
+            if wish is not None and not reachable.issuperset(wish.bids):
+                continue  # when its care-of addresses are there
+            if self.role == "correspondent" and not self._concerns(fid, wish, carried):
+                continue
+            if self.profile.explicit_requests:
+                self._put_explicit(plan, fid, wish)
+            elif wish is not None:
+                self._put_implicit(plan, fid, wish)
+        if self.profile.omission_purges:
+            named = {option.fid for option in plan.flows}
+            plan.summary = tuple(fid for fid in self.flows if fid in self.wanted_flows and fid not in named)
+
+    def _concerns(self, fid: int, wish: FlowEntry | None, carried: set[int]) -> bool:
+        entry = wish or self.flows.get(fid)
+        return entry is None or not entry.bids or bool(carried.intersection(entry.bids))
+
+    def _put_explicit(self, plan: Plan, fid: int, wish: FlowEntry | None) -> None:
+        """Add, Replace, Refresh or Remove (R85 to R88); PRI and Action are those of the list in all of them (K32)."""
+        known = self.flows.get(fid)
+        doubtful = fid in self.doubtful
+        if wish is None:
+            shown = known or FlowEntry(fid, 0, FORWARD, ())
+            plan.flows.append(_option(shown, REMOVE))
+            return
+        if known is not None and not doubtful and wish.same(known):
+            plan.flows.append(_option(wish, REFRESH))
+            return
+        # Replace can't turn a description into a wild card: without one it keeps what is there (K11)
+        widened = known is not None and wish.selector is None and not (known.certain and known.selector is None)
+        if doubtful or widened:
+            plan.flows.append(_option(wish, REMOVE))
+        if known is None or doubtful or widened:
+            plan.flows.append(_option(wish, ADD, wish.selector, wish.bids))
+        else:
+            # R103: the description is left out when it's the same
+            selector = None if known.certain and known.selector == wish.selector else wish.selector
+            plan.flows.append(_option(wish, REPLACE, selector, wish.bids))
+        plan.entries[fid] = wish
+
+    def _put_implicit(self, plan: Plan, fid: int, wish: FlowEntry) -> None:
+        known = self.flows.get(fid)
+        if known is not None and fid not in self.doubtful and wish.same(known):
+            return  # its place is the summary
+        suboptions: list[SubOption] = [BindingReference(wish.bids)]
+        if wish.selector is not None:
+            suboptions.append(TrafficSelectorOption(wish.selector))
+        plan.flows.append(FlowIdentification(fid, wish.pri, suboptions=tuple(suboptions)))
+        plan.entries[fid] = wish
+
+    # ---- the answer
+
+    def give_up(self) -> None:
+        """Abandon the update that is under way: what it asked for may have been done, or not, or be done yet."""
+        plan, self.outstanding = self.outstanding, None
+        if plan is None:
+            return
+        if plan.everything:
+            self.doubtful.update(self.flows)
+            self.flows.clear()
+            self.care_of.clear()
+            self.fresh = True
+            return
+        for entry in plan.care_of:
+            if plan.lifetime and entry.bid not in self.wanted_care_of:
+                self.care_of[entry.bid] = entry  # to be removed, if it's there
+            elif entry.bid in self.wanted_care_of:
+                self.care_of.pop(entry.bid, None)  # to be said again
+        for option in plan.flows:
+            known = self.flows.get(option.fid)
+            if option.pro == REPLACE and known is not None:
+                self.flows[option.fid] = replace(known, certain=False)
+            elif option.pro != REFRESH:
+                self.doubtful.add(option.fid)
+
+    def settle(self, message: BindingAcknowledgement) -> list[Refusal]:
+        """Read the acceptance of the outstanding update; returns what was refused in it."""
+        plan, self.outstanding = self.outstanding, None
+        assert plan is not None
+        start = plan.sent[message.sequence]
+        # RFC 6275 section 11.7.3: the lifetime runs from the sending
+        expires = start + 4 * min(message.lifetime, plan.lifetime)
+        refresh_at = start + 3 * min(message.lifetime, plan.lifetime)
+        if plan.everything:
+            self._forget_all()
+            return []
+        refusals = self._settle_care_of(plan, message, expires, refresh_at)
+        if plan.lifetime:
+            self.fresh = False
+        if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
+            # R75, R98: it doesn't know flow bindings, or won't
+            self.supports_flows = False
+            self.flows.clear()
+            self.doubtful.clear()
+            self.wanted_flows.clear()
+            return [*refusals, Refusal("flows", -1, -1)]
+        if plan.flows:
+            self.supports_flows = True
+        if self.profile.explicit_requests:
+            return refusals + self._settle_explicit(plan, message, expires, refresh_at)
+        return refusals + self._settle_implicit(plan, message, expires, refresh_at)
+
+    def _forget_all(self) -> None:
+        self.care_of.clear()
+        self.flows.clear()
+        self.doubtful.clear()
+        self.fresh = True
+        if not self.wanted_care_of:
+            self.leaving = False
+
+    def _settle_care_of(
+        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    ) -> list[Refusal]:
+        if plan.lifetime == 0:
+            for entry in plan.care_of:  # gone, or never there (133)
+                self.care_of.pop(entry.bid, None)
+            return []
+        if plan.overwrite or plan.care_of[0].bid == PLAIN:
+            self.care_of.clear()
+        answered = {o.bid: o.status for o in message.options if isinstance(o, BindingIdentifier)}
+        if not answered and plan.care_of[0].bid != PLAIN:
+            return self._no_bids(plan, expires, refresh_at)
+        refusals = []
+        for entry in plan.care_of:
+            status = answered.get(entry.bid, 0 if entry.bid == PLAIN else -1)
+            if 0 <= status < 128:
+                self.care_of[entry.bid] = replace(entry, expires=expires, refresh_at=refresh_at)
+            else:
+                refusals.append(self._refuse_bid(entry, status))
+        return refusals
+
+    def _no_bids(self, plan: Plan, expires: float, refresh_at: float) -> list[Refusal]:
+        """RFC 5648 section 5.7: a receiver without BIDs has made one plain binding of it."""
+        address = plan.source if plan.source is not None else plan.care_of[0].address
+        entry = CareOfEntry(PLAIN, address, expires=expires, refresh_at=refresh_at)
+        self.care_of = {PLAIN: entry}
+        self.wanted_care_of = {PLAIN: replace(entry, expires=inf, refresh_at=inf)}
+        self.wanted_flows.clear()
+        return [Refusal("bids", -1, -1)]
+
+    def _refuse_bid(self, entry: CareOfEntry, status: int) -> Refusal:
+        known = self.care_of.get(entry.bid)
+        if known is not None:
+            self.wanted_care_of[entry.bid] = replace(known, expires=inf, refresh_at=inf)
+        else:
+            self.wanted_care_of.pop(entry.bid, None)
+            for fid in [f.fid for f in self.wanted_flows.values() if entry.bid in f.bids]:
+                self._roll_back(fid)
+        return Refusal("bid", entry.bid, status)
+
+    def _settle_explicit(
+        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    ) -> list[Refusal]:
+        refusals = []
+        copies = [o for o in message.options if isinstance(o, FlowIdentification)]
+        for option in plan.flows:
+            # R97: the copy has the same octets but for the status; missing: a negative acknowledgement
+            copy = next((c for c in copies if _octets(c) == _octets(option)), None)
+            status = -1 if copy is None else copy.status
+            if copy is not None:
+                copies.remove(copy)
+            refusal = self._settle_flow(plan, option, status, expires, refresh_at)
+            if refusal is not None:
+                refusals.append(refusal)
+        return refusals
+
+    def _settle_flow(
+        self, plan: Plan, option: FlowIdentification, status: int, expires: float, refresh_at: float
+    ) -> Refusal | None:
+        fid, request = option.fid, option.pro
+        codes = self.profile.status
+        if request == REMOVE and (0 <= status < 128 or status in (codes.fid_not_found, 137)):
+            # K5: 137 is what section 8.3.1 says
+            self.flows.pop(fid, None)
+            self.doubtful.discard(fid)
+            return None
+        if 0 <= status < 128:
+            entry = plan.entries[fid] if request != REFRESH else self.flows.get(fid)
+            if entry is not None:
+                self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=True)
+            self.doubtful.discard(fid)
+            self.attempts.pop(fid, None)
+            return None
+        self.attempts[fid] = self.attempts.get(fid, 0) + 1
+        if status >= 128 and self.attempts[fid] < _ATTEMPTS:
+            if request == ADD and status == codes.fid_in_use:
+                # an earlier copy of this update was received: replace what is there
+                entry = plan.entries[fid]
+                self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=False)
+                self.doubtful.discard(fid)
+                return None
+            if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
+                self.flows.pop(fid, None)  # K6: it has lost the flow, add it again
+                return None
+        self._roll_back(fid)
+        return Refusal("flow", fid, status)
+
+    def _settle_implicit(
+        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    ) -> list[Refusal]:
+        named = {*plan.summary, *(option.fid for option in plan.flows)}
+        self.flows = {fid: entry for fid, entry in self.flows.items() if fid in named}
+        self.doubtful &= named
+        statuses = {o.fid: o.status for o in message.options if isinstance(o, FlowIdentification)}
+        refusals = []
+        for option in plan.flows:
+            fid, status = option.fid, statuses.get(option.fid, -1)
+            self.doubtful.discard(fid)
+            if 0 <= status < 128:
+                self.flows[fid] = replace(plan.entries[fid], expires=expires, refresh_at=refresh_at)
+            else:
+                self._roll_back(fid)
+                refusals.append(Refusal("flow", fid, status))
+        for fid in plan.summary:
+            if statuses.get(fid) == self.profile.status.fid_not_found:
+                self.flows.pop(fid, None)  # to be added again
+            elif fid in self.flows and plan.lifetime:
+                self.flows[fid] = replace(self.flows[fid], expires=expires, refresh_at=refresh_at)
+        return refusals
+
+    def _roll_back(self, fid: int) -> None:
+        """What was wanted isn't to be had: want what is known to be there."""
+        known = self.flows.get(fid)
+        self.attempts.pop(fid, None)
+        if known is not None and known.certain:
+            self.wanted_flows[fid] = replace(known, expires=inf, refresh_at=inf)
+        else:
+            self.wanted_flows.pop(fid, None)
+
+    def refuse(self, status: int) -> list[Refusal]:
+        """The outstanding update was refused as a whole: nothing of it has happened (RFC 6275 section 11.7.3)."""
+        plan, self.outstanding = self.outstanding, None
+        assert plan is not None
+        if plan.lifetime == 0:
+            if plan.everything:
+                self._forget_all()
+            for entry in plan.care_of:
+                self.care_of.pop(entry.bid, None)
+            return [] if status == 133 else [Refusal("update", -1, status)]
+        for entry in plan.care_of:
+            self._refuse_bid(entry, status)
+        for option in plan.flows:
+            self._roll_back(option.fid)
+        return [Refusal("update", -1, status)]
+
+
+def _rank(entry: CareOfEntry) -> tuple[int, int]:
+    """The order of care-of addresses, best first (K13)."""
+    return entry.priority or 256, entry.bid
+
+
+def _octets(option: FlowIdentification) -> tuple[int, int, int, int]:
+    return option.fid, option.pri, option.action, option.pro
+
+
+def _option(
+    entry: FlowEntry, request: int, selector: Selector | None = None, bids: tuple[int, ...] = ()
+) -> FlowIdentification:
+    suboptions: list[SubOption] = [BindingReference(bids)] if bids and entry.bids != (PLAIN,) else []
+    if selector is not None:
+        suboptions.append(TrafficSelectorOption(selector))
+    return FlowIdentification(entry.fid, entry.pri, entry.action, request, 0, tuple(suboptions))

@@ -1,0 +1,258 @@
+"""A mobile node and a receiver that talk over a network which loses, doubles and reorders (hypothesis state machines).
+
+Whatever happened on the way: once the network works again and time goes on, the binding update list has what was
+wanted, and the binding cache the same as the list.
+"""
+
+from __future__ import annotations
+
+import random
+from ipaddress import IPv6Address
+from typing import Any, ClassVar
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+from mobility_kit import AGENT, HOME, HTTPS, SSH, ReadableTable
+
+from flowclass.engine.rules import WILD_CARD, selector_rule
+from flowclass.errors import FlowclassError
+from flowclass.mobility import (
+    DISCARD,
+    FORWARD,
+    NCAST,
+    Anchor,
+    CorrespondentNode,
+    HomeAgent,
+    MobileNode,
+    MobilityAnchorPoint,
+)
+from flowclass.wire import TrafficSelector6
+
+SELECTORS = [SSH, HTTPS, TrafficSelector6(protocol=(17, 17)), TrafficSelector6(), None]
+ADDRESSES = [IPv6Address(f"2001:db8:{i:x}::1") for i in range(0xA, 0xF)]
+FIDS = st.integers(1, 4)
+BIDS = st.integers(1, 3)
+
+
+class Conversation(RuleBasedStateMachine):
+    """Rules are what a policy asks for, and what a network does; `settled` is what must come of it."""
+
+    profile: ClassVar[str] = "draft"
+    role: ClassVar[Any] = "home-agent"
+    agent_class: ClassVar[type[Anchor]] = HomeAgent
+
+    @initialize(seed=st.integers(0, 2**32))
+    def start(self, seed: int) -> None:
+        noise = random.Random(seed)
+        self.table = ReadableTable()
+        self.agent = self.agent_class(self.profile, table=self.table)
+        self.refusals: list[Any] = []
+        self.node = MobileNode(
+            HOME,
+            self.profile,
+            lifetime=30,
+            random=noise.randbytes,
+            listener=lambda peer, refusal: self.refusals.append(refusal),
+        )
+        self.list = self.node.add_receiver(AGENT, self.role)
+        self.now = 1000.0
+        self.to_agent: list[tuple[float, bytes]] = []
+        self.to_node: list[tuple[float, bytes]] = []
+        self.slowest = 0.0
+
+    # ---- the network
+
+    def send(self, packets: list[bytes]) -> None:
+        self.to_agent += [(self.now, packet) for packet in packets]
+
+    def deliver_to_agent(self, index: int, keep: bool = False) -> None:
+        sent, packet = self.to_agent[index] if keep else self.to_agent.pop(index)
+        self.slowest = max(self.slowest, self.now - sent)
+        self.to_node += [(self.now, reply) for reply in self.agent.receive(packet, now=self.now)]
+
+    def deliver_to_node(self, index: int, keep: bool = False) -> None:
+        _, packet = self.to_node[index] if keep else self.to_node.pop(index)
+        self.send(self.node.receive(packet, now=self.now))
+
+    @precondition(lambda self: self.to_agent)
+    @rule(data=st.data(), keep=st.booleans())
+    def arrive_at_agent(self, data: Any, keep: bool) -> None:
+        self.deliver_to_agent(data.draw(st.integers(0, len(self.to_agent) - 1)), keep)
+
+    @precondition(lambda self: self.to_node)
+    @rule(data=st.data(), keep=st.booleans())
+    def arrive_at_node(self, data: Any, keep: bool) -> None:
+        self.deliver_to_node(data.draw(st.integers(0, len(self.to_node) - 1)), keep)
+
+    @rule()
+    def lose_everything_under_way(self) -> None:
+        self.to_agent.clear()
+        self.to_node.clear()
+
+    @rule(seconds=st.sampled_from([0.5, 1.0, 5.0, 40.0, 130.0, 300.0]))
+    def wait(self, seconds: float) -> None:
+        self.pass_time(seconds)
+
+    def pass_time(self, seconds: float) -> None:
+        end = self.now + seconds
+        while True:
+            times = [t for t in (self.node.next_deadline(), self.agent.next_deadline()) if t is not None]
+            when = min([end, *times])
+            self.now = max(self.now, when)
+            self.to_node += [(self.now, packet) for packet in self.agent.tick(self.now)]
+            self.send(self.node.tick(self.now))
+            if when >= end:
+                break
+
+    # ---- the policy
+
+    def ask(self, method: str, *arguments: Any, **how: Any) -> None:
+        """What the mobile node itself refuses to ask for isn't asked for."""
+        try:
+            packets = getattr(self.node, method)(AGENT, *arguments, now=self.now, **how)
+        except FlowclassError:
+            return
+        self.send(packets)
+
+    @rule(bid=BIDS, address=st.sampled_from(ADDRESSES), priority=st.integers(0, 3))
+    def register(self, bid: int, address: IPv6Address, priority: int) -> None:
+        self.ask("register", bid, address, priority)
+
+    @rule(bid=BIDS)
+    def deregister(self, bid: int) -> None:
+        self.ask("deregister", bid)
+
+    @rule()
+    def return_home(self) -> None:
+        self.ask("return_home")
+
+    @rule(old=BIDS, new=BIDS, address=st.sampled_from(ADDRESSES))
+    def move(self, old: int, new: int, address: IPv6Address) -> None:
+        if old in self.list.wanted_care_of and new not in self.list.wanted_care_of:
+            self.ask("move", old, new, address)
+
+    @rule(
+        fid=FIDS,
+        pri=st.integers(1, 9),
+        bids=st.lists(BIDS, min_size=1, max_size=3, unique=True),
+        selector=st.sampled_from(SELECTORS),
+        action=st.sampled_from([FORWARD, NCAST, DISCARD]),
+    )
+    def add_flow(self, fid: int, pri: int, bids: list[int], selector: Any, action: int) -> None:
+        self.ask("add_flow", fid, pri, bids, selector, action)
+
+    @rule(
+        fid=FIDS,
+        pri=st.integers(1, 9),
+        bids=st.none() | st.lists(BIDS, min_size=1, max_size=3, unique=True),
+        selector=st.sampled_from(SELECTORS),
+        wild_card=st.booleans(),
+    )
+    def replace_flow(self, fid: int, pri: int, bids: Any, selector: Any, wild_card: bool) -> None:
+        self.ask("replace_flow", fid, pri=pri, bids=bids, selector=selector, wild_card=wild_card)
+
+    @rule(fid=FIDS)
+    def remove_flow(self, fid: int) -> None:
+        self.ask("remove_flow", fid)
+
+    @rule(fid=FIDS)
+    def refresh_flow(self, fid: int) -> None:
+        self.ask("refresh_flow", fid)
+
+    # ---- what must hold
+
+    @invariant()
+    def the_table_says_what_the_cache_says(self) -> None:
+        if not hasattr(self, "agent"):
+            return
+        assert set(self.table.nodes) == {node.home for node in self.agent.cache}
+        for node in self.agent.cache:
+            targets, default, flows = node.forwarding()
+            published = self.table.nodes[node.home]
+            assert (published["targets"], published["default"], published["flows"]) == (targets, default, flows)
+
+    @rule()
+    def settled(self) -> None:
+        """The network works again; what is under way arrives in order, and answers at once."""
+        for _ in range(200):
+            while self.to_agent or self.to_node:
+                while self.to_agent:
+                    self.deliver_to_agent(0)
+                while self.to_node:
+                    self.deliver_to_node(0)
+            if self.list.outstanding is None and self.list.plan(self.now) is None and not self.pending_tests():
+                break
+            self.pass_time(1.0)
+        else:
+            raise AssertionError("they never agree")
+        self.agent.tick(self.now)
+        self.compare()
+
+    def pending_tests(self) -> bool:
+        return bool(self.node._receivers[AGENT].tests)
+
+    def compare(self) -> None:
+        cached = self.agent.cache.get(HOME.packed)
+        there = {} if cached is None else cached.care_of
+        flows = {} if cached is None else cached.flows
+        # what was wanted is known, but for flows whose care-of addresses are gone
+        assert {b: (c.address, c.priority) for b, c in self.list.care_of.items()} == {
+            b: (c.address, c.priority) for b, c in self.list.wanted_care_of.items()
+        }
+        # and what is known is there, and ends there no sooner
+        assert {b: (c.address.packed, c.priority) for b, c in self.list.care_of.items()} == {
+            b: (c.address, c.priority) for b, c in there.items()
+        }
+        assert all(there[b].expires >= c.expires for b, c in self.list.care_of.items())
+        assert not self.list.doubtful
+        for fid, entry in self.list.flows.items():
+            if not entry.certain:
+                assert not set(entry.bids) <= set(self.list.wanted_care_of)
+                continue
+            flow = flows[fid]
+            expected = WILD_CARD if entry.selector is None else selector_rule(entry.selector)
+            assert (flow.priority, flow.action, flow.rule) == (entry.pri, entry.action, expected)
+            assert flow.bids == entry.bids or (entry.action == DISCARD and self.profile == "draft")
+            assert flow.expires >= entry.expires
+        for fid, wish in self.list.wanted_flows.items():
+            if set(wish.bids) <= set(self.list.wanted_care_of):
+                assert wish.same(self.list.flows[fid])
+        for fid in flows.keys() - self.list.flows.keys():
+            # not removed, because the node thought that it had expired: then it does so as soon as the slowest packet
+            assert self.tolerates(fid, flows[fid].expires)
+
+    def tolerates(self, fid: int, expires: float) -> bool:
+        return expires - self.now <= self.slowest
+
+
+class WithAnAnchorPoint(Conversation):
+    role = "map"
+    agent_class = MobilityAnchorPoint
+
+
+class WithAnRfc6089HomeAgent(Conversation):
+    profile = "rfc6089"
+
+
+class WithACorrespondentNode(Conversation):
+    role = "correspondent"
+    agent_class = CorrespondentNode
+
+    def tolerates(self, fid: int, expires: float) -> bool:
+        # R94: a flow can't be removed from another care-of address than its own; it ends by itself
+        return expires - self.now <= 420
+
+
+class WithAnRfc6089CorrespondentNode(WithACorrespondentNode):
+    profile = "rfc6089"
+
+
+SETTINGS = settings(stateful_step_count=40)
+TestHomeAgent = Conversation.TestCase
+TestAnchorPoint = WithAnAnchorPoint.TestCase
+TestRfc6089HomeAgent = WithAnRfc6089HomeAgent.TestCase
+TestCorrespondentNode = WithACorrespondentNode.TestCase
+TestRfc6089CorrespondentNode = WithAnRfc6089CorrespondentNode.TestCase
+for case in (TestHomeAgent, TestAnchorPoint, TestRfc6089HomeAgent, TestCorrespondentNode, TestRfc6089CorrespondentNode):
+    case.settings = SETTINGS
