@@ -32,7 +32,10 @@ if TYPE_CHECKING:
     from flowclass.engine.keys import make_keys as make_keys
     from flowclass.engine.keys import make_rules as make_rules
     from flowclass.engine.keys import read_classbench as read_classbench
+    from flowclass.mobility import CorrespondentNode as CorrespondentNode
     from flowclass.mobility import HomeAgent as HomeAgent
+    from flowclass.mobility import MobileNode as MobileNode
+    from flowclass.mobility import MobilityAnchorPoint as MobilityAnchorPoint
     from flowclass.mobility import load_bindings as load_bindings
 
 __version__ = "0.1.0"
@@ -49,7 +52,10 @@ _LAZY = {
     "Decision": "flowclass.engine.forwarding",
     "ForwardingTable": "flowclass.engine.forwarding",
     "kernels": "flowclass.engine.classifier",
+    "CorrespondentNode": "flowclass.mobility",
     "HomeAgent": "flowclass.mobility",
+    "MobileNode": "flowclass.mobility",
+    "MobilityAnchorPoint": "flowclass.mobility",
     "load_bindings": "flowclass.mobility",
 }
 _PACKAGES = frozenset({"engine", "generate", "mobility", "traces", "wire"})

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
@@ -476,7 +475,8 @@ def is_unicast(address: IPv6Address) -> bool:
     return not address.is_multicast and not address.is_unspecified
 
 
-def new_table() -> Table | None:
+def new_table() -> Table:
     """A forwarding table; imported late, because it brings numpy along."""
-    table: Table = import_module("flowclass.engine.forwarding").ForwardingTable()
-    return table
+    from flowclass.engine.forwarding import ForwardingTable
+
+    return ForwardingTable()

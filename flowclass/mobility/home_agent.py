@@ -5,6 +5,8 @@ from __future__ import annotations
 from os import PathLike
 from typing import NoReturn
 
+from flowclass.errors import BindingsFileError, ClassifierError
+
 from .anchor import Anchor
 from .bindings_file import BindingsFile, read_bindings
 from .registration import RefusedUpdateError, SilentlyIgnored
@@ -49,8 +51,12 @@ class HomeAgent(Anchor):
     def load(self, found: BindingsFile) -> None:
         """Take over the nodes of a bindings file; its prefixes are what implicit mode uses (RFC 3963 section 5.2), its
         IPv4 home addresses are static."""
-        for node in found.nodes:
-            self.cache.put(node)
+        for i, node in enumerate(found.nodes):
+            try:
+                self.cache.put(node)
+            except ClassifierError as error:  # more than the forwarding table holds
+                path = f"node[{i}]"
+                raise BindingsFileError(str(error), file=found.file, path=path, line=found.line(path)) from None
             if node.prefixes:
                 self.prefix_table[node.home] = node.prefixes
             if node.also:

@@ -9,48 +9,41 @@ answer leads to. What a receiver won't do comes to the `listener` as a `Refusal`
 from __future__ import annotations
 
 import os
-from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
 from typing import Any, Final
 
 from flowclass.errors import DecodeError, FlowclassError
-from flowclass.wire.auth import authorize, binding_key, is_authentic
 from flowclass.wire.messages import (
     BindingAcknowledgement,
     BindingError,
     BindingRefreshRequest,
     BindingUpdate,
     CareOfTest,
-    CareOfTestInit,
     HomeTest,
-    HomeTestInit,
 )
 from flowclass.wire.options import (
     BindingAuthorizationData,
     BindingIdentifier,
     BindingRefreshAdvice,
     MobileNetworkPrefix,
-    NonceIndices,
 )
 from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
-from .correspondent import mobility_header
-from .nonces import MAX_RR_BINDING_LIFETIME, MAX_TOKEN_LIFETIME
+from .nonces import MAX_RR_BINDING_LIFETIME
+from .receiver import FIRST_TIMEOUT, MAX_TIMEOUT, MAX_UPDATE_RATE, Receiver
+from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role
 from .state import FORWARD, PLAIN
 from .update import ACKNOWLEDGE, HOME_REGISTRATION, MAP_REGISTRATION, MOBILE_ROUTER, OVERWRITE, not_greater
-from .update_list import CareOfEntry, FlowEntry, Plan, Refusal, Role, UpdateList
+from .update_list import UpdateList
 
 __all__ = ["MobileNode"]
 
 FIRST_TIMEOUT_NEW: Final = 1.5  # RFC 6275 section 13, InitialBindackTimeoutFirstReg: leaves room for DAD
-FIRST_TIMEOUT: Final = 1.0  # INITIAL_BINDACK_TIMEOUT
-MAX_TIMEOUT: Final = 32.0  # MAX_BINDACK_TIMEOUT
-MAX_UPDATE_RATE: Final = 3  # updates per second to one correspondent node
 
 SEQUENCE: Final = 135
 EXPIRED_HOME_NONCE: Final = 136
@@ -61,38 +54,6 @@ BULK_PROHIBITED: Final = 168
 
 _UNKNOWN_BINDING: Final = 1
 _LIFETIME_UNIT: Final = 4
-
-
-@dataclass(slots=True)
-class _Token:
-    """A keygen token and the index of its nonce (RFC 6275 section 5.2.5)."""
-
-    index: int
-    token: bytes
-    since: float
-
-
-@dataclass(slots=True)
-class _Test:
-    """A test init message that is waiting for its answer."""
-
-    cookie: bytes
-    next_at: float
-    timeout: float
-
-
-@dataclass(slots=True)
-class _Receiver:
-    """One receiver: its update list, its timers, its tokens."""
-
-    list: UpdateList
-    next_at: float = inf
-    timeout: float = FIRST_TIMEOUT
-    tokens: dict[IPv6Address, _Token] = field(
-        default_factory=dict
-    )  # by the address tested; the home address among them
-    tests: dict[IPv6Address, _Test] = field(default_factory=dict)
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_UPDATE_RATE))
 
 
 class MobileNode:
@@ -120,7 +81,7 @@ class MobileNode:
         self.prefixes = tuple(prefixes)
         self.listener = listener
         self.random = random
-        self._receivers: dict[IPv6Address, _Receiver] = {}
+        self._receivers: dict[IPv6Address, Receiver] = {}
 
     # ---- what is wanted
 
@@ -135,14 +96,14 @@ class MobileNode:
             lifetime = min(lifetime, int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT)
         sequence = int.from_bytes(self.random(2), "big")
         made = UpdateList(peer, role, self.profile, lifetime, sequence)
-        self._receivers[peer] = _Receiver(made)
+        self._receivers[peer] = Receiver(made, self.home, self.random)
         return made
 
     def update_list(self, peer: IPv6Address) -> UpdateList:
         """The binding update list of a receiver: wanted, known, outstanding."""
-        return self._receiver(peer).list
+        return self._receiver(peer).updates
 
-    def _receiver(self, peer: IPv6Address) -> _Receiver:
+    def _receiver(self, peer: IPv6Address) -> Receiver:
         try:
             return self._receivers[peer]
         except KeyError:
@@ -163,8 +124,8 @@ class MobileNode:
         option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
         next."""
         receiver = self._receiver(peer)
-        moved = receiver.list.wanted_care_of.get(bid)
-        receiver.list.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
+        moved = receiver.updates.wanted_care_of.get(bid)
+        receiver.updates.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
         if moved is not None and moved.address != address:
             self._give_up(receiver)  # what is under way comes from an address that may be gone
         return self._flush(receiver, now) if flush else []
@@ -172,13 +133,13 @@ class MobileNode:
     def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
         """Give up care-of addresses; with none left, everything."""
         receiver = self._receiver(peer)
-        receiver.list.drop_care_of(bids)
+        receiver.updates.drop_care_of(bids)
         return self._flush(receiver, now)
 
     def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
         """Abolish all bindings, flows included, from the home link (R108; RFC 6275 section 11.5.5)."""
         receiver = self._receiver(peer)
-        receiver.list.leave(at_home=True)
+        receiver.updates.leave(at_home=True)
         self._give_up(receiver)
         return self._flush(receiver, now)
 
@@ -196,9 +157,9 @@ class MobileNode:
     ) -> list[bytes]:
         """A new flow binding (R52, R85, R89, R92): the FID must not be in the list. No selector: a wild card (R62)."""
         receiver = self._receiver(peer)
-        if fid in receiver.list.wanted_flows:
+        if fid in receiver.updates.wanted_flows:
             raise FlowclassError(f"FID {fid} exists: replace it (R85)")
-        receiver.list.want_flow(FlowEntry(fid, pri, action, tuple(bids), selector))
+        receiver.updates.want_flow(FlowEntry(fid, pri, action, tuple(bids), selector))
         return self._flush(receiver, now) if flush else []
 
     def replace_flow(
@@ -224,29 +185,29 @@ class MobileNode:
             selector=selector if selector is not None or wild_card else old.selector,
             action=old.action if action is None else action,
         )
-        receiver.list.want_flow(new)
+        receiver.updates.want_flow(new)
         return self._flush(receiver, now) if flush else []
 
     def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
         """Tell the receiver that a flow is still valid (R69, R87); `tick` does it in time by itself."""
         receiver = self._receiver(peer)
         self._flow(receiver, fid, "R87")
-        known = receiver.list.flows.get(fid)
+        known = receiver.updates.flows.get(fid)
         if known is not None:
-            receiver.list.flows[fid] = replace(known, refresh_at=now)
+            receiver.updates.flows[fid] = replace(known, refresh_at=now)
         return self._flush(receiver, now)
 
     def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
         """Remove a flow binding (R67, R88)."""
         receiver = self._receiver(peer)
         self._flow(receiver, fid, "R88")
-        del receiver.list.wanted_flows[fid]
+        del receiver.updates.wanted_flows[fid]
         return self._flush(receiver, now) if flush else []
 
     @staticmethod
-    def _flow(receiver: _Receiver, fid: int, rule: str) -> FlowEntry:
+    def _flow(receiver: Receiver, fid: int, rule: str) -> FlowEntry:
         try:
-            return receiver.list.wanted_flows[fid]
+            return receiver.updates.wanted_flows[fid]
         except KeyError:
             raise FlowclassError(f"FID {fid} doesn't exist ({rule})") from None
 
@@ -254,7 +215,7 @@ class MobileNode:
         """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
         the new address. The other way, changing the address of a BID, is `register`."""
         receiver = self._receiver(peer)
-        updates = receiver.list
+        updates = receiver.updates
         was = updates.wanted_care_of.get(old)
         updates.want_care_of(CareOfEntry(new, address, was.priority if was is not None else 0))
         for entry in list(updates.wanted_flows.values()):
@@ -272,12 +233,12 @@ class MobileNode:
         """Send what the receiver hasn't been told, if nothing is under way to it."""
         return self._flush(self._receiver(peer), now)
 
-    def _give_up(self, receiver: _Receiver) -> None:
-        receiver.list.give_up()
+    def _give_up(self, receiver: Receiver) -> None:
+        receiver.updates.give_up()
         receiver.next_at = inf
 
-    def _flush(self, receiver: _Receiver, now: float) -> list[bytes]:
-        updates = receiver.list
+    def _flush(self, receiver: Receiver, now: float) -> list[bytes]:
+        updates = receiver.updates
         if updates.outstanding is not None:
             return []
         plan = updates.plan(now)
@@ -285,7 +246,7 @@ class MobileNode:
             receiver.tests.clear()
             return []
         if updates.role == "correspondent":
-            packets = self._test(receiver, plan, now)
+            packets = receiver.test(plan, now)
             if packets is not None:
                 return packets
             if len(receiver.recent) == MAX_UPDATE_RATE and now - receiver.recent[0] < 1.0:
@@ -295,11 +256,12 @@ class MobileNode:
         updates.outstanding = plan
         return [self._send(receiver, plan, now)]
 
-    def _send(self, receiver: _Receiver, plan: Plan, now: float) -> bytes:
+    def _send(self, receiver: Receiver, plan: Plan, now: float) -> bytes:
         """Each transmission has a sequence number of its own (RFC 6275 section 11.8)."""
-        updates = receiver.list
+        updates = receiver.updates
         updates.sequence = (updates.sequence + 1) & 0xFFFF
         plan.sent[updates.sequence] = now
+        updates.contacted = True
         receiver.next_at = now + receiver.timeout
         receiver.recent.append(now)
         flags = ACKNOWLEDGE | (OVERWRITE if plan.overwrite else 0)
@@ -314,47 +276,9 @@ class MobileNode:
         message = BindingUpdate(updates.sequence, plan.lifetime, flags, options)
         source = self.home if plan.source is None else plan.source
         if updates.role == "correspondent":
-            message = self._secure(receiver, plan, message)
+            message = receiver.secure(plan, message)
         home = None if source == self.home else self.home
         return encode_packet(MobilityPacket(source, updates.peer, message, home), self.profile)
-
-    # ---- return routability (RFC 6275 section 11.6)
-
-    def _test(self, receiver: _Receiver, plan: Plan, now: float) -> list[bytes] | None:
-        """Test init messages for the tokens that are missing; None: all are there, and will be for a while."""
-        needed = [self.home] + ([plan.secured] if plan.secured is not None else [])
-        missing = []
-        for address in needed:
-            token = receiver.tokens.get(address)
-            if token is None or now - token.since >= MAX_TOKEN_LIFETIME - MAX_TIMEOUT:
-                missing.append(address)
-        receiver.tests = {a: t for a, t in receiver.tests.items() if a in missing}
-        if not missing:
-            return None
-        packets = []
-        for address in missing:
-            test = receiver.tests.get(address)
-            if test is None or test.next_at <= now:
-                timeout = FIRST_TIMEOUT if test is None else min(2 * test.timeout, MAX_TIMEOUT)
-                # section 11.8: each transmission has a new cookie
-                test = receiver.tests[address] = _Test(self.random(8), now + timeout, timeout)
-                packets.append(self._test_init(receiver, address, test.cookie))
-        receiver.next_at = min(test.next_at for test in receiver.tests.values())
-        return packets
-
-    def _test_init(self, receiver: _Receiver, address: IPv6Address, cookie: bytes) -> bytes:
-        """The home test goes through the home agent: the caller tunnels what has the home address as its source."""
-        message = HomeTestInit(cookie) if address == self.home else CareOfTestInit(cookie)
-        return encode_packet(MobilityPacket(address, receiver.list.peer, message), self.profile)
-
-    def _secure(self, receiver: _Receiver, plan: Plan, message: BindingUpdate) -> BindingUpdate:
-        home = receiver.tokens[self.home]
-        tested = plan.secured
-        care_of = None if tested is None else receiver.tokens[tested]
-        key = binding_key(home.token, b"" if care_of is None else care_of.token)
-        indices = NonceIndices(home.index, 0 if care_of is None else care_of.index)
-        message = replace(message, options=(indices, *message.options))
-        return authorize(message, key, tested or self.home, receiver.list.peer, self.profile)
 
     # ---- receiving
 
@@ -380,24 +304,19 @@ class MobileNode:
             and message.status == _UNKNOWN_BINDING
             and message.home_address == self.home
         ):
-            return self._lost(receiver, now)
+            return self._lost(receiver, message, now)
         return []
 
     def _tested(
-        self, receiver: _Receiver, packet: MobilityPacket, message: HomeTest | CareOfTest, now: float
+        self, receiver: Receiver, packet: MobilityPacket, message: HomeTest | CareOfTest, now: float
     ) -> list[bytes]:
-        """RFC 6275 section 11.6.2: to the address that was tested, with the cookie that was sent."""
-        address = packet.destination
-        test = receiver.tests.get(address)
-        if test is None or test.cookie != message.cookie or isinstance(message, HomeTest) != (address == self.home):
+        if not receiver.tested(packet.destination, message, isinstance(message, HomeTest), now):
             return []
-        del receiver.tests[address]
-        receiver.tokens[address] = _Token(message.nonce_index, message.token, now)
         return self._flush(receiver, now)
 
-    def _refresh_requested(self, receiver: _Receiver, message: BindingRefreshRequest, now: float) -> list[bytes]:
+    def _refresh_requested(self, receiver: Receiver, message: BindingRefreshRequest, now: float) -> list[bytes]:
         """RFC 5648 section 5.8: the BIDs that are named, or everything. Nothing for who isn't in the list."""
-        updates = receiver.list
+        updates = receiver.updates
         bids = {o.bid for o in message.options if isinstance(o, BindingIdentifier)} or set(updates.care_of)
         for bid in bids & updates.care_of.keys():
             updates.care_of[bid] = replace(updates.care_of[bid], refresh_at=now)
@@ -406,20 +325,20 @@ class MobileNode:
                 updates.flows[fid] = replace(entry, refresh_at=now)
         return self._flush(receiver, now)
 
-    def _lost(self, receiver: _Receiver, message: BindingError, now: float) -> list[bytes]:
+    def _lost(self, receiver: Receiver, message: BindingError, now: float) -> list[bytes]:
         """A Binding Error: the receiver has no binding of ours (RFC 6275 section 11.3.6)."""
-        updates = receiver.list
+        updates = receiver.updates
         if message.status != _UNKNOWN_BINDING or updates.role != "correspondent":
             return []  # it isn't protected, and a home agent has better ways
         updates.give_up()
         updates.care_of.clear()
-        updates.doubtful.update(updates.flows)
+        updates.doubtful |= updates.flows
         updates.flows.clear()
         return self._flush(receiver, now)
 
     def _acknowledged(
         self,
-        receiver: _Receiver,
+        receiver: Receiver,
         packet: MobilityPacket,
         octets: bytes,
         message: BindingAcknowledgement,
@@ -427,7 +346,7 @@ class MobileNode:
         authenticated: bool,
     ) -> list[bytes]:
         """RFC 6275 section 11.7.3."""
-        updates, plan = receiver.list, receiver.list.outstanding
+        updates, plan = receiver.updates, receiver.updates.outstanding
         if plan is None or not self._is_ours(receiver, packet, octets, plan, authenticated):
             return []
         if message.status == SEQUENCE:
@@ -449,25 +368,20 @@ class MobileNode:
         return self._flush(receiver, now)
 
     def _is_ours(
-        self, receiver: _Receiver, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool
+        self, receiver: Receiver, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool
     ) -> bool:
         # the home address is in a routing header unless it's the destination (RFC 5380 section 6.1: or ignore it)
         if (packet.routing_home or packet.destination) != self.home:
             return False
-        if receiver.list.role != "correspondent":
+        if receiver.updates.role != "correspondent":
             return authenticated
         assert isinstance(packet.message, BindingAcknowledgement)
-        options = packet.message.options
         if EXPIRED_HOME_NONCE <= packet.message.status <= EXPIRED_NONCES:
             return True  # without authenticator: believed no further than to start over
+        options = packet.message.options
         if not options or not isinstance(options[-1], BindingAuthorizationData):
             return False
-        home, tested = receiver.tokens.get(self.home), plan.secured
-        care_of = None if tested is None else receiver.tokens.get(tested)
-        if home is None or (tested is not None and care_of is None):
-            return False
-        key = binding_key(home.token, b"" if care_of is None else care_of.token)
-        return is_authentic(mobility_header(octets), key, tested or self.home, receiver.list.peer)
+        return receiver.is_authentic(octets, plan)
 
     def _advised(self, updates: UpdateList, message: BindingAcknowledgement, start: float) -> None:
         """K17: refresh at the interval advised; not from correspondent nodes."""
@@ -479,9 +393,9 @@ class MobileNode:
                 for fid, flow in updates.flows.items():
                     updates.flows[fid] = replace(flow, refresh_at=min(flow.refresh_at, at))
 
-    def _refused(self, receiver: _Receiver, status: int) -> list[Refusal]:
+    def _refused(self, receiver: Receiver, status: int) -> list[Refusal]:
         """The whole update: what can be put right is tried again, the rest is rolled back."""
-        updates, plan = receiver.list, receiver.list.outstanding
+        updates, plan = receiver.updates, receiver.updates.outstanding
         assert plan is not None
         if EXPIRED_HOME_NONCE <= status <= EXPIRED_NONCES:
             if status != EXPIRED_CARE_OF_NONCE:
@@ -504,10 +418,10 @@ class MobileNode:
     # ---- time
 
     @staticmethod
-    def _due(receiver: _Receiver) -> float:
-        if receiver.next_at < inf or receiver.list.outstanding is not None:
+    def _due(receiver: Receiver) -> float:
+        if receiver.next_at < inf or receiver.updates.outstanding is not None:
             return receiver.next_at
-        return receiver.list.deadline()
+        return receiver.updates.deadline()
 
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
@@ -519,7 +433,7 @@ class MobileNode:
         """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire."""
         packets = []
         for receiver in self._receivers.values():
-            plan = receiver.list.outstanding
+            plan = receiver.updates.outstanding
             if plan is None:
                 if self._due(receiver) <= now:
                     receiver.next_at = inf

@@ -16,130 +16,36 @@ A request that is refused for good is rolled back: `wanted` becomes what is `kno
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
-from ipaddress import IPv4Address, IPv6Address
+from dataclasses import replace
+from ipaddress import IPv6Address
 from math import inf
-from typing import Final, Literal
 
 from flowclass.errors import FlowclassError
-from flowclass.wire.flow import (
-    BindingReference,
-    FlowIdentification,
-    FlowSummary,
-    SubOption,
-    TrafficSelectorOption,
-)
-from flowclass.wire.messages import BindingAcknowledgement, Option
-from flowclass.wire.options import AlternateCareOf, BindingIdentifier
+from flowclass.wire.flow import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
+from flowclass.wire.messages import BindingAcknowledgement
+from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.profiles import Profile
-from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
+from .requests import (
+    ADD,
+    REFRESH,
+    REMOVE,
+    REPLACE,
+    CareOfEntry,
+    FlowEntry,
+    Plan,
+    Refusal,
+    Role,
+    flow_option,
+    octets_of,
+    rank,
+)
 from .state import DISCARD, FORWARD, NCAST, PLAIN
 
-__all__ = ["CareOfEntry", "FlowEntry", "Plan", "Refusal", "Role", "UpdateList"]
-
-Role = Literal["home-agent", "map", "correspondent"]
-Address = IPv6Address | IPv4Address
-Selector = TrafficSelector4 | TrafficSelector6
-
-ADD: Final = 0
-REPLACE: Final = 1
-REFRESH: Final = 2
-REMOVE: Final = 15
+__all__ = ["UpdateList"]
 
 _FLOWS_PER_UPDATE = 16  # with a full selector each still below 2048 octets; RFC 6089 section 6: keep updates small
 _ATTEMPTS = 4  # an Add that is in use, replaced, lost, and added again: then somebody is wrong
-_FIDS_PER_SUMMARY = 127
-
-
-@dataclass(frozen=True, slots=True)
-class CareOfEntry:
-    """A care-of address, wanted or known."""
-
-    bid: int  # PLAIN: registered without a BID option
-    address: Address
-    priority: int = 0
-    home: bool = False
-    expires: float = inf
-    refresh_at: float = inf
-
-    def same(self, other: CareOfEntry | None) -> bool:
-        return other is not None and (self.address, self.priority, self.home) == (
-            other.address,
-            other.priority,
-            other.home,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class FlowEntry:
-    """A flow binding, wanted or known; ``certain`` is False when only its existence is known."""
-
-    fid: int
-    pri: int
-    action: int
-    bids: tuple[int, ...]
-    selector: Selector | None = None
-    expires: float = inf
-    refresh_at: float = inf
-    certain: bool = True
-
-    def same(self, other: FlowEntry) -> bool:
-        return other.certain and (self.pri, self.action, self.bids, self.selector) == (
-            other.pri,
-            other.action,
-            other.bids,
-            other.selector,
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Something that a receiver won't do. ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or
-    "bids"; ``number`` the BID or FID; ``status`` -1 where the refusal was silence."""
-
-    what: Literal["update", "bid", "flow", "flows", "bids"]
-    number: int
-    status: int
-
-
-@dataclass(slots=True)
-class Plan:
-    """One binding update to send: what's in it, and where from."""
-
-    lifetime: int  # units of 4 seconds
-    source: IPv6Address | None  # None: the home address itself
-    overwrite: bool = False
-    care_of: list[CareOfEntry] = field(default_factory=list)  # registered, or with lifetime 0 removed
-    flows: list[FlowIdentification] = field(default_factory=list)
-    entries: dict[int, FlowEntry] = field(default_factory=dict)  # what an Add or Replace in `flows` makes
-    summary: tuple[int, ...] = ()
-    everything: bool = False  # a de-registration of it all
-    alternate: IPv6Address | None = None
-    sent: dict[int, float] = field(default_factory=dict)  # sequence number -> when
-
-    def options(self) -> tuple[Option, ...]:
-        found: list[Option] = []
-        for entry in self.care_of:
-            if entry.bid != PLAIN:
-                address = entry.address if self.lifetime else None
-                found.append(BindingIdentifier(entry.bid, address, entry.priority, 0, entry.home))
-        found += self.flows
-        found += [
-            FlowSummary(self.summary[i : i + _FIDS_PER_SUMMARY])
-            for i in range(0, len(self.summary), _FIDS_PER_SUMMARY)
-        ]  # fmt: skip
-        if self.alternate is not None:
-            found.append(AlternateCareOf(self.alternate))
-        return tuple(found)
-
-    @property
-    def secured(self) -> IPv6Address | None:
-        """The care-of address whose token must secure it at a correspondent node; None: the home address' alone."""
-        if self.lifetime == 0:
-            return None
-        address = self.care_of[0].address
-        return address if isinstance(address, IPv6Address) else None
 
 
 class UpdateList:
@@ -155,10 +61,11 @@ class UpdateList:
         self.wanted_flows: dict[int, FlowEntry] = {}
         self.care_of: dict[int, CareOfEntry] = {}  # known
         self.flows: dict[int, FlowEntry] = {}  # known
-        self.doubtful: set[int] = set()
+        self.doubtful: dict[int, FlowEntry] = {}  # as it may be there, and until when at most
         self.attempts: dict[int, int] = {}
         self.leaving = False  # everything is to go
         self.at_home = False
+        self.contacted = False  # something was sent since it last had nothing of ours
         self.fresh = True  # never registered: the O flag (RFC 5648 section 5.9)
         self.bulk = role != "correspondent"
         self.supports_flows: bool | None = None
@@ -200,7 +107,7 @@ class UpdateList:
             raise FlowclassError("a correspondent node refuses n-cast (R113b)")
         if len(entry.bids) > 1:
             return entry.bids
-        others = sorted((c for c in self.wanted_care_of.values() if c.bid != entry.bids[0]), key=_rank)
+        others = sorted((c for c in self.wanted_care_of.values() if c.bid != entry.bids[0]), key=rank)
         if not others:
             raise FlowclassError("n-cast with one BID needs a second care-of address (R90)")
         # what the receiver would make of the one BID (K19), said in full, so that both sides store the same
@@ -225,13 +132,14 @@ class UpdateList:
         self.wanted_care_of.clear()
         self.wanted_flows.clear()
         self.at_home = at_home
-        self.leaving = bool(self.care_of or self.flows or self.doubtful or self.outstanding)
+        self.leaving = self.contacted
 
     # ---- the difference
 
     def forget_expired(self, now: float) -> None:
         self.care_of = {bid: entry for bid, entry in self.care_of.items() if entry.expires > now}
         self.flows = {fid: entry for fid, entry in self.flows.items() if entry.expires > now}
+        self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if entry.expires > now}
 
     def deadline(self) -> float:
         entries: list[CareOfEntry | FlowEntry] = [*self.care_of.values(), *self.flows.values()]
@@ -266,7 +174,7 @@ class UpdateList:
 
     def _source(self, bid: int | None = None) -> IPv6Address | None:
         """An IPv6 care-of address to send from: that of the BID, or the one preferred most."""
-        candidates = sorted(self.wanted_care_of.values(), key=_rank)
+        candidates = sorted(self.wanted_care_of.values(), key=rank)
         if bid is not None:
             candidates.insert(0, self.wanted_care_of[bid])
         return next(
@@ -279,7 +187,7 @@ class UpdateList:
             for bid, entry in self.wanted_care_of.items()
             if not entry.same(self.care_of.get(bid)) or self.care_of[bid].refresh_at <= now
         ]
-        due.sort(key=_rank)
+        due.sort(key=rank)
         if not self.bulk:
             due = due[:1]
         work = self._flow_work(now)
@@ -293,7 +201,7 @@ class UpdateList:
         self.last_source = plan.source
         if due[0].bid == PLAIN and plan.source != due[0].address and isinstance(due[0].address, IPv6Address):
             plan.alternate = due[0].address
-        reachable = set() if plan.overwrite else set(self.care_of)
+        reachable = set() if plan.overwrite else {bid for bid, entry in self.care_of.items() if entry.certain}
         reachable.update(entry.bid for entry in due)
         if self.supports_flows is not False:
             self._put_flows(plan, work, reachable)
@@ -306,11 +214,11 @@ class UpdateList:
         if self.role == "correspondent":
             # R94, R106: the flow's own care-of address secures the update
             for fid in work:
-                entry = self.wanted_flows.get(fid) or self.flows.get(fid)
+                entry = self.wanted_flows.get(fid) or self.flows.get(fid) or self.doubtful.get(fid)
                 bids = [b for b in (entry.bids if entry else ()) if b in self.wanted_care_of]
                 if bids:
                     return [self.wanted_care_of[bids[0]]]
-        return sorted(self.wanted_care_of.values(), key=_rank)[:1]
+        return sorted(self.wanted_care_of.values(), key=rank)[:1]
 
     def _flow_work(self, now: float) -> list[int]:
         """FIDs that the receiver has to hear about, in order."""
@@ -329,7 +237,7 @@ class UpdateList:
 
     def _removable(self, fid: int) -> bool:
         """R94: a correspondent node hears about a flow only from the care-of address that the flow is on."""
-        entry = self.flows.get(fid)
+        entry = self.flows.get(fid) or self.doubtful.get(fid)
         return (
             self.role != "correspondent"
             or entry is None
@@ -356,7 +264,7 @@ class UpdateList:
             plan.summary = tuple(fid for fid in self.flows if fid in self.wanted_flows and fid not in named)
 
     def _concerns(self, fid: int, wish: FlowEntry | None, carried: set[int]) -> bool:
-        entry = wish or self.flows.get(fid)
+        entry = wish or self.flows.get(fid) or self.doubtful.get(fid)
         return entry is None or not entry.bids or bool(carried.intersection(entry.bids))
 
     def _put_explicit(self, plan: Plan, fid: int, wish: FlowEntry | None) -> None:
@@ -364,22 +272,21 @@ class UpdateList:
         known = self.flows.get(fid)
         doubtful = fid in self.doubtful
         if wish is None:
-            shown = known or FlowEntry(fid, 0, FORWARD, ())
-            plan.flows.append(_option(shown, REMOVE))
+            plan.flows.append(flow_option(known or self.doubtful[fid], REMOVE))
             return
         if known is not None and not doubtful and wish.same(known):
-            plan.flows.append(_option(wish, REFRESH))
+            plan.flows.append(flow_option(wish, REFRESH))
             return
         # Replace can't turn a description into a wild card: without one it keeps what is there (K11)
         widened = known is not None and wish.selector is None and not (known.certain and known.selector is None)
         if doubtful or widened:
-            plan.flows.append(_option(wish, REMOVE))
+            plan.flows.append(flow_option(wish, REMOVE))
         if known is None or doubtful or widened:
-            plan.flows.append(_option(wish, ADD, wish.selector, wish.bids))
+            plan.flows.append(flow_option(wish, ADD, wish.selector, wish.bids))
         else:
             # R103: the description is left out when it's the same
             selector = None if known.certain and known.selector == wish.selector else wish.selector
-            plan.flows.append(_option(wish, REPLACE, selector, wish.bids))
+            plan.flows.append(flow_option(wish, REPLACE, selector, wish.bids))
         plan.entries[fid] = wish
 
     def _put_implicit(self, plan: Plan, fid: int, wish: FlowEntry) -> None:
@@ -400,22 +307,24 @@ class UpdateList:
         if plan is None:
             return
         if plan.everything:
-            self.doubtful.update(self.flows)
+            self.doubtful |= self.flows
             self.flows.clear()
             self.care_of.clear()
             self.fresh = True
             return
+        until = max(plan.sent.values(), default=0.0) + 4 * (plan.lifetime or self.lifetime)
         for entry in plan.care_of:
-            if plan.lifetime and entry.bid not in self.wanted_care_of:
-                self.care_of[entry.bid] = entry  # to be removed, if it's there
-            elif entry.bid in self.wanted_care_of:
-                self.care_of.pop(entry.bid, None)  # to be said again
+            # to be said again, or removed
+            self.care_of[entry.bid] = replace(entry, expires=until, refresh_at=inf, certain=False)
         for option in plan.flows:
             known = self.flows.get(option.fid)
             if option.pro == REPLACE and known is not None:
                 self.flows[option.fid] = replace(known, certain=False)
             elif option.pro != REFRESH:
-                self.doubtful.add(option.fid)
+                entry_then = plan.entries.get(option.fid) or known
+                if entry_then is not None:
+                    self.doubtful[option.fid] = replace(entry_then, expires=until)
+                self.flows.pop(option.fid, None)
 
     def settle(self, message: BindingAcknowledgement) -> list[Refusal]:
         """Read the acceptance of the outstanding update; returns what was refused in it."""
@@ -449,8 +358,7 @@ class UpdateList:
         self.flows.clear()
         self.doubtful.clear()
         self.fresh = True
-        if not self.wanted_care_of:
-            self.leaving = False
+        self.contacted = self.leaving = False
 
     def _settle_care_of(
         self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
@@ -499,7 +407,7 @@ class UpdateList:
         copies = [o for o in message.options if isinstance(o, FlowIdentification)]
         for option in plan.flows:
             # R97: the copy has the same octets but for the status; missing: a negative acknowledgement
-            copy = next((c for c in copies if _octets(c) == _octets(option)), None)
+            copy = next((c for c in copies if octets_of(c) == octets_of(option)), None)
             status = -1 if copy is None else copy.status
             if copy is not None:
                 copies.remove(copy)
@@ -516,13 +424,13 @@ class UpdateList:
         if request == REMOVE and (0 <= status < 128 or status in (codes.fid_not_found, 137)):
             # K5: 137 is what section 8.3.1 says
             self.flows.pop(fid, None)
-            self.doubtful.discard(fid)
+            self.doubtful.pop(fid, None)
             return None
         if 0 <= status < 128:
             entry = plan.entries[fid] if request != REFRESH else self.flows.get(fid)
             if entry is not None:
                 self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=True)
-            self.doubtful.discard(fid)
+            self.doubtful.pop(fid, None)
             self.attempts.pop(fid, None)
             return None
         self.attempts[fid] = self.attempts.get(fid, 0) + 1
@@ -531,7 +439,7 @@ class UpdateList:
                 # an earlier copy of this update was received: replace what is there
                 entry = plan.entries[fid]
                 self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=False)
-                self.doubtful.discard(fid)
+                self.doubtful.pop(fid, None)
                 return None
             if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
                 self.flows.pop(fid, None)  # K6: it has lost the flow, add it again
@@ -544,12 +452,12 @@ class UpdateList:
     ) -> list[Refusal]:
         named = {*plan.summary, *(option.fid for option in plan.flows)}
         self.flows = {fid: entry for fid, entry in self.flows.items() if fid in named}
-        self.doubtful &= named
+        self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if fid in named}
         statuses = {o.fid: o.status for o in message.options if isinstance(o, FlowIdentification)}
         refusals = []
         for option in plan.flows:
             fid, status = option.fid, statuses.get(option.fid, -1)
-            self.doubtful.discard(fid)
+            self.doubtful.pop(fid, None)
             if 0 <= status < 128:
                 self.flows[fid] = replace(plan.entries[fid], expires=expires, refresh_at=refresh_at)
             else:
@@ -586,21 +494,3 @@ class UpdateList:
         for option in plan.flows:
             self._roll_back(option.fid)
         return [Refusal("update", -1, status)]
-
-
-def _rank(entry: CareOfEntry) -> tuple[int, int]:
-    """The order of care-of addresses, best first (K13)."""
-    return entry.priority or 256, entry.bid
-
-
-def _octets(option: FlowIdentification) -> tuple[int, int, int, int]:
-    return option.fid, option.pri, option.action, option.pro
-
-
-def _option(
-    entry: FlowEntry, request: int, selector: Selector | None = None, bids: tuple[int, ...] = ()
-) -> FlowIdentification:
-    suboptions: list[SubOption] = [BindingReference(bids)] if bids and entry.bids != (PLAIN,) else []
-    if selector is not None:
-        suboptions.append(TrafficSelectorOption(selector))
-    return FlowIdentification(entry.fid, entry.pri, entry.action, request, 0, tuple(suboptions))

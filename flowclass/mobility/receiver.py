@@ -1,0 +1,118 @@
+"""A mobile node's dealings with one receiver: timers, return routability with a correspondent node (RFC 6275 11.6)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from ipaddress import IPv6Address
+from math import inf
+from typing import Final
+
+from flowclass.wire.auth import authorize, binding_key, is_authentic
+from flowclass.wire.messages import BindingUpdate, CareOfTest, CareOfTestInit, HomeTest, HomeTestInit
+from flowclass.wire.options import NonceIndices
+from flowclass.wire.packets import MobilityPacket, encode_packet
+
+from .correspondent import mobility_header
+from .nonces import MAX_TOKEN_LIFETIME
+from .requests import Plan
+from .update_list import UpdateList
+
+__all__ = ["FIRST_TIMEOUT", "MAX_TIMEOUT", "MAX_UPDATE_RATE", "Receiver"]
+
+FIRST_TIMEOUT: Final = 1.0  # RFC 6275 section 12: INITIAL_BINDACK_TIMEOUT
+MAX_TIMEOUT: Final = 32.0  # MAX_BINDACK_TIMEOUT
+MAX_UPDATE_RATE: Final = 3  # updates per second to one correspondent node
+
+
+@dataclass(slots=True)
+class _Token:
+    """A keygen token and the index of its nonce (RFC 6275 section 5.2.5)."""
+
+    index: int
+    token: bytes
+    since: float
+
+
+@dataclass(slots=True)
+class _Test:
+    """A test init message that is waiting for its answer."""
+
+    cookie: bytes
+    next_at: float
+    timeout: float
+
+
+@dataclass(slots=True)
+class Receiver:
+    """One receiver: its update list, its timers, its tokens."""
+
+    updates: UpdateList
+    home: IPv6Address
+    random: Callable[[int], bytes]
+    next_at: float = inf
+    timeout: float = FIRST_TIMEOUT
+    tokens: dict[IPv6Address, _Token] = field(
+        default_factory=dict
+    )  # by the address tested; the home address among them
+    tests: dict[IPv6Address, _Test] = field(default_factory=dict)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_UPDATE_RATE))
+
+    def test(self, plan: Plan, now: float) -> list[bytes] | None:
+        """Test init messages for the tokens that are missing; None: all are there, and will be for a while.
+
+        The home test goes through the home agent: the caller tunnels what has the home address as its source.
+        """
+        needed = [self.home] + ([plan.secured] if plan.secured is not None else [])
+        missing = []
+        for address in needed:
+            token = self.tokens.get(address)
+            if token is None or now - token.since >= MAX_TOKEN_LIFETIME - MAX_TIMEOUT:
+                missing.append(address)
+        self.tests = {a: t for a, t in self.tests.items() if a in missing}
+        if not missing:
+            return None
+        packets = []
+        for address in missing:
+            test = self.tests.get(address)
+            if test is None or test.next_at <= now:
+                timeout = FIRST_TIMEOUT if test is None else min(2 * test.timeout, MAX_TIMEOUT)
+                # section 11.8: each transmission has a new cookie
+                test = self.tests[address] = _Test(self.random(8), now + timeout, timeout)
+                message = HomeTestInit(test.cookie) if address == self.home else CareOfTestInit(test.cookie)
+                packets.append(encode_packet(MobilityPacket(address, self.updates.peer, message), self.updates.profile))
+        self.next_at = min(test.next_at for test in self.tests.values())
+        return packets
+
+    def tested(self, address: IPv6Address, message: HomeTest | CareOfTest, home: bool, now: float) -> bool:
+        """Take a token that came to the address that was tested, with the cookie that was sent (section 11.6.2)."""
+        test = self.tests.get(address)
+        if test is None or test.cookie != message.cookie or home != (address == self.home):
+            return False
+        del self.tests[address]
+        self.tokens[address] = _Token(message.nonce_index, message.token, now)
+        return True
+
+    def _key(self, plan: Plan) -> bytes | None:
+        home, tested = self.tokens.get(self.home), plan.secured
+        care_of = None if tested is None else self.tokens.get(tested)
+        if home is None or (tested is not None and care_of is None):
+            return None
+        return binding_key(home.token, b"" if care_of is None else care_of.token)
+
+    def secure(self, plan: Plan, message: BindingUpdate) -> BindingUpdate:
+        """With nonce indices and authenticator (section 5.2.6); the tokens must be there."""
+        key, tested = self._key(plan), plan.secured
+        assert key is not None
+        care_of = 0 if tested is None else self.tokens[tested].index
+        indices = NonceIndices(self.tokens[self.home].index, care_of)
+        message = replace(message, options=(indices, *message.options))
+        return authorize(message, key, tested or self.home, self.updates.peer, self.updates.profile)
+
+    def is_authentic(self, packet: bytes, plan: Plan) -> bool:
+        """Whether an acknowledgement of the plan has the authenticator that its tokens make."""
+        key = self._key(plan)
+        return key is not None and is_authentic(
+            mobility_header(packet), key, plan.secured or self.home, self.updates.peer
+        )  # fmt: skip

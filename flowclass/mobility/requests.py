@@ -1,0 +1,143 @@
+"""What a mobile node asks for, as values: care-of addresses, flows, and the binding update that carries them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from math import inf
+from typing import Final, Literal
+
+from flowclass.wire.flow import (
+    BindingReference,
+    FlowIdentification,
+    FlowSummary,
+    SubOption,
+    TrafficSelectorOption,
+)
+from flowclass.wire.messages import Option
+from flowclass.wire.options import AlternateCareOf, BindingIdentifier
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+
+from .state import PLAIN
+
+__all__ = ["CareOfEntry", "FlowEntry", "Plan", "Refusal", "Role"]
+
+Role = Literal["home-agent", "map", "correspondent"]
+Address = IPv6Address | IPv4Address
+Selector = TrafficSelector4 | TrafficSelector6
+
+ADD: Final = 0
+REPLACE: Final = 1
+REFRESH: Final = 2
+REMOVE: Final = 15
+
+_FIDS_PER_SUMMARY = 127
+
+
+@dataclass(frozen=True, slots=True)
+class CareOfEntry:
+    """A care-of address, wanted or known; ``certain`` is False when the receiver may have it or not."""
+
+    bid: int  # PLAIN: registered without a BID option
+    address: Address
+    priority: int = 0
+    home: bool = False
+    expires: float = inf
+    refresh_at: float = inf
+    certain: bool = True
+
+    def same(self, other: CareOfEntry | None) -> bool:
+        return (other is not None and other.certain) and (self.address, self.priority, self.home) == (
+            other.address,
+            other.priority,
+            other.home,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FlowEntry:
+    """A flow binding, wanted or known; ``certain`` is False when only its existence is known."""
+
+    fid: int
+    pri: int
+    action: int
+    bids: tuple[int, ...]
+    selector: Selector | None = None
+    expires: float = inf
+    refresh_at: float = inf
+    certain: bool = True
+
+    def same(self, other: FlowEntry) -> bool:
+        return other.certain and (self.pri, self.action, self.bids, self.selector) == (
+            other.pri,
+            other.action,
+            other.bids,
+            other.selector,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something that a receiver won't do. ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or
+    "bids"; ``number`` the BID or FID; ``status`` -1 where the refusal was silence."""
+
+    what: Literal["update", "bid", "flow", "flows", "bids"]
+    number: int
+    status: int
+
+
+@dataclass(slots=True)
+class Plan:
+    """One binding update to send: what's in it, and where from."""
+
+    lifetime: int  # units of 4 seconds
+    source: IPv6Address | None  # None: the home address itself
+    overwrite: bool = False
+    care_of: list[CareOfEntry] = field(default_factory=list)  # registered, or with lifetime 0 removed
+    flows: list[FlowIdentification] = field(default_factory=list)
+    entries: dict[int, FlowEntry] = field(default_factory=dict)  # what an Add or Replace in `flows` makes
+    summary: tuple[int, ...] = ()
+    everything: bool = False  # a de-registration of it all
+    alternate: IPv6Address | None = None
+    sent: dict[int, float] = field(default_factory=dict)  # sequence number -> when
+
+    def options(self) -> tuple[Option, ...]:
+        found: list[Option] = []
+        for entry in self.care_of:
+            if entry.bid != PLAIN:
+                address = entry.address if self.lifetime else None
+                found.append(BindingIdentifier(entry.bid, address, entry.priority, 0, entry.home))
+        found += self.flows
+        found += [
+            FlowSummary(self.summary[i : i + _FIDS_PER_SUMMARY])
+            for i in range(0, len(self.summary), _FIDS_PER_SUMMARY)
+        ]  # fmt: skip
+        if self.alternate is not None:
+            found.append(AlternateCareOf(self.alternate))
+        return tuple(found)
+
+    @property
+    def secured(self) -> IPv6Address | None:
+        """The care-of address whose token must secure it at a correspondent node; None: the home address' alone."""
+        if self.lifetime == 0:
+            return None
+        address = self.care_of[0].address
+        return address if isinstance(address, IPv6Address) else None
+
+
+def rank(entry: CareOfEntry) -> tuple[int, int]:
+    """The order of care-of addresses, best first (K13)."""
+    return entry.priority or 256, entry.bid
+
+
+def octets_of(option: FlowIdentification) -> tuple[int, int, int, int]:
+    return option.fid, option.pri, option.action, option.pro
+
+
+def flow_option(
+    entry: FlowEntry, request: int, selector: Selector | None = None, bids: tuple[int, ...] = ()
+) -> FlowIdentification:
+    suboptions: list[SubOption] = [BindingReference(bids)] if bids and entry.bids != (PLAIN,) else []
+    if selector is not None:
+        suboptions.append(TrafficSelectorOption(selector))
+    return FlowIdentification(entry.fid, entry.pri, entry.action, request, 0, tuple(suboptions))
