@@ -256,10 +256,12 @@ enum fc_damage_kind {
     FC_DAMAGE_CUT = 1,        /* the capture ends inside a record or block */
     FC_DAMAGE_RECORD = 2,     /* no record header can be here: octets skipped up to the next that can */
     FC_DAMAGE_LENGTH = 3,     /* a record's length is wrong: it reaches into records that were found inside it */
-    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths contradict each other: skipped up to the next block */
+    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths contradict each other: skipped up to the next block,
+                                 or read (skipped is 0) where the next block is where the first of them says */
     FC_DAMAGE_PACKET = 5,     /* a pcapng packet or interface block with impossible contents: this block is skipped */
-    FC_DAMAGE_SECTION = 6,    /* a pcapng section of unknown version or byte order: skipped up to the next section */
+    FC_DAMAGE_SECTION = 6,    /* a pcapng section of unknown byte order: skipped up to the next section */
     FC_DAMAGE_APPENDED = 7,   /* a second pcap file begins here (its records follow) */
+    FC_DAMAGE_VERSION = 8,    /* a version that isn't known: read as the one that is */
 };
 
 typedef struct fc_damage {
@@ -280,8 +282,7 @@ FC_API int fc_capture_new(fc_capture **out); /* FC_ENOMEM */
 FC_API void fc_capture_free(fc_capture *capture);
 
 /* Reads records out of a window of the stream: the octets that earlier calls have not consumed, and more. last: none
- * follow. Returns enum fc_capture_status, or FC_EINVAL: this is no capture, FC_ENOTBUILT: a version that isn't known,
- * FC_ENOMEM (more interfaces). Records point into `data`, so the caller uses them before the window moves. */
+ * follow. Returns enum fc_capture_status, or FC_EINVAL: this is no capture, FC_ENOMEM (more interfaces). Records point into `data`, so the caller uses them before the window moves. */
 FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
                            size_t *consumed);
 

@@ -24,6 +24,7 @@
 #include "flowclass.h"
 
 #define MAX_DAMAGES 64
+#define ENOUGH_DAMAGES (MAX_DAMAGES - 2) /* when reading stops for the caller to take them: a step adds two at most */
 #define MAX_INTERFACES 65536u
 #define MAX_HUGE_RECORD (128u << 20) /* USB and D-Bus records; Wireshark's limit for them */
 #define MAX_BLOCK (16u << 20)        /* Wireshark's limit */
@@ -81,7 +82,7 @@ static size_t left(const window *w) { return w->size - w->at; }
 
 static void damage(fc_capture *c, uint32_t kind, uint64_t offset, uint64_t skipped)
 {
-    if (c->n_damages < MAX_DAMAGES) /* always: fc_capture_read stops when the list is full, steps add one at most */
+    if (c->n_damages < MAX_DAMAGES) /* always: see ENOUGH_DAMAGES */
         c->damages[c->n_damages++] = (fc_damage){offset, skipped, c->frames + 1, kind, 0};
 }
 
@@ -130,7 +131,8 @@ static uint16_t narrow_linktype(uint32_t linktype) { return linktype > 65534 ? 6
 static int pcap_step(fc_capture *c, window *w, fc_records *r);
 static int pcap_search(fc_capture *c, window *w, fc_records *r);
 
-/* Does a pcap file header begin here? Sets up the reading of it. p has PCAP_HEADER octets. */
+/* Does a pcap file header begin here? Sets up the reading of it. p has PCAP_HEADER octets. FC_ENOTBUILT: it does, but
+ * of an unknown version; FC_EINVAL: it doesn't. */
 static int pcap_header(fc_capture *c, const uint8_t *p)
 {
     static const struct { uint32_t magic, record_header, unit_ns; } kinds[] = {
@@ -144,8 +146,6 @@ static int pcap_header(fc_capture *c, const uint8_t *p)
             continue;
         int big = be == kinds[i].magic;
         uint16_t major = big ? fc_be16(p + 4) : fc_le16(p + 4), minor = big ? fc_be16(p + 6) : fc_le16(p + 6);
-        if (major != 2)
-            return FC_ENOTBUILT;
         c->big = big;
         c->record_header = kinds[i].record_header;
         c->unit_ns = kinds[i].unit_ns;
@@ -154,7 +154,7 @@ static int pcap_header(fc_capture *c, const uint8_t *p)
         c->max_captured = max_captured(c->linktype);
         c->has_last = 0;
         c->step = pcap_step;
-        return FC_OK;
+        return major == 2 ? FC_OK : FC_ENOTBUILT;
     }
     return FC_EINVAL;
 }
@@ -343,12 +343,13 @@ static int64_t ng_time(const interface *i, uint64_t units)
     return ns > INT64_MAX || ns <= INT64_MIN ? FC_NO_TIME : (int64_t)ns;
 }
 
-static int ng_section(fc_capture *c, const uint8_t *p)
+static void ng_section(fc_capture *c, const uint8_t *p, uint64_t here)
 {
     c->big = byte_order(p + 8);
     c->n_interfaces = 0;
     uint16_t major = u16(c, p + 12), minor = u16(c, p + 14);
-    return major == 1 && (minor == 0 || minor == 2) ? FC_OK : FC_ENOTBUILT; /* 1.2: written by some, the same as 1.0 */
+    if (major != 1 || (minor != 0 && minor != 2)) /* 1.2: written by some, the same as 1.0 */
+        damage(c, FC_DAMAGE_VERSION, here, 0);
 }
 
 static void ng_interface_options(const fc_capture *c, const uint8_t *p, const uint8_t *end, interface *i)
@@ -482,13 +483,21 @@ static int ng_bad(fc_capture *c, window *w, uint32_t kind)
     return begin_search(c, ng_search, kind, here);
 }
 
+/* Does a block that is known, or the end, follow `size` octets on? 1 yes, 0 no, -1 can't say yet. */
+static int ng_followed(const fc_capture *c, const window *w, uint32_t size)
+{
+    uint32_t total;
+    if (left(w) - size < 12)
+        return w->last ? left(w) == size : -1;
+    return ng_known(c, w->data + w->at + size, &total) != 0 && total <= MAX_BLOCK;
+}
+
 static int ng_block(fc_capture *c, window *w, fc_records *r, uint32_t type, uint32_t total)
 {
     const uint8_t *p = w->data + w->at;
     int status = FC_OK;
     if (type == SHB_BYTES) {
-        if (ng_section(c, p) != FC_OK)
-            return ng_bad(c, w, FC_DAMAGE_SECTION);
+        ng_section(c, p, c->base + w->at);
     } else if (type == IDB) {
         if (total < 20)
             damage(c, FC_DAMAGE_PACKET, c->base + w->at, total);
@@ -506,7 +515,7 @@ static int ng_block(fc_capture *c, window *w, fc_records *r, uint32_t type, uint
 
 static int ng_step(fc_capture *c, window *w, fc_records *r)
 {
-    while (r->count < r->capacity && !c->skip && c->n_damages < MAX_DAMAGES) {
+    while (r->count < r->capacity && !c->skip && c->n_damages < ENOUGH_DAMAGES) {
         const uint8_t *p = w->data + w->at;
         if (left(w) < 12)
             return need_more(c, w);
@@ -521,8 +530,14 @@ static int ng_step(fc_capture *c, window *w, fc_records *r)
         uint32_t padded = (total + 3) & ~3u;
         if (left(w) < (padded < LOOK_AHEAD ? padded : LOOK_AHEAD))
             return w->last ? ng_bad(c, w, FC_DAMAGE_CUT) : STEP_MORE;
-        if (padded <= LOOK_AHEAD && trailer(c, p, type, total) != total)
-            return ng_bad(c, w, FC_DAMAGE_BLOCK);
+        if (padded <= LOOK_AHEAD && trailer(c, p, type, total) != total) {
+            int followed = ng_followed(c, w, padded);
+            if (followed < 0)
+                return STEP_MORE;
+            if (!followed)
+                return ng_bad(c, w, FC_DAMAGE_BLOCK);
+            damage(c, FC_DAMAGE_BLOCK, c->base + w->at, 0);
+        }
         int status = ng_block(c, w, r, type, total);
         if (status != STEP_AGAIN || c->step != ng_step)
             return status;
@@ -543,17 +558,18 @@ static int first_step(fc_capture *c, window *w, fc_records *r)
             return w->last ? FC_EINVAL : STEP_MORE;
         if (byte_order(p + 8) < 0)
             return FC_EINVAL;
-        int status = ng_section(c, p);
-        if (status == FC_OK)
-            c->step = ng_step; /* which reads this block again, as any other */
-        return status;
+        c->step = ng_step; /* which reads this block from its start, as any other */
+        return STEP_AGAIN;
     }
     if (left(w) < PCAP_HEADER)
         return w->last ? FC_EINVAL : STEP_MORE;
     int status = pcap_header(c, p);
-    if (status == FC_OK)
-        w->at += PCAP_HEADER;
-    return status;
+    if (status == FC_EINVAL)
+        return status;
+    if (status == FC_ENOTBUILT)
+        damage(c, FC_DAMAGE_VERSION, c->base + w->at, 0);
+    w->at += PCAP_HEADER;
+    return STEP_AGAIN;
 }
 
 int fc_capture_new(fc_capture **out)
@@ -583,7 +599,7 @@ int fc_capture_read(fc_capture *c, const uint8_t *data, size_t size, int last, f
         advance(c, &w, c->skip);
         if (c->skip)
             break;
-        if (records->count == records->capacity || c->n_damages == MAX_DAMAGES) {
+        if (records->count == records->capacity || c->n_damages >= ENOUGH_DAMAGES) {
             status = FC_CAPTURE_FULL;
             break;
         }

@@ -35,7 +35,6 @@ cdef extern from "flowclass.h" nogil:
         FC_OK
         FC_EINVAL
         FC_ENOMEM
-        FC_ENOTBUILT
         FC_CAPTURE_WINDOW
         FC_CAPTURE_MORE
         FC_CAPTURE_FULL
@@ -130,7 +129,7 @@ cdef class Capture:
         """Records out of ``window[:size]`` into ``arrays`` from index ``start`` on.
 
         Returns (status, how many, octets consumed); status is `MORE`, `FULL` or `END`. ``last``: nothing follows the
-        window. Raises ValueError when the bytes are no capture or of an unknown version.
+        window. Raises ValueError when the bytes are no capture.
         """
         return self._read(window, size, last, arrays, start, None, 0, None)
 
@@ -171,8 +170,7 @@ cdef class Capture:
         if status == FC_ENOMEM:
             raise MemoryError
         if status < 0:
-            raise ValueError("a version of the format that is not known" if status == FC_ENOTBUILT
-                             else "no capture (neither pcap nor pcapng)")
+            raise ValueError("no capture (neither pcap nor pcapng)")
         return status, r.count, consumed
 
     def damage(self):

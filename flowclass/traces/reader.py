@@ -30,8 +30,9 @@ _KINDS: Final = {
     3: "the record before this has a wrong length: others begin inside it",
     4: "a block whose lengths contradict each other",
     5: "a block with impossible contents",
-    6: "a section of unknown version or byte order",
+    6: "a section of unknown byte order",
     7: "another capture file begins here",
+    8: "a version that is not known",
 }
 
 
