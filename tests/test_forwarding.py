@@ -19,7 +19,7 @@ from strategies import edge_key, neighbour, random_rules, rule_rows
 import flowclass as fc
 from flowclass.errors import ClassifierError
 
-KERNELS = ["scalar"]
+KERNELS = [name for name, runs in fc.kernels().items() if runs]
 BLOCK = 128  # keys that a kernel has in flight
 SECRET = bytes(range(16))
 

@@ -620,16 +620,20 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
 
 static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
     [FC_KERNEL_SCALAR] = fib_decide_scalar,
+#if defined(__x86_64__)
+    [FC_KERNEL_AVX2] = fib_decide_avx2,
+    [FC_KERNEL_AVX512] = fib_decide_avx512,
+#elif defined(__aarch64__)
+    [FC_KERNEL_NEON] = fib_decide_neon,
+#endif
 };
 
 static int choose(int kernel, fib_decide_fn **decide)
 {
     if (kernel == FC_KERNEL_AUTO)
-        for (kernel = FC_KERNEL_COUNT - 1; fc_kernel_check(kernel) != FC_OK || !kernels[kernel]; kernel--)
+        for (kernel = FC_KERNEL_COUNT - 1; fc_kernel_check(kernel) != FC_OK; kernel--)
             ;
     int status = fc_kernel_check(kernel);
-    if (status == FC_OK && !kernels[kernel])
-        status = FC_ENOTBUILT;
     if (status == FC_OK)
         *decide = kernels[kernel];
     return status;
