@@ -6,6 +6,7 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -49,13 +50,13 @@ static inline uint8_t *fib_at(const fib_arena *a, uint32_t ref)
 /* ---- Records: one node's state, immutable once published ------------------------------------------------------
  *
  *   0  header (fib_record)
- *  32  signatures: 3 rows of n octets; 0 matches every key
- *      ends: n octets; flow i's body ends at bodies + ((ends[i] + 1) << shift)
+ *  32  signatures: n of fib_signature
  *      targets: n_targets of fc_target
  *      bodies, from the next multiple of 8; each is written downwards from its end (see fib_body)
  *      lists of targets, further addresses, prefixes, trailer: only with FIB_TRAILER
  *
- * Every record is at least FIB_HEADER + 2n + 64 octets, so that a vector load of any row stays inside of it. */
+ * A record has at least FIB_HEADER octets and 64 more for the first and every other 16 flows, so that a vector load of
+ * signatures stays inside of it. */
 
 enum fib_flag {
     FIB_IPV4 = 1 << 0,     /* the home address */
@@ -74,12 +75,21 @@ enum fib_flag {
 typedef struct fib_record {
     uint64_t home[2];
     uint32_t node;
-    uint8_t flags;  /* enum fib_flag */
-    uint8_t n;      /* flows; FIB_BIG: 0 */
-    uint16_t row[3]; /* what the signature rows are of: word (4 bits), left shift (6), right shift (6); see fib_signature */
+    uint8_t flags;   /* enum fib_flag */
+    uint8_t n;       /* flows; FIB_BIG: 0 */
+    uint8_t pick[3]; /* the octets of an fc_key that signatures are of */
     uint8_t n_targets, default_target; /* FIB_NONE8: none. FIB_BIG: unused */
-    uint16_t units;                    /* size; FIB_BIG: in fib_big */
+    uint8_t unused;
+    uint16_t units; /* size; FIB_BIG: in fib_big */
+    uint16_t unused2;
 } fib_record;
+
+/* What a key that matches flow i must have in the picked octets (0: anything; a 0 in a key counts as 1), and where the
+ * flow's body is: it ends at bodies + ((end + 1) << shift). */
+typedef struct fib_signature {
+    uint8_t octet[3];
+    uint8_t end;
+} fib_signature;
 
 /* Stands between the index and the record of a node that has more than one entry in the index, so that one store
  * changes all of them. Same place of `flags`. */
@@ -91,23 +101,25 @@ typedef struct fib_anchor {
     uint8_t pad[11];
 } fib_anchor;
 
-/* The head of a body: its last 8 octets. Below it stand: source and destination port ranges (8 octets, with
- * FIB_PORTS), the source prefix (8 octets for a length of 1 to 64, 16 above), and fib_extra with FIB_EXTRA. */
+/* The head of a body: its last 8 octets. Below it stand: source and destination port ranges (8 octets, with FIB_PORTS),
+ * the source prefix (upper half, and lower half if longer than 64 bits; IPv4: the lower half only), and fib_extra with
+ * FIB_EXTRA. */
 typedef struct fib_body {
     uint8_t conditions; /* enum fc_field: absent fields fail; those that all of the node's addresses meet are left out */
     uint8_t form;       /* enum fib_form */
     uint16_t fid;
-    uint8_t source_bits; /* length of the source prefix, in canonical words; 0: no condition, or in fib_extra */
+    uint8_t source_mask; /* of fib_masks; 0: no condition, or in fib_extra */
     uint8_t protocol, protocol_span;
     uint8_t target; /* of one; FIB_MULTI: number of a list */
 } fib_body;
 
 enum fib_form {
-    FIB_V4 = 1 << 0, /* takes keys of this version */
-    FIB_V6 = 1 << 1,
-    FIB_ACTION = 2, /* bits 2 and 3 */
-    FIB_MULTI = 1 << 4,
-    FIB_EXTRA = 1 << 5,
+    FIB_V4 = 1 << 0, /* takes keys of this version; (form >> (version & 2)) & 1 */
+    FIB_LOW = 1 << 1, /* the source is IPv4's */
+    FIB_V6 = 1 << 2,
+    FIB_ACTION = 3, /* bits 3 and 4 */
+    FIB_MULTI = 1 << 5,
+    FIB_EXTRA = 1 << 6,
     FIB_PORTS = 1 << 7, /* the top bit: a shift makes it 0 or 1 */
 };
 
@@ -137,7 +149,7 @@ typedef struct fib_big { /* many flows or targets: a table of the flat classifie
     uint64_t table_bytes;
 } fib_big;
 
-_Static_assert(sizeof(fib_record) == FIB_HEADER, "header");
+_Static_assert(sizeof(fib_record) == FIB_HEADER && sizeof(fib_signature) == 4, "header");
 _Static_assert(sizeof(fib_anchor) == 32, "anchor");
 _Static_assert(sizeof(fib_body) == 8 && sizeof(fib_extra) == 24, "body");
 _Static_assert(sizeof(fib_trailer) == 8 && sizeof(fib_meta) == 8, "trailer, meta");
@@ -162,50 +174,16 @@ static inline const fib_trailer *fib_trailer_of(const fib_record *r)
     return (const fib_trailer *)(const void *)((const uint8_t *)r + (size_t)fib_units(r) * FIB_UNIT) - 1;
 }
 
-/* ---- The key as the kernels see it ------------------------------------------------------------------------------ */
-
-typedef struct fib_words {
-    /* what rows are made of: source's upper half, flow label | SPI, tail, destination's lower half, source's lower half.
-     * An IPv4 source is in the upper 32 bits of word[0], and word[4] is 0 */
-    uint64_t word[5];
-    uint8_t version_bit; /* FIB_V4 or FIB_V6; 0 for any other version */
-} fib_words;
-
-enum { FIB_WORD_SOURCE = 0, FIB_WORD_LABEL_SPI = 1, FIB_WORD_TAIL = 2, FIB_WORD_DESTINATION = 3, FIB_WORD_SOURCE_LO = 4 };
-
-/* The tail: source port, destination port, traffic class, protocol, version, present; from bit 0 upwards. */
-#define FIB_TAIL_PROTOCOL 40
+/* A key's last 8 octets as one word: source port, destination port, traffic class, protocol, version, present; from bit 0
+ * upwards. */
+#define FIB_TAIL_OFFSET 40u
 #define FIB_TAIL_CLASS 32
+#define FIB_TAIL_PROTOCOL 40
+#define FIB_TAIL_VERSION 48
 #define FIB_TAIL_PRESENT 56
-
-static inline uint64_t fib_tail(const fc_key *k)
-{
-    return (uint64_t)k->source_port | (uint64_t)k->destination_port << 16 | (uint64_t)k->traffic_class << 32 |
-           (uint64_t)k->protocol << 40 | (uint64_t)k->version << 48 | (uint64_t)k->present << 56;
-}
-
-static inline fib_words fib_words_of(const fc_key *k)
-{
-    int v4 = k->version == 4;
-    return (fib_words){
-        {v4 ? k->source[1] << 32 : k->source[0], (uint64_t)k->flow_label | (uint64_t)k->spi << 32, fib_tail(k),
-         k->destination[1], v4 ? 0 : k->source[1]},
-        v4 ? FIB_V4 : k->version == 6 ? FIB_V6 : 0};
-}
-
-/* One octet from the selected bits of a word; never 0, which stands for "any" in a record. */
-static inline uint8_t fib_fold(uint64_t v)
-{
-    uint8_t h = (uint8_t)(v * 0x9e3779b97f4a7c15u >> 56);
-    return (uint8_t)(h + (h == 0));
-}
-
-#define FIB_ROW(word, left, right) (uint16_t)((unsigned)(word) << 12 | (unsigned)(left) << 6 | (unsigned)(right))
-static inline uint64_t fib_select(const uint64_t word[5], uint16_t row)
-{
-    return word[row >> 12] << (row >> 6 & 63) >> (row & 63);
-}
-static inline uint8_t fib_signature(const uint64_t word[5], uint16_t row) { return fib_fold(fib_select(word, row)); }
+_Static_assert(offsetof(fc_key, source_port) == FIB_TAIL_OFFSET && offsetof(fc_key, traffic_class) == 44 &&
+                   offsetof(fc_key, protocol) == 45 && offsetof(fc_key, version) == 46 && offsetof(fc_key, present) == 47,
+               "keys are read as words and octets");
 
 /* ---- Index: addresses to references, open addressing over buckets of one cache line -------------------------------- */
 
@@ -297,6 +275,8 @@ fib_decide_fn fib_decide_avx512;
 fib_decide_fn fib_decide_neon;
 #endif
 
-extern const uint64_t fib_prefix_mask[129][2]; /* fib_store.c */
+/* fib_store.c: masks of the first 0 to 128 bits of an address, then of the first 1 to 32 of an IPv4 address. */
+#define FIB_MASK_IPV4 128u
+extern const uint64_t fib_masks[161][2];
 
 #endif

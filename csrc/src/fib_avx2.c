@@ -1,4 +1,4 @@
-/* fib_avx2.c - decisions with AVX2: a bucket's tags in one comparison, 32 signatures of a row in another. */
+/* fib_avx2.c - decisions with AVX2: a bucket's tags in one comparison, eight signatures in another. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -17,26 +17,21 @@ FIB_TARGET __attribute__((no_sanitize("thread"))) static inline uint32_t tags(co
     return _pext_u32((uint32_t)_mm256_movemask_epi8(same), 0x55555555u) & ((1u << FIB_WAYS) - 1);
 }
 
-FIB_TARGET static inline __m256i admits(const uint8_t *row, uint8_t s)
+FIB_TARGET static inline uint32_t admitted(const uint8_t *s, __m256i key)
 {
-    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)row);
-    return _mm256_or_si256(_mm256_cmpeq_epi8(v, _mm256_set1_epi8((char)s)), _mm256_cmpeq_epi8(v, _mm256_setzero_si256()));
+    __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)s); /* what isn't signatures is still the record */
+    __m256i zero = _mm256_setzero_si256();
+    __m256i off = _mm256_andnot_si256(_mm256_cmpeq_epi8(v, zero), _mm256_sub_epi8(v, key)); /* 0: the same, or anything */
+    off = _mm256_and_si256(off, _mm256_set1_epi32(0xffffff));
+    return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(off, zero)));
 }
 
-/* 32 flows; what is loaded beyond the rows is still the record, and masked away by the caller */
-FIB_TARGET static inline uint32_t admitted(const uint8_t *rows, unsigned n, uint8_t s0, uint8_t s1, uint8_t s2)
+FIB_TARGET static inline uint64_t candidates(const uint8_t *s, unsigned n, uint32_t octets)
 {
-    __m256i v = _mm256_and_si256(admits(rows, s0), _mm256_and_si256(admits(rows + n, s1), admits(rows + 2 * n, s2)));
-    return (uint32_t)_mm256_movemask_epi8(v);
-}
-
-FIB_TARGET static inline uint64_t candidates(const uint8_t *rows, unsigned n, uint8_t s0, uint8_t s1, uint8_t s2)
-{
-    if (n == 0) /* no rows: such a record may be shorter than a vector */
-        return 0;
-    uint64_t c = admitted(rows, n, s0, s1, s2);
-    if (n > 32)
-        c |= (uint64_t)admitted(rows + 32, n, s0, s1, s2) << 32;
+    __m256i key = _mm256_max_epu8(_mm256_set1_epi32((int)octets), _mm256_set1_epi8(1));
+    uint64_t c = 0;
+    for (unsigned i = 0; i < n; i += 16)
+        c |= ((uint64_t)admitted(s + 4 * i, key) | (uint64_t)admitted(s + 4 * i + 32, key) << 8) << i;
     return _bzhi_u64(c, n);
 }
 

@@ -1,4 +1,4 @@
-/* fib_avx512.c - decisions with AVX-512: a bucket's tags in one comparison, a row of 64 signatures in another. */
+/* fib_avx512.c - decisions with AVX-512: a bucket's tags in one comparison, sixteen signatures in another. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -15,16 +15,20 @@ FIB_TARGET __attribute__((no_sanitize("thread"))) static inline uint32_t tags(co
     return _mm256_cmpeq_epi16_mask(v, _mm256_set1_epi16((short)tag)) & ((1u << FIB_WAYS) - 1);
 }
 
-FIB_TARGET static inline __mmask64 admits(__mmask64 among, const uint8_t *row, uint8_t s)
+FIB_TARGET static inline uint32_t admitted(const uint8_t *s, __m512i key)
 {
-    __m512i v = _mm512_maskz_loadu_epi8(among, row);
-    return _mm512_mask_cmpeq_epi8_mask(among, v, _mm512_set1_epi8((char)s)) | _mm512_mask_testn_epi8_mask(among, v, v);
+    __m512i v = _mm512_loadu_si512(s); /* what isn't signatures any more is still the record */
+    __m512i off = _mm512_maskz_sub_epi8(_mm512_test_epi8_mask(v, v), v, key); /* 0: the same, or anything */
+    return _mm512_testn_epi32_mask(off, _mm512_set1_epi32(0xffffff));
 }
 
-FIB_TARGET static inline uint64_t candidates(const uint8_t *rows, unsigned n, uint8_t s0, uint8_t s1, uint8_t s2)
+FIB_TARGET static inline uint64_t candidates(const uint8_t *s, unsigned n, uint32_t octets)
 {
-    __mmask64 all = _bzhi_u64(UINT64_MAX, n);
-    return admits(all, rows, s0) & admits(all, rows + n, s1) & admits(all, rows + 2 * n, s2);
+    __m512i key = _mm512_max_epu8(_mm512_set1_epi32((int)octets), _mm512_set1_epi8(1));
+    uint64_t c = admitted(s, key);
+    for (unsigned i = 16; i < n; i += 16)
+        c |= (uint64_t)admitted(s + 4 * i, key) << i;
+    return _bzhi_u64(c, n);
 }
 
 #define FIB_TAGS tags

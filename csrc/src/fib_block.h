@@ -3,7 +3,7 @@
  *   FIB_TARGET          its target attribute
  *   FIB_NAME, FIB_ID    its function and enum fc_kernel
  *   FIB_TAGS(bucket, tag)            bit i: way i has this tag
- *   FIB_CANDIDATES(rows, n, s0, s1, s2)   bit i: flow i's signatures admit the key's
+ *   FIB_CANDIDATES(signatures, n, octets) bit i: signature i admits a key with these picked octets (bits 0 to 23)
  *
  * A look-up is a chain of four reads that each depend on the one before: bucket, record, body, target. One key alone
  * waits for memory four times. So each stage runs over a whole block and asks for what the next stage will read; by then
@@ -16,14 +16,15 @@
 #endif
 #define FIB_SMALL 4u /* below, the stages cost more than they hide */
 
-typedef struct fib_lane {
+typedef struct fib_lane { /* a key on its way */
     const uint8_t *record;
-    const uint8_t *end; /* of the body to look at next */
-    uint64_t candidates;
-    uint32_t ref;
+    const uint8_t *end;      /* of the body to look at next; of the one that matched */
+    const fc_target *target; /* unless head says that it isn't one */
+    uint64_t head;           /* first the candidates; then the body's head, its first octet 1; by default: 0 */
+    uint32_t ref, node;
 } fib_lane;
 
-/* Stage 1: which bucket. */
+/* Stage 1: which bucket. Also fetches the keys of the next block. */
 FIB_TARGET static inline void fib_stage_hash(const fib_index *x, const fc_key *keys, uint32_t n, fib_hash *hash)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -41,8 +42,9 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, const fib_inde
         fib_bucket *b = &x->bucket[hash[i].bucket];
         uint32_t ways = FIB_TAGS(b, hash[i].tag);
         uint32_t ref = atomic_load_explicit(&b->ref[__builtin_ctz(ways | 1u << (FIB_WAYS - 1))], memory_order_acquire);
-        lane[i].ref = ways ? ref : 0;
-        lane[i].record = fib_at(&fib->arena, lane[i].ref);
+        ref &= (uint32_t)-(ways != 0);
+        lane[i].ref = ref;
+        lane[i].record = fib_at(&fib->arena, ref);
         __builtin_prefetch(lane[i].record);
         __builtin_prefetch(lane[i].record + 64);
     }
@@ -52,20 +54,33 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, const fib_inde
  * node with this home address, some target, and few flows. */
 FIB_TARGET static inline int fib_is_usual(const fib_record *r, const fc_key *k, const fc_packet *info)
 {
-    unsigned wrong = (unsigned)((r->home[0] ^ k->destination[0]) != 0) | (unsigned)((r->home[1] ^ k->destination[1]) != 0);
-    wrong |= (unsigned)((r->flags & (FIB_IPV4 | FIB_ANCHOR | FIB_BIG | FIB_UNUSABLE)) != (k->version == 4));
-    wrong |= (unsigned)(k->version != 4) & (unsigned)(k->version != 6);
-    wrong |= !(k->present & FC_DESTINATION);
+    uint64_t tail = fib_tail(k);
+    uint64_t wrong = (r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1]);
+    wrong |= (tail >> FIB_TAIL_VERSION & (FC_DESTINATION << 8 | 0xfd)) ^ (FC_DESTINATION << 8 | 4); /* version 4 or 6 */
+    wrong |= (r->flags & (FIB_IPV4 | FIB_ANCHOR | FIB_BIG | FIB_UNUSABLE)) ^ (~tail >> (FIB_TAIL_VERSION + 1) & 1);
+    wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FIB_MOBILITY; /* whether present or not is asked elsewhere */
     if (info)
         wrong |= info->status | (info->flags & FC_PACKET_SIGNALLING);
-    else
-        wrong |= (k->present & FC_PROTOCOL) && k->protocol == FIB_MOBILITY;
     return !wrong;
 }
 
-FIB_TARGET static inline const uint8_t *fib_end_of(const uint8_t *record, uint64_t candidates)
+FIB_TARGET static inline uint32_t fib_picked(const fib_record *r, const fc_key *k)
 {
-    return fib_body_end((const fib_record *)(const void *)record, (unsigned)__builtin_ctzll(candidates));
+    const uint8_t *octet = (const uint8_t *)k;
+    return (uint32_t)octet[r->pick[0]] | (uint32_t)octet[r->pick[1]] << 8 | (uint32_t)octet[r->pick[2]] << 16;
+}
+
+/* Notes what is to be written and fetches the target for it. */
+FIB_TARGET static inline void fib_settle(fib_lane *l, uint64_t head)
+{
+    l->head = head;
+    l->target = fib_targets_small((const fib_record *)(const void *)l->record) + (head >> 56);
+    __builtin_prefetch(l->target);
+}
+
+FIB_TARGET static inline uint64_t fib_by_default(const fib_lane *l)
+{
+    return (uint64_t)((const fib_record *)(const void *)l->record)->default_target << 56 | FC_ACTION_FORWARD << (8 + FIB_ACTION);
 }
 
 /* Stage 3: which flows may match. Keys of the usual kind go to `usual`, those with candidates to `open` too. */
@@ -80,15 +95,14 @@ FIB_TARGET static inline void fib_stage_record(const fc_key *keys, const fc_pack
             rest[s++] = (uint8_t)i;
             continue;
         }
-        fib_words w = fib_words_of(&keys[i]);
-        uint64_t c = FIB_CANDIDATES(lane[i].record + FIB_HEADER, r->n, fib_signature(w.word, r->row[0]),
-                                    fib_signature(w.word, r->row[1]), fib_signature(w.word, r->row[2]));
+        uint64_t c = FIB_CANDIDATES(lane[i].record + FIB_HEADER, r->n, fib_picked(r, &keys[i]));
         usual[u++] = (uint8_t)i;
-        lane[i].candidates = c;
-        lane[i].end = NULL;
+        lane[i].node = r->node;
+        fib_settle(&lane[i], fib_by_default(&lane[i]));
         open[o] = (uint8_t)i;
         if (c) {
-            lane[i].end = fib_end_of(lane[i].record, c);
+            lane[i].head = c;
+            lane[i].end = fib_body_end(r, (unsigned)__builtin_ctzll(c));
             __builtin_prefetch(lane[i].end - 16);
             o++;
         }
@@ -98,24 +112,23 @@ FIB_TARGET static inline void fib_stage_record(const fc_key *keys, const fc_pack
     *n_rest = s;
 }
 
-/* Stage 4, again and again: the next candidate of each key that has one. At the end lane[i].end is the body that matched,
- * or NULL. */
+/* Stage 4, again and again: the next candidate of each key that has one. */
 FIB_TARGET static inline void fib_stage_bodies(const fc_key *keys, fib_lane *lane, uint8_t *open, uint32_t n)
 {
     while (n) {
         uint32_t left = 0;
         for (uint32_t j = 0; j < n; j++) {
-            uint8_t i = open[j];
-            fib_words w = fib_words_of(&keys[i]);
-            if (fib_body_matches(lane[i].end, &w, &keys[i]))
-                continue;
-            lane[i].candidates &= lane[i].candidates - 1;
-            if (lane[i].candidates) {
-                lane[i].end = fib_end_of(lane[i].record, lane[i].candidates);
-                __builtin_prefetch(lane[i].end - 16);
-                open[left++] = i;
+            fib_lane *l = &lane[open[j]];
+            uint64_t c = l->head & (l->head - 1);
+            if (FIB_LIKELY(fib_body_matches(l->end, &keys[open[j]]))) {
+                fib_settle(l, (fib_load64(l->end - 8) & ~(uint64_t)0xff) | 1);
+            } else if (c) {
+                l->head = c;
+                l->end = fib_body_end((const fib_record *)(const void *)l->record, (unsigned)__builtin_ctzll(c));
+                __builtin_prefetch(l->end - 16);
+                open[left++] = open[j];
             } else {
-                lane[i].end = NULL;
+                fib_settle(l, fib_by_default(l));
             }
         }
         n = left;
@@ -127,31 +140,26 @@ FIB_TARGET static inline void fib_stage_decide(const fc_key *keys, const fib_lan
                                                fc_decision *out)
 {
     for (uint32_t j = 0; j < n; j++) {
-        uint8_t i = usual[j];
-        const fib_record *r = (const fib_record *)(const void *)lane[i].record;
-        uint64_t by_default = (uint64_t)r->default_target << 56 | FC_ACTION_FORWARD << (8 + FIB_ACTION);
-        uint64_t head = lane[i].end ? fib_load64(lane[i].end - 8) : by_default;
-        unsigned form = head >> 8 & 0xff, target = head >> 56;
-        fc_decision *d = &out[i];
-        if (FIB_UNLIKELY((form & FIB_MULTI) || (form >> FIB_ACTION & 3) != FC_ACTION_FORWARD || target == FIB_NONE8)) {
-            if (lane[i].end)
-                fib_write_flow(d, r, lane[i].ref, lane[i].end, &keys[i]);
+        const fib_lane *l = &lane[usual[j]];
+        fc_decision *d = &out[usual[j]];
+        unsigned form = l->head >> 8 & (FIB_MULTI | 3 << FIB_ACTION);
+        if (FIB_UNLIKELY(form != FC_ACTION_FORWARD << FIB_ACTION || l->head >> 56 == FIB_NONE8)) {
+            const fib_record *r = (const fib_record *)(const void *)l->record;
+            if (l->head & 1)
+                fib_write_flow(d, r, l->ref, l->end, &keys[usual[j]]);
             else
-                fib_write_default(d, r, lane[i].ref, fib_targets_small(r), r->default_target, FIB_NONE8);
+                fib_write_default(d, r, l->ref, fib_targets_small(r), r->default_target, FIB_NONE8);
             continue;
         }
-        const fc_target *t = &fib_targets_small(r)[target];
-        int flow = lane[i].end != NULL;
-        d->action = FC_ACTION_FORWARD;
-        d->reason = (uint8_t)(flow ? FC_REASON_FLOW : FC_REASON_DEFAULT);
-        d->flags = (uint8_t)((flow ? FC_HAS_FID : 0) | (t->bid ? FC_HAS_BID : 0) | FC_HAS_NODE |
-                             (t->version == 4 ? FC_CARE_OF_IPV4 : 0));
-        d->n_targets = 1;
-        d->fid = (uint16_t)(head >> 16);
-        d->bid = t->bid;
-        d->node = r->node;
-        d->version = lane[i].ref;
-        memcpy(d->care_of, t->address, sizeof d->care_of);
+        uint32_t about; /* the target's BID, version, and flags */
+        memcpy(&about, (const uint8_t *)l->target + offsetof(fc_target, bid), sizeof about);
+        uint64_t first = FC_ACTION_FORWARD | FC_REASON_DEFAULT << 8 | FC_HAS_NODE << 16 | 1 << 24;
+        first -= (l->head & 1) << 8; /* FC_REASON_FLOW */
+        first |= (l->head & 1) << 16 | (about >> 24) << 16 | (l->head >> 16 & 0xffff) << 32 | (uint64_t)about << 48;
+        uint64_t second = l->node | (uint64_t)l->ref << 32;
+        memcpy(d, &first, sizeof first); /* fc_decision's fields up to care_of, as two words */
+        memcpy((uint8_t *)d + 8, &second, sizeof second);
+        memcpy(d->care_of, l->target->address, sizeof d->care_of);
     }
 }
 

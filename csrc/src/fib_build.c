@@ -3,22 +3,21 @@
 
 #include "fc_fib.h"
 
-#define MAX_CHOICES 24u /* signature rows to choose from: at most 8 source lengths and 2 each for the rest */
+#define MAX_CHOICES 24u /* octets to choose signatures from */
 
 /* A rule as a body has it. */
 typedef struct draft {
     fib_body head;
     fib_extra extra;
     uint16_t ports[4]; /* source first and span, destination first and span */
-    uint64_t source[2];
-    uint64_t low, high; /* range of the key's word 0, the source's upper half; all of it: any */
     const fc_rule *rule;
+    uint64_t known;           /* octets of a key that are the same in all keys which match, as bits ... */
+    uint8_t value[sizeof(fc_key)]; /* ... and what they are */
     uint16_t size;
 } draft;
 
 typedef struct build {
     const fc_node *node;
-    uint8_t *p;
     uint32_t n; /* active flows */
     uint32_t lists; /* how many */
     uint32_t list_bytes;
@@ -35,7 +34,7 @@ static int less(const uint64_t a[2], const uint64_t b[2]) { return a[0] != b[0] 
 
 static void last_of(const fc_address *a, int length, uint64_t last[2])
 {
-    const uint64_t *mask = fib_prefix_mask[a->version == 4 ? 96 + length : length];
+    const uint64_t *mask = fib_masks[a->version == 4 ? 96 + length : length];
     last[0] = a->version == 4 ? 0 : a->words[0] | ~mask[0];
     last[1] = a->words[1] | (a->version == 4 ? (uint32_t)~mask[1] : ~mask[1]);
 }
@@ -65,30 +64,21 @@ static int prefix_length(const uint64_t first[2], const uint64_t last[2])
 {
     uint64_t x[2] = {first[0] ^ last[0], first[1] ^ last[1]};
     int length = x[0] ? __builtin_clzll(x[0]) : 64 + (x[1] ? __builtin_clzll(x[1]) : 64);
-    const uint64_t *mask = fib_prefix_mask[length];
+    const uint64_t *mask = fib_masks[length];
     return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
 }
 
-/* The source condition: as a prefix of the key's canonical words, or a range of its raw ones. A rule with an address is of
- * one version (fc_rule_valid). */
+/* The source condition: as a prefix, or a range. A rule with an address is of one version (fc_rule_valid). */
 static void draft_source(draft *d, const fc_rule *r)
 {
-    uint64_t first[2] = {r->source_first[0], r->source_first[1]}, last[2] = {r->source_last[0], r->source_last[1]};
-    if (r->version == 4) {
-        first[0] = first[1] << 32;
-        last[0] = last[1] << 32 | UINT32_MAX;
-        first[1] = 0;
-        last[1] = UINT64_MAX;
-    }
-    d->low = first[0];
-    d->high = last[0];
-    int length = prefix_length(first, last);
-    if (length >= 0) {
-        d->head.source_bits = (uint8_t)length;
-        memcpy(d->source, first, sizeof first);
-    } else {
+    int length = prefix_length(r->source_first, r->source_last);
+    int least = r->version == 4 ? 96 : 0;
+    if (length < least) {
         d->extra.which |= FC_SOURCE;
         d->head.form |= FIB_EXTRA;
+    } else if (length > least) { /* all addresses of the version: the condition is that there is one */
+        d->head.source_mask = (uint8_t)(r->version == 4 ? (int)FIB_MASK_IPV4 + length - 96 : length);
+        d->head.form |= r->version == 4 ? FIB_LOW : 0;
     }
 }
 
@@ -120,7 +110,8 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
     unsigned conditions = r->conditions;
     if (conditions & FC_DESTINATION && destination_is_met(node, r))
         conditions &= ~(unsigned)FC_DESTINATION;
-    *d = (draft){.rule = r, .high = UINT64_MAX};
+    memset(d, 0, sizeof *d);
+    d->rule = r;
     d->head.conditions = (uint8_t)conditions;
     d->head.form = r->version == 4 ? FIB_V4 : r->version == 6 ? FIB_V6 : FIB_V4 | FIB_V6;
     d->head.protocol_span = 255;
@@ -142,8 +133,9 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
     if (conditions & FC_SOURCE)
         draft_source(d, r);
     draft_extra(d, r, conditions);
-    unsigned bits = d->head.source_bits, which = d->extra.which;
-    d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((bits > 0) + (bits > 64)));
+    const uint64_t *mask = fib_masks[d->head.source_mask];
+    unsigned which = d->extra.which;
+    d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((mask[0] != 0) + (mask[1] != 0)));
     if (d->head.form & FIB_EXTRA)
         d->size = (uint16_t)(d->size + sizeof(fib_extra) + 32 * (!!(which & FC_SOURCE) + !!(which & FC_DESTINATION)));
 }
@@ -154,10 +146,10 @@ static void write_body(const draft *d, uint8_t *end)
     memcpy(end -= 8, &d->head, 8);
     if (d->head.form & FIB_PORTS)
         memcpy(end -= 8, d->ports, 8);
-    if (d->head.source_bits)
-        memcpy(end -= 8, &d->source[0], 8);
-    if (d->head.source_bits > 64)
-        memcpy(end -= 8, &d->source[1], 8);
+    const uint64_t *mask = fib_masks[d->head.source_mask];
+    for (int half = 0; half < 2; half++)
+        if (mask[half])
+            memcpy(end -= 8, &d->rule->source_first[half], 8);
     if (!(d->head.form & FIB_EXTRA))
         return;
     memcpy(end -= sizeof d->extra, &d->extra, sizeof d->extra);
@@ -217,123 +209,102 @@ static void draft_target(build *b, draft *d, const fc_flow *f)
     }
 }
 
-/* ---- Signatures: the three rows that leave the fewest candidates --------------------------------------------------- */
+/* ---- Signatures: the three octets of a key that leave the fewest candidates ---------------------------------------- */
 
-/* The one value that every key which matches d has in the selected bits, folded; 0: there are several. */
-static uint8_t definite(const draft *d, uint16_t row)
+/* Notes the octets that a range of one field fixes: from the most significant on, as long as both ends have the same.
+ * Returns the last two of them, the most telling ones. */
+static uint64_t note_octets(draft *d, const void *first, const void *last, unsigned offset, unsigned size)
+{
+    const uint8_t *a = first, *b = last;
+    unsigned n = 0;
+    while (n < size && a[size - 1 - n] == b[size - 1 - n]) {
+        unsigned at = offset + size - 1 - n;
+        d->known |= (uint64_t)1 << at;
+        d->value[at] = a[size - 1 - n];
+        n++;
+    }
+    return n == 0 ? 0 : (n == 1 ? (uint64_t)1 : (uint64_t)3) << (offset + size - n);
+}
+
+static uint64_t note_address(draft *d, const uint64_t first[2], const uint64_t last[2], unsigned offset)
+{
+    uint64_t telling = note_octets(d, &first[0], &last[0], offset, 8);
+    if (first[0] != last[0])
+        return telling;
+    uint64_t lower = note_octets(d, &first[1], &last[1], offset + 8, 8);
+    return lower ? lower | telling : telling;
+}
+
+static uint64_t note_rule(draft *d)
 {
     const fc_rule *r = d->rule;
     unsigned c = d->head.conditions;
-    uint64_t low[5] = {d->low, 0, 0, 0, 0}, high[5] = {d->high, UINT64_MAX, UINT64_MAX, UINT64_MAX, UINT64_MAX};
-    if (c & FC_FLOW_LABEL && (row & 0xfff) == 0x820) { /* label: left 32, right 32 */
-        low[1] = r->flow_label_first;
-        high[1] = r->flow_label_last;
-    } else if (c & FC_SPI && !(row >> 6 & 63)) {
-        low[1] = (uint64_t)r->spi_first << 32;
-        high[1] = (uint64_t)r->spi_last << 32;
-    }
-    unsigned left = row >> 6 & 63;
-    uint64_t field = left == 48 ? FC_SOURCE_PORT : left == 32 ? FC_DESTINATION_PORT : left == 24 ? FC_TRAFFIC_CLASS : FC_PROTOCOL;
-    if (c & field) {
-        unsigned at = left == 48 ? 0 : left == 32 ? 16 : left == 24 ? FIB_TAIL_CLASS : FIB_TAIL_PROTOCOL;
-        low[2] = (uint64_t)(left == 48   ? r->source_port_first
-                            : left == 32 ? r->destination_port_first
-                            : left == 24 ? r->traffic_class_first
-                                         : r->protocol_first)
-                 << at;
-        high[2] = (uint64_t)(left == 48   ? r->source_port_last
-                             : left == 32 ? r->destination_port_last
-                             : left == 24 ? r->traffic_class_last
-                                          : r->protocol_last)
-                  << at;
-    }
-    if (c & FC_DESTINATION && r->destination_first[0] == r->destination_last[0]) {
-        low[3] = r->destination_first[1];
-        high[3] = r->destination_last[1];
-    }
-    if (d->head.source_bits == 128) {
-        low[4] = high[4] = d->source[1];
-    }
-    return fib_select(low, row) == fib_select(high, row) ? fib_signature(low, row) : 0;
+    uint64_t telling = 0;
+    if (c & FC_SOURCE)
+        telling |= note_address(d, r->source_first, r->source_last, offsetof(fc_key, source));
+    if (c & FC_DESTINATION)
+        telling |= note_address(d, r->destination_first, r->destination_last, offsetof(fc_key, destination));
+    if (c & FC_FLOW_LABEL)
+        telling |= note_octets(d, &r->flow_label_first, &r->flow_label_last, offsetof(fc_key, flow_label), 4);
+    if (c & FC_SPI)
+        telling |= note_octets(d, &r->spi_first, &r->spi_last, offsetof(fc_key, spi), 4);
+    if (c & FC_SOURCE_PORT)
+        telling |= note_octets(d, &r->source_port_first, &r->source_port_last, offsetof(fc_key, source_port), 2);
+    if (c & FC_DESTINATION_PORT)
+        telling |= note_octets(d, &r->destination_port_first, &r->destination_port_last,
+                               offsetof(fc_key, destination_port), 2);
+    if (c & FC_PROTOCOL)
+        telling |= note_octets(d, &r->protocol_first, &r->protocol_last, offsetof(fc_key, protocol), 1);
+    return telling;
 }
 
-/* Rows worth a try: lengths of the sources' prefixes, and of each other field that a flow asks for the whole and a part. */
-static unsigned choices(const build *b, uint16_t out[MAX_CHOICES])
+/* What the signature says of one octet: 0, anything; never 0 for a value. */
+static uint8_t signature(const draft *d, unsigned octet)
 {
-    unsigned conditions = 0, n = 0;
-    uint64_t shifts = 0;
-    int hosts = 0;
+    uint8_t v = d->value[octet];
+    return d->known >> octet & 1 ? (uint8_t)(v + (v == 0)) : 0;
+}
+
+/* Greedily: the octet that leaves the fewest pairs of flows of which a key of the one could be taken for the other's. */
+static void choose_signatures(build *b, fib_record *r, fib_signature *s)
+{
+    uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR];
+    uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1, telling = 0;
+    unsigned n = 0;
     for (uint32_t i = 0; i < b->n; i++) {
-        const draft *d = &b->flow[i];
-        conditions |= d->head.conditions;
-        hosts |= d->head.source_bits == 128;
-        unsigned shift = d->low == d->high ? 0 : 64u - (unsigned)__builtin_clzll(d->low ^ d->high);
-        if (shift < 64)
-            shifts |= (uint64_t)1 << shift;
-    }
-    for (; shifts && n < 8; shifts &= shifts - 1)
-        out[n++] = FIB_ROW(FIB_WORD_SOURCE, 0, __builtin_ctzll(shifts));
-    if (hosts)
-        out[n++] = FIB_ROW(FIB_WORD_SOURCE_LO, 0, 0);
-    if (conditions & FC_SOURCE_PORT) {
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 48, 48);
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 48, 56);
-    }
-    if (conditions & FC_DESTINATION_PORT) {
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 32, 48);
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 32, 56);
-    }
-    if (conditions & FC_PROTOCOL)
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 16, 56);
-    if (conditions & FC_TRAFFIC_CLASS)
-        out[n++] = FIB_ROW(FIB_WORD_TAIL, 24, 58);
-    if (conditions & FC_FLOW_LABEL)
-        out[n++] = FIB_ROW(FIB_WORD_LABEL_SPI, 32, 32);
-    if (conditions & FC_SPI)
-        out[n++] = FIB_ROW(FIB_WORD_LABEL_SPI, 0, 32);
-    if (conditions & FC_DESTINATION) {
-        out[n++] = FIB_ROW(FIB_WORD_DESTINATION, 0, 0);
-        out[n++] = FIB_ROW(FIB_WORD_DESTINATION, 0, 8);
-    }
-    return n;
-}
-
-/* Greedily: the row that leaves the fewest pairs of flows which a key of the one could take for the other. */
-static void choose_rows(const build *b, fib_record *r, uint8_t *rows)
-{
-    uint16_t choice[MAX_CHOICES];
-    uint8_t value[MAX_CHOICES][FIB_LINEAR];
-    uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1;
-    unsigned n = choices(b, choice);
-    for (unsigned c = 0; c < n; c++)
-        for (uint32_t i = 0; i < b->n; i++)
-            value[c][i] = definite(&b->flow[i], choice[c]);
-    for (uint32_t i = 0; i < b->n; i++)
+        telling |= note_rule(&b->flow[i]);
         alike[i] = all;
-    for (unsigned row = 0; row < 3 && n; row++) {
+    }
+    for (; telling && n < MAX_CHOICES; telling &= telling - 1, n++) {
+        choice[n] = (uint8_t)__builtin_ctzll(telling);
+        for (uint32_t i = 0; i < b->n; i++)
+            value[n][i] = signature(&b->flow[i], choice[n]);
+    }
+    for (unsigned part = 0; part < 3 && n; part++) {
         unsigned best = 0;
         uint32_t fewest = UINT32_MAX;
         for (unsigned round = 0; round <= n; round++) { /* the last round is the best again, to note what it leaves */
-            unsigned c = round < n ? round : best;
+            const uint8_t *v = value[round < n ? round : best];
             uint32_t pairs = 0;
             with[0] = 0;
             for (uint32_t i = 0; i < b->n; i++)
-                with[value[c][i]] = 0;
+                with[v[i]] = 0;
             for (uint32_t i = 0; i < b->n; i++)
-                with[value[c][i]] |= (uint64_t)1 << i;
+                with[v[i]] |= (uint64_t)1 << i;
             for (uint32_t i = 0; i < b->n; i++) {
-                uint64_t left = alike[i] & (value[c][i] ? with[value[c][i]] | with[0] : all);
+                uint64_t left = alike[i] & (v[i] ? with[v[i]] | with[0] : all);
                 pairs += (uint32_t)__builtin_popcountll(left);
                 if (round == n)
                     alike[i] = left;
             }
             if (pairs < fewest) {
                 fewest = pairs;
-                best = c;
+                best = round;
             }
         }
-        r->row[row] = choice[best];
-        memcpy(rows + row * b->n, value[best], b->n);
+        r->pick[part] = choice[best];
+        for (uint32_t i = 0; i < b->n; i++)
+            s[i].octet[part] = value[best][i];
     }
 }
 
@@ -379,6 +350,17 @@ static void write_header(const fc_node *node, fib_record *r, uint32_t flows)
     r->default_target = node->default_target == FC_NO_TARGET ? FIB_NONE8 : (uint8_t)node->default_target;
 }
 
+/* In a record, `reserved` holds the flags that a target gives a decision. */
+static void write_targets(const fc_node *node, fc_target *out)
+{
+    for (uint32_t i = 0; i < node->n_targets; i++) {
+        out[i] = node->targets[i];
+        out[i].reserved = (uint8_t)((out[i].bid ? FC_HAS_BID : 0) | (out[i].version == 4 ? FC_CARE_OF_IPV4 : 0));
+        if (out[i].version == 4)
+            memset(out[i].address + 4, 0, 12);
+    }
+}
+
 /* The unit, as a power of two, in which one octet can say where each body ends. */
 static unsigned body_shift(const build *b, uint8_t *ends)
 {
@@ -408,16 +390,17 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units)
     size_t bodies = fib_bodies_at(b->n, node->n_targets);
     size_t lists = bodies + (b->n ? ((size_t)ends[b->n - 1] + 1) << shift : 0);
     size_t size = lists + 2 * (size_t)b->lists + b->list_bytes;
-    if (scratch(fib, size + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 256 + 2 * b->n) != FC_OK)
+    if (scratch(fib, size + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 384) != FC_OK)
         return FC_ENOMEM;
     fib_record *r = (fib_record *)(void *)fib->scratch;
     uint8_t *p = fib->scratch;
     write_header(node, r, b->n);
     r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
-    choose_rows(b, r, p + FIB_HEADER);
-    memcpy(p + FIB_HEADER + 3 * b->n, ends, b->n);
-    if (node->n_targets)
-        memcpy(p + fib_targets_at(b->n), node->targets, sizeof(fc_target) * node->n_targets);
+    fib_signature *s = (fib_signature *)(void *)(r + 1);
+    choose_signatures(b, r, s);
+    for (uint32_t i = 0; i < b->n; i++)
+        s[i].end = ends[i];
+    write_targets(node, (fc_target *)(void *)(p + fib_targets_at(b->n)));
     for (uint32_t i = 0; i < b->n; i++)
         write_body(&b->flow[i], p + bodies + (((size_t)ends[i] + 1) << shift));
     for (uint32_t i = 0; i < b->lists; i++) {
@@ -425,8 +408,8 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units)
         memcpy(p + lists + 2 * i, &start, 2);
     }
     memcpy(p + lists + 2 * (size_t)b->lists, b->list, b->list_bytes);
-    if (b->n && size < FIB_HEADER + 2 * (size_t)b->n + 64)
-        size = FIB_HEADER + 2 * (size_t)b->n + 64;
+    size_t least = FIB_HEADER + 64 * (b->n ? ((size_t)b->n + 15) / 16 : 1);
+    size = size < least ? least : size;
     if (b->lists || r->flags & FIB_MORE) {
         r->flags |= FIB_TRAILER;
         size = write_addresses(node, p, size);
@@ -495,8 +478,7 @@ static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *uni
     write_header(node, r, 0);
     r->flags |= FIB_BIG | FIB_TRAILER;
     *big = (fib_big){NULL, 0, n, node->n_targets, node->default_target, (uint32_t)meta, (uint32_t)targets, 0};
-    if (node->n_targets)
-        memcpy(p + targets, node->targets, sizeof(fc_target) * node->n_targets);
+    write_targets(node, (fc_target *)(void *)(p + targets));
     size_t size = write_addresses(node, p, write_big_flows(node, p, meta, lists));
     big->units = *units = (uint32_t)(size / FIB_UNIT);
     return big_rules(node, n, big);

@@ -1,4 +1,4 @@
-/* fib_neon.c - decisions with NEON: eight tags or sixteen signatures in one comparison. Tested under emulation, not timed. */
+/* fib_neon.c - decisions with NEON: eight tags or four signatures in one comparison. Tested under emulation, not timed. */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -19,26 +19,21 @@ __attribute__((no_sanitize("thread"))) static inline uint32_t tags(const fib_buc
     return vaddvq_u16(vorrq_u16(low, high));
 }
 
-static inline uint8x16_t admits(const uint8_t *row, uint8_t s)
+static inline uint32_t admitted(const uint8_t *s, uint8x16_t key)
 {
-    uint8x16_t v = vld1q_u8(row);
-    return vorrq_u8(vceqq_u8(v, vdupq_n_u8(s)), vceqzq_u8(v));
+    static const uint32_t bit[4] = {1, 2, 4, 8};
+    uint8x16_t v = vld1q_u8(s); /* what isn't signatures any more is still the record */
+    uint8x16_t off = vbicq_u8(vsubq_u8(v, key), vceqzq_u8(v)); /* 0: the same, or anything */
+    uint32x4_t same = vceqzq_u32(vandq_u32(vreinterpretq_u32_u8(off), vdupq_n_u32(0xffffff)));
+    return vaddvq_u32(vandq_u32(same, vld1q_u32(bit)));
 }
 
-/* 16 flows; what is loaded beyond the rows is still the record, and masked away by the caller */
-static inline uint32_t admitted(const uint8_t *rows, unsigned n, uint8_t s0, uint8_t s1, uint8_t s2)
+static inline uint64_t candidates(const uint8_t *s, unsigned n, uint32_t octets)
 {
-    static const uint8_t bit[16] = {1, 2, 4, 8, 16, 32, 64, 128, 1, 2, 4, 8, 16, 32, 64, 128};
-    uint8x16_t v = vandq_u8(admits(rows, s0), vandq_u8(admits(rows + n, s1), admits(rows + 2 * n, s2)));
-    v = vandq_u8(v, vld1q_u8(bit));
-    return (uint32_t)vaddv_u8(vget_low_u8(v)) | (uint32_t)vaddv_u8(vget_high_u8(v)) << 8;
-}
-
-static inline uint64_t candidates(const uint8_t *rows, unsigned n, uint8_t s0, uint8_t s1, uint8_t s2)
-{
+    uint8x16_t key = vmaxq_u8(vreinterpretq_u8_u32(vdupq_n_u32(octets)), vdupq_n_u8(1));
     uint64_t c = 0;
-    for (unsigned i = 0; i < n; i += 16)
-        c |= (uint64_t)admitted(rows + i, n, s0, s1, s2) << i;
+    for (unsigned i = 0; i < n; i += 4)
+        c |= (uint64_t)admitted(s + 4 * i, key) << i;
     return n == 64 ? c : c & (((uint64_t)1 << n) - 1);
 }
 

@@ -60,7 +60,7 @@ static inline int fib_has_prefix(const fib_record *r, const uint64_t a[2], unsig
 /* The first `length` bits of an address (IPv4: of its 32). */
 static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned length, uint64_t out[2])
 {
-    const uint64_t *mask = fib_prefix_mask[version == 4 ? 96 + length : length];
+    const uint64_t *mask = fib_masks[version == 4 ? 96 + length : length];
     out[0] = a[0] & mask[0];
     out[1] = a[1] & mask[1];
 }
@@ -143,15 +143,17 @@ static inline int fib_in_range(const uint64_t a[2], const uint8_t *range)
     return !below & !above;
 }
 
+static inline uint64_t fib_tail(const fc_key *k) { return fib_load64((const uint8_t *)k + FIB_TAIL_OFFSET); }
+
 /* The less usual conditions; `low` is the lowest octet of the body so far. */
-static inline int fib_extra_fails(const uint8_t *low, const fib_words *w, const fc_key *k)
+static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
 {
     fib_extra x;
     low -= sizeof x;
     memcpy(&x, low, sizeof x);
     int fail = k->flow_label - x.label > x.label_span;
     fail |= k->spi - x.spi > x.spi_span;
-    fail |= (uint8_t)((uint8_t)(w->word[FIB_WORD_TAIL] >> FIB_TAIL_CLASS) / 4 - x.class6) > x.class_span;
+    fail |= (uint8_t)((k->traffic_class >> 2) - x.class6) > x.class_span;
     if (x.which & FC_SOURCE)
         fail |= !fib_in_range(k->source, low -= 32);
     if (x.which & FC_DESTINATION)
@@ -159,47 +161,52 @@ static inline int fib_extra_fails(const uint8_t *low, const fib_words *w, const 
     return fail;
 }
 
-/* Does the body that ends at `end` match? Nearly without branches: which conditions a rule makes can't be predicted. What is
- * read and then masked away lies below the body, inside the record. */
-static inline int fib_body_matches(const uint8_t *end, const fib_words *w, const fc_key *k)
+/* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule makes
+ * can't be predicted. What is read and then masked away is beside the body, inside the record. */
+static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
 {
-    uint64_t head = fib_load64(end - 8), tail = w->word[FIB_WORD_TAIL];
+    uint64_t head = fib_load64(end - 8), tail = fib_tail(k);
     unsigned form = head >> 8 & 0xff, ports = form >> 7;
-    uint64_t fail = (head & 0xff & ~(tail >> FIB_TAIL_PRESENT)) | !(form & w->version_bit);
+    uint64_t fail = (head & 0xff & ~(tail >> FIB_TAIL_PRESENT)) | (~(form >> (tail >> FIB_TAIL_VERSION & 2)) & 1);
     fail |= (uint8_t)((tail >> FIB_TAIL_PROTOCOL) - (head >> 40)) > (uint8_t)(head >> 48);
     const uint8_t *p = end - 16;
     uint64_t range = fib_load64(p);
     fail |= ((uint16_t)(tail - range) > (uint16_t)(range >> 16)) & ports;
     fail |= ((uint16_t)((tail >> 16) - (range >> 32)) > (uint16_t)(range >> 48)) & ports;
     p -= 8 * ports;
-    unsigned bits = head >> 32 & 0xff;
-    const uint64_t *mask = fib_prefix_mask[bits];
-    fail |= (w->word[FIB_WORD_SOURCE] ^ fib_load64(p)) & mask[0];
-    fail |= (w->word[FIB_WORD_SOURCE_LO] ^ fib_load64(p - 8)) & mask[1];
+    const uint8_t *low = p + 4 * (form & FIB_LOW); /* IPv4: the upper half isn't there */
+    const uint64_t *mask = fib_masks[head >> 32 & 0xff];
+    fail |= (k->source[0] ^ fib_load64(low)) & mask[0];
+    fail |= (k->source[1] ^ fib_load64(low - 8)) & mask[1];
     if (FIB_UNLIKELY(form & FIB_EXTRA) && !fail)
-        fail |= (unsigned)fib_extra_fails(p + 8 - 8 * ((bits > 0) + (bits > 64)), w, k);
+        fail |= (unsigned)fib_extra_fails(p + 8 - 8 * ((mask[0] != 0) + (mask[1] != 0)), k);
     return fail == 0;
 }
 
+static inline const fib_signature *fib_signatures(const fib_record *r) { return (const fib_signature *)(const void *)(r + 1); }
+
 static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
 {
-    const uint8_t *p = (const uint8_t *)r;
-    return p + fib_bodies_at(r->n, r->n_targets) + (((size_t)p[FIB_HEADER + 3u * r->n + flow] + 1) << fib_shift(r));
+    return (const uint8_t *)r + fib_bodies_at(r->n, r->n_targets) +
+           (((size_t)fib_signatures(r)[flow].end + 1) << fib_shift(r));
 }
 
 /* The first flow of a record that matches, as the end of its body; NULL for none. */
-static inline const uint8_t *fib_first_flow(const fib_record *r, const fib_words *w, const fc_key *k)
+static inline const uint8_t *fib_first_flow(const fib_record *r, const fc_key *k)
 {
-    const uint8_t *row = (const uint8_t *)r + FIB_HEADER;
-    unsigned n = r->n;
-    uint8_t s0 = fib_signature(w->word, r->row[0]), s1 = fib_signature(w->word, r->row[1]),
-            s2 = fib_signature(w->word, r->row[2]);
-    for (unsigned i = 0; i < n; i++) {
-        uint8_t a = row[i], b = row[n + i], c = row[2 * n + i];
-        if ((a && a != s0) || (b && b != s1) || (c && c != s2))
+    const fib_signature *s = fib_signatures(r);
+    uint8_t octet[3];
+    for (int i = 0; i < 3; i++) {
+        uint8_t v = ((const uint8_t *)k)[r->pick[i]];
+        octet[i] = (uint8_t)(v + (v == 0));
+    }
+    for (unsigned i = 0; i < r->n; i++) {
+        const uint8_t *wanted = s[i].octet;
+        if ((wanted[0] && wanted[0] != octet[0]) || (wanted[1] && wanted[1] != octet[1]) ||
+            (wanted[2] && wanted[2] != octet[2]))
             continue;
         const uint8_t *end = fib_body_end(r, i);
-        if (fib_body_matches(end, w, k))
+        if (fib_body_matches(end, k))
             return end;
     }
     return NULL;
@@ -217,7 +224,7 @@ static inline void fib_write_target(fc_decision *out, const fc_target *t)
 {
     out->n_targets = 1;
     out->bid = t->bid;
-    out->flags |= (t->bid ? FC_HAS_BID : 0) | (t->version == 4 ? FC_CARE_OF_IPV4 : 0);
+    out->flags |= t->reserved; /* see write_targets */
     memcpy(out->care_of, t->address, 16);
 }
 
@@ -367,8 +374,7 @@ static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, con
         out->version = ref;
         return r;
     }
-    fib_words w = fib_words_of(k);
-    const uint8_t *end = fib_first_flow(r, &w, k);
+    const uint8_t *end = fib_first_flow(r, k);
     if (end)
         fib_write_flow(out, r, ref, end, k);
     else

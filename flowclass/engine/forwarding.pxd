@@ -1,7 +1,7 @@
 # cython: language_level=3
 """The forwarding table, for other Cython modules: no header and no linking needed (the pointer is opaque)."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
 cdef class ForwardingTable:

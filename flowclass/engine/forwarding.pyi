@@ -8,6 +8,8 @@ from typing_extensions import Buffer
 from flowclass.engine.packets import Fragments, Packets
 
 DECISION_DTYPE: Final[np.dtype[np.void]]
+FLOW_DTYPE: Final[np.dtype[np.void]]
+TARGET_DTYPE: Final[np.dtype[np.void]]
 
 Records = npt.NDArray[np.void]
 Flow = tuple[int, int, tuple[int, ...], Buffer]
@@ -46,6 +48,17 @@ class ForwardingTable:
         default: int = -1,
         flows: Iterable[Flow] = (),
     ) -> int: ...
+    def load(
+        self,
+        home_addresses: npt.ArrayLike,
+        *,
+        targets: Records,
+        target_offsets: npt.ArrayLike,
+        defaults: npt.ArrayLike,
+        flows: Records,
+        flow_offsets: npt.ArrayLike,
+        flow_targets: npt.ArrayLike,
+    ) -> npt.NDArray[np.uint32]: ...
     def withdraw(self, home_address: Buffer) -> None: ...
     def find(self, home_address: Buffer) -> int | None: ...
     def reserve(self, addresses: int) -> None: ...

@@ -20,7 +20,7 @@ from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE, as_batch
 from flowclass.errors import ClassifierError
 
-__all__ = ["DECISION_DTYPE", "Decision", "ForwardingTable"]
+__all__ = ["DECISION_DTYPE", "FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
 DECISION_DTYPE = np.dtype(
     [
@@ -35,7 +35,11 @@ DECISION_DTYPE = np.dtype(
         ("care_of", "u1", (16,)),
     ]
 )
+TARGET_DTYPE = np.dtype([("address", "u1", (16,)), ("bid", "<u2"), ("version", "u1"), ("reserved", "u1")])
+FLOW_DTYPE = np.dtype([("rule", RULE_DTYPE), ("fid", "<u2"), ("action", "u1"), ("n_targets", "u1"), ("targets", "<u4")])
 assert DECISION_DTYPE.itemsize == sizeof(fc_decision)
+assert TARGET_DTYPE.itemsize == sizeof(fc_target)
+assert FLOW_DTYPE.itemsize == sizeof(fc_flow)
 assert RULE_DTYPE.itemsize == sizeof(fc_rule)
 
 _STATUS = {
@@ -55,21 +59,23 @@ cdef int check(int status, what) except -1:
     return 0
 
 
+cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil:
+    cdef Py_ssize_t i
+    memset(out, 0, sizeof(fc_address))
+    for i in range(16 - size, 16):
+        out.words[i >> 3] = out.words[i >> 3] << 8 | octets[i - 16 + size]
+    out.version = 4 if size == 4 else 6
+
+
 cdef int take_address(object packed, fc_address *out) except -1:
     """4 or 16 octets in network order."""
     cdef Py_buffer view
-    cdef const uint8_t *p
-    cdef int i
     PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
     cdef Py_ssize_t size = view.len
-    memset(out, 0, sizeof(fc_address))
-    p = <const uint8_t *>view.buf
     if size == 4 or size == 16:
-        for i in range(size):
-            out.words[(16 - size + i) >> 3] = out.words[(16 - size + i) >> 3] << 8 | p[i]
-        out.version = 4 if size == 4 else 6
+        set_address(<const uint8_t *>view.buf, size, out)
     PyBuffer_Release(&view)
-    if out.version == 0:
+    if size != 4 and size != 16:
         raise ClassifierError(f"address: expected 4 or 16 octets, got {size}")
     return 0
 
@@ -213,6 +219,54 @@ cdef class ForwardingTable:
             status = fc_fib_publish(<fc_fib *>self.ptr, &node.node, &number)
         check(status, "publish")
         return number
+
+    def load(self, home_addresses, *, targets, target_offsets, defaults, flows, flow_offsets, flow_targets):
+        """Publishes many nodes at once, from arrays; returns their numbers (u32).
+
+        ``home_addresses``
+            (n, 16) or (n, 4) octets.
+        ``targets``, ``target_offsets``
+            rows of `TARGET_DTYPE`; node i has those from target_offsets[i] up to target_offsets[i + 1].
+        ``defaults``
+            index among the node's own targets, or -1.
+        ``flows``, ``flow_offsets``
+            rows of `FLOW_DTYPE` in matching order, likewise; a flow's targets are flow_targets[targets : targets +
+            n_targets], each an index (u16) among the node's own targets.
+
+        A node that is refused ends it with a `ClassifierError` that says which; those before it are in the table.
+        """
+        homes = np.ascontiguousarray(home_addresses, dtype=np.uint8)
+        if homes.ndim != 2 or homes.shape[1] not in (4, 16):
+            raise ClassifierError(f"home_addresses: expected n rows of 4 or 16 octets, got shape {homes.shape}")
+        cdef Py_ssize_t n = homes.shape[0], width = homes.shape[1], i
+        cdef const fc_target *c_targets = <const fc_target *>address_of(_rows("targets", targets, TARGET_DTYPE))
+        cdef const fc_flow *c_flows = <const fc_flow *>address_of(_rows("flows", flows, FLOW_DTYPE))
+        cdef const uint32_t[::1] target_at = _offsets("target_offsets", target_offsets, n, len(targets))
+        cdef const uint32_t[::1] flow_at = _offsets("flow_offsets", flow_offsets, n, len(flows))
+        cdef const int32_t[::1] default = np.ascontiguousarray(defaults, dtype=np.int32)
+        indices = np.ascontiguousarray(flow_targets, dtype=np.uint16)
+        numbers = np.empty(n, dtype=np.uint32)
+        cdef uint32_t[::1] number = numbers
+        cdef const uint8_t *address = <const uint8_t *>address_of(homes)
+        cdef fc_node node
+        cdef int status = FC_OK
+        if default.shape[0] != n:
+            raise ClassifierError(f"defaults: expected {n}, got {default.shape[0]}")
+        memset(&node, 0, sizeof(fc_node))
+        node.flow_targets = <const uint16_t *>address_of(indices)
+        node.n_flow_targets = indices.size
+        self.reserve(len(self) + n)
+        with nogil, cython.boundscheck(False):
+            for i in range(n):
+                set_address(address + i * width, width, &node.home)
+                node.targets, node.n_targets = c_targets + target_at[i], target_at[i + 1] - target_at[i]
+                node.flows, node.n_flows = c_flows + flow_at[i], flow_at[i + 1] - flow_at[i]
+                node.default_target = FC_NO_TARGET if default[i] == -1 else <uint32_t>default[i]
+                status = fc_fib_publish(<fc_fib *>self.ptr, &node, &number[i])
+                if status != FC_OK:
+                    break
+        check(status, f"load: node {i}")
+        return numbers
 
     def withdraw(self, home_address):
         """Removes the node with this home address, its other addresses and its prefixes."""
@@ -385,6 +439,24 @@ cdef int take_decision(decision, fc_decision *out) except -1:
     if size != sizeof(fc_decision):
         raise ClassifierError(f"decision: expected one element of DECISION_DTYPE, got {size} octets")
     return 0
+
+
+cdef const void *address_of(array):
+    """Of an array's first element; the caller keeps the array."""
+    return <const void *><size_t>array.ctypes.data
+
+
+def _rows(name, array, dtype):
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1 or not array.flags.c_contiguous:
+        raise ClassifierError(f"{name}: expected a contiguous array of {dtype.names}")
+    return array
+
+
+def _offsets(name, offsets, n, limit):
+    array = np.ascontiguousarray(offsets, dtype=np.uint32)
+    if array.shape != (n + 1,) or (n and (np.any(array[1:] < array[:-1]) or array[-1] > limit)):
+        raise ClassifierError(f"{name}: expected {n + 1} rising offsets up to {limit}")
+    return array
 
 
 def _out(array, n):
