@@ -13,6 +13,7 @@ import pytest
 
 from flowclass.traces.outcomes import Outcome, Outcomes, Rows, address_text
 from flowclass.traces.outputs import COLUMNS, OutputError, atomic_file, open_output
+from flowclass.traces.reader import NO_TIME
 from flowclass.traces.summary import FileSummary, Summary
 
 FORWARD = Outcome("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
@@ -24,13 +25,12 @@ def make_rows(*outcomes: Outcome, file: str = "a.pcap", untimed: tuple[int, ...]
     table = Outcomes()
     ids = np.array([table.number(o) for o in outcomes], dtype=np.uint32)
     count = len(outcomes)
-    timed = np.ones(count, dtype=bool)
-    timed[list(untimed)] = False
+    times = np.arange(count, dtype=np.int64) + 1_600_000_000_000_000_001
+    times[list(untimed)] = NO_TIME
     return Rows(
         file=file,
         frames=np.arange(1, count + 1, dtype=np.uint64),
-        times=np.arange(count, dtype=np.int64) + 1_600_000_000_000_000_001,
-        timed=timed,
+        times=times,
         ids=ids,
         outcomes=table,
         sizes=np.full(count, 100, dtype=np.uint32),
@@ -141,23 +141,46 @@ def test_address_text(text: str, packed: bytes) -> None:
     assert address_text(packed) == text
 
 
-def test_interning_tells_records_apart() -> None:
+RECORD = np.dtype([("a", "<u8"), ("b", "<u8")])
+
+
+def test_interning() -> None:
     rng = np.random.default_rng(1)
-    words = rng.integers(0, 3, size=(500, 4), dtype=np.uint64)
-    records = words.view(np.dtype([("flags", "u1"), ("rest", "V31")]))[:, 0]
-    table = Outcomes()
-    ids = table.intern(records, lambda record: Outcome(record.tobytes().hex(), "flow"))
-    assert [table.values[i].action for i in ids] == [record.tobytes().hex() for record in records]
+    records = rng.integers(0, 9, size=(500, 2), dtype=np.uint64).view(RECORD)[:, 0]
+    table = Outcomes(RECORD)
+    asked = []
+
+    def resolve(record: np.void) -> Outcome:
+        asked.append(record.item())
+        return Outcome("none", "flow", fid=int(record["a"]))  # b makes no difference to the outcome
+
+    ids = table.intern(records, resolve)
+    assert [table.values[i].fid for i in ids] == records["a"].tolist()
+    assert len(table) == 9
+    assert len(asked) == len(set(asked)) == 81
+    assert np.array_equal(table.intern(records, resolve), ids)
+    assert len(asked) == 81
+    table.changed()  # the same records may mean something else now: ask again, the ids stay
+    assert np.array_equal(table.intern(records, resolve), ids)
+    assert len(asked) == 162
 
 
-def test_interning_survives_colliding_mixes() -> None:
-    words = np.array([[1, 0, 0, 0], [0, 1, 0, 0]], dtype=np.uint64)
-    # the inverse of the first multiplier times the second: both records now have the same mix
-    words[0, 0] = pow(0x9E3779B97F4A7C15, -1, 1 << 64) * 0xC2B2AE3D27D4EB4F % (1 << 64)
-    records = words.view(np.dtype([("rest", "V32")]))[:, 0]
-    table = Outcomes()
-    ids = table.intern(records, lambda record: Outcome(record.tobytes().hex(), "flow"))
-    assert ids[0] != ids[1]
+def test_many_different_outcomes_are_forgotten_in_time(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(Outcomes, "LIMIT", 100)
+    monkeypatch.setattr(Outcomes, "BATCH", 50)
+    table, path = Outcomes(RECORD), tmp_path / "rows.csv"
+    numbers = np.arange(2000) % 777
+    with open_output(str(path)) as writer:
+        for start in range(0, 2000, 50):
+            part = np.zeros(50, RECORD)
+            part["a"] = numbers[start : start + 50]
+            table.trim()
+            ids = table.intern(part, lambda record: Outcome("none", "flow", fid=int(record["a"])))
+            assert len(table) <= 150
+            frames = np.arange(start, start + 50, dtype=np.uint64)
+            writer.write(Rows("f", frames, frames.astype(np.int64), ids, table, np.ones(50, np.uint32)))
+    assert table.epoch > 10
+    assert [int(row["fid"]) for row in csv.DictReader(path.open())] == numbers.tolist()
 
 
 def test_summary_counts() -> None:

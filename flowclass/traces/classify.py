@@ -21,7 +21,7 @@ from flowclass.mobility import HomeAgent
 
 from .outcomes import Outcome, Outcomes, Rows, outcome_of
 from .outputs import RowWriter
-from .reader import NO_TIME, KeyBatch, Trace
+from .reader import KeyBatch, Trace
 from .summary import FileSummary, Summary
 
 __all__ = ["Run", "Source", "new_fragments"]
@@ -90,13 +90,10 @@ class Run:
         part = slice(start, stop)
         decisions = self._table.classify_parsed(batch.keys[part], batch.infos[part])
         self._outcomes.trim()
-        times = batch.times[part]
-        timed = times != NO_TIME
         rows = Rows(
             file=file.file,
             frames=np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64),
-            times=times,
-            timed=None if timed.all() else timed,
+            times=batch.times[part],
             ids=self._outcomes.intern(decisions, self._resolve),
             outcomes=self._outcomes,
             sizes=batch.originals[part],
@@ -105,6 +102,10 @@ class Run:
         self.summary.cut += int(np.count_nonzero(batch.lengths[part] < batch.originals[part]))
         for taker in self._takers:
             taker(rows)
+
+    def changed(self) -> None:
+        """To be told whenever the agent's bindings have changed."""
+        self._outcomes.changed()
 
     def _resolve(self, decision: Any) -> Outcome:
         """What a decision says in addresses: at once, as node numbers are good only until the state changes."""

@@ -14,6 +14,10 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.engine.forwarding import DECISION_DTYPE
+
+from ._rows import DecisionNumbers
+
 __all__ = ["ACTIONS", "REASONS", "Ids", "Outcome", "Outcomes", "Rows", "address_text"]
 
 ACTIONS = ("none", "forward", "discard", "n-cast")
@@ -22,9 +26,6 @@ _FID, _BID = 1, 2  # bits of DECISION_DTYPE's flags
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
 Decisions: TypeAlias = npt.NDArray[np.void]
-
-# a 64-bit mix of the four words of a decision; equality is checked afterwards, so that it needs not be perfect
-_MIX = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93], dtype=np.uint64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +44,13 @@ class Outcome:
 class Rows:
     """One batch of classified packets of one file, in the order of the file.
 
-    ``frames`` u64, 1-based; ``times`` i64, nanoseconds since the epoch; ``timed`` bool, False where the capture has no
-    time (None: all have one); ``ids`` u32 into ``outcomes``; ``sizes`` u32, octets on the wire. All of equal length.
+    ``frames`` u64, 1-based; ``times`` i64, nanoseconds since the epoch, `NO_TIME` where the capture has none; ``ids``
+    u32 into ``outcomes``; ``sizes`` u32, octets on the wire. All of equal length.
     """
 
     file: str
     frames: npt.NDArray[np.uint64]
     times: npt.NDArray[np.int64]
-    timed: npt.NDArray[np.bool_] | None
     ids: Ids
     outcomes: Outcomes
     sizes: npt.NDArray[np.uint32]
@@ -62,16 +62,22 @@ class Rows:
 class Outcomes:
     """A growing table of outcomes; ``values[id]`` is the outcome of an id.
 
-    An id is good until `forget`, which raises ``epoch``: whoever keeps something per id compares it.
+    An id is good until `forget`, which raises ``epoch``: whoever keeps something per id compares it. Two tables stand
+    behind each other: equal decisions have equal numbers as long as the bindings stay as they are, and equal outcomes
+    have equal ids, whichever state they came from.
     """
 
     LIMIT = 1 << 16
     """When `trim` forgets: some 30 MB of texts in the writers."""
+    BATCH = 1 << 16
+    """So many decisions at most in one `intern`."""
 
-    def __init__(self) -> None:
+    def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
         self.values: list[Outcome] = []
         self.epoch = 0
         self._ids: dict[Outcome, int] = {}
+        self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)
+        self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # by decision number
 
     def __len__(self) -> int:
         return len(self.values)
@@ -85,31 +91,29 @@ class Outcomes:
         return known
 
     def intern(self, decisions: Decisions, resolve: Callable[[Any], Outcome]) -> Ids:
-        """The ids of DECISION_DTYPE records; ``resolve`` is asked once for each different one."""
-        first, inverse = _distinct(decisions)
-        numbers = np.fromiter((self.number(resolve(d)) for d in decisions[first]), dtype=np.uint32, count=len(first))
-        return numbers[inverse]
+        """The ids of at most `BATCH` records; ``resolve`` is asked once for each different one."""
+        known = len(self._numbers)
+        numbers, first = self._numbers.number(decisions)
+        for place, i in enumerate(first.tolist(), known):
+            self._id_of[place] = self.number(resolve(decisions[i]))
+        return self._id_of[numbers]
+
+    def changed(self) -> None:
+        """The bindings have changed: the same record may mean something else from now on."""
+        self._numbers.clear()
 
     def trim(self) -> None:
-        """Forgets everything when the table has grown large; to be called between batches."""
+        """Makes room; to be called before each `intern`."""
+        if len(self._numbers) > self.LIMIT:
+            self._numbers.clear()
         if len(self.values) > self.LIMIT:
             self.forget()
 
     def forget(self) -> None:
+        self._numbers.clear()
         self.values = []
         self._ids = {}
         self.epoch += 1
-
-
-def _distinct(decisions: Decisions) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]:
-    """Where each different record is first, and for each record which of those it equals."""
-    words = np.ascontiguousarray(decisions).view(np.uint64).reshape(len(decisions), -1)
-    mixed = (words * _MIX).sum(axis=1, dtype=np.uint64)
-    _, first, inverse = np.unique(mixed, return_index=True, return_inverse=True)
-    if not np.array_equal(words[first[inverse]], words):  # two records share a mix: exact, and slower
-        whole = words.view(np.dtype((np.void, words.itemsize * words.shape[1])))[:, 0]
-        _, first, inverse = np.unique(whole, return_index=True, return_inverse=True)
-    return first, inverse
 
 
 def address_text(packed: bytes) -> str:

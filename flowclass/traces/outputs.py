@@ -16,7 +16,8 @@ from typing import IO, Protocol
 
 from flowclass.errors import FlowclassError
 
-from .outcomes import Outcome, Outcomes, Rows
+from ._rows import RowTexts
+from .outcomes import Outcome, Rows
 
 __all__ = ["COLUMNS", "OutputError", "RowWriter", "check_output", "open_output"]
 
@@ -35,44 +36,28 @@ class RowWriter(Protocol):
         """Writes what is still held back; the stream stays open."""
 
 
-class _Texts:
-    """A text per outcome, made when it's first needed."""
-
-    def __init__(self, render: Callable[[Outcome], str]) -> None:
-        self._render = render
-        self._texts: list[str] = []
-        self._epoch = 0
-
-    def of(self, outcomes: Outcomes) -> list[str]:
-        if self._epoch != outcomes.epoch:
-            self._texts, self._epoch = [], outcomes.epoch
-        self._texts += map(self._render, outcomes.values[len(self._texts) :])
-        return self._texts
-
-
 class TextWriter:
-    """Rows as lines: what comes before the frame number, between the fields, and after the time."""
+    """Rows as lines: what comes before the frame number, between the fields, and after the time (rows.c)."""
 
     def __init__(
         self, stream: IO[bytes], head: Callable[[str], str], middle: str, null: str, tail: Callable[[Outcome], str]
     ) -> None:
         self._stream = stream
         self._head = head
-        self._middle = middle
-        self._null = null
-        self._tails = _Texts(tail)
+        self._tail = tail
+        self._texts = RowTexts(middle.encode(), null.encode())
+        self._epoch = 0
 
     def write(self, rows: Rows) -> None:
-        head, middle = self._head(rows.file), self._middle
-        tails = self._tails.of(rows.outcomes)
-        times: list[int | str] = rows.times.tolist()
-        if rows.timed is not None:
-            times = [t if timed else self._null for t, timed in zip(times, rows.timed.tolist(), strict=True)]
-        lines = [
-            f"{head}{frame}{middle}{time}{tails[number]}"
-            for frame, time, number in zip(rows.frames.tolist(), times, rows.ids.tolist(), strict=True)
-        ]
-        self._stream.write("".join(lines).encode("utf-8", "surrogateescape"))
+        outcomes = rows.outcomes
+        if self._epoch != outcomes.epoch:
+            self._texts.clear()
+            self._epoch = outcomes.epoch
+        if len(self._texts) < len(outcomes):
+            self._texts.add([self._tail(outcome).encode() for outcome in outcomes.values[len(self._texts) :]])
+        # a file's name may hold octets that are no UTF-8: they come out as they came in
+        head = self._head(rows.file).encode("utf-8", "surrogateescape")
+        self._stream.write(self._texts.rows(head, rows.frames, rows.times, rows.ids))
 
     def close(self) -> None:
         pass

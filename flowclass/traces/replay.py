@@ -129,6 +129,7 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> int:
         deadline = agent.next_deadline()
         if deadline is not None and deadline <= now[start]:
             agent.tick(float(now[start]))  # requests to refresh have nobody to go to
+            run.changed()
             deadline = agent.next_deadline()
         end = stop
         if deadline is not None:
@@ -142,6 +143,7 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> int:
             received += 1
             octets = batch.kept[update][int(batch.infos["ip_offset"][update]) :]
             agent.receive(octets, now=float(now[update]), authenticated=True)
+            run.changed()
         start = end
     return received
 
