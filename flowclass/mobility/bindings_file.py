@@ -85,6 +85,8 @@ class BindingsFile:
     profile: Literal["draft", "rfc6089"]
     nodes: list[Node] = field(default_factory=list)
     lines: dict[str, int] = field(default_factory=dict)
+    unknown_bids: list[BindingsFileError] = field(default_factory=list)
+    """What a lenient reading passed over: such BIDs are left out of their flows."""
 
     def line(self, path: str) -> int | None:
         return line_of(self.lines, path)
@@ -94,16 +96,20 @@ class BindingsFile:
         return self.line(f"node[{node}].flow[{list(self.nodes[node].flows).index(fid)}]")
 
 
-def read_bindings(path: str | PathLike[str]) -> BindingsFile:
-    """Read and check a bindings file. Raises `BindingsFileError`, also for one that can't be read."""
-    return _Reader(fspath(path)).read()
+def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> BindingsFile:
+    """Read and check a bindings file. Raises `BindingsFileError`, also for one that can't be read.
+
+    ``lenient``: BIDs that the node doesn't have are no errors, but collected in ``unknown_bids``.
+    """
+    return _Reader(fspath(path), lenient).read()
 
 
 class _Reader:
     """One reading of one file: holds the place of what is being looked at."""
 
-    def __init__(self, file: str) -> None:
+    def __init__(self, file: str, lenient: bool = False) -> None:
         self.file = file
+        self.lenient = lenient
         self.text = ""
         self.is_json = False
         self.found = BindingsFile(file, "draft")
@@ -222,7 +228,7 @@ class _Reader:
             if raw.action not in _ACTIONS:
                 self.fail(f"{raw.action!r} is no action; expected {', '.join(_ACTIONS)}", f"{path}.action")
             action = _ACTIONS[raw.action]
-        if action != DISCARD and not bids:
+        if action != DISCARD and not bids and not (self.lenient and raw.bids):
             self.fail("bids is missing: a flow that isn't discarded needs one BID or more",
                       path if raw.bids is UNSET else f"{path}.bids")  # fmt: skip
         rule = WILD_CARD if raw.selector is UNSET else self.selector(raw.selector, f"{path}.selector")
@@ -234,11 +240,19 @@ class _Reader:
             where = f"{path}.bids[{i}]"
             bid = self.value(where, number, value, 1, 0xFFFF)
             if bid not in node.care_of:
-                self.fail(f"BID {bid} is unknown: the node has no such care-of address", where)
+                self.unknown_bid(bid, where)
+                continue
             if bid in bids:
                 self.fail(f"BID {bid} is given twice", where)
             bids[bid] = None
         return tuple(bids)
+
+    def unknown_bid(self, bid: int, path: str) -> None:
+        message = f"BID {bid} is unknown: the node has no such care-of address"
+        if not self.lenient:
+            self.fail(message, path)
+        line = line_of(self.found.lines, path)
+        self.found.unknown_bids.append(BindingsFileError(message, file=self.file, path=path, line=line))
 
     def selector(self, raw: _Selector, path: str) -> bytes:
         version = 0

@@ -1,0 +1,34 @@
+"""``flowclass check``."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+
+@click.command("check", short_help="Examine a bindings file.")
+@click.argument("bindings_file", metavar="FILE")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+def command(bindings_file: str, as_json: bool) -> int:
+    """Examines a bindings file (TOML or JSON) for what is probably not meant.
+
+    Reported, each with its line: flow bindings that can never match, because others before them match everything that
+    they do or because no packet can have what they ask for; flow bindings that overlap with equal PRI; BIDs that the
+    node does not have; nodes without a default binding. Exit status 1 says that something was found.
+    """
+    from flowclass.mobility.bindings_file import read_bindings
+    from flowclass.mobility.check import check_bindings
+
+    found = read_bindings(bindings_file, lenient=True)
+    findings = check_bindings(found)
+    flows = sum(len(node.flows) for node in found.nodes)
+    if as_json:
+        listed = [{"line": f.line, "kind": f.kind, "message": f.message} for f in findings]
+        click.echo(json.dumps({"file": bindings_file, "nodes": len(found.nodes), "flows": flows, "findings": listed}))
+    else:
+        for finding in findings:
+            click.echo(str(finding))
+        if not findings:
+            click.echo(f"{bindings_file}: nothing to complain about in {len(found.nodes)} nodes and {flows} flows")
+    return 1 if findings else 0

@@ -1,0 +1,181 @@
+"""A bindings file examined: flow bindings that do nothing, and what only looks decided.
+
+A rule is a box: the product of one interval per field. Absent is a value of its own, -1, below all others: a field
+without a condition spans it, a condition does not, not even one on all numbers. So "matches every packet that ..." is
+plain geometry: a flow can never match when the boxes of the flows before it cover its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, Final, Literal
+
+import numpy as np
+
+from flowclass.engine.keys import FIELDS, RULE_DTYPE
+
+from .bindings_file import BindingsFile
+from .state import Flow, Node
+
+__all__ = ["Finding", "check_bindings"]
+
+Kind = Literal["unreachable", "overlap", "no-default", "unknown-bid"]
+
+_BITS: Final = {
+    "source": 128, "destination": 128, "flow_label": 20, "spi": 32, "source_port": 16, "destination_port": 16,
+    "traffic_class": 6, "protocol": 8,
+}  # fmt: skip
+_ORDER: Final = ("version", *_BITS)
+_WITH_PORTS: Final = (6, 17, 33, 132, 136)
+_ESP: Final = 50
+_MOST_BOXES: Final = 20_000
+"""Where the search gives up and says nothing: what is left of a box can come in very many pieces."""
+
+Box = tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something in a bindings file that is probably not meant."""
+
+    file: str
+    line: int | None
+    kind: Kind
+    message: str
+
+    def __str__(self) -> str:
+        place = self.file if self.line is None else f"{self.file}:{self.line}"
+        return f"{place}: {self.message}"
+
+
+def check_bindings(found: BindingsFile) -> list[Finding]:
+    """All findings, in the order of the file's nodes, each node's flows in matching order."""
+    findings = [Finding(found.file, e.line, "unknown-bid", f"{e.path}: {e.reason}") for e in found.unknown_bids]
+    for number, node in enumerate(found.nodes):
+        findings += _check_node(found, number, node)
+    return findings
+
+
+def _check_node(found: BindingsFile, number: int, node: Node) -> Iterator[Finding]:
+    home = ip_address(node.home)
+
+    def finding(kind: Kind, fid: int | None, message: str) -> Finding:
+        line = found.line(f"node[{number}]") if fid is None else found.flow_line(number, fid)
+        subject = f"node {home}" if fid is None else f"flow {fid} of {home}"
+        return Finding(found.file, line, kind, f"{subject} {message}")
+
+    if node.default is None:
+        yield finding("no-default", None, "has no default binding: what no flow binding matches goes nowhere")
+    before: list[tuple[Flow, Box]] = []
+    for flow in node.ordered():
+        box = _box(flow)
+        if (reason := _impossible(flow, box, node)) is not None:
+            yield finding("unreachable", flow.fid, f"can never match: {reason}")
+            continue
+        if (culprits := _covering(box, before)) is not None:
+            names = " and ".join(f"flow {f.fid}{_line(found, number, f)}" for f in culprits)
+            verb = "matches" if len(culprits) == 1 else "match"
+            yield finding("unreachable", flow.fid, f"can never match: {names} before it {verb} everything that it does")
+            continue
+        for other, theirs in before:
+            if other.priority == flow.priority and _meet(box, theirs) and _effect(flow) != _effect(other):
+                yield finding(
+                    "overlap", flow.fid,
+                    f"overlaps with flow {other.fid}{_line(found, number, other)}: both have PRI {flow.priority},"
+                    f" so the lower FID decides",
+                )  # fmt: skip
+        before.append((flow, box))
+
+
+def _line(found: BindingsFile, number: int, flow: Flow) -> str:
+    line = found.flow_line(number, flow.fid)
+    return "" if line is None else f" (line {line})"
+
+
+def _effect(flow: Flow) -> tuple[int, tuple[int, ...]]:
+    return flow.action, flow.bids
+
+
+def _box(flow: Flow) -> Box:
+    row = np.frombuffer(flow.rule, dtype=RULE_DTYPE)[0]
+    version = int(row["version"])
+    sides = [(version or 4, version or 6)]
+    for name, bits in _BITS.items():
+        if int(row["conditions"]) & FIELDS[name]:
+            sides.append((_number(row[f"{name}_first"], name), _number(row[f"{name}_last"], name)))
+        else:
+            sides.append((-1, (1 << bits) - 1))
+    return tuple(sides)
+
+
+def _number(value: Any, name: str) -> int:
+    if _BITS[name] == 128:
+        return int(value[0]) << 64 | int(value[1])
+    return int(value) >> 2 if name == "traffic_class" else int(value)
+
+
+def _impossible(flow: Flow, box: Box, node: Node) -> str | None:
+    """Why no packet to the node can have all that is asked for."""
+    sides = dict(zip(_ORDER, box, strict=True))
+    asked = {name for name in _BITS if sides[name][0] >= 0}
+    first, last = sides["protocol"]
+    ports = asked & {"source_port", "destination_port"}
+    if ports and "spi" in asked:
+        return "no packet has both ports and an SPI"
+    if ports and not any(first <= p <= last for p in _WITH_PORTS):
+        return "it asks for a port, but its protocol has none"
+    if "spi" in asked and not first <= _ESP <= last:
+        return "it asks for an SPI, but its protocol is not ESP"
+    if "flow_label" in asked and sides["version"] == (4, 4):
+        return "IPv4 has no flow label"
+    if "destination" in asked and not _reaches(node, sides["version"][0], sides["destination"]):
+        return "its destination is none of the node's addresses or prefixes"
+    return None
+
+
+def _reaches(node: Node, version: int, destination: tuple[int, int]) -> bool:
+    size = 4 if version == 4 else 16
+    own = [(int.from_bytes(a, "big"), 0) for a in (node.home, *node.also) if len(a) == size]
+    own += [(int.from_bytes(n, "big"), 8 * size - length) for n, length in node.prefixes if len(n) == size]
+    return any(destination[0] <= first + (1 << free) - 1 and first <= destination[1] for first, free in own)
+
+
+def _meet(a: Box, b: Box) -> bool:
+    return all(x[0] <= y[1] and y[0] <= x[1] for x, y in zip(a, b, strict=True))
+
+
+def _covering(box: Box, before: list[tuple[Flow, Box]]) -> list[Flow] | None:
+    """Flows that together match all of a box: a single one if there is one; None if something is left over."""
+    touching = [(flow, other) for flow, other in before if _meet(box, other)]
+    for flow, other in touching:
+        if all(y[0] <= x[0] and x[1] <= y[1] for x, y in zip(box, other, strict=True)):
+            return [flow]
+    left, used = [box], list[Flow]()
+    for flow, other in touching:
+        rest = [piece for part in left for piece in _minus(part, other)]
+        if rest != left:
+            used.append(flow)
+        left = rest
+        if not left:
+            return used
+        if len(left) > _MOST_BOXES:
+            return None
+    return None
+
+
+def _minus(box: Box, other: Box) -> list[Box]:
+    """What is left of a box, in boxes that don't overlap."""
+    if not _meet(box, other):
+        return [box]
+    pieces: list[Box] = []
+    rest = list(box)
+    for i, ((first, last), (low, high)) in enumerate(zip(box, other, strict=True)):
+        if first < low:
+            pieces.append((*rest[:i], (first, low - 1), *rest[i + 1 :]))
+        if last > high:
+            pieces.append((*rest[:i], (high + 1, last), *rest[i + 1 :]))
+        rest[i] = (max(first, low), min(last, high))
+    return pieces
+

@@ -1,0 +1,204 @@
+"""Why one packet went where it went: every flow binding that was tried, and the field on which it failed.
+
+Made by going through the rules one by one, field by field: an explanation that asked the classifier could only say what
+it says. The decision itself is the classifier's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.errors import FlowclassError
+from flowclass.mobility import HomeAgent
+from flowclass.mobility.state import DISCARD, NCAST, Flow, Node
+
+from .classify import Run, Source, new_fragments
+from .outcomes import Outcome, Rows, address_text
+from .reader import KeyBatch, Trace
+from .replay import replay
+
+__all__ = ["Candidate", "Explanation", "explain_frame"]
+
+_ADDRESSES = ("source", "destination")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One flow binding of the node. ``failed`` is the field on which it failed, None when it matched or was not tried;
+    ``words`` says it all."""
+
+    fid: int
+    pri: int
+    action: str
+    bids: tuple[int, ...]
+    matched: bool
+    failed: str | None
+    words: str
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """One frame: what it says, the node that it's for, the flow bindings in the order of matching, the outcome."""
+
+    file: str
+    frame: int
+    packet: dict[str, Any]
+    node: str | None
+    node_words: str
+    candidates: tuple[Candidate, ...]
+    outcome: Outcome
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class _Found(Exception):
+    """The frame has been decided."""
+
+
+def explain_frame(
+    agent: HomeAgent, source: Source, frame: int, *, inner: int = 0, updates: bool = False
+) -> Explanation:
+    """Explains frame number ``frame`` of a trace; ``updates``: by the state to which binding updates before it led."""
+    outcomes: list[Outcome] = []
+
+    def watch(rows: Rows) -> None:
+        first = int(rows.frames[0])
+        if first <= frame < first + len(rows):
+            outcomes.append(rows.outcomes.values[rows.ids[frame - first]])
+            raise _Found
+
+    run = Run(agent, observers=[watch], inner=inner)
+    try:
+        (replay(run, [source]) if updates else run.classify([source]))
+    except _Found:
+        pass
+    else:
+        raise FlowclassError(f"{source}: has {run.summary.packets} frames, there is no frame {frame}")
+    batch, i = _find(source, frame, inner)
+    key, info = batch.keys[i], batch.infos[i]
+    outcome = outcomes[0]
+    node, words = _node(agent, key, outcome)
+    tried: tuple[Candidate, ...] = ()
+    if node is not None and outcome.reason in ("flow", "default", "unbound"):
+        tried = tuple(_candidates(node, key))
+    return Explanation(
+        file=run.summary.files[0].file,
+        frame=frame,
+        packet=_packet(key, info),
+        node=None if node is None else address_text(node.home),
+        node_words=words,
+        candidates=tried,
+        outcome=outcome,
+    )
+
+
+def _find(source: Source, frame: int, inner: int) -> tuple[KeyBatch, int]:
+    """The batch that has a frame, read again: with the memory of fragments as it was."""
+    with Trace(source) as trace:
+        for batch in trace.keys(fragments=new_fragments(), inner=inner):
+            if frame < batch.first_frame + len(batch):
+                return batch, frame - batch.first_frame
+    raise FlowclassError(f"{source}: changed while it was read")
+
+
+def _packet(key: Any, info: Any) -> dict[str, Any]:
+    """What the packet says: the fields that are there."""
+    if not key["version"]:
+        return {"status": ("ok", "not-ip", "malformed")[info["status"]]}
+    found: dict[str, Any] = {"version": int(key["version"])}
+    for name, bit in FIELDS.items():
+        if key["present"] & bit:
+            found[name] = _text(name, _number(key[name], name), int(key["version"]))
+    kinds = ("whole", "first fragment", "later fragment")
+    found["fragment"] = kinds[info["fragment"]] if info["fragment"] < len(kinds) else "fragment"
+    return found
+
+
+def _number(value: Any, name: str) -> int:
+    return int(value[0]) << 64 | int(value[1]) if name in _ADDRESSES else int(value)
+
+
+def _text(name: str, number: int, version: int) -> Any:
+    if name in _ADDRESSES:
+        return address_text(number.to_bytes(4 if version == 4 else 16, "big"))
+    return f"0x{number:02x}" if name == "traffic_class" else number
+
+
+def _node(agent: HomeAgent, key: Any, outcome: Outcome) -> tuple[Node | None, str]:
+    if not key["version"]:
+        return None, "it says no destination"
+    size = 4 if key["version"] == 4 else 16
+    destination = _number(key["destination"], "destination").to_bytes(size, "big")
+    for node in agent.cache:
+        if outcome.home_address == address_text(node.home):
+            if destination == node.home:
+                return node, "its home address"
+            if destination in node.also:
+                return node, "another home address of it"
+            return node, f"its prefix {_longest(node, destination)}"
+    return None, f"{address_text(destination)} is no home address and in no mobile network prefix"
+
+
+def _longest(node: Node, destination: bytes) -> str:
+    """The longest of the node's prefixes that has the address."""
+    bits, value = 8 * len(destination), int.from_bytes(destination, "big")
+    best = max(
+        ((length, network) for network, length in node.prefixes
+         if len(network) == len(destination)
+         and value >> (bits - length) == int.from_bytes(network, "big") >> (bits - length)),
+        default=(0, bytes(len(destination))),
+    )  # fmt: skip
+    return f"{address_text(best[1])}/{best[0]}"
+
+
+def _candidates(node: Node, key: Any) -> list[Candidate]:
+    found: list[Candidate] = []
+    winner: int | None = None
+    for flow in node.ordered():
+        if winner is not None:
+            field, words = None, f"not tried: flow {winner} decided"
+        elif not node.active(flow):
+            field, words = None, f"inactive: none of its BIDs {_list(flow.bids)} is registered"
+        else:
+            field, words = _first_failure(flow, key)
+            if field is None:
+                winner = flow.fid
+        action = {DISCARD: "discard", NCAST: "n-cast"}.get(flow.action, "forward")
+        found.append(Candidate(flow.fid, flow.priority, action, flow.bids, winner == flow.fid, field, words))
+    return found
+
+
+def _list(bids: Sequence[int]) -> str:
+    return ", ".join(map(str, bids))
+
+
+def _first_failure(flow: Flow, key: Any) -> tuple[str | None, str]:
+    """The first field that the packet fails on, and in words; (None, words) for a match."""
+    rule = np.frombuffer(flow.rule, dtype=RULE_DTYPE)[0]
+    version = int(rule["version"])
+    if version not in (0, int(key["version"])):
+        return "version", f"version: it asks for IPv{version}, the packet is IPv{key['version']}"
+    for name, bit in FIELDS.items():
+        if not rule["conditions"] & bit:
+            continue
+        first, last = (_number(rule[f"{name}_{end}"], name) for end in ("first", "last"))
+        wanted = f"{name}: it asks for {_range(name, first, last, version)}"
+        if not key["present"] & bit:
+            return name, f"{wanted}, the packet has none"
+        value = _number(key[name], name)
+        shift = 2 if name == "traffic_class" else 0
+        if not first >> shift <= value >> shift <= last >> shift:
+            return name, f"{wanted}, the packet has {_text(name, value, version)}"
+    return None, "matches" if rule["conditions"] else "matches: a wild card"
+
+
+def _range(name: str, first: int, last: int, version: int) -> str:
+    texts = [str(_text(name, number, version)) for number in (first, last)]
+    suffix = " (upper six bits)" if name == "traffic_class" else ""
+    return (texts[0] if first == last else "-".join(texts)) + suffix

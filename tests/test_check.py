@@ -1,0 +1,138 @@
+"""flowclass check: findings with their lines, and the geometry behind "can never match" against enumeration."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from oracle import matches
+
+import flowclass as fc
+from flowclass.cli import main
+from flowclass.mobility.bindings_file import read_bindings
+from flowclass.mobility.check import Finding, check_bindings
+
+HEAD = """[[node]]
+home_address = "2001:db8:1::1"
+[[node.care_of]]
+bid = 1
+address = "2001:db8:a::1"
+"""
+
+
+def write(path: Path, flows: list[str]) -> Path:
+    path.write_text(HEAD + "".join(f"[[node.flow]]\n{flow}\n" for flow in flows))
+    return path
+
+
+def check(path: Path) -> list[Finding]:
+    return check_bindings(read_bindings(path, lenient=True))
+
+
+def flow(fid: int, pri: int, selector: str, extra: str = "bids = [1]") -> str:
+    return f"fid = {fid}\npri = {pri}\n{extra}\nselector = {{ {selector} }}"
+
+
+CASES = {
+    "covered by one": (
+        [flow(1, 1, 'source_port = "1-100"'), flow(2, 2, "source_port = 50")],
+        [("unreachable", 11, "flow 1 (line 6)")],
+    ),
+    "covered by two": (
+        [flow(1, 1, 'spi = "0-99"'), flow(2, 1, 'spi = "100-0xffffffff"'), flow(3, 2, 'spi = "50-500"')],
+        [("unreachable", 16, "flow 1 (line 6) and flow 2 (line 11)")],
+    ),
+    "a wild card": (["fid = 1\npri = 1\nbids = [1]", flow(2, 2, "source_port = 5")], [("unreachable", 10, "flow 1")]),
+    "matching order, not file order": (
+        [flow(1, 9, "source_port = 5"), "fid = 2\npri = 2\nbids = [1]"],
+        [("unreachable", 6, "flow 2 (line 11)")],
+    ),
+    "all ports leave packets without any": (
+        [flow(1, 1, 'source_port = "0-65535"'), flow(2, 2, 'protocol = "tcp"')],
+        [],
+    ),
+    "the six upper bits": (
+        [flow(1, 1, "traffic_class = 0x28"), flow(2, 2, "traffic_class = 0x2b")],
+        [("unreachable", 11, "flow 1")],
+    ),
+    "equal PRI": (
+        [flow(1, 1, "source_port = 5"), flow(2, 1, 'protocol = "tcp"', 'action = "discard"')],
+        [("overlap", 11, "PRI 1")],
+    ),
+    "equal PRI, apart": ([flow(1, 1, "source_port = 5"), flow(2, 1, "source_port = 6", 'action = "discard"')], []),
+    "equal PRI, the same done": ([flow(1, 1, "source_port = 5"), flow(2, 1, "destination_port = 6")], []),
+    "ports of ICMPv6": ([flow(1, 1, 'protocol = "icmpv6", source_port = 1')], [("unreachable", 6, "its protocol")]),
+    "an SPI of TCP": ([flow(1, 1, 'protocol = "tcp", spi = 1')], [("unreachable", 6, "ESP")]),
+    "ports and SPI": ([flow(1, 1, "source_port = 1, spi = 1")], [("unreachable", 6, "both")]),
+    "a label of IPv4": ([flow(1, 1, "flow_label = 1, version = 4")], [("unreachable", 6, "IPv4 has no flow label")]),
+    "somebody else": ([flow(1, 1, 'destination = "2001:db8:2::1"')], [("unreachable", 6, "destination")]),
+    "itself": ([flow(1, 1, 'destination = "2001:db8:1::1"')], []),
+    "an unknown BID": ([flow(1, 1, "source_port = 1", "bids = [1, 7]")], [("unknown-bid", 9, "BID 7")]),
+    "nothing but unknown BIDs": ([flow(1, 1, "source_port = 1", "bids = [7]")], [("unknown-bid", 9, "BID 7")]),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_findings(tmp_path: Path, case: str) -> None:
+    flows, right = CASES[case]
+    found = check(write(tmp_path / "b.toml", flows))
+    assert [(f.kind, f.line) for f in found] == [(kind, line) for kind, line, _ in right]
+    for finding, (_, _, words) in zip(found, right, strict=True):
+        assert words in finding.message
+
+
+def test_no_default(tmp_path: Path) -> None:
+    path = tmp_path / "b.toml"
+    path.write_text('[[node]]\nhome_address = "2001:db8:1::1"\n\n[[node]]\nhome_address = "2001:db8:1::2"\n')
+    assert [(f.kind, f.line) for f in check(path)] == [("no-default", 1), ("no-default", 4)]
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_unreachable_is_exact(tmp_path: Path, seed: int) -> None:
+    """Small flows on three fields, against every corner of every combination of their ranges."""
+    rng = random.Random(seed)
+    flows = []
+    for fid in range(1, 9):
+        parts = []
+        for name, low in (("source_port", 10), ("destination_port", 10), ("traffic_class", 0)):
+            if rng.random() < 0.6:
+                first = low + 4 * rng.randrange(3)
+                parts.append(f'{name} = "{first}-{first + 4 * rng.randrange(3) + 3}"')
+        flows.append(flow(fid, rng.randrange(3), ", ".join([*parts, "version = 6"])))
+    path = write(tmp_path / "b.toml", flows)
+    node = read_bindings(path).nodes[0]
+    rules = [(f.fid, _row(f.rule)) for f in node.ordered()]
+    ports = [None, *range(8, 28)]
+    reached = set()
+    for source, destination, octet in itertools.product(ports, ports, range(0, 28, 4)):
+        given = {"source_port": source, "destination_port": destination}
+        key = fc.make_keys(
+            version=6, source="::1", destination="2001:db8:1::1", protocol=6, flow_label=0, traffic_class=octet,
+            **{name: value for name, value in given.items() if value is not None},
+        )[0]  # fmt: skip
+        reached.add(next((fid for fid, rule in rules if matches(rule, key)), None))
+    unreachable = {int(f.message.split()[1]) for f in check(path) if f.kind == "unreachable"}
+    assert unreachable == {fid for fid, _ in rules} - reached
+
+
+def _row(octets: bytes) -> np.void:
+    return np.frombuffer(octets, dtype=fc.RULE_DTYPE)[0]
+
+
+def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    good = write(tmp_path / "good.toml", [flow(1, 1, "source_port = 1")])
+    bad = write(tmp_path / "bad.toml", [flow(1, 1, "source_port = 1"), flow(2, 1, "source_port = 1")])
+    assert main(["check", str(good)]) == 0
+    assert "1 nodes and 1 flows" in capsys.readouterr().out
+    assert main(["check", str(bad)]) == 1
+    assert capsys.readouterr().out.startswith(f"{bad}:11: flow 2 of 2001:db8:1::1 can never match")
+    assert main(["check", str(bad), "--json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
+    assert (finding["line"], finding["kind"]) == (11, "unreachable")
+    bad.write_text("[[node]]\nhome = 1\n")
+    assert main(["check", str(bad)]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
