@@ -78,9 +78,9 @@ class Updater:
 class UpdatesResult:
     """One rule set.
 
-    ``updates``: million removals and insertions per second, 100 to a call; ``single_us``: one to a call; ``mpps``:
-    of a table without updates, after ``updates_done`` of them, and after a rebuild; ``reader_ratio``: what is left of a reader's rate
-    (batches of 4,096) beside ``beside_rate`` updates per second in another thread.
+    ``updates``: million removals and insertions per second, 100 to a call; ``single_us``: one to a call; ``mpps``: of
+    a table without updates, after ``updates_done`` of them, and after a rebuild; ``reader_ratio``: what is left of a
+    reader's rate (batches of 4,096) beside ``beside_rate`` updates per second in another thread.
     """
 
     case: str
