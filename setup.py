@@ -15,7 +15,7 @@ SANITIZE = os.environ.get("FLOWCLASS_SANITIZE")
 CFLAGS = ["-std=c11", "-O3", "-g0", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE"]
 LDFLAGS = ["-pthread"]
 if SANITIZE:
-    CFLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g"]
+    CFLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]  # the last -O counts
     LDFLAGS += [f"-fsanitize={SANITIZE}"]
 # never -march=native: kernels carry their own target attributes and are chosen at run time
 
@@ -52,4 +52,5 @@ setup(
     # one static library, linked into each extension: the core is compiled once
     libraries=[("flowclass_core", {"sources": CORE, "include_dirs": INCLUDE, "cflags": CFLAGS, "depends": HEADERS})],
     cmdclass={"build_py": BuildPy},
+    options={"build_ext": {"parallel": os.cpu_count()}},
 )
