@@ -18,7 +18,7 @@ import strategies
 import flowclass as fc
 from flowclass.bench.linear import first_match
 from flowclass.bench.lookup import generated_case, slowest
-from flowclass.bench.nodes import packets_for, population
+from flowclass.bench.nodes import nodes_of, publish_arguments
 from flowclass.bench.nodes import verify as verify_nodes
 from flowclass.bench.plot import check_plot, svg
 from flowclass.bench.timing import Spread, alternate, quiet, ratio
@@ -27,6 +27,7 @@ from flowclass.bench.updates import Updater
 from flowclass.cli import main
 from flowclass.generate.classbench import write_classbench, write_trace
 from flowclass.generate.key_traces import key_trace
+from flowclass.generate.nodes import node_keys, node_set
 from flowclass.generate.rulesets import rule_set
 
 QUICK = ("--rounds", "1", "--packets", "300", "--no-peers")
@@ -199,15 +200,16 @@ def test_nodes_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_a_wrong_decision_stops_everything() -> None:
-    people = population(20, (2, 5), seed=1)
+    people = node_set(20, 1, flows=(2, 5))
     table = fc.ForwardingTable()
     for i in range(20):
-        table.publish(**people.arguments(i))
-    keys, node = packets_for(people, 300, seed=1)
-    assert verify_nodes(table, people, keys, node, []) == 300
-    table.publish(**(people.arguments(7) | {"default": 1, "flows": ()}))
+        table.publish(**publish_arguments(people, i))
+    keys = node_keys(people, 300, 2)
+    nodes = nodes_of(people, keys)
+    assert verify_nodes(table, people, keys, nodes, ["scalar"]) == 300
+    table.publish(**(publish_arguments(people, 7) | {"default": 1, "flows": ()}))
     with pytest.raises(fc.FlowclassError, match=r"node 7: decided"):
-        verify_nodes(table, people, keys, node, [])
+        verify_nodes(table, people, keys, nodes, [])
 
 
 def test_nodes_as_table(capsys: pytest.CaptureFixture[str]) -> None:

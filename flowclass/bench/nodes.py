@@ -17,73 +17,39 @@ from flowclass.bench.peers import pytricia_rate
 from flowclass.bench.timing import Spread, alternate, quiet
 from flowclass.engine.classifier import kernels
 from flowclass.engine.forwarding import DECISION_DTYPE, ForwardingTable
-from flowclass.engine.keys import FIELDS
 from flowclass.errors import ClassifierError, FlowclassError
-from flowclass.generate.key_traces import keys_inside
-from flowclass.generate.rulesets import full_ranges
+from flowclass.generate.nodes import NodeSet, node_keys, node_set
 
-__all__ = ["NodesResult", "Population", "measure", "population"]
+__all__ = ["NodesResult", "measure", "nodes_of", "publish_arguments", "verify"]
 
 Keys = npt.NDArray[np.void]
 
 FORWARD, REASON_FLOW, REASON_DEFAULT = 1, 4, 5
-CARE_OF = tuple((bid, bytes([0x20, 0x01, 0x0D, 0xB8, bid, *[0] * 10, 1])) for bid in (1, 2))
 # a reader takes batches of this many keys, as a trace reader or a home agent under load does
 BATCH = 4096
 PUBLISH_RATE = 10_000
 _CHECKED = 3000
 
 
-@dataclass(frozen=True, slots=True)
-class Population:
-    """``homes``: (n, 16) octets; the flows of node i are ``rules[start[i]:start[i + 1]]``, FID 1, 2, ... in order."""
-
-    homes: npt.NDArray[np.uint8]
-    rules: npt.NDArray[np.void]
-    start: npt.NDArray[np.int64]
-
-    def arguments(self, node: int) -> dict[str, Any]:
-        """What `ForwardingTable.publish` takes for a node: two care-of addresses, flows to one or the other."""
-        first, last = int(self.start[node]), int(self.start[node + 1])
-        octets = self.rules[first:last].tobytes()
-        flows = tuple((i + 1, FORWARD, (i % 2,), octets[96 * i : 96 * i + 96]) for i in range(last - first))
-        return {"home_address": self.homes[node].tobytes(), "targets": CARE_OF, "default": 0, "flows": flows}
-
-
-def population(nodes: int, flows: tuple[int, int], seed: int) -> Population:
-    """Nodes with random home addresses and so many flows each, uniformly; a flow is what a correspondent, a port or a
-    protocol says, or several of these."""
-    rng = np.random.default_rng([seed, nodes, *flows])
-    start = np.concatenate([[0], np.cumsum(rng.integers(flows[0], flows[1], nodes, endpoint=True))])
-    total = int(start[-1])
-    rules = full_ranges(total, 6)
-    source = rng.integers(0, 1 << 63, (total, 2), np.uint64)
-    rules["source_first"], rules["source_last"] = source, source
-    network = rng.random(total) < 0.3  # a /64 instead of a host
-    rules["source_first"][network, 1], rules["source_last"][network, 1] = 0, 0xFFFFFFFFFFFFFFFF
-    port = rng.integers(1, 50_000, total)
-    rules["destination_port_first"] = port
-    rules["destination_port_last"] = port + np.where(rng.random(total) < 0.7, 0, rng.integers(0, 2000, total))
-    rules["protocol_first"] = rules["protocol_last"] = rng.choice(np.array([6, 17], np.uint8), total)
-    for name, share in (("source", 0.6), ("destination_port", 0.6), ("protocol", 0.8)):
-        rules["conditions"] |= np.where(rng.random(total) < share, FIELDS[name], 0).astype(np.uint8)
-    rules["conditions"][rules["conditions"] == 0] = FIELDS["source"]  # no wild card: it would hide what follows it
-    homes = rng.integers(0, 256, (nodes, 16), np.uint8)
-    return Population(homes, rules, start)
+def publish_arguments(people: NodeSet, node: int) -> dict[str, Any]:
+    """What `ForwardingTable.publish` takes for one node of the set."""
+    targets = people.targets[people.target_offsets[node] : people.target_offsets[node + 1]]
+    flows = people.flows[people.flow_offsets[node] : people.flow_offsets[node + 1]]
+    return {
+        "home_address": people.home_addresses[node].tobytes(),
+        "targets": tuple((int(t["bid"]), t["address"].tobytes()) for t in targets),
+        "default": int(people.defaults[node]),
+        "flows": tuple(
+            (int(f["fid"]), int(f["action"]), (int(people.flow_targets[f["targets"]]),), f["rule"].tobytes())
+            for f in flows
+        ),
+    }
 
 
-def packets_for(people: Population, n: int, seed: int) -> tuple[Keys, npt.NDArray[np.int64]]:
-    """Keys to nodes drawn uniformly, and these nodes: four of five made inside a flow, the others for the default."""
-    rng = np.random.default_rng([seed, n, 11])
-    node = rng.integers(0, len(people.homes), n)
-    flow = people.start[node] + rng.integers(0, people.start[node + 1] - people.start[node])
-    keys = keys_inside(rng, people.rules, flow)
-    keys["destination"] = people.homes[node].view(">u8").astype("<u8")
-    other = rng.random(n) < 0.2
-    keys["source"][other] = rng.integers(0, 1 << 63, (int(other.sum()), 2), np.uint64)
-    keys["destination_port"][other] = 65535
-    keys["protocol"][keys["protocol"] == 135] = 6  # would be signalling, which no flow decides
-    return keys, node
+def nodes_of(people: NodeSet, keys: Keys) -> list[int]:
+    """Which node each key is for."""
+    known = {home.tobytes(): i for i, home in enumerate(people.home_addresses)}
+    return [known[words.tobytes()] for words in keys["destination"].astype(">u8")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,26 +86,25 @@ class NodesResult:
         }
 
 
-def verify(
-    table: ForwardingTable, people: Population, keys: Keys, node: npt.NDArray[np.int64], names: Sequence[str]
-) -> int:
+def verify(table: ForwardingTable, people: NodeSet, keys: Keys, nodes: Sequence[int], names: Sequence[str]) -> int:
     """How many decisions were compared with linear search in the node's own flows; FlowclassError at a wrong one, or
-    where the kernels differ on any key."""
+    where the kernels differ on any key. ``nodes``: which node each of the first keys is for."""
     decisions = table.classify(keys)
     for kernel in names:
         if table.classify(keys, kernel=kernel).tobytes() != decisions.tobytes():
             raise FlowclassError(f"kernel {kernel}: decides otherwise than the default one")
-    checked = min(len(keys), _CHECKED)
-    for i in range(checked):
-        flows = people.rules[people.start[node[i]] : people.start[node[i] + 1]]
-        found = int(first_match(flows, keys[i : i + 1])[0])
-        target = CARE_OF[found % 2 if found >= 0 else 0]
-        wanted = (FORWARD, REASON_FLOW, found + 1, *target) if found >= 0 else (FORWARD, REASON_DEFAULT, 0, *target)
+    for i, node in enumerate(nodes):
+        flows = people.flows[people.flow_offsets[node] : people.flow_offsets[node + 1]]
+        found = int(first_match(np.ascontiguousarray(flows["rule"]), keys[i : i + 1])[0])
+        index = int(people.defaults[node]) if found < 0 else int(people.flow_targets[flows["targets"][found]])
+        target = people.targets[people.target_offsets[node] + index]
+        reason, fid = (REASON_DEFAULT, 0) if found < 0 else (REASON_FLOW, int(flows["fid"][found]))
+        wanted = (FORWARD, reason, fid, int(target["bid"]), target["address"].tobytes())
         d = decisions[i]
-        given = (d["action"], d["reason"], d["fid"], d["bid"], d["care_of"].tobytes())
+        given = (*(int(d[name]) for name in ("action", "reason", "fid", "bid")), d["care_of"].tobytes())
         if given != wanted:
-            raise FlowclassError(f"packet {i}, node {node[i]}: decided {given}, not {wanted}")
-    return checked
+            raise FlowclassError(f"packet {i}, node {node}: decided {given}, not {wanted}")
+    return len(nodes)
 
 
 def _kernels(table: ForwardingTable, key: Keys) -> list[str]:
@@ -204,37 +169,36 @@ def _beside(
 
 
 def measure(nodes: int, *, flows: tuple[int, int], packets: int, rounds: int, seed: int, peers: bool) -> NodesResult:
-    """Loads the nodes one by one, verifies, then measures."""
-    people = population(nodes, flows, seed)
+    """Loads the nodes from arrays, verifies, measures, and verifies again."""
+    people = node_set(nodes, seed, flows=flows)
     table = ForwardingTable()
-    table.reserve(nodes)
     start = time.perf_counter()
-    for i in range(nodes):
-        table.publish(**people.arguments(i))
+    people.load(table)
     load = time.perf_counter() - start
     size = table.info()["bytes"] / nodes
-    keys, node = packets_for(people, packets, seed)
+    keys = node_keys(people, packets, seed + 1)
+    where = nodes_of(people, keys[:_CHECKED])
     names = _kernels(table, keys[:1])
-    checked = verify(table, people, keys, node, names)
+    checked = verify(table, people, keys, where, names)
     out = np.empty(len(keys), DECISION_DTYPE)
     with quiet():
         calls = {k: partial(table.classify, keys, out, kernel=k) for k in ("auto", *names)}
         times = alternate(calls, rounds)
-        prepared = [people.arguments(int(i)) for i in node[:2000]]
+        prepared = [publish_arguments(people, node) for node in where[:2000]]
         spent = []
         for arguments in prepared:
             begun = time.perf_counter_ns()
             table.publish(**arguments)
             spent.append(time.perf_counter_ns() - begun)
-        asked = [people.homes[i].tobytes() for i in node[:5000]]
-        other = pytricia_rate([h.tobytes() for h in people.homes], asked) if peers else None
+        homes = [home.tobytes() for home in people.home_addresses] if peers else []
+        other = pytricia_rate(homes, [homes[node] for node in where]) if peers else None
     p50, p99 = np.percentile(spent, (50, 99)) / 1000
     with quiet(2):
         left, rate = _beside(table, [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)], prepared, rounds)
-    verify(table, people, keys, node, names)
+    verify(table, people, keys, where, names)
     return NodesResult(
         nodes=nodes,
-        flows=len(people.rules) / nodes,
+        flows=len(people.flows) / nodes,
         packets=packets,
         checked=checked,
         mpps={name: Spread.of([packets / s / 1e6 for s in values]) for name, values in times.items()},

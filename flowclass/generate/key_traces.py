@@ -10,7 +10,7 @@ import numpy.typing as npt
 from flowclass.engine.keys import FIELDS, KEY_DTYPE
 from flowclass.errors import ClassifierError
 
-__all__ = ["TRACES", "key_trace", "keys_inside", "near_misses"]
+__all__ = ["TRACES", "key_trace", "near_misses"]
 
 Rules = npt.NDArray[np.void]
 Keys = npt.NDArray[np.void]
@@ -67,7 +67,7 @@ def _bounds(rules: Rules, name: str, version: npt.NDArray[np.uint8]) -> tuple[An
     return first, last
 
 
-def keys_inside(
+def _keys_inside(
     rng: np.random.Generator, rules: Rules, chosen: npt.NDArray[np.integer[Any]], corner: bool = False
 ) -> Keys:
     """One key for each chosen rule: inside it, or with every field at an end of its range."""
@@ -107,9 +107,9 @@ def key_trace(rules: Rules, n: int, *, kind: str = "uniform", seed: int = 0, flo
         raise ClassifierError("a trace needs at least one rule")
     rng = np.random.default_rng([seed, n, TRACES.index(kind)])
     if kind != "zipf":
-        return keys_inside(rng, rules, rng.integers(0, len(rules), n), kind == "corner")
+        return _keys_inside(rng, rules, rng.integers(0, len(rules), n), kind == "corner")
     count = max(1, flows or n // 16)
-    distinct = keys_inside(rng, rules, rng.integers(0, len(rules), count))
+    distinct = _keys_inside(rng, rules, rng.integers(0, len(rules), count))
     weights = np.cumsum(1 / np.arange(1, count + 1))
     popular: Keys = distinct[np.searchsorted(weights, rng.random(n) * weights[-1])]
     return popular
@@ -124,7 +124,7 @@ def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst
     """
     rng = np.random.default_rng([seed, n, 7])
     sample = rules if len(rules) <= 1024 else rules[np.sort(rng.choice(len(rules), 1024, replace=False))]
-    candidates = keys_inside(rng, rules, rng.integers(0, len(rules), tries), True)
+    candidates = _keys_inside(rng, rules, rng.integers(0, len(rules), tries), True)
     for name in FIELDS:  # from the k-th rule the addresses, from another one the ports, ...
         if rng.random() < 0.7:
             candidates[name] = candidates[name][rng.permutation(tries)]
