@@ -134,6 +134,10 @@ def test_impossible_outputs(tmp_path: Path, name: str) -> None:
         ("2001:db8::1", bytes.fromhex("20010db8") + bytes(11) + b"\1"),
         ("::ffff:192.0.2.1", bytes(10) + b"\xff\xff" + bytes([192, 0, 2, 1])),
         ("::", bytes(16)),
+        ("::102:304", bytes(12) + bytes([1, 2, 3, 4])),
+        ("1::", b"\0\1" + bytes(14)),
+        ("1:0:0:2::3", bytes.fromhex("00010000000000020000000000000003")),
+        ("2001:db8::1:0:0:1", bytes.fromhex("20010db8000000000001000000000001")),
         ("2001:db8:0:1:1:1:1:1", bytes.fromhex("20010db8000000010001000100010001")),
     ],
 )

@@ -61,26 +61,41 @@ class Summary:
         self.files: list[FileSummary] = []
         self.cut = 0
         self.updates: Updates | None = None
-        self._ways: dict[_Key, FlowSummary] = {}
+        self._folded: dict[_Key, FlowSummary] = {}
+        # counts by outcome id, folded into `_folded` when somebody asks or the ids are forgotten
+        self._values: list[Outcome] = []
+        self._packets = np.zeros(0, dtype=np.int64)
+        self._octets = np.zeros(0, dtype=np.float64)  # exact up to 2**53
 
     def add(self, rows: Rows, file: FileSummary) -> None:
         """Counts one batch; n-cast counts one packet for each of its care-of addresses."""
-        known = len(rows.outcomes)
-        packets = np.bincount(rows.ids, minlength=known)
-        octets = np.bincount(rows.ids, weights=rows.sizes, minlength=known)
-        for number in np.flatnonzero(packets).tolist():
-            outcome = rows.outcomes.values[number]
-            self._way(outcome).add(int(packets[number]), int(octets[number]), outcome.care_of)
+        if self._values is not rows.outcomes.values:
+            self._fold()
+            self._values = rows.outcomes.values
+        known = len(self._values)
+        if known > len(self._packets):
+            more = 2 * known - len(self._packets)
+            self._packets = np.append(self._packets, np.zeros(more, dtype=np.int64))
+            self._octets = np.append(self._octets, np.zeros(more))
+        self._packets[:known] += np.bincount(rows.ids, minlength=known)
+        self._octets[:known] += np.bincount(rows.ids, weights=rows.sizes, minlength=known)
         file.packets += len(rows)
         file.octets += int(rows.sizes.sum(dtype=np.uint64))
 
-    def _way(self, outcome: Outcome) -> FlowSummary:
-        fid = -1 if outcome.fid is None else outcome.fid
-        key = (outcome.home_address or "", outcome.reason, outcome.action, fid)
-        way = self._ways.get(key)
-        if way is None:
-            way = self._ways[key] = FlowSummary()
-        return way
+    @property
+    def _ways(self) -> dict[_Key, FlowSummary]:
+        self._fold()
+        return self._folded
+
+    def _fold(self) -> None:
+        for number in np.flatnonzero(self._packets).tolist():
+            outcome = self._values[number]
+            fid = -1 if outcome.fid is None else outcome.fid
+            key = (outcome.home_address or "", outcome.reason, outcome.action, fid)
+            way = self._folded.setdefault(key, FlowSummary())
+            way.add(int(self._packets[number]), int(self._octets[number]), outcome.care_of)
+        self._packets[:] = 0
+        self._octets[:] = 0
 
     @property
     def damage(self) -> list[Damage]:
@@ -111,8 +126,9 @@ class Summary:
     def ways(self) -> list[tuple[str, str, str, int | None, FlowSummary]]:
         """(home address, reason, action, FID, counts), by home address as text, then flows by FID, then the rest."""
         order = {reason: place for place, reason in enumerate(("flow", "default", "signalling", "unbound"))}
-        keys = sorted((k for k in self._ways if k[0]), key=lambda k: (k[0], order[k[1]], k[3], k[2]))
-        return [(home, reason, action, None if fid < 0 else fid, self._ways[home, reason, action, fid])
+        ways = self._ways
+        keys = sorted((k for k in ways if k[0]), key=lambda k: (k[0], order[k[1]], k[3], k[2]))
+        return [(home, reason, action, None if fid < 0 else fid, ways[home, reason, action, fid])
                 for home, reason, action, fid in keys]  # fmt: skip
 
     def merge(self, other: Summary) -> None:
@@ -120,7 +136,7 @@ class Summary:
         self.files += other.files
         self.cut += other.cut
         for key, way in other._ways.items():
-            mine = self._ways.setdefault(key, FlowSummary())
+            mine = self._folded.setdefault(key, FlowSummary())
             mine.packets += way.packets
             mine.octets += way.octets
             for address, packets in way.care_of.items():
