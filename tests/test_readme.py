@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from flowclass.generate.captures import RAW, Frame, write_pcap
 from flowclass.generate.packets import TCP, Fields, ip_packet
 from flowclass.generate.scenario import CARE_OF_1, CARE_OF_2, CORRESPONDENT, HOME_ADDRESS, binding_updates
 from flowclass.wire import encode_packet
@@ -34,6 +35,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     def packet(port: int) -> bytes:
         return ip_packet(Fields(CORRESPONDENT.packed, HOME_ADDRESS.packed, TCP, port, 50000))
 
+    with (tmp_path / "trace.pcap").open("wb") as stream:
+        write_pcap(stream, [Frame(0, packet(22))], linktype=RAW)
     return {
         "ssh_packet": packet(22),
         "web_packet": packet(80),
@@ -45,6 +48,8 @@ def names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 @pytest.mark.parametrize("number", range(len(blocks("python"))))
 def test_python(number: int, names: dict[str, Any]) -> None:
+    if "pyarrow" in blocks("python")[number]:
+        pytest.importorskip("pyarrow")
     exec(compile(blocks("python")[number], f"README.md, Python example {number}", "exec"), names)
     if "replies" in names:
         assert len(names["replies"]) == 1

@@ -34,7 +34,7 @@ _SHOWN_WAYS = 40
 @click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
 @profile_options
 @inner_option
-@click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv or .jsonl file.")
+@click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
     traces: tuple[str, ...],

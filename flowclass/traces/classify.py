@@ -10,7 +10,7 @@ numbers of outcomes (outcomes.py), and these go to a writer of rows and into the
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -63,14 +63,19 @@ class Run:
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
+        for _ in self.stream(sources):
+            pass
+        return self.summary
+
+    def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
+        """The same, batch by batch: the work is done as batches are asked for."""
         for source in sources:
             with Trace(source) as trace:
                 file = self.begin_file(trace)
                 for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
-                    self.take(file, batch, 0, len(batch))
+                    yield self.take(file, batch, 0, len(batch))
                     self.tell(trace)
                 self.end_file(trace)
-        return self.summary
 
     def begin_file(self, trace: Trace) -> FileSummary:
         file = FileSummary(trace.name)
@@ -85,7 +90,7 @@ class Run:
         """Reports progress."""
         self._progress(self._done + trace.position)
 
-    def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> None:
+    def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> Rows:
         """Decides the packets ``start`` to ``stop`` of a batch by the present state, and hands them on."""
         part = slice(start, stop)
         decisions = self._table.classify_parsed(batch.keys[part], batch.infos[part])
@@ -102,6 +107,7 @@ class Run:
         self.summary.cut += int(np.count_nonzero(batch.lengths[part] < batch.originals[part]))
         for taker in self._takers:
             taker(rows)
+        return rows
 
     def changed(self) -> None:
         """To be told whenever the agent's bindings have changed."""

@@ -102,7 +102,20 @@ def jsonl_writer(stream: IO[bytes]) -> RowWriter:
     return TextWriter(stream, lambda file: f'{{"file":{_json(file)},"frame":', ',"time_ns":', "null", _jsonl_tail)
 
 
-_WRITERS: dict[str, Callable[[IO[bytes]], RowWriter]] = {".csv": csv_writer, ".jsonl": jsonl_writer}
+def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
+    from . import columnar  # late: it needs pyarrow
+
+    make: Callable[[IO[bytes]], RowWriter] = getattr(columnar, name)
+    return make
+
+
+# ending -> what gives the writer
+_WRITERS: dict[str, Callable[[], Callable[[IO[bytes]], RowWriter]]] = {
+    ".csv": lambda: csv_writer,
+    ".jsonl": lambda: jsonl_writer,
+    ".arrow": lambda: _columnar("arrow_writer"),
+    ".parquet": lambda: _columnar("parquet_writer"),
+}
 
 
 def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
@@ -115,7 +128,7 @@ def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
         raise OutputError(f"{path}: there is no folder {folder}")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder")
-    return _WRITERS[ending]
+    return _WRITERS[ending]()
 
 
 @contextlib.contextmanager

@@ -10,17 +10,18 @@ Packets between two events (a binding update, or something that expires) see the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
 from .classify import Run, Source, new_fragments
+from .outcomes import Rows
 from .reader import NO_TIME, KeyBatch, Trace
 from .summary import FileSummary, Summary, Updates
 
-__all__ = ["replay"]
+__all__ = ["replay", "stream"]
 
 _SIGNALLING = 1  # FC_PACKET_SIGNALLING
 _MOBILITY_HEADER = 135
@@ -29,26 +30,32 @@ _BINDING_UPDATE = 5
 
 def replay(run: Run, sources: Sequence[Source]) -> Summary:
     """All packets of all sources, decided by ``run.agent``, which changes on the way. Raises `CaptureError`."""
+    for _ in stream(run, sources):
+        pass
+    return run.summary
+
+
+def stream(run: Run, sources: Sequence[Source]) -> Iterator[Rows]:
+    """The same, piece by piece: the work is done as pieces are asked for."""
+    run.summary.updates = Updates()
     with ExitStack() as stack:
         traces = [stack.enter_context(Trace(source)) for source in sources]
         cursors = [_Cursor(run, trace) for trace in traces]
         clock = _Clock()
         heap = [(cursor.time, place) for place, cursor in enumerate(cursors) if cursor.advance(0)]
         heapify(heap)
-        received = 0
         while heap:
             _, place = heap[0]
             cursor = cursors[place]
             # what comes after it on the heap is at 1 or 2
             bound = min(heap[1:3]) if len(heap) > 1 else None
             stop = cursor.end_before(bound, place)
-            received += _take(run, cursor, stop, clock)
+            yield from _take(run, cursor, stop, clock)
             if cursor.advance(stop):
                 heapreplace(heap, (cursor.time, place))
             else:
                 heappop(heap)
-    run.summary.updates = _updates(run, received)
-    return run.summary
+    _count(run, run.summary.updates)
 
 
 class _Clock:
@@ -118,10 +125,11 @@ class _Cursor:
         return max(self.position + 1, int(np.searchsorted(self.times, bound[0], side=side)))  # type: ignore[call-overload]
 
 
-def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> int:
-    """Decides the packets from the cursor to ``stop``; how many binding updates were among them."""
-    batch, agent, received = cursor.batch, run.agent, 0
+def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]:
+    """Decides the packets from the cursor to ``stop``."""
+    batch, agent, counts = cursor.batch, run.agent, run.summary.updates
     assert batch is not None
+    assert counts is not None
     now = clock.seconds(cursor.times[:stop])
     updates = [i for i in cursor.updates if cursor.position <= i < stop]
     start = cursor.position
@@ -137,24 +145,18 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> int:
         update = updates[0] if updates and updates[0] < end else None
         if update is not None:
             end = update + 1
-        run.take(cursor.file, batch, start, end)
+        yield run.take(cursor.file, batch, start, end)
         if update is not None:
             del updates[0]
-            received += 1
+            counts.received += 1
             octets = batch.kept[update][int(batch.infos["ip_offset"][update]) :]
             agent.receive(octets, now=float(now[update]), authenticated=True)
             run.changed()
         start = end
-    return received
 
 
-def _updates(run: Run, received: int) -> Updates:
+def _count(run: Run, counts: Updates) -> None:
     counters = run.agent.counters
-    return Updates(
-        received=received,
-        accepted=sum(counters.updates[:128]),
-        rejected=sum(counters.updates[128:]),
-        ignored=sum(counters.ignored.values()),
-        flows_accepted=sum(counters.flows[:128]),
-        flows_rejected=sum(counters.flows[128:]),
-    )
+    counts.accepted, counts.rejected = sum(counters.updates[:128]), sum(counters.updates[128:])
+    counts.ignored = sum(counters.ignored.values())
+    counts.flows_accepted, counts.flows_rejected = sum(counters.flows[:128]), sum(counters.flows[128:])
