@@ -179,9 +179,9 @@ enum fc_packet_status {
 };
 
 enum fc_fragment {
-    FC_FRAGMENT_NONE = 0,  /* whole (an IPv6 atomic fragment is whole) */
-    FC_FRAGMENT_FIRST = 1, /* offset 0, more follow */
-    FC_FRAGMENT_LATER = 2, /* its protocol is that of its Fragment header (IPv4: of its header); no ports, no SPI */
+    FC_FRAGMENT_NONE = 0,  /* whole (an IPv6 atomic fragment is) */
+    FC_FRAGMENT_FIRST = 1,
+    FC_FRAGMENT_LATER = 2, /* the protocol of its Fragment header (IPv4: of its header), no ports, no SPI */
 };
 
 enum fc_packet_flag {
@@ -195,7 +195,7 @@ typedef struct fc_packet {
     uint8_t status;            /* enum fc_packet_status; unless OK the key is all zero */
     uint8_t fragment;          /* enum fc_fragment */
     uint8_t flags;             /* enum fc_packet_flag bits */
-    uint8_t depth;             /* how many IP headers were passed: 1 is the outermost; 0 if there was none */
+    uint8_t depth;             /* how many IP headers were passed: 1 the outermost, 0 none */
     uint32_t fragment_id;      /* Identification, for a fragment */
     uint32_t ip_offset;        /* of the IP header that the key is from, from the start of the packet */
     uint32_t ip_length;        /* header and payload, as declared; what was captured if declared as 0 */
@@ -204,18 +204,15 @@ typedef struct fc_packet {
 } fc_packet;
 
 typedef struct fc_fragments fc_fragments; /* see below */
-
 #define FC_INNERMOST 255u
 
 typedef struct fc_parse_options {
-    uint32_t inner;          /* which IP header the key is from: 0 or 1 the outermost, N the N-th (or the deepest
-                                before it), FC_INNERMOST. Opened: 4in4, 4in6, 6in4, 6in6, GRE, GTP-U, VXLAN,
-                                GENEVE, Teredo. An inner header that can't be read leaves the key with the outer */
+    uint32_t inner;          /* the key's IP header: 0 or 1 the outermost, N the N-th (or the deepest before it that
+                                can be read), FC_INNERMOST; through IP in IP, GRE, GTP-U, VXLAN, GENEVE, Teredo */
     fc_fragments *fragments; /* first fragments are remembered, later ones completed, in the order given; or NULL */
 } fc_parse_options;
 
-/* One packet of pcap link type LINKTYPE_x (1 Ethernet, 101 raw IP, ...): the outermost IP header. Returns and stores
- * enum fc_packet_status. Never reads past caplen. */
+/* One packet of pcap LINKTYPE_x (1 Ethernet, 101 raw IP, ...), its outermost IP header. Returns info->status. */
 FC_API int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info);
 
 /* n packets at buffer + offsets[i] of lengths[i] captured bytes. linktypes[i] holds where linktypes isn't NULL, else
@@ -225,7 +222,6 @@ FC_API void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_
                            fc_packet *infos);
 
 /* ---- First fragments: one caller at a time per object ------------------------------------------- */
-
 /* A bounded memory of first fragments (source, destination, identification, IPv4: protocol). At most `capacity`
  * entries (1 to 2^24), the oldest is evicted; `secret` keys the hash against flooding. FC_EINVAL, FC_ENOMEM. */
 FC_API int fc_fragments_new(uint32_t capacity, const uint8_t secret[16], fc_fragments **out);
@@ -238,7 +234,6 @@ FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
 #define FC_NO_TIME INT64_MIN
 #define FC_MAX_RECORD 262144u /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
-
 typedef struct fc_capture fc_capture;
 
 /* Arrays of the caller for `capacity` records; count is set by fc_capture_read. */
@@ -247,7 +242,7 @@ typedef struct fc_records {
     uint32_t *lengths;   /* captured octets */
     uint32_t *originals; /* octets on the wire */
     int64_t *times;      /* ns since 1970, truncated; FC_NO_TIME where the capture has none */
-    uint16_t *linktypes; /* LINKTYPE_x; 65535: a number above 65534 */
+    uint16_t *linktypes;  /* LINKTYPE_x; 65535: a number above 65534 */
     uint32_t *interfaces; /* pcapng: within the section; pcap: 0 */
     size_t capacity, count;
 } fc_records;
@@ -256,8 +251,7 @@ enum fc_damage_kind {
     FC_DAMAGE_CUT = 1,        /* the capture ends inside a record or block */
     FC_DAMAGE_RECORD = 2,     /* no record header can be here: octets skipped up to the next that can */
     FC_DAMAGE_LENGTH = 3,     /* a record's length is wrong: it reaches into records that were found inside it */
-    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths contradict each other: skipped up to the next block,
-                                 or read (skipped is 0) where the next block is where the first of them says */
+    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths differ: skipped, or read if the first one leads on */
     FC_DAMAGE_PACKET = 5,     /* a pcapng packet or interface block with impossible contents: this block is skipped */
     FC_DAMAGE_SECTION = 6,    /* a pcapng section of unknown byte order: skipped up to the next section */
     FC_DAMAGE_APPENDED = 7,   /* a second pcap file begins here (its records follow) */
@@ -265,30 +259,26 @@ enum fc_damage_kind {
 };
 
 typedef struct fc_damage {
-    uint64_t offset;  /* from the start of the stream */
-    uint64_t skipped; /* octets that are in no record */
+    uint64_t offset, skipped; /* from the start of the stream; octets that are in no record */
     uint64_t frame;   /* the frame number (from 1) that the next good record gets */
-    uint32_t kind;    /* enum fc_damage_kind */
-    uint32_t reserved;
+    uint32_t kind, reserved; /* enum fc_damage_kind */
 } fc_damage;
 
-enum fc_capture_status {
-    FC_CAPTURE_MORE = 0, /* drop `consumed` octets, append more, call again */
-    FC_CAPTURE_FULL = 1, /* the record arrays or the damage list are full: drop `consumed` octets, call again */
+enum fc_capture_status { /* each time: drop `consumed` octets, then */
+    FC_CAPTURE_MORE = 0, /* append more, call again */
+    FC_CAPTURE_FULL = 1, /* the record arrays or the damage list are full: call again */
     FC_CAPTURE_END = 2,  /* nothing follows */
 };
 
 FC_API int fc_capture_new(fc_capture **out); /* FC_ENOMEM */
 FC_API void fc_capture_free(fc_capture *capture);
-
 /* Reads records out of a window of the stream: the octets that earlier calls have not consumed, and more. last: none
  * follow. Returns enum fc_capture_status, or FC_EINVAL: this is no capture, FC_ENOMEM (more interfaces). Records point into `data`, so the caller uses them before the window moves. */
 FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
                            size_t *consumed);
 
 FC_API uint64_t fc_capture_frames(const fc_capture *capture); /* records given so far */
-/* Takes up to `capacity` damages out of the list; returns how many. */
-FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity);
+FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity); /* taken off the list */
 
 /* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------------- */
 

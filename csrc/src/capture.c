@@ -561,13 +561,20 @@ static int first_step(fc_capture *c, window *w, fc_records *r)
         c->step = ng_step; /* which reads this block from its start, as any other */
         return STEP_AGAIN;
     }
+    if (left(w) < PCAP_HEADER + PCAP_MODIFIED_RECORD && !w->last)
+        return STEP_MORE;
     if (left(w) < PCAP_HEADER)
-        return w->last ? FC_EINVAL : STEP_MORE;
+        return FC_EINVAL;
     int status = pcap_header(c, p);
     if (status == FC_EINVAL)
         return status;
-    if (status == FC_ENOTBUILT)
+    if (status == FC_ENOTBUILT) { /* a magic number alone makes no capture: a record must follow */
+        uint32_t captured;
+        int near;
+        if (left(w) < PCAP_HEADER + c->record_header || !plausible(c, p + PCAP_HEADER, &captured, 0, &near))
+            return FC_EINVAL;
         damage(c, FC_DAMAGE_VERSION, c->base + w->at, 0);
+    }
     w->at += PCAP_HEADER;
     return STEP_AGAIN;
 }

@@ -503,8 +503,10 @@ static void no_capture(void)
     }
     file f = {0};
     pcap_begin(&f, 0xa1b2c3d4, 4);
-    pcap_record(&f, 0xa1b2c3d4, 7);
     f.data[4] = 3; /* a capture, but of which version? */
+    read_all(&f, 1000, 256, &a);
+    CHECK(a.status == FC_EINVAL); /* none, unless a record follows */
+    pcap_record(&f, 0xa1b2c3d4, 7);
     read_in_every_way(&f);
     CHECK(a.status == 0 && a.n == 1 && a.n_damages == 1 && a.damages[0].kind == FC_DAMAGE_VERSION);
     has_packet(&a, 0, 7);

@@ -76,6 +76,8 @@ def flowclass() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the exit status."""
+    # numpy's BLAS starts a thread per core that spins for 60 ms of CPU time; nothing here multiplies matrices
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
         sys.stdout.flush()

@@ -246,7 +246,7 @@ class Trace:
 
     def _identify(self) -> None:
         """Reads enough to know that this is a capture."""
-        while not self._last and self._filled < 28:
+        while not self._last and self._filled < 64:
             self._fill()
         try:
             Capture().read(self._buffer, self._filled, self._last, RecordArrays(1))
