@@ -283,5 +283,11 @@ TestAnchorPoint = WithAnAnchorPoint.TestCase
 TestRfc6089HomeAgent = WithAnRfc6089HomeAgent.TestCase
 TestCorrespondentNode = WithACorrespondentNode.TestCase
 TestRfc6089CorrespondentNode = WithAnRfc6089CorrespondentNode.TestCase
-for case in (TestHomeAgent, TestAnchorPoint, TestRfc6089HomeAgent, TestCorrespondentNode, TestRfc6089CorrespondentNode):
-    case.settings = SETTINGS
+for _case in (
+    TestHomeAgent,
+    TestAnchorPoint,
+    TestRfc6089HomeAgent,
+    TestCorrespondentNode,
+    TestRfc6089CorrespondentNode,
+):
+    _case.settings = SETTINGS

@@ -37,7 +37,7 @@ from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 from .nonces import MAX_RR_BINDING_LIFETIME
 from .receiver import FIRST_TIMEOUT, MAX_TIMEOUT, MAX_UPDATE_RATE, Receiver
 from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role
-from .state import FORWARD, PLAIN
+from .state import FORWARD, NCAST, PLAIN
 from .update import ACKNOWLEDGE, HOME_REGISTRATION, MAP_REGISTRATION, MOBILE_ROUTER, OVERWRITE, not_greater
 from .update_list import UpdateList
 
@@ -221,7 +221,9 @@ class MobileNode:
         for entry in list(updates.wanted_flows.values()):
             if old in entry.bids:
                 bids = dict.fromkeys(new if bid == old else bid for bid in entry.bids)
-                updates.wanted_flows[entry.fid] = replace(entry, bids=tuple(bids))
+                # copies to one address only are no n-cast (R122)
+                action = FORWARD if entry.action == NCAST and len(bids) == 1 else entry.action
+                updates.wanted_flows[entry.fid] = replace(entry, bids=tuple(bids), action=action)
         if new != old:
             updates.wanted_care_of.pop(old, None)
         self._give_up(receiver)

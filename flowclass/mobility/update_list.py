@@ -421,11 +421,12 @@ class UpdateList:
     ) -> Refusal | None:
         fid, request = option.fid, option.pro
         codes = self.profile.status
-        if request == REMOVE and (0 <= status < 128 or status in (codes.fid_not_found, 137)):
-            # K5: 137 is what section 8.3.1 says
+        if request == REMOVE:
+            # whatever the answer was: a flow that can't be removed is left to expire
             self.flows.pop(fid, None)
             self.doubtful.pop(fid, None)
-            return None
+            done = 0 <= status < 128 or status in (codes.fid_not_found, 137)  # K5: 137 is what section 8.3.1 says
+            return None if done else Refusal("flow", fid, status)
         if 0 <= status < 128:
             entry = plan.entries[fid] if request != REFRESH else self.flows.get(fid)
             if entry is not None:
