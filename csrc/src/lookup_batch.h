@@ -12,7 +12,9 @@
  * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
  * was asked for by the stage before. */
 
-enum { STRIDE = 8 }; /* words between two keys' words: a whole key and the traffic class lane, one cache line */
+/* Words between two keys' words, so that a block stays in the first-level cache: 16 octets a key where that is all there is
+ * to compare, else with the traffic class lane, to a power of two. */
+#define STRIDE(lanes, permuted) ((lanes) == 8 ? 2u : (lanes) == 16 && !(permuted) ? 4u : 8u)
 
 typedef struct list {
     uint32_t key[FC_BATCH + 16], slot[FC_BATCH + 16];
@@ -20,11 +22,10 @@ typedef struct list {
 } list;
 
 typedef struct work {
-    uint64_t words[FC_BATCH * STRIDE] __attribute__((aligned(64)));
-    uint16_t lanes[FC_BATCH * FC_MAX_LANES] __attribute__((aligned(64)));
+    uint64_t words[FC_BATCH * 8] __attribute__((aligned(64)));
+    uint16_t lanes[FC_BATCH * 16] __attribute__((aligned(64)));
     uint32_t active[FC_BATCH + 16], limit[FC_BATCH + 16], slot[FC_BATCH + 16];
     list one, half, leaf, node;
-    uint8_t lacking[FC_BATCH];
     uint32_t best[FC_BATCH + 16];
     uint64_t rank[FC_BATCH]; /* priorities of the best, where numbers are no ranks */
 } work;
@@ -41,42 +42,41 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
 #endif
 
 /* Words and lanes of the block's keys; returns the fields that some key lacks and some rule asks for. */
-INLINE uint32_t prepare(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes)
+INLINE uint32_t prepare(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes, int permuted)
 {
-    uint32_t lacking = 0;
+    uint64_t all = UINT64_MAX;
     for (uint32_t i = 0; i < n; i++) {
         const fc_key *k = keys[i];
         uint64_t tail = fc_load64(&k->source_port);
-        uint64_t *words = w->words + i * STRIDE;
-        w->lacking[i] = f->conditions & (uint8_t)~(tail >> 56);
-        lacking |= w->lacking[i];
+        uint64_t *words = w->words + i * STRIDE(lanes, permuted);
         uint64_t virtual = (uint64_t)(k->source_port >= 1024) << 48 | (uint64_t)(k->destination_port >= 1024) << 49;
-        if (f->words == 3) {
+        all &= tail;
+        if (lanes == 8 || (lanes == 16 && !permuted)) {
             words[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
             words[1] = (tail & 0xffffffffffff) | virtual;
             if (lanes == 16) {
                 words[2] = fc_load64(&k->flow_label);
                 words[3] = tail >> 24 & 0xff00;
             }
-        } else {
-            memcpy(words, k, 40);
-            words[5] = (tail & 0xffffffffffff) | virtual;
-            words[6] = tail >> 24 & 0xff00;
-            if (lanes == 16) {
-                uint16_t *to = w->lanes + i * 16;
-                const uint16_t *from = (const uint16_t *)words;
-                for (int j = 0; j < 15; j++) /* beyond range_lanes: lane 0, against spans that let all pass */
-                    to[j] = from[f->lane_map[j]];
-                to[15] = 0;
-            }
+            continue;
+        }
+        memcpy(words, k, 40);
+        words[5] = (tail & 0xffffffffffff) | virtual;
+        words[6] = tail >> 24 & 0xff00;
+        if (permuted) {
+            uint16_t *to = w->lanes + i * 16;
+            const uint16_t *from = (const uint16_t *)words;
+            for (int j = 0; j < 15; j++) /* beyond range_lanes: lane 0, against spans that let all pass */
+                to[j] = from[f->lane_map[j]];
+            to[15] = 0;
         }
     }
-    return lacking;
+    return f->conditions & (uint8_t)~(all >> 56);
 }
 
-INLINE const uint16_t *key_lanes(const work *w, uint32_t i, int permuted)
+INLINE const uint16_t *key_lanes(const work *w, uint32_t i, int lanes, int permuted)
 {
-    return permuted ? w->lanes + i * 16 : (const uint16_t *)(w->words + i * STRIDE);
+    return permuted ? w->lanes + i * 16 : (const uint16_t *)(w->words + i * STRIDE(lanes, permuted));
 }
 
 INLINE uint64_t index_of(const uint64_t *words, const uint64_t *mask, const uint8_t *word, int shift)
@@ -84,9 +84,9 @@ INLINE uint64_t index_of(const uint64_t *words, const uint64_t *mask, const uint
     return extract(words[word[0]], mask[0]) | extract(words[word[1]], mask[1]) << shift;
 }
 
-INLINE int accept(const fc_forest *f, const fc_key *key, uint32_t number, uint16_t flags, uint32_t lacking)
+INLINE int accept(const fc_forest *f, const fc_key *key, uint32_t number, uint16_t flags)
 {
-    return !(flags & lacking) && (!(flags & FC_BODY_VERIFY) || fc_verify(f, number, key));
+    return !(flags & 0xff & ~key->present) && (!(flags & FC_BODY_VERIFY) || fc_verify(f, number, key));
 }
 
 /* Rule `number` matches key i (or nothing does: `match` is 0): is it the best so far? */
@@ -104,7 +104,7 @@ INLINE void offer(const fc_forest *f, work *w, uint32_t i, uint32_t number, int 
 }
 
 /* Nodes: a round finds the child of each, and deals the children's slots again. */
-INLINE void walk_nodes(const fc_forest *f, work *w, int dynamic)
+INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int dynamic)
 {
     list now;
     while (w->node.n) {
@@ -114,7 +114,7 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int dynamic)
         w->node.n = 0;
         const uint32_t *at[FC_BATCH];
         for (uint32_t j = 0; j < n; j++) {
-            const uint64_t *words = w->words + now.key[j] * STRIDE;
+            const uint64_t *words = w->words + now.key[j] * STRIDE(lanes, permuted);
             const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(now.slot[j]) * 64;
             if (now.slot[j] >> 30 == FC_BITS) {
                 const fc_bits *node = (const fc_bits *)p;
@@ -142,9 +142,9 @@ INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, i
     for (uint32_t j = 0; j < w->one.n; j++) {
         uint32_t i = w->one.key[j], number = w->one.slot[j];
         const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
-        int no = body_fails(lanes, key_lanes(w, i, permuted), body);
+        int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
-            no = !accept(f, keys[i], number, body[2 * lanes - 1], w->lacking[i]);
+            no = !accept(f, keys[i], number, body[2 * lanes - 1]);
         offer(f, w, i, number, !no, dynamic);
     }
 }
@@ -157,7 +157,7 @@ INLINE int take_first(const fc_forest *f, const fc_key *const *keys, work *w, ui
         int g = __builtin_ctz(match);
         uint16_t lo = block[g * lanes + lanes - 1], span = block[(per + g) * lanes + lanes - 1];
         uint32_t number = fc_body_number(lo, span);
-        if (!careful || accept(f, keys[i], number, span, w->lacking[i])) {
+        if (!careful || accept(f, keys[i], number, span)) {
             offer(f, w, i, number, 1, dynamic);
             return 1;
         }
@@ -171,7 +171,7 @@ INLINE void match_halves(const fc_forest *f, const fc_key *const *keys, work *w,
     for (uint32_t j = 0; j < w->half.n; j++) {
         uint32_t i = w->half.key[j];
         const uint16_t *block = (const uint16_t *)(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
-        uint32_t match = half_matches(key_lanes(w, i, 0), block);
+        uint32_t match = half_matches(key_lanes(w, i, 8, 0), block);
         if (careful) {
             take_first(f, keys, w, i, block, 2, 8, match, 1, dynamic);
             continue;
@@ -200,7 +200,7 @@ INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w,
         for (uint32_t j = 0; j < n; j++) {
             uint32_t i = w->leaf.key[j];
             const uint16_t *block = (const uint16_t *)at[j];
-            uint32_t match = block_matches(lanes, key_lanes(w, i, permuted), block);
+            uint32_t match = block_matches(lanes, key_lanes(w, i, lanes, permuted), block);
             int done;
             if (careful) {
                 done = take_first(f, keys, w, i, block, per, lanes, match, 1, dynamic);
@@ -235,9 +235,9 @@ INLINE void match_lists(const fc_forest *f, const fc_key *const *keys, work *w, 
         const uint32_t *number = (const uint32_t *)leaf.data;
         for (uint32_t k = 0; k < leaf.n && (dynamic || number[k] < w->best[i]); k++) {
             const uint16_t *body = f->bodies + (size_t)number[k] * 64;
-            if (body_fails(32, key_lanes(w, i, 0), body))
+            if (body_fails(32, key_lanes(w, i, 32, 0), body))
                 continue;
-            if (careful && !accept(f, keys[i], number[k], body[63], w->lacking[i]))
+            if (careful && !accept(f, keys[i], number[k], body[63]))
                 continue;
             offer(f, w, i, number[k], 1, dynamic);
             break;
@@ -265,7 +265,7 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
             m = keep_worse(w->active, n, w->best, tree->best);
         }
         for (uint32_t j = 0; j < m; j++) {
-            w->slot[j] = (uint32_t)index_of(w->words + w->active[j] * STRIDE, tree->mask, tree->word, tree->shift);
+            w->slot[j] = (uint32_t)index_of(w->words + w->active[j] * STRIDE(lanes, permuted), tree->mask, tree->word, tree->shift);
             __builtin_prefetch(tree->slot + w->slot[j]);
         }
         for (uint32_t j = 0; j < m; j++) {
@@ -283,7 +283,7 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
                 __builtin_prefetch(body + 32);
         }
         uint32_t first = w->one.n;
-        walk_nodes(f, w, dynamic);
+        walk_nodes(f, w, lanes, permuted, dynamic);
         for (uint32_t j = first; j < w->one.n; j++)
             __builtin_prefetch(f->bodies + (size_t)w->one.slot[j] * 2 * (uint32_t)lanes);
         for (uint32_t j = 0; j < w->half.n; j++)
@@ -313,15 +313,17 @@ INLINE void choose(const fc_forest *f, const fc_key *const *keys, uint32_t n, ui
         w.rank[i] = UINT64_MAX;
     }
     if (f->lanes == 8) {
-        if (prepare(f, keys, n, &w, 8) || f->verify)
+        if (prepare(f, keys, n, &w, 8, 0) || f->verify)
             run(f, keys, n, &w, 8, 0, 1, dynamic);
         else
             run(f, keys, n, &w, 8, 0, 0, dynamic);
     } else if (f->lanes == 16) {
-        int careful = prepare(f, keys, n, &w, 16) || f->verify;
-        run(f, keys, n, &w, 16, f->permuted, careful, dynamic);
+        if (f->permuted)
+            run(f, keys, n, &w, 16, 1, prepare(f, keys, n, &w, 16, 1) || f->verify, dynamic);
+        else
+            run(f, keys, n, &w, 16, 0, prepare(f, keys, n, &w, 16, 0) || f->verify, dynamic);
     } else {
-        if (prepare(f, keys, n, &w, 32) || f->verify)
+        if (prepare(f, keys, n, &w, 32, 0) || f->verify)
             run(f, keys, n, &w, 32, 0, 1, dynamic);
         else
             run(f, keys, n, &w, 32, 0, 0, dynamic);
