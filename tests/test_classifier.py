@@ -38,7 +38,7 @@ def test_every_batch_length(kernel: str) -> None:
     rnd = Random(5)
     rules = strategies.random_rules(rnd, 90)
     rows = strategies.rule_rows(rules)
-    keys = strategies.edge_keys(rnd, rules, 2 * 128 + 1)
+    keys = strategies.edge_keys(rnd, rules, 2 * 256 + 1)
     want = oracle.brute_force(rows, keys)
     table = fc.Classifier(rows)
     for n in range(len(keys) + 1):

@@ -465,26 +465,24 @@ int fc_classifier_rebuild(fc_classifier *c)
 
 static void look_up_live(fc_classifier *c, state *s, const fc_key *keys, size_t n, int32_t *out, fc_lookup_fn *lookup)
 {
-    const fc_key *list[2][FC_BATCH];
-    uint32_t best[FC_BATCH];
-    uint8_t at[2][FC_BATCH];
+    uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
     for (size_t start = 0; start < n; start += FC_BATCH) {
-        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, count[2];
-        fc_split_versions(keys + start, m, list, at, count, out + start);
+        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH;
+        fc_split_versions(keys + start, m, index, count, out + start);
         for (int v = 0; v < 2; v++) {
             if (count[v] == 0 || s->live[v].forest.trees == 0)
                 continue;
-            if (!fc_live_lookup(&s->live[v], lookup, list[v], count[v], best)) {
+            if (!fc_live_lookup(&s->live[v], lookup, keys + start, index[v], count[v], best)) {
                 /* a writer that keeps changing rules around these very keys: its turn is over */
                 pthread_mutex_lock(&c->lock);
                 for (uint32_t i = 0; i < count[v]; i++) {
                     if (best[i] == FC_UNSETTLED)
-                        lookup(&s->live[v].forest, &list[v][i], 1, &best[i]);
+                        lookup(&s->live[v].forest, keys + start, &index[v][i], 1, &best[i]);
                 }
                 pthread_mutex_unlock(&c->lock);
             }
             for (uint32_t i = 0; i < count[v]; i++)
-                out[start + at[v][i]] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
+                out[start + index[v][i]] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
         }
     }
 }

@@ -40,10 +40,11 @@ int fc_live_fits(const fc_live *live, const fc_rule *rule); /* can the layout ho
 /* Both change what readers see in one step. FC_ELIMIT, FC_ENOMEM: nothing has changed. */
 int fc_live_insert(fc_live *live, uint32_t number, const fc_rule *rule);
 int fc_live_remove(fc_live *live, uint32_t number, const fc_rule *rule);
-/* As an fc_lookup_fn; each answer is that of a state that existed during the call. 0: the caller has to keep the writer
+/* As an fc_lookup_fn, for keys of the forest's version; each answer is that of a state that existed during the call. 0: the caller has to keep the writer
  * out for the keys whose best[] is FC_UNSETTLED. */
 #define FC_UNSETTLED 0x3ffffffeu
-int fc_live_lookup(fc_live *live, fc_lookup_fn *lookup, const fc_key *const *keys, uint32_t n, uint32_t *best);
+int fc_live_lookup(fc_live *live, fc_lookup_fn *lookup, const fc_key *keys, const uint32_t *index, uint32_t n,
+                   uint32_t *best);
 
 void *fc_reserve(size_t octets); /* address space, touched page by page; NULL when there is none */
 void fc_unreserve(void *p, size_t octets);

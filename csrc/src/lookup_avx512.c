@@ -57,18 +57,36 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     return (uint32_t)__builtin_popcount(_mm512_mask_cmple_epu16_mask(0x7fffffff, t, _mm512_set1_epi16((short)value)));
 }
 
-INLINE uint32_t keep_worse(uint32_t *active, uint32_t n, const uint32_t *best, uint32_t limit)
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
 {
     uint32_t kept = 0;
-    const __m512i lim = _mm512_set1_epi32((int)limit), step = _mm512_set1_epi32(16);
+    const __m512i lim = _mm512_set1_epi32((int)than), step = _mm512_set1_epi32(16);
     __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     for (uint32_t j = 0; j < n; j += 16, at = _mm512_add_epi32(at, step)) {
         __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
-        __mmask16 worse = _mm512_mask_cmpgt_epu32_mask(in, _mm512_loadu_si512(best + j), lim);
+        __m512i b = _mm512_load_si512(best + j);
+        __mmask16 worse = _mm512_mask_cmpgt_epu32_mask(in, b, lim);
         _mm512_storeu_si512(active + kept, _mm512_maskz_compress_epi32(worse, at));
+        _mm512_storeu_si512(limit + kept, _mm512_maskz_compress_epi32(worse, b));
         kept += (uint32_t)__builtin_popcount(worse);
     }
     return kept;
+}
+
+/* Four keys at once; what is beyond the last is written over too, it is room for more keys. */
+INLINE void mark_ports(uint64_t *words, uint32_t n)
+{
+    const __m512i limit = _mm512_set1_epi16(1024);
+    const __m512i real = _mm512_broadcast_i32x4(_mm_setr_epi16(-1, -1, -1, -1, -1, -1, -1, 0));
+    for (uint32_t i = 0; i < n; i += 4) {
+        __m512i w = _mm512_load_si512(words + 2 * i);
+        uint32_t high = _mm512_cmpge_epu16_mask(w, limit);
+        w = _mm512_and_si512(w, real);
+        /* lanes 4 and 5 of a key are its ports, lane 7 takes the bits */
+        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x10101010) << 3, 1));
+        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x20202020) << 2, 2));
+        _mm512_store_si512(words + 2 * i, w);
+    }
 }
 
 #include "lookup_batch.h"

@@ -7,7 +7,7 @@
  *   block_matches(lanes, key, block)  bit mask over the bodies of a 128-octet block: 1 where one matches
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
- *   and, with FC_OWN_SORT defined, keep_worse and sort_slots of lookup_plain.h by better means
+ *   and, with FC_OWN_SORT defined, keep_worse, mark_ports and sort_slots of lookup_plain.h by better means
  *
  * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
  * was asked for by the stage before. */
@@ -22,13 +22,21 @@ typedef struct list {
 } list;
 
 typedef struct work {
-    uint64_t words[FC_BATCH * 8] __attribute__((aligned(64)));
+    uint64_t words[FC_BATCH * 8 + 8] __attribute__((aligned(64)));
     uint16_t lanes[FC_BATCH * 16] __attribute__((aligned(64)));
     uint32_t active[FC_BATCH + 16], limit[FC_BATCH + 16], slot[FC_BATCH + 16];
     list one, half, leaf, node;
-    uint32_t best[FC_BATCH + 16];
+    uint32_t best[FC_BATCH + 16] __attribute__((aligned(64)));
     uint64_t rank[FC_BATCH]; /* priorities of the best, where numbers are no ranks */
 } work;
+
+#define FC_COUNT8(i) i, i + 1, i + 2, i + 3, i + 4, i + 5, i + 6, i + 7
+#define FC_COUNT64(i) \
+    FC_COUNT8(i), FC_COUNT8(i + 8), FC_COUNT8(i + 16), FC_COUNT8(i + 24), FC_COUNT8(i + 32), FC_COUNT8(i + 40), \
+        FC_COUNT8(i + 48), FC_COUNT8(i + 56)
+static const uint32_t counting[FC_BATCH + 16] __attribute__((aligned(64))) = {
+    FC_COUNT64(0), FC_COUNT64(64), FC_COUNT64(128), FC_COUNT64(192)};
+_Static_assert(FC_BATCH == 256, "as many as are counted here");
 
 /* Slots change under updates: what a slot points to was written before it (update.c). */
 #define FC_SLOT_AT(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
@@ -41,36 +49,61 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
 #include "lookup_plain.h"
 #endif
 
-/* Words and lanes of the block's keys; returns the fields that some key lacks and some rule asks for. */
-INLINE uint32_t prepare(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes, int permuted)
+typedef struct batch {
+    const fc_key *keys;
+    const uint32_t *index; /* which of them, NULL: the first, the second, ... */
+} batch;
+
+INLINE const fc_key *key_at(const batch *b, uint32_t i)
 {
-    uint64_t all = UINT64_MAX;
-    for (uint32_t i = 0; i < n; i++) {
-        const fc_key *k = keys[i];
-        uint64_t tail = fc_load64(&k->source_port);
-        uint64_t *words = w->words + i * STRIDE(lanes, permuted);
-        uint64_t virtual = (uint64_t)(k->source_port >= 1024) << 48 | (uint64_t)(k->destination_port >= 1024) << 49;
-        all &= tail;
-        if (lanes == 8 || (lanes == 16 && !permuted)) {
-            words[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
-            words[1] = (tail & 0xffffffffffff) | virtual;
-            if (lanes == 16) {
-                words[2] = fc_load64(&k->flow_label);
-                words[3] = tail >> 24 & 0xff00;
-            }
-            continue;
-        }
-        memcpy(words, k, 40);
-        words[5] = (tail & 0xffffffffffff) | virtual;
-        words[6] = tail >> 24 & 0xff00;
-        if (permuted) {
-            uint16_t *to = w->lanes + i * 16;
-            const uint16_t *from = (const uint16_t *)words;
-            for (int j = 0; j < 15; j++) /* beyond range_lanes: lane 0, against spans that let all pass */
-                to[j] = from[f->lane_map[j]];
-            to[15] = 0;
-        }
+    return b->index ? &b->keys[b->index[i]] : &b->keys[i];
+}
+
+/* Words and lanes of one key; returns its last word as it is: ports, class, protocol, version, presence. */
+INLINE uint64_t prepare_one(const fc_forest *f, const fc_key *k, uint32_t i, work *w, int lanes, int permuted)
+{
+    uint64_t tail = fc_load64(&k->source_port), *words = w->words + i * STRIDE(lanes, permuted);
+    if (lanes == 8) {
+        words[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
+        words[1] = tail; /* version and presence give way to the virtual bits in mark_ports */
+        return tail;
     }
+    uint64_t virtual = (uint64_t)(k->source_port >= 1024) << 48 | (uint64_t)(k->destination_port >= 1024) << 49;
+    if (lanes == 16 && !permuted) {
+        words[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
+        words[1] = (tail & 0xffffffffffff) | virtual;
+        words[2] = fc_load64(&k->flow_label);
+        words[3] = tail >> 24 & 0xff00;
+        return tail;
+    }
+    memcpy(words, k, 40);
+    words[5] = (tail & 0xffffffffffff) | virtual;
+    words[6] = tail >> 24 & 0xff00;
+    if (permuted) {
+        uint16_t *to = w->lanes + i * 16;
+        const uint16_t *from = (const uint16_t *)words;
+        for (int j = 0; j < 15; j++) /* beyond range_lanes: lane 0, against spans that let all pass */
+            to[j] = from[f->lane_map[j]];
+        to[15] = 0;
+    }
+    return tail;
+}
+
+/* All keys of the block: the fields that some key lacks and some rule asks for, or -1 when one has another version. */
+INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted)
+{
+    uint64_t all = UINT64_MAX, any = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t tail = prepare_one(f, key_at(keys, i), i, w, lanes, permuted);
+        all &= tail;
+        any |= tail;
+    }
+    if (lanes == 8) {
+        memset(w->words + 2 * n, 0, 48); /* a vector may take in three keys more */
+        mark_ports(w->words, n);
+    }
+    if ((uint8_t)(all >> 48) != f->version || (uint8_t)(any >> 48) != f->version)
+        return -1;
     return f->conditions & (uint8_t)~(all >> 56);
 }
 
@@ -136,7 +169,15 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
     }
 }
 
-INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful,
+INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
+{
+    const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
+    __builtin_prefetch(body);
+    if (lanes == 32)
+        __builtin_prefetch(body + 32);
+}
+
+INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                        int dynamic)
 {
     for (uint32_t j = 0; j < w->one.n; j++) {
@@ -144,20 +185,20 @@ INLINE void match_ones(const fc_forest *f, const fc_key *const *keys, work *w, i
         const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
         int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
-            no = !accept(f, keys[i], number, body[2 * lanes - 1]);
+            no = !accept(f, key_at(keys, i), number, body[2 * lanes - 1]);
         offer(f, w, i, number, !no, dynamic);
     }
 }
 
 /* Bodies of one block that match: the first that is accepted is the leaf's answer. Returns whether there was one. */
-INLINE int take_first(const fc_forest *f, const fc_key *const *keys, work *w, uint32_t i, const uint16_t *block, int per,
+INLINE int take_first(const fc_forest *f, const batch *keys, work *w, uint32_t i, const uint16_t *block, int per,
                       int lanes, uint32_t match, int careful, int dynamic)
 {
     while (match) {
         int g = __builtin_ctz(match);
         uint16_t lo = block[g * lanes + lanes - 1], span = block[(per + g) * lanes + lanes - 1];
         uint32_t number = fc_body_number(lo, span);
-        if (!careful || accept(f, keys[i], number, span)) {
+        if (!careful || accept(f, key_at(keys, i), number, span)) {
             offer(f, w, i, number, 1, dynamic);
             return 1;
         }
@@ -166,7 +207,7 @@ INLINE int take_first(const fc_forest *f, const fc_key *const *keys, work *w, ui
     return 0;
 }
 
-INLINE void match_halves(const fc_forest *f, const fc_key *const *keys, work *w, int careful, int dynamic)
+INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
 {
     for (uint32_t j = 0; j < w->half.n; j++) {
         uint32_t i = w->half.key[j];
@@ -183,7 +224,7 @@ INLINE void match_halves(const fc_forest *f, const fc_key *const *keys, work *w,
 }
 
 /* Rounds over the leaves, a block each: those without a match that have another block stay. */
-INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w, int lanes, int permuted, int careful,
+INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                          int dynamic)
 {
     const uint8_t *at[FC_BATCH];
@@ -220,72 +261,80 @@ INLINE void match_leaves(const fc_forest *f, const fc_key *const *keys, work *w,
     }
 }
 
-/* Leaves of 32-lane bodies are lists of numbers. */
-INLINE void match_lists(const fc_forest *f, const fc_key *const *keys, work *w, int careful, int dynamic)
+/* Leaves of 32-lane bodies are lists of numbers: rounds again, a body each, the next one's memory asked for meanwhile. */
+INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
 {
-    for (uint32_t j = 0; j < w->leaf.n; j++) {
+    const uint32_t *at[FC_BATCH];
+    uint32_t left[FC_BATCH];
+    uint32_t n = w->leaf.n;
+    for (uint32_t j = 0; j < n; j++) {
         fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
-        const uint32_t *number = (const uint32_t *)leaf.data;
-        for (uint32_t k = 0; k < leaf.n && k < 4; k++)
-            __builtin_prefetch(f->bodies + (size_t)number[k] * 64), __builtin_prefetch(f->bodies + (size_t)number[k] * 64 + 32);
+        at[j] = (const uint32_t *)leaf.data;
+        left[j] = leaf.n;
+        prefetch_body(f, *at[j], 32);
     }
-    for (uint32_t j = 0; j < w->leaf.n; j++) {
-        uint32_t i = w->leaf.key[j];
-        fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
-        const uint32_t *number = (const uint32_t *)leaf.data;
-        for (uint32_t k = 0; k < leaf.n && (dynamic || number[k] < w->best[i]); k++) {
-            const uint16_t *body = f->bodies + (size_t)number[k] * 64;
-            if (body_fails(32, key_lanes(w, i, 32, 0), body))
-                continue;
-            if (careful && !accept(f, keys[i], number[k], body[63]))
-                continue;
-            offer(f, w, i, number[k], 1, dynamic);
-            break;
+    while (n) {
+        uint32_t kept = 0;
+        for (uint32_t j = 0; j < n; j++) {
+            uint32_t i = w->leaf.key[j], number = *at[j], more = left[j] - 1;
+            const uint16_t *body = f->bodies + (size_t)number * 64;
+            int match = !body_fails(32, key_lanes(w, i, 32, 0), body);
+            if (careful && match)
+                match = accept(f, key_at(keys, i), number, body[63]);
+            offer(f, w, i, number, match, dynamic);
+            const uint32_t *next = at[j] + (more > 0);
+            prefetch_body(f, *next, 32);
+            w->leaf.key[kept] = i;
+            at[kept] = next;
+            left[kept] = more;
+            kept += !match & (more > 0) & (dynamic || *next < w->best[i]);
         }
+        n = kept;
     }
 }
 
-INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
+/* keep_worse where numbers are no ranks: with no limit on the numbers to look at. */
+INLINE uint32_t keep_hopeful(work *w, uint32_t n, uint64_t best)
+{
+    uint32_t m = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        w->active[m] = j;
+        w->limit[m] = FC_EMPTY;
+        m += w->rank[j] >= best;
+    }
+    return m;
+}
+
+INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
                 int dynamic)
 {
     for (int t = 0; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
+        const uint32_t *active = counting, *limit = w->best; /* the first tree: all keys, with no answer yet */
         uint32_t m = n;
-        if (t == 0) {
-            for (uint32_t j = 0; j < n; j++)
-                w->active[j] = j;
-        } else if (dynamic) {
-            uint64_t best = __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED);
-            m = 0;
-            for (uint32_t j = 0; j < n; j++) {
-                w->active[m] = j;
-                m += w->rank[j] >= best;
-            }
-        } else {
-            m = keep_worse(w->active, n, w->best, tree->best);
+        if (t > 0) {
+            active = w->active;
+            limit = w->limit;
+            m = dynamic ? keep_hopeful(w, n, __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED))
+                        : keep_worse(w->active, w->limit, n, w->best, tree->best);
         }
         for (uint32_t j = 0; j < m; j++) {
-            w->slot[j] = (uint32_t)index_of(w->words + w->active[j] * STRIDE(lanes, permuted), tree->mask, tree->word, tree->shift);
+            w->slot[j] = (uint32_t)index_of(w->words + active[j] * STRIDE(lanes, permuted), tree->mask, tree->word,
+                                            tree->shift);
             __builtin_prefetch(tree->slot + w->slot[j]);
         }
-        for (uint32_t j = 0; j < m; j++) {
+        for (uint32_t j = 0; j < m; j++)
             w->slot[j] = FC_SLOT_AT(tree->slot + w->slot[j]);
-            w->limit[j] = dynamic ? FC_EMPTY : w->best[w->active[j]];
-        }
         w->one.n = w->half.n = w->leaf.n = w->node.n = 0;
-        sort_slots(w, w->active, w->limit, w->slot, m);
+        sort_slots(w, active, limit, w->slot, m);
         for (uint32_t j = 0; j < w->node.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_PAYLOAD(w->node.slot[j]) * 64);
-        for (uint32_t j = 0; j < w->one.n; j++) {
-            const uint16_t *body = f->bodies + (size_t)w->one.slot[j] * 2 * (uint32_t)lanes;
-            __builtin_prefetch(body);
-            if (lanes == 32)
-                __builtin_prefetch(body + 32);
-        }
+        for (uint32_t j = 0; j < w->one.n; j++)
+            prefetch_body(f, w->one.slot[j], lanes);
         uint32_t first = w->one.n;
         walk_nodes(f, w, lanes, permuted, dynamic);
         for (uint32_t j = first; j < w->one.n; j++)
-            __builtin_prefetch(f->bodies + (size_t)w->one.slot[j] * 2 * (uint32_t)lanes);
+            prefetch_body(f, w->one.slot[j], lanes);
         for (uint32_t j = 0; j < w->half.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
         for (uint32_t j = 0; j < w->leaf.n; j++) {
@@ -305,42 +354,47 @@ INLINE void run(const fc_forest *f, const fc_key *const *keys, uint32_t n, work 
 }
 
 /* One copy of the stages for each layout, with and without keys that lack something. */
-INLINE void choose(const fc_forest *f, const fc_key *const *keys, uint32_t n, uint32_t *best, int dynamic)
+INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic)
+{
+    int lacking = prepare(f, keys, n, w, lanes, permuted);
+    if (lacking < 0)
+        return 0;
+    if (lacking || f->verify)
+        run(f, keys, n, w, lanes, permuted, 1, dynamic);
+    else
+        run(f, keys, n, w, lanes, permuted, 0, dynamic);
+    return 1;
+}
+
+INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best, int dynamic)
 {
     work w;
+    const batch in = {keys, index};
+    int same;
     for (uint32_t i = 0; i < n; i++) {
         w.best[i] = FC_EMPTY;
-        w.rank[i] = UINT64_MAX;
+        if (dynamic)
+            w.rank[i] = UINT64_MAX;
     }
-    if (f->lanes == 8) {
-        if (prepare(f, keys, n, &w, 8, 0) || f->verify)
-            run(f, keys, n, &w, 8, 0, 1, dynamic);
-        else
-            run(f, keys, n, &w, 8, 0, 0, dynamic);
-    } else if (f->lanes == 16) {
-        if (f->permuted)
-            run(f, keys, n, &w, 16, 1, prepare(f, keys, n, &w, 16, 1) || f->verify, dynamic);
-        else
-            run(f, keys, n, &w, 16, 0, prepare(f, keys, n, &w, 16, 0) || f->verify, dynamic);
-    } else {
-        if (prepare(f, keys, n, &w, 32, 0) || f->verify)
-            run(f, keys, n, &w, 32, 0, 1, dynamic);
-        else
-            run(f, keys, n, &w, 32, 0, 0, dynamic);
-    }
-    memcpy(best, w.best, 4 * n);
-}
-
-FC_TARGET static __attribute__((noinline)) void look_up_dynamic(const fc_forest *f, const fc_key *const *keys, uint32_t n,
-                                                                uint32_t *best)
-{
-    choose(f, keys, n, best, 1);
-}
-
-FC_TARGET void FC_LOOKUP(const fc_forest *f, const fc_key *const *keys, uint32_t n, uint32_t *best)
-{
-    if (f->priority != NULL)
-        look_up_dynamic(f, keys, n, best);
+    if (f->lanes == 8)
+        same = choose(f, &in, n, &w, 8, 0, dynamic);
+    else if (f->lanes == 32)
+        same = choose(f, &in, n, &w, 32, 0, dynamic);
+    else if (f->permuted)
+        same = choose(f, &in, n, &w, 16, 1, dynamic);
     else
-        choose(f, keys, n, best, 0);
+        same = choose(f, &in, n, &w, 16, 0, dynamic);
+    memcpy(best, w.best, 4 * n);
+    return same;
+}
+
+FC_TARGET static __attribute__((noinline)) int look_up_dynamic(const fc_forest *f, const fc_key *keys, const uint32_t *index,
+                                                               uint32_t n, uint32_t *best)
+{
+    return look_up(f, keys, index, n, best, 1);
+}
+
+FC_TARGET int FC_LOOKUP(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
+{
+    return f->priority != NULL ? look_up_dynamic(f, keys, index, n, best) : look_up(f, keys, index, n, best, 0);
 }

@@ -1,14 +1,26 @@
 /* lookup_plain.h - dealing slots and thinning lists without a compress instruction: each item is written to every list, and
  * only the right list's end moves. Included by lookup_batch.h where a kernel has no better way. */
 
-INLINE uint32_t keep_worse(uint32_t *active, uint32_t n, const uint32_t *best, uint32_t limit)
+/* The keys whose best is worse than `than`, and these bests; returns how many. */
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
 {
     uint32_t kept = 0;
     for (uint32_t j = 0; j < n; j++) {
         active[kept] = j;
-        kept += best[j] > limit;
+        limit[kept] = best[j];
+        kept += best[j] > than;
     }
     return kept;
+}
+
+/* In words of 8-lane keys: are the ports at least 1024? To the bits above the protocol. */
+INLINE void mark_ports(uint64_t *words, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t tail = words[2 * i + 1];
+        words[2 * i + 1] = (tail & 0xffffffffffff) | (uint64_t)((tail & 0xffff) >= 1024) << 48 |
+                           (uint64_t)((tail >> 16 & 0xffff) >= 1024) << 49;
+    }
 }
 
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n)

@@ -107,44 +107,48 @@ fc_lookup_fn *fc_kernel_function(int kernel)
     }
 }
 
-/* The block's keys by version, with their places; out is -1 for each. */
-void fc_split_versions(const fc_key *keys, uint32_t n, const fc_key *list[2][FC_BATCH], uint8_t at[2][FC_BATCH],
-                       uint32_t count[2], int32_t *out)
+/* Which of the block's keys are of each version; out is -1 for all. */
+void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out)
 {
     count[0] = count[1] = 0;
     for (uint32_t i = 0; i < n; i++) {
         int v = keys[i].version == 6;
-        list[v][count[v]] = &keys[i];
-        at[v][count[v]] = (uint8_t)i;
+        index[v][count[v]] = i;
         count[v] += keys[i].version == 4 || keys[i].version == 6;
         out[i] = -1;
     }
 }
 
-/* A batch goes by blocks; a block's keys go to the forest of their version, in the order of the batch. */
+static void look_up_block(const fc_table *t, fc_lookup_fn *lookup, const fc_key *keys, uint32_t n, int32_t *out)
+{
+    uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
+    const fc_forest *f = &t->forest[keys[0].version == 6];
+    if (f->trees && !f->rank && lookup(f, keys, NULL, n, best)) { /* all of one version, as nearly always */
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
+        return;
+    }
+    fc_split_versions(keys, n, index, count, out);
+    for (int v = 0; v < 2; v++) {
+        f = &t->forest[v];
+        if (count[v] == 0 || f->trees == 0)
+            continue;
+        lookup(f, keys, index[v], count[v], best);
+        for (uint32_t i = 0; i < count[v]; i++) {
+            if (best[i] != FC_EMPTY)
+                out[index[v][i]] = (int32_t)(f->rank ? f->rank[best[i]] : best[i]);
+        }
+    }
+}
+
 int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *out, int kernel)
 {
     int status = fc_kernel_check(kernel);
     if (status != FC_OK)
         return status;
     fc_lookup_fn *lookup = fc_kernel_function(kernel);
-    const fc_key *list[2][FC_BATCH];
-    uint32_t best[FC_BATCH];
-    uint8_t at[2][FC_BATCH];
-    for (size_t start = 0; start < n; start += FC_BATCH) {
-        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, count[2];
-        fc_split_versions(keys + start, m, list, at, count, out + start);
-        for (int v = 0; v < 2; v++) {
-            const fc_forest *f = &t->forest[v];
-            if (count[v] == 0 || f->trees == 0)
-                continue;
-            lookup(f, list[v], count[v], best);
-            for (uint32_t i = 0; i < count[v]; i++) {
-                uint32_t b = best[i];
-                out[start + at[v][i]] = b == FC_EMPTY ? -1 : (int32_t)(f->rank ? f->rank[b] : b);
-            }
-        }
-    }
+    for (size_t start = 0; start < n; start += FC_BATCH)
+        look_up_block(t, lookup, keys + start, n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, out + start);
     return FC_OK;
 }
 

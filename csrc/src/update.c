@@ -526,21 +526,23 @@ static int concerned(fc_live *v, const fc_key *key, uint64_t first, uint64_t end
 
 #define TRIES 100 /* of a key alone; a try takes a fraction of an update's time, so two are rare */
 
-int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *const *keys, uint32_t n, uint32_t *best)
+int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
 {
-    const fc_key *again[FC_BATCH];
-    uint32_t at[FC_BATCH], found[FC_BATCH], m = n;
+    uint32_t again[FC_BATCH], at[FC_BATCH], found[FC_BATCH], m = n;
+    for (uint32_t i = 0; i < n; i++) {
+        again[i] = index[i];
+        at[i] = i;
+    }
     for (int tries = 0; m > 0; tries++) {
-        const fc_key *const *now = tries ? again : keys;
         uint64_t start = atomic_load_explicit(&v->turn, memory_order_acquire);
-        lookup(&v->forest, now, m, found);
+        lookup(&v->forest, keys, again, m, found);
         atomic_thread_fence(memory_order_acquire);
         uint64_t end = atomic_load_explicit(&v->turn, memory_order_relaxed);
         uint64_t first = start >> 1, last = (end + 1) >> 1;
         uint8_t redo[FC_BATCH] = {0};
         if (first < last) {
             for (uint32_t i = 0; i < m; i++)
-                redo[i] = last - first >= FC_CHANGES || concerned(v, now[i], first, last);
+                redo[i] = last - first >= FC_CHANGES || concerned(v, &keys[again[i]], first, last);
             /* what was noted of the changes must not have been overwritten while it was read */
             atomic_thread_fence(memory_order_acquire);
             uint64_t later = atomic_load_explicit(&v->turn, memory_order_relaxed);
@@ -549,10 +551,9 @@ int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *const *keys, 
         }
         uint32_t kept = 0;
         for (uint32_t i = 0; i < m; i++) {
-            uint32_t to = tries ? at[i] : i;
-            best[to] = found[i];
-            again[kept] = now[i];
-            at[kept] = to;
+            best[at[i]] = found[i];
+            again[kept] = again[i];
+            at[kept] = at[i];
             kept += redo[i];
         }
         m = kept;

@@ -89,8 +89,8 @@ int main(void)
             check_set(700, sets[s], &options[o], quick ? 500 : 4000, 0);
         }
     }
-    check_set(60, 0xff, NULL, quick ? 40 : 2 * 128 + 17, 1);
-    check_set(400, sets[1], NULL, quick ? 40 : 2 * 128 + 17, 1);
+    check_set(60, 0xff, NULL, quick ? 40 : 2 * 256 + 17, 1);
+    check_set(400, sets[1], NULL, quick ? 40 : 2 * 256 + 17, 1);
     check_set(quick ? 1000 : 6000, 0xff, NULL, quick ? 500 : 4000, 0);
     check_set(quick ? 1000 : 6000, sets[1], NULL, quick ? 500 : 4000, 0);
     puts("table: ok");
