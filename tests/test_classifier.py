@@ -67,6 +67,19 @@ def test_out_is_filled_and_returned() -> None:
         table.classify(keys, np.zeros(3, np.int32))
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_batch_shared_between_threads(threads: int) -> None:
+    rules = fc.make_rules(version=6, source_port=(np.arange(500), np.arange(500)))
+    keys = fc.make_keys(version=6, source_port=np.random.default_rng(1).integers(0, 700, 100_003))
+    want = np.where(keys["source_port"] < 500, keys["source_port"].astype(np.int32), -1)
+    assert np.array_equal(fc.Classifier(rules).classify(keys, threads=threads), want)
+
+
+def test_threads_are_checked() -> None:
+    with pytest.raises(fc.ClassifierError, match="threads"):
+        fc.Classifier(fc.make_rules()).classify(fc.make_keys(), threads=0)
+
+
 def test_wrong_arguments_are_named() -> None:
     table = fc.Classifier(fc.make_rules(version=6))
     with pytest.raises(fc.ClassifierError, match="KEY_DTYPE"):

@@ -16,6 +16,7 @@ class TableInfo(TypedDict):
     bytes: int
 
 def kernels() -> dict[str, bool]: ...
+def parts_of(n: int, threads: int, least: int = 16384) -> list[tuple[int, int]]: ...
 def as_rules(rules: npt.NDArray[np.void]) -> npt.NDArray[np.void]: ...
 def as_keys(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]: ...
 
@@ -25,7 +26,12 @@ class Classifier:
     @property
     def info(self) -> TableInfo: ...
     def classify(
-        self, keys: npt.NDArray[np.void], out: npt.NDArray[np.int32] | None = None, *, kernel: str = "auto"
+        self,
+        keys: npt.NDArray[np.void],
+        out: npt.NDArray[np.int32] | None = None,
+        *,
+        kernel: str = "auto",
+        threads: int = 1,
     ) -> npt.NDArray[np.int32]: ...
     def insert(
         self, rules: npt.NDArray[np.void], priorities: float | Sequence[float] | npt.NDArray[Any]

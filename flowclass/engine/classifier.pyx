@@ -1,6 +1,8 @@
 # cython: language_level=3, embedsignature=True
 """The flat classifier: one rule set of any size, looked up in batches."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -51,6 +53,15 @@ def as_keys(keys):
     if not isinstance(keys, np.ndarray) or keys.dtype != KEY_DTYPE or keys.ndim != 1:
         raise ClassifierError("keys: a one-dimensional array of KEY_DTYPE expected (see make_keys)")
     return np.ascontiguousarray(keys)
+
+
+def parts_of(n, threads, least=16384):
+    """[(begin, end), ...]: ``n`` items for up to ``threads`` threads, at least ``least`` for each."""
+    if not isinstance(threads, int) or not 1 <= threads <= 1024:
+        raise ClassifierError(f"threads: 1 to 1024 expected, got {threads!r}")
+    count = max(1, min(threads, n // least))
+    ends = [n * i // count for i in range(count + 1)]
+    return list(zip(ends[:-1], ends[1:]))
 
 
 def _priorities(priorities, n):
@@ -114,11 +125,12 @@ cdef class Classifier:
     cdef int lookup(self, const fc_key *keys, size_t n, int32_t *out, int kernel) noexcept nogil:
         return fc_classifier_lookup(self.ptr, keys, n, out, kernel)
 
-    def classify(self, keys, out=None, *, kernel="auto"):
+    def classify(self, keys, out=None, *, kernel="auto", threads=1):
         """For each key the id of the first rule that matches, or -1: an int32 array of the keys' length.
 
         ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous int32 array of that length, which is
-        filled and returned. A named ``kernel`` runs or fails.
+        filled and returned. A named ``kernel`` runs or fails. ``threads`` shares a batch between so many threads, where
+        each gets at least 16,384 keys: below that, starting them costs more than they save.
         """
         cdef int which = select_kernel(kernel), status
         cdef Py_buffer from_, to
@@ -131,6 +143,13 @@ cdef class Classifier:
             out = np.empty(n, np.int32)
         elif not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
             raise ClassifierError(f"out: an int32 array of length {n} expected")
+        if threads != 1:
+            parts = parts_of(n, threads)
+            if len(parts) > 1:
+                with ThreadPoolExecutor(len(parts)) as pool:
+                    for done in [pool.submit(self.classify, keys[a:b], out[a:b], kernel=kernel) for a, b in parts]:
+                        done.result()
+                return out
         PyObject_GetBuffer(out, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         try:
             PyObject_GetBuffer(keys.view(np.uint8), &from_, PyBUF_C_CONTIGUOUS)
