@@ -377,9 +377,7 @@ def test_bad_bindings_file(tmp_path: Path, case: str) -> None:
     assert not out.exists()
 
 
-@pytest.mark.parametrize(
-    "content", [None, b"", b"not a capture at all", b"\xd4\xc3\xb2\xa1\x09\x00\x00\x00" + bytes(16)]
-)
+@pytest.mark.parametrize("content", [None, b"", b"not a capture at all", b"\x1f\x8b\x08nonsense"])
 @pytest.mark.parametrize("command", ["classify", "decode"])
 def test_no_capture(tmp_path: Path, bindings: Path, command: str, content: bytes | None) -> None:
     good = write_trace(tmp_path / "good.pcap", [b""])
