@@ -1,4 +1,7 @@
 /* fc_table: both IP versions' forests behind one look-up. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* -std=c11 alone leaves out madvise */
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
 

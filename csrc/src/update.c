@@ -17,6 +17,9 @@
  *      reader         |-- block of keys --------|        turn was 6, is 9: keys inside a or b go again
  *
  * Rules are compared by priority and number, from two arrays, since there is no rank that an insertion wouldn't move. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE /* -std=c11 alone leaves out MAP_NORESERVE */
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
 
