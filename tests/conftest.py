@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 # No deadlines: the machines that run this are shared, and no test asserts a time.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
 settings.register_profile("quick", max_examples=30, **_COMMON)
+settings.register_profile("smoke", max_examples=4, **_COMMON)  # over sanitized extensions, where all is slow
 settings.register_profile("ci", max_examples=100, print_blob=True, **_COMMON)
 settings.register_profile("long", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("FLOWCLASS_HYPOTHESIS", "quick"))
