@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .acknowledgement import Outcome, acknowledge
 from .anchor import Anchor, Pending
 from .anchor_point import MobilityAnchorPoint
 from .bindings_file import BindingsFile, read_bindings
@@ -38,11 +39,13 @@ __all__ = [
     "MobilityAnchorPoint",
     "Node",
     "NonceTable",
+    "Outcome",
     "Pending",
     "Store",
     "Switches",
     "Transaction",
     "Update",
+    "acknowledge",
     "load_bindings",
     "read_bindings",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from ipaddress import IPv6Address
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from flowclass.errors import EncodeError
@@ -21,6 +21,11 @@ if TYPE_CHECKING:
 __all__ = ["Outcome", "acknowledge"]
 
 _ROUTER_FLAG: Final = 0x40
+
+
+# Copies are values, and mobile nodes count their flows and BIDs from 1: the same few come again and again.
+_flow_copy = lru_cache(maxsize=4096)(FlowIdentification)
+_bid_copy = lru_cache(maxsize=4096)(BindingIdentifier)
 
 
 @dataclass(slots=True)
@@ -48,16 +53,13 @@ def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
     for option, status in zip(update.bids, outcome.bids, strict=True):
         # RFC 6089 section 5.3.5: BID-PRI is copied; before RFC 5648 its place was the status', so it can't be
         priority = 0 if profile.bid_priority_in_status else option.priority
-        options.append(BindingIdentifier(option.bid, None, priority, status, option.home))
+        options.append(_bid_copy(option.bid, None, priority, status, option.home))
     if outcome.flows is not None:
         whole = profile.echo_whole
         for copied, status in zip(update.flows, outcome.flows, strict=True):
             # K7: eight octets with the length rewritten, or (RFC 6089 section 5.3.5) the option as it came
-            options.append(
-                FlowIdentification(
-                    copied.fid, copied.pri, copied.action, copied.pro, status, copied.suboptions if whole else ()
-                )
-            )
+            numbers = (copied.fid, copied.pri, copied.action, copied.pro, status)
+            options.append(FlowIdentification(*numbers, copied.suboptions) if whole else _flow_copy(*numbers))
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += outcome.extra
     advice = _advice(agent, outcome)
@@ -77,14 +79,12 @@ def _advice(agent: Anchor, outcome: Outcome) -> BindingRefreshAdvice | None:
 
 def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Option]) -> bytes:
     sequence = update.sequence if outcome.sequence is None else outcome.sequence
-    source, home = IPv6Address(update.source), IPv6Address(update.home)
+    received = update.packet
     flags = _ROUTER_FLAG if outcome.router else 0
 
     def encode(values: tuple[Option, ...]) -> bytes:
         message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
-        packet = MobilityPacket(
-            IPv6Address(update.destination), source, message, routing_home=home if update.away else None
-        )
+        packet = MobilityPacket(received.destination, received.source, message, None, received.home_address)
         return agent._seal(packet, update, outcome)
 
     try:

@@ -206,7 +206,7 @@ class Anchor(ABC):
                 return self._ignore("unauthenticated")
             update = collect(packet, message)
             if self.correspondent:
-                update.packet = octets or encode_packet(packet, self.profile)
+                update.octets = octets or encode_packet(packet, self.profile)
                 update.authorized = None if authorized is None else frozenset(authorized)
             return self._begin_update(update, now)
         if isinstance(message, UnknownMessage):

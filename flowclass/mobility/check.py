@@ -178,4 +178,3 @@ def _minus(box: Box, other: Box) -> list[Box]:
             pieces.append((*rest[:i], (high + 1, last), *rest[i + 1 :]))
         rest[i] = (max(first, low), min(last, high))
     return pieces
-

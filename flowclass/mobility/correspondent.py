@@ -110,7 +110,7 @@ class CorrespondentNode(Anchor):
         token = b"" if deletes else self.nonces.care_of_token(nonces.care_of, IPv6Address(care_of))
         key = binding_key(home_token, token)
         if not is_authentic(
-            mobility_header(update.packet), key, IPv6Address(care_of), IPv6Address(update.destination)
+            mobility_header(update.octets), key, IPv6Address(care_of), IPv6Address(update.destination)
         ):  # fmt: skip
             raise SilentlyIgnored("authenticator")
         return key

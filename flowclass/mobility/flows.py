@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from flowclass.engine.rules import WILD_CARD, selector_rule
 from flowclass.wire.flow import (
@@ -25,6 +25,8 @@ from .config import Capabilities, Limits, Switches
 from .state import DISCARD, FORWARD, NCAST, Flow, Node
 
 __all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
+
+Selector = TrafficSelector4 | TrafficSelector6 | UnknownSelector
 
 _ADD: Final = 0
 _REPLACE: Final = 1
@@ -80,8 +82,8 @@ def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) 
 
 def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     node, codes = context.node, context.profile.status
-    error = _broken(option)
-    if error is not None and _is_framing(error):
+    content = _read(option)
+    if content.error is not None and _is_framing(content.error):
         raise _Refused(codes.malformed)  # nothing after it can be trusted
     fid, request = option.fid, option.pro
     old = node.flows.get(fid)
@@ -105,10 +107,10 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     elif old is not None:
         raise _Refused(codes.fid_in_use)  # R116, R113a
     action = _action(context, option)
-    if action == NCAST and not option.has_reference:
+    if action == NCAST and not content.references:
         raise _Refused(codes.malformed)  # R24, R117, R119
-    rule = _description(context, option, error)
-    bids = _targets(context, option, action)
+    rule = _description(context, option, content)
+    bids = _targets(context, content.bids, action)
     if old is None:
         _room(context)
         if context.lifetime <= 0:
@@ -121,11 +123,35 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     node.flows[fid] = made if context.lifetime > 0 or old is None else _with_times(made, old)
 
 
-def _broken(option: FlowIdentification) -> MalformedSubOption | None:
+class _Content(NamedTuple):
+    """What the sub-options of one option say, found in one walk."""
+
+    error: MalformedSubOption | None
+    selector: Selector | None
+    selectors: int
+    bids: tuple[int, ...]  # of all binding references, in order, each once (K16)
+    references: int
+
+
+def _read(option: FlowIdentification) -> _Content:
+    error = None
+    selector = None
+    bids: tuple[int, ...] = ()
+    selectors = references = 0
     for sub in option.suboptions:
-        if type(sub) is MalformedSubOption:
-            return sub
-    return None
+        kind = type(sub)
+        if kind is BindingReference:
+            bids += sub.bids  # type: ignore[union-attr]
+            references += 1
+        elif kind is TrafficSelectorOption:
+            selectors += 1
+            if selector is None:
+                selector = sub.selector  # type: ignore[union-attr]
+        elif kind is MalformedSubOption and error is None:
+            error = sub
+    if len(bids) > 1:
+        bids = tuple(dict.fromkeys(bids))
+    return _Content(error, selector, selectors, bids, references)  # type: ignore[arg-type]
 
 
 def _is_framing(error: MalformedSubOption) -> bool:
@@ -164,27 +190,18 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
     raise _Refused(codes.malformed)  # K24
 
 
-def _description(context: FlowContext, option: FlowIdentification, error: MalformedSubOption | None) -> bytes | None:
+def _description(context: FlowContext, option: FlowIdentification, content: _Content) -> bytes | None:
     """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
     codes = context.profile.status
-    selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector | None = None
-    count = 0
-    for sub in option.suboptions:
-        if type(sub) is TrafficSelectorOption:
-            if selector is None:
-                selector = sub.selector
-            count += 1
-    rule = None
-    if selector is not None:
-        rule = _rule(context, selector)
-    if error is not None or count > 1:
+    rule = None if content.selector is None else _rule(context, content.selector)
+    if content.error is not None or content.selectors > 1:
         raise _Refused(codes.malformed)
     if context.admit is not None and not context.admit(context.node, option):
         raise _Refused(codes.prohibited)
     return rule
 
 
-def _rule(context: FlowContext, selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
+def _rule(context: FlowContext, selector: Selector) -> bytes:
     able, codes = context.capabilities, context.profile.status
     if isinstance(selector, UnknownSelector) or not (
         able.ipv6_selectors if selector.version == 6 else able.ipv4_selectors
@@ -209,19 +226,6 @@ def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSele
         raise _Refused(codes.spi_unsupported)
 
 
-def _reference(option: FlowIdentification) -> tuple[int, ...]:
-    """All BIDs of all binding references, in order, each once (K16)."""
-    found: tuple[int, ...] = ()
-    count = 0
-    for sub in option.suboptions:
-        if type(sub) is BindingReference:
-            found += sub.bids
-            count += 1
-    if len(found) > 1:
-        found = tuple(dict.fromkeys(found))
-    return found
-
-
 def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
     """Every BID is registered (R31), and at a correspondent node its address is one that was tested (R113f, K20)."""
     care_of = context.node.care_of
@@ -238,9 +242,8 @@ def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
         raise _Refused(context.profile.status.unspecified)
 
 
-def _targets(context: FlowContext, option: FlowIdentification, action: int) -> tuple[int, ...]:
+def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[int, ...]:
     """The BIDs that an Add or a Replace of the draft binds the flow to."""
-    bids = _reference(option)
     if bids:
         _check_bids(context, bids)
         if action != NCAST or len(bids) > 1:
@@ -339,13 +342,13 @@ def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int
     if (fid == 0 or option.pri == 0) and context.profile.zero_reserved:
         raise _Refused(codes.malformed)  # K31
     old = node.flows.get(fid)
-    references = sum(type(sub) is BindingReference for sub in option.suboptions)
-    rule = _description(context, option, _broken(option))
+    content = _read(option)
+    rule = _description(context, option, content)
     if rule is None and old is None:
         raise _Refused(codes.malformed)  # 5.3.2.1: a new FID needs a traffic selector
-    if references > 1 or (references == 0 and old is None):
+    if content.references > 1 or (content.references == 0 and old is None):
         raise _Refused(codes.malformed)  # exactly one, at most one
-    bids = _reference(option) if references else ()
+    bids = content.bids
     _check_bids(context, bids)
     if len(bids) > 1 and not context.can_ncast:
         raise _Refused(codes.ncast_unsupported)

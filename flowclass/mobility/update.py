@@ -39,6 +39,7 @@ BINDING_IDENTIFIER: Final = 35
 class Update:
     """The facts of one binding update; addresses are packed."""
 
+    packet: MobilityPacket
     home: bytes
     source: bytes
     destination: bytes
@@ -48,16 +49,16 @@ class Update:
     lifetime: int  # as asked for, in units of 4 seconds
     bids: list[BindingIdentifier] = field(default_factory=list)
     flows: list[FlowIdentification] = field(default_factory=list)
-    summary: list[int] = field(default_factory=list)
+    summary: tuple[int, ...] = ()
     alternate: bytes | None = None
     ipv4_care_of: bytes | None = None
-    ipv4_homes: list[IPv4HomeAddress] = field(default_factory=list)
-    prefixes: list[MobileNetworkPrefix] = field(default_factory=list)
+    ipv4_homes: tuple[IPv4HomeAddress, ...] = ()
+    prefixes: tuple[MobileNetworkPrefix, ...] = ()
     nonces: NonceIndices | None = None
     authorization: bytes | None = None
     key: bytes | None = None  # the binding management key that secured it (correspondent node)
     authorized: frozenset[bytes] | None = None  # care-of addresses with tokens, as the embedder has found
-    packet: bytes = b""  # as received, where the octets themselves count
+    octets: bytes = b""  # the packet as received, where the octets themselves count
     malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
 
     @property
@@ -77,6 +78,7 @@ def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
     option_home = packet.home_address
     source = packet.source.packed
     update = Update(
+        packet,
         source if option_home is None else option_home.packed,
         source,
         packet.destination.packed,
@@ -105,9 +107,9 @@ def _collect_rare(update: Update, option: object) -> None:
         case IPv4CareOf():
             update.ipv4_care_of = option.address.packed
         case IPv4HomeAddress():
-            update.ipv4_homes.append(option)
+            update.ipv4_homes += (option,)
         case MobileNetworkPrefix():
-            update.prefixes.append(option)
+            update.prefixes += (option,)
         case NonceIndices():
             update.nonces = option
         case BindingAuthorizationData():
