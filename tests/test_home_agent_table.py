@@ -15,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mobility_kit import AGENT, COA1, COA2, COA3, DISCARD, HOME, HTTPS, NCAST, OTHER_HOME, SSH, Peer, R, bid, flow
 
+from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.keys import RULE_DTYPE, make_keys
 from flowclass.errors import BindingsFileError
-from flowclass.mobility import BindingCache, HomeAgent, Switches, load_bindings
+from flowclass.mobility import BindingCache, HomeAgent, MobileNode, Switches, load_bindings
+from flowclass.mobility.outgoing import exchanged, publish_known
 from flowclass.wire import (
     BindingAcknowledgement,
     BindingIdentifier,
@@ -161,6 +163,56 @@ def test_a_bindings_file_that_is_too_much_for_the_table(tmp_path: Path) -> None:
     file.write_text(f'[[node]]\nhome_address = "{HOME}"\nprefixes = [{prefixes}]\n')
     with pytest.raises(BindingsFileError, match=r"node\[0\]"):
         load_bindings(file)
+
+
+def test_traffic_is_counted_by_flow() -> None:
+    peer = Peer(agent=HomeAgent())
+    peer.send(bid(1, COA1), flow(1, selector=SSH), flow(2, selector=HTTPS))
+    peer.send(bid(1, COA1), flow(1), home=OTHER_HOME)
+    packets = [tcp(22), tcp(22), tcp(443), tcp(80), tcp(9, OTHER_HOME), tcp(9, CN)]
+    for _ in range(2):
+        peer.agent.account(peer.agent.classify(packets), [len(p) for p in packets])
+    size = len(packets[0])
+    assert peer.agent.counters.traffic == {
+        (HOME.packed, 1): (4, 4 * size),
+        (HOME.packed, 2): (2, 2 * size),
+        (OTHER_HOME.packed, 1): (2, 2 * size),
+    }
+    peer.agent.account(peer.agent.classify(packets))
+    assert peer.agent.counters.traffic[HOME.packed, 1] == (6, 4 * size)
+    peer.agent.account(peer.agent.classify([]))
+
+
+def test_the_mobile_nodes_own_packets_take_the_same_path() -> None:
+    agent = HomeAgent()
+    node = MobileNode(HOME)
+    node.add_receiver(AGENT)
+    for packets in (
+        node.register(AGENT, 1, COA1, 2, now=0, flush=False) + node.register(AGENT, 2, COA2, 1, now=0),
+        lambda: node.add_flow(AGENT, 1, 1, [1], SSH, now=0),
+        lambda: node.add_flow(AGENT, 2, 2, [2], HTTPS, DISCARD, now=0),
+    ):
+        for packet in packets() if callable(packets) else packets:
+            for reply in agent.receive(packet, now=0):
+                assert node.receive(reply, now=0) == []
+    own = ForwardingTable()
+    publish_known(own, HOME.packed, node.update_list(AGENT))
+    ports = [22, 443, 80]
+    keys = make_keys(
+        version=6, source=int(CN), destination=int(HOME), protocol=6, source_port=ports, destination_port=40000
+    )
+    incoming: Any = agent.cache.table
+    outgoing = make_keys(
+        version=6, source=int(HOME), destination=int(CN), protocol=6, source_port=40000, destination_port=ports
+    )
+    assert (exchanged(outgoing) == keys).all()
+    assert (exchanged(exchanged(outgoing)) == outgoing).all()
+    bare = make_keys(version=6, source=int(HOME), destination_port=ports)
+    assert (exchanged(bare) == make_keys(version=6, destination=int(HOME), source_port=ports)).all()
+    theirs, ours = incoming.classify(keys), own.classify(exchanged(outgoing))
+    assert (
+        [own.care_of(d) for d in ours] == [incoming.care_of(d) for d in theirs] == [(COA1.packed,), (), (COA2.packed,)]
+    )
 
 
 # ---- decisions against a plain reading of the cache

@@ -451,6 +451,11 @@ class Anchor(ABC):
         table: Any = self.cache.table
         return tuple(ip_address(bytes(packed)) for packed in table.care_of(decision))
 
+    def account(self, decisions: Any, lengths: Any = None) -> None:
+        """Add decisions (DECISION_DTYPE), and the octets of their packets, to ``counters.traffic`` by home address and
+        FID; n-cast counts a packet once. Decisions must be younger than the removal of any node in them."""
+        self.counters.count(self.cache.table, decisions, lengths)
+
     # ---- checks that roles share
 
     def _check_sequence(self, update: Update) -> None:
