@@ -34,6 +34,12 @@ _SHOWN_WAYS = 40
 @click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
 @profile_options
 @inner_option
+@click.option(
+    "--workers",
+    type=click.IntRange(1, 1024),
+    metavar="N",
+    help="Share the files among N processes; interrupted, the same command goes on where it was.",
+)
 @click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
@@ -43,6 +49,7 @@ def command(
     profile: str | None,
     option_type: int | None,
     inner: int,
+    workers: int | None,
     output: str | None,
     as_json: bool,
 ) -> int:
@@ -52,21 +59,14 @@ def command(
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
     rows like others. Exit status 1 says that a capture was damaged: what could be read is in the results.
     """
-    from flowclass.traces.classify import Run
-    from flowclass.traces.outputs import open_output
-
-    agent = make_agent(bindings_file, replay, profile, option_type)
-    check_traces(traces, output)
-    with ExitStack() as stack:
-        writer = None if output is None else stack.enter_context(open_output(output))
-        tell = stack.enter_context(progress("classifying", total_size(traces)))
-        run = Run(agent, writer=writer, inner=inner, progress=tell)
-        if replay:
-            from flowclass.traces.replay import replay as replay_traces
-
-            summary = replay_traces(run, traces)
-        else:
-            summary = run.classify(traces)
+    if workers is not None:
+        if replay or bindings_file is None:
+            raise click.UsageError("--workers goes with --bindings alone: a replay is one sequence")
+        summary = _by_workers(traces, bindings_file, inner, workers, output)
+    else:
+        agent = make_agent(bindings_file, replay, profile, option_type)
+        check_traces(traces, output)
+        summary = _alone(traces, agent, replay, inner, output)
     if as_json:
         click.echo(json.dumps(summary.to_dict() | {"output": output}))
     else:
@@ -74,6 +74,39 @@ def command(
     for damage in summary.damage:
         warn(str(damage))
     return 1 if summary.damage else 0
+
+
+def _alone(traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, output: str | None) -> Summary:
+    from flowclass.traces.classify import Run
+    from flowclass.traces.outputs import open_output
+    from flowclass.traces.replay import replay as replay_traces
+
+    with ExitStack() as stack:
+        writer = None if output is None else stack.enter_context(open_output(output))
+        tell = stack.enter_context(progress("classifying", total_size(traces)))
+        run = Run(agent, writer=writer, inner=inner, progress=tell)
+        return replay_traces(run, traces) if replay else run.classify(traces)
+
+
+def _by_workers(traces: Sequence[str], bindings_file: str, inner: int, workers: int, output: str | None) -> Summary:
+    from tempfile import TemporaryDirectory
+
+    from flowclass.mobility.bindings_file import read_bindings
+    from flowclass.traces.jobs import Job, LocalPool, parts_folder, run_job
+
+    check_traces(traces, output)
+    if bad := [name for name in traces if not os.path.isfile(name)]:
+        raise click.UsageError(f"{bad[0]}: --workers takes files, which can be read by another process")
+    ending = None if output is None else os.path.splitext(output)[1].lower()
+    job = Job(read_bindings(bindings_file), inner, ending)
+    with ExitStack() as stack:
+        tell = stack.enter_context(progress("classifying", total_size(traces)))
+        pool = stack.enter_context(LocalPool(min(workers, len(traces))))
+        if output is not None:
+            folder = parts_folder(output)
+        else:
+            folder = os.path.join(stack.enter_context(TemporaryDirectory(prefix="flowclass-")), "parts")
+        return run_job(job, traces, output, folder, pool, progress=tell)
 
 
 def make_agent(bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None) -> HomeAgent:

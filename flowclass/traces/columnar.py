@@ -118,22 +118,26 @@ class ParquetWriter:
             use_dictionary=[*texts, "fid", "bid", "care_of.list.element"],
             column_encoding={"frame": "DELTA_BINARY_PACKED", "time_ns": "DELTA_BINARY_PACKED"},
         )  # fmt: skip
-        self._held: list[Rows] = []
+        # a row group's contents, and so its octets, depend on its rows alone: it has a table of outcomes of its own
+        self._held: list[tuple[Rows, npt.NDArray[np.intp]]] = []
         self._count = 0
-        self._values: list[Outcome] = []
+        self._numbers: dict[Outcome, int] = {}
 
     def write(self, rows: Rows) -> None:
-        if self._values is not rows.outcomes.values or self._count + len(rows) > self.GROUP:
-            self._flush()  # ids of a forgotten table mean nothing in the next one
-            self._values = rows.outcomes.values
-        self._held.append(rows)
+        if self._count + len(rows) > self.GROUP:
+            self._flush()
+        used = np.flatnonzero(np.bincount(rows.ids))
+        numbers = np.zeros(len(rows.outcomes), dtype=np.intp)
+        for number in used.tolist():
+            numbers[number] = self._numbers.setdefault(rows.outcomes.values[number], len(self._numbers))
+        self._held.append((rows, numbers[rows.ids]))
         self._count += len(rows)
 
     def _flush(self) -> None:
         if not self._held:
             return
-        held, values = self._held, self._values
-        ids = np.concatenate([rows.ids for rows in held])
+        held, values = [rows for rows, _ in self._held], list(self._numbers)
+        numbers = np.concatenate([numbers for _, numbers in self._held])
         names = [_text(rows.file) for rows in held]
         columns = [_dictionary(np.repeat(np.arange(len(held)), [len(rows) for rows in held]), names)]
         columns.append(pa.array(np.concatenate([rows.frames for rows in held])))
@@ -141,12 +145,12 @@ class ParquetWriter:
         for name in _OUTCOME_FIELDS:
             of_outcomes = [getattr(outcome, name) for outcome in values]
             if name in _TEXTS:
-                columns.append(_dictionary(ids, of_outcomes))
+                columns.append(_dictionary(numbers, of_outcomes))
             else:
-                columns.append(_column(name, of_outcomes).take(pa.array(ids)))
+                columns.append(_column(name, of_outcomes).take(pa.array(numbers)))
         table = pa.Table.from_arrays(columns, schema=self._schema)
         self._writer.write_table(table, row_group_size=len(table))
-        self._held, self._count = [], 0
+        self._held, self._count, self._numbers = [], 0, {}
 
     def close(self) -> None:
         self._flush()
@@ -155,8 +159,8 @@ class ParquetWriter:
 
 def _dictionary(places: npt.NDArray[Any], texts: Sequence[str | None]) -> Any:
     """``texts[places]`` as a dictionary array; None becomes null."""
-    known: dict[str, int] = {}
-    codes = np.array([-1 if t is None else known.setdefault(t, len(known)) for t in texts], dtype=np.int32)
+    known = {text: code for code, text in enumerate(sorted({t for t in texts if t is not None}))}
+    codes = np.array([-1 if t is None else known[t] for t in texts], dtype=np.int32)
     indices = codes[places]
     missing = indices < 0
     return pa.DictionaryArray.from_arrays(

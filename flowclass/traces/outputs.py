@@ -94,6 +94,11 @@ def _json(value: object) -> str:
 def csv_writer(stream: IO[bytes]) -> RowWriter:
     """RFC 4180 with a header line and a line feed at the end of each line."""
     stream.write(f"{','.join(COLUMNS)}\n".encode())
+    return csv_tail_writer(stream)
+
+
+def csv_tail_writer(stream: IO[bytes]) -> RowWriter:
+    """The same without the header line: a piece of a file."""
     return TextWriter(stream, lambda file: f"{_csv_line([file])},", ",", "", _csv_tail)
 
 

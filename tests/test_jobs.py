@@ -1,0 +1,171 @@
+"""Many traces by many processes: the octets of one process, whatever happens on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flowclass.errors import CaptureError, FlowclassError
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.generate.captures import Frame, write_pcap
+from flowclass.generate.mobility import mobility_trace
+from flowclass.mobility.bindings_file import read_bindings
+from flowclass.traces import jobs
+from flowclass.traces.classify import Run
+from flowclass.traces.jobs import Job, parts_folder, run_job
+from flowclass.traces.outputs import open_output
+
+COMMAND = [sys.executable, "-m", "flowclass", "classify"]
+
+
+class Here:
+    """A pool that does each unit at once, and remembers which. ``fails`` stands for a machine that goes down."""
+
+    def __init__(self, fails_after: int | None = None) -> None:
+        self.done: list[str] = []
+        self.fails_after = fails_after
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        if self.fails_after is not None and len(self.done) >= self.fails_after:
+            raise KeyboardInterrupt
+        self.done.append(arguments[1])
+        try:
+            future.set_result(function(*arguments))
+        except FlowclassError as error:
+            future.set_exception(error)
+        return future
+
+
+@pytest.fixture(scope="module")
+def traces(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """A bindings file and seven traces of different length, the last one damaged at its end."""
+    folder = tmp_path_factory.mktemp("traces")
+    rng = random.Random(4)
+    nodes = random_nodes(rng, 5, 5)
+    (folder / "b.toml").write_text(bindings_toml(nodes))
+    names = []
+    for number in range(7):
+        path = folder / f"{number}.pcap"
+        with path.open("wb") as stream:
+            frames = [Frame(p.time_ns, p.frame) for p in mobility_trace(rng, nodes, 300 * (number % 3) + 50)]
+            write_pcap(stream, frames)
+        names.append(str(path))
+    path.write_bytes(path.read_bytes()[:-5])
+    return folder / "b.toml", names
+
+
+def serial(bindings: Path, names: list[str], out: Path) -> dict[str, Any]:
+    from flowclass.mobility import load_bindings
+
+    with open_output(str(out)) as writer:
+        return Run(load_bindings(bindings), writer=writer).classify(names).to_dict()
+
+
+@pytest.mark.parametrize("ending", [".csv", ".jsonl", ".arrow", ".parquet"])
+def test_same_octets_as_one_process(tmp_path: Path, traces: tuple[Path, list[str]], ending: str) -> None:
+    if ending in (".arrow", ".parquet"):
+        pytest.importorskip("pyarrow")
+    bindings, names = traces
+    right, out = tmp_path / f"right{ending}", tmp_path / f"out{ending}"
+    summary = serial(bindings, names, right)
+    job = Job(read_bindings(bindings), 0, ending)
+    found = run_job(job, names, str(out), parts_folder(str(out)), Here())
+    assert out.read_bytes() == right.read_bytes()
+    assert found.to_dict() == summary
+    assert sorted(os.listdir(tmp_path)) == sorted([right.name, out.name])
+
+
+def test_what_is_done_stays_done(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    bindings, names = traces
+    right, out = tmp_path / "right.csv", tmp_path / "out.csv"
+    serial(bindings, names, right)
+    job, folder = Job(read_bindings(bindings), 0, ".csv"), parts_folder(str(out))
+    first = Here(fails_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        run_job(job, names, str(out), folder, first)
+    assert not out.exists()
+    # another option is another job: nothing of the first one counts
+    other = Here(fails_after=7)
+    run_job(Job(read_bindings(bindings), 1, ".csv"), names, str(tmp_path / "x.csv"), str(tmp_path / "x"), other)
+    assert len(other.done) == 7
+    os.utime(first.done[0], ns=(1, 1))  # one trace has changed since
+    second = Here()
+    run_job(job, names, str(out), folder, second)
+    assert sorted(second.done) == sorted(set(names) - set(first.done[1:]))
+    assert out.read_bytes() == right.read_bytes()
+
+
+def test_a_trace_that_is_no_capture(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    bindings, names = traces
+    bad = tmp_path / "bad.pcap"
+    bad.write_text("no capture")
+    out = tmp_path / "out.csv"
+    with pytest.raises(CaptureError, match=r"bad\.pcap"):
+        run_job(Job(read_bindings(bindings), 0, ".csv"), [*names, str(bad)], str(out), parts_folder(str(out)), Here())
+    assert os.listdir(tmp_path) == ["bad.pcap"]
+
+
+def test_command(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    bindings, names = traces
+    out = tmp_path / "out.csv"
+    arguments = [*names, "--bindings", str(bindings), "-o", str(out), "--json"]
+    alone = subprocess.run([*COMMAND, *arguments], capture_output=True, text=True)
+    right = out.read_bytes()
+    out.unlink()
+    shared = subprocess.run([*COMMAND, *arguments, "--workers", "2"], capture_output=True, text=True)
+    assert (shared.returncode, shared.stdout, shared.stderr) == (alone.returncode, alone.stdout, alone.stderr)
+    assert alone.returncode == 1  # the damaged one
+    assert out.read_bytes() == right
+    done = subprocess.run([*COMMAND, *names, "--replay", "--workers", "2"], capture_output=True, text=True)
+    assert done.returncode == 2
+    summary = subprocess.run([*COMMAND, *arguments[:-3], "--json", "--workers", "2"], capture_output=True, text=True)
+    assert json.loads(summary.stdout) == json.loads(alone.stdout) | {"output": None}
+
+
+def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    """kill -9 of a 20-file job, then the same again: what an undisturbed run gives."""
+    bindings, names = traces
+    many = []
+    for number in range(20):
+        path = tmp_path / f"{number}.pcap"
+        data = Path(names[number % 6]).read_bytes()
+        path.write_bytes(data + 40 * data[24:])  # one header, its records many times
+        many.append(str(path))
+    right, out = tmp_path / "right.csv", tmp_path / "out.csv"
+    summary = serial(bindings, many, right)
+    folder = Path(parts_folder(str(out)))
+    command = [*COMMAND, *many, "--bindings", str(bindings), "-o", str(out), "--json", "--workers", "2"]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
+        while child.poll() is None and len(list(folder.glob("*.summary"))) < 3:
+            time.sleep(0.005)
+        child.kill()
+    assert child.returncode == -signal.SIGKILL
+    assert not out.exists()
+    assert len(list(folder.glob("*.summary"))) >= 3
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert out.read_bytes() == right.read_bytes()
+    assert json.loads(done.stdout) == summary | {"output": str(out)}
+    assert not folder.exists()
+
+
+def test_agents_are_made_once_per_process(traces: tuple[Path, list[str]], tmp_path: Path) -> None:
+    bindings, names = traces
+    job = Job(read_bindings(bindings))
+    jobs.do_unit(job, names[0], str(tmp_path / "a"))
+    agent = jobs._agent(job)
+    jobs.do_unit(job, names[1], str(tmp_path / "b"))
+    assert jobs._agent(job) is agent
+    assert sorted(os.listdir(tmp_path)) == ["a.summary", "b.summary"]
