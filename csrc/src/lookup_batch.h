@@ -355,13 +355,83 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
     }
 }
 
+/* ---- A few keys: one after the other, no lists. Twice as fast for one key, even at 8. ----------------- */
+
+enum { FEW = 8 };
+
+INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t *words)
+{
+    uint32_t slot = FC_SLOT_AT(tree->slot + index_of(words, tree->mask, tree->word, tree->shift));
+    while (slot >> 30 >= FC_BITS) {
+        const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
+        if (slot >> 30 == FC_BITS) {
+            const fc_bits *node = (const fc_bits *)p;
+            slot = FC_SLOT_AT(node->slot + index_of(words, node->mask, node->word, node->shift));
+        } else {
+            const fc_range *node = (const fc_range *)p;
+            slot = FC_SLOT_AT(node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]));
+        }
+    }
+    return slot;
+}
+
+INLINE void one_leaf(const fc_forest *f, const batch *keys, work *w, uint32_t i, uint32_t slot, int lanes, int permuted,
+                     int dynamic)
+{
+    const uint16_t *key = key_lanes(w, i, lanes, permuted);
+    fc_leaf_at leaf = fc_leaf_open(f, slot);
+    if (lanes == 32) {
+        for (uint32_t k = 0; k < leaf.n; k++) {
+            uint32_t number = ((const uint32_t *)leaf.data)[k];
+            const uint16_t *body = f->bodies + (size_t)number * 64;
+            if (!body_fails(32, key, body) && accept(f, key_at(keys, i), number, body[63])) {
+                offer(f, w, i, number, 1, dynamic);
+                return;
+            }
+        }
+    } else if (lanes == 8 && FC_LEAF_BLOCKS(slot) == 0) {
+        const uint16_t *block = (const uint16_t *)leaf.data;
+        take_first(f, keys, w, i, block, 2, 8, half_matches(key, block), 1, dynamic);
+    } else {
+        const int per = lanes == 8 ? 4 : 2;
+        for (uint32_t k = 0; k < leaf.n; k += (uint32_t)per) {
+            const uint16_t *block = (const uint16_t *)leaf.data + (size_t)(k / (uint32_t)per) * 64;
+            if (take_first(f, keys, w, i, block, per, lanes, block_matches(lanes, key, block), 1, dynamic))
+                return;
+        }
+    }
+}
+
+INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t *words = w->words + i * STRIDE(lanes, permuted);
+        for (int t = 0; t < f->trees; t++) {
+            const fc_tree *tree = &f->tree[t];
+            if (dynamic ? __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED) > w->rank[i] : tree->best >= w->best[i])
+                continue;
+            uint32_t slot = one_slot(f, tree, words);
+            if (slot >> 30 == FC_LEAF) {
+                one_leaf(f, keys, w, i, slot, lanes, permuted, dynamic);
+            } else if (slot < (dynamic ? FC_EMPTY : w->best[i])) {
+                const uint16_t *body = f->bodies + (size_t)slot * 2 * (uint32_t)lanes;
+                int match = !body_fails(lanes, key_lanes(w, i, lanes, permuted), body) &&
+                            accept(f, key_at(keys, i), slot, body[2 * lanes - 1]);
+                offer(f, w, i, slot, match, dynamic);
+            }
+        }
+    }
+}
+
 /* One copy of the stages for each layout, with and without keys that lack something. */
 INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic)
 {
     int lacking = prepare(f, keys, n, w, lanes, permuted);
     if (lacking < 0)
         return 0;
-    if (lacking || f->verify)
+    if (n <= FEW)
+        run_few(f, keys, n, w, lanes, permuted, dynamic);
+    else if (lacking || f->verify)
         run(f, keys, n, w, lanes, permuted, 1, dynamic);
     else
         run(f, keys, n, w, lanes, permuted, 0, dynamic);
