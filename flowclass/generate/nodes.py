@@ -86,7 +86,7 @@ def _flows(random: Random, n: int) -> Records:
 
 
 def node_set(n: int, seed: int, *, flows: tuple[int, int] = (4, 16), targets: tuple[int, int] = (2, 4)) -> NodeSet:
-    """``n`` nodes with random 128-bit home addresses, ``flows`` (least, most) flows and ``targets`` care-of addresses."""
+    """``n`` nodes: random 128-bit home addresses, ``flows`` (least, most) flows, ``targets`` care-of addresses."""
     random = np.random.default_rng(seed)
     homes = random.integers(0, 256, (n, 16), np.uint8)
     homes[:, 0] = homes[:, 0] >> 3 | 0x20
