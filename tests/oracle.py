@@ -26,10 +26,13 @@ BITS = {
 
 def number(row: Any, column: str) -> int:
     """One field of a row as a Python integer; a traffic class counts by its upper six bits."""
+    field = column.removesuffix("_first").removesuffix("_last")
     value = row[column]
-    if column.startswith(("source_port", "destination_port")) or not column.startswith(("source", "destination")):
-        return int(value) >> 2 if column.startswith("traffic_class") else int(value)
-    return int(value[0]) << 64 | int(value[1])
+    if field in ("source", "destination"):
+        return int(value[0]) << 64 | int(value[1])
+    if field == "traffic_class":
+        return int(value) >> 2
+    return int(value)
 
 
 def matches(rule: Any, key: Any) -> bool:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -235,6 +237,12 @@ def test_traces_from_files(capsys: pytest.CaptureFixture[str]) -> None:
         trace.write_bytes(trace.read_bytes()[:24])
         assert main(["bench", "traces", str(trace)]) == 2
         assert "no packets" in capsys.readouterr().err
+
+
+def test_help_is_light() -> None:
+    code = "import sys, flowclass.cli.bench; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
 
 
 def test_plots() -> None:

@@ -14,6 +14,7 @@ import flowclass as fc
 from flowclass.generate.adversarial import ADVERSARIAL, adversarial_set
 from flowclass.generate.classbench import read_trace, write_classbench, write_trace
 from flowclass.generate.key_traces import TRACES, key_trace, near_misses
+from flowclass.generate.names import ADVERSARIAL_NAMES, FAMILY_NAMES
 from flowclass.generate.rulesets import FAMILIES, first_occurrences, prefix_range, rule_set
 
 Rules = npt.NDArray[np.void]
@@ -60,9 +61,12 @@ def test_adversarial_shapes() -> None:
     pairs = adversarial_set("tuple_explosion", 1024)
     spans = {name: pairs[f"{name}_last"][:, 1] - pairs[f"{name}_first"][:, 1] for name in ("source", "destination")}
     assert len(set(zip(spans["source"].tolist(), spans["destination"].tolist(), strict=True))) == 1024
-    ranges = adversarial_set("address_ranges", 500)
-    span = ranges["source_last"][:, 1] - ranges["source_first"][:, 1]
-    assert np.count_nonzero(span & (span + np.uint64(1))) > 400, "ranges, not prefixes"
+    for version in (4, 6):
+        some = adversarial_set("address_ranges", 500, version=version)
+        spans = [oracle.number(row, "source_last") - oracle.number(row, "source_first") for row in some]
+        assert min(spans) >= 0
+        assert len({span.bit_length() for span in spans}) > (15 if version == 4 else 80)
+        assert sum(span & (span + 1) != 0 for span in spans) > 350, "ranges, not prefixes"
     assert np.bitwise_or.reduce(adversarial_set("eight_fields", 500)["conditions"]) == 255
 
 
@@ -172,6 +176,11 @@ def test_wrong_names() -> None:
     ):
         with pytest.raises(fc.ClassifierError):
             call()
+
+
+def test_names_stand_for_makers() -> None:
+    assert tuple(FAMILIES) == FAMILY_NAMES
+    assert tuple(ADVERSARIAL) == ADVERSARIAL_NAMES
 
 
 def statistics(rules: Rules) -> dict[str, float]:

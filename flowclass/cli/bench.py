@@ -12,9 +12,7 @@ import click
 
 from flowclass.bench.plot import check_plot, render
 from flowclass.cli._console import make_console, make_table, warn
-from flowclass.generate.adversarial import ADVERSARIAL
-from flowclass.generate.rulesets import FAMILIES, MAX_RULES
-from flowclass.traces.outputs import atomic_file
+from flowclass.generate.names import ADVERSARIAL_NAMES, FAMILY_NAMES, MAX_RULES
 
 if TYPE_CHECKING:
     from flowclass.bench.lookup import Case, LookupResult
@@ -82,7 +80,7 @@ def command(ctx: click.Context) -> None:
     "--family",
     "families",
     multiple=True,
-    type=click.Choice([*FAMILIES, *ADVERSARIAL]),
+    type=click.Choice([*FAMILY_NAMES, *ADVERSARIAL_NAMES]),
     help="Generated sets, if no FILES are given (default: acl, fw and ipc). May be repeated, as all below.",
 )
 @click.option("--size", "sizes", multiple=True, type=size, help="Rules of generated sets (default: 1k and 10k).")
@@ -117,7 +115,7 @@ def lookup(
 
     if plot:
         check_plot(plot)
-    cases = _cases(files, families or tuple(FAMILIES), sizes, versions, traces or ("uniform",), packets, seed)
+    cases = _cases(files, families or FAMILY_NAMES, sizes, versions, traces or ("uniform",), packets, seed)
     names = ("rte_acl", "linear") if peers else ()
     notes: list[str] = []
     results: list[LookupResult] = []
@@ -190,7 +188,7 @@ def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
     "--family",
     "families",
     multiple=True,
-    type=click.Choice([*FAMILIES, *ADVERSARIAL]),
+    type=click.Choice([*FAMILY_NAMES, *ADVERSARIAL_NAMES]),
     help="Generated sets, if no FILES are given (default: acl). May be repeated, as all below.",
 )
 @click.option("--size", "sizes", multiple=True, type=size, help="Rules of generated sets (default: 1k and 10k).")
@@ -364,6 +362,7 @@ def _finish(
 ) -> None:
     """Results to standard output, the plot to its file, what was absent to standard error."""
     from flowclass.bench.machine import describe
+    from flowclass.traces.outputs import atomic_file
 
     machine = describe()
     if plot:

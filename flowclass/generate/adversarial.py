@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 from flowclass.engine.keys import FIELDS, RULE_DTYPE
 from flowclass.errors import ClassifierError
-from flowclass.generate.rulesets import MAX_RULES, first_occurrences, full_ranges, prefix_range
+from flowclass.generate.names import ADVERSARIAL_NAMES, MAX_RULES
+from flowclass.generate.rulesets import first_occurrences, full_ranges, prefix_range
 
 __all__ = ["ADVERSARIAL", "adversarial_set"]
 
@@ -154,30 +155,36 @@ def one_leaf(rng: np.random.Generator, n: int, version: int) -> Rules:
     return _until_unique(make, n)
 
 
+def _shifted(words: npt.NDArray[np.uint64], by: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
+    """128-bit numbers, (n, 2) words, shifted right by 0 to 127 bits."""
+    near, far = np.minimum(by, 63).astype(np.uint64), np.clip(by - 64, 0, 63).astype(np.uint64)
+    carried = np.where(near > 0, words[:, 0] << (np.uint64(64) - np.maximum(near, np.uint64(1))), np.uint64(0))
+    low = np.where(by < 64, words[:, 1] >> near | carried, words[:, 0] >> far)
+    return np.stack([np.where(by < 64, words[:, 0] >> near, np.uint64(0)), low], axis=1)
+
+
+def _some_ranges(
+    rng: np.random.Generator, n: int, version: int
+) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
+    """First and last of address ranges: the span has a random number of bits, up to six short of all."""
+    bits = 32 if version == 4 else 128
+    top = np.array([0, 0xFFFFFFFF] if version == 4 else [0xFFFFFFFFFFFFFFFF] * 2, np.uint64)
+    first = _words(rng, n, version)
+    span = _shifted(_words(rng, n, version), bits - rng.integers(1, bits - 6, n))
+    last = first + span
+    last[:, 0] += (last[:, 1] < first[:, 1]).astype(np.uint64)
+    over = (last[:, 0] < first[:, 0]) | ((last[:, 0] == top[0]) & (last[:, 1] > top[1]))
+    last[over] = top
+    return first, last
+
+
 def address_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Source and destination ranges that are no prefixes, from a few addresses to a hundredth of all, some nested."""
+    """Source and destination ranges that are no prefixes, from two addresses to a hundredth of all, some nested."""
 
     def make(count: int) -> Rules:
         rules = full_ranges(count, version)
         for side in ("source", "destination"):
-            first = _words(rng, count, version)
-            span = _words(rng, count, version)
-            bits = 32 if version == 4 else 128
-            kept = rng.integers(1, bits - 6, count)  # bits of the span
-            shift_low = np.clip(bits - kept, 0, 63).astype(np.uint64)
-            if version == 4:
-                span[:, 1] >>= shift_low
-            else:
-                span[:, 0] = np.where(kept > 64, span[:, 0] >> np.clip(128 - kept, 0, 63).astype(np.uint64), 0)
-                span[:, 1] = np.where(kept < 64, span[:, 1] >> np.clip(64 - kept, 0, 63).astype(np.uint64), span[:, 1])
-            top = np.uint64(0xFFFFFFFF if version == 4 else 0xFFFFFFFFFFFFFFFF)
-            lead = 1 if version == 4 else 0  # the word whose overflow has to be stopped
-            last = first + span
-            if version == 6:
-                last[:, 0] += (last[:, 1] < first[:, 1]).astype(np.uint64)
-            over = (last[:, lead] > top) | (last[:, lead] < first[:, lead])
-            last[over, lead], last[over, 1] = top, top
-            rules[f"{side}_first"], rules[f"{side}_last"] = first, last
+            rules[f"{side}_first"], rules[f"{side}_last"] = _some_ranges(rng, count, version)
             rules["conditions"] |= np.uint8(FIELDS[side])
         return rules
 
@@ -208,17 +215,7 @@ def eight_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
     return _until_unique(make, n)
 
 
-ADVERSARIAL: Final[Mapping[str, Maker]] = {
-    "prefix_pairs": prefix_pairs,
-    "nested_ranges": nested_ranges,
-    "small_rectangles": small_rectangles,
-    "medium_rectangles": medium_rectangles,
-    "overlapping_ranges": overlapping_ranges,
-    "tuple_explosion": tuple_explosion,
-    "one_leaf": one_leaf,
-    "address_ranges": address_ranges,
-    "eight_fields": eight_fields,
-}
+ADVERSARIAL: Final[Mapping[str, Maker]] = {name: globals()[name] for name in ADVERSARIAL_NAMES}
 
 
 def adversarial_set(name: str, n: int, *, version: int = 4, seed: int = 0) -> Rules:

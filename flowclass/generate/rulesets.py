@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from flowclass.engine.keys import FIELDS, RULE_DTYPE
 from flowclass.errors import ClassifierError
+from flowclass.generate.names import MAX_RULES
 
 __all__ = ["FAMILIES", "Family", "first_occurrences", "full_ranges", "prefix_range", "rule_set"]
 
@@ -25,7 +26,6 @@ Numbers = npt.NDArray[np.int64]
 Rules = npt.NDArray[np.void]
 
 _ONES: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
-MAX_RULES: Final = 1 << 24
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,21 @@
+"""Names of the rule sets that can be generated, apart from their makers: `flowclass bench --help` loads no numpy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["ADVERSARIAL_NAMES", "FAMILY_NAMES", "MAX_RULES"]
+
+FAMILY_NAMES: Final = ("acl", "fw", "ipc")
+ADVERSARIAL_NAMES: Final = (
+    "prefix_pairs",
+    "nested_ranges",
+    "small_rectangles",
+    "medium_rectangles",
+    "overlapping_ranges",
+    "tuple_explosion",
+    "one_leaf",
+    "address_ranges",
+    "eight_fields",
+)
+MAX_RULES: Final = 1 << 24
