@@ -31,9 +31,10 @@
 
 typedef struct fib_arena {
     uint8_t *segment[FIB_SEGMENTS];
+    uint64_t *edge[FIB_SEGMENTS]; /* one bit a unit: the first or the last of a free block */
     uint32_t segments, next; /* next: the first unit never handed out, in the last segment */
-    uint64_t used;           /* octets handed out */
     uint32_t free_list[FIB_CLASSES];
+    uint64_t lists[FIB_CLASSES / 64 + 1]; /* bits: which of them aren't empty */
 } fib_arena;
 
 int fib_arena_init(fib_arena *a);

@@ -10,7 +10,8 @@
 
 #define FIRST_ENTRIES 64u     /* of a new index */
 #define MAX_PROBES 16u        /* full buckets in a row before an index gets new keys */
-#define RECLAIM_EVERY 64u     /* objects waiting before a publish looks whether readers have left */
+#define RECLAIM_EVERY 64u     /* objects, */
+#define RECLAIM_BYTES 65536u  /* or octets, waiting before a publish looks whether readers have left */
 #define KEEP_NUMBERS 1024u    /* free node numbers before the oldest is given again */
 #define CALL_KEYS 16384u      /* keys decided in one stay in the epoch: about a millisecond */
 #define PACKET_BLOCK 128u     /* packets parsed ahead of their decisions */
@@ -72,6 +73,12 @@ static void reclaim(fc_fib *fib)
         fib->retired_first = (fib->retired_first + 1) % fib->retired_size;
         fib->retired_count--;
     }
+}
+
+static void reclaim_if_due(fc_fib *fib)
+{
+    if (fib->retired_count >= RECLAIM_EVERY || fib->waiting >= RECLAIM_BYTES)
+        reclaim(fib);
 }
 
 /* ---- Index entries ------------------------------------------------------------------------------------------------ */
@@ -477,8 +484,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
         }
     if (number)
         *number = n;
-    if (fib->retired_count >= RECLAIM_EVERY)
-        reclaim(fib);
+    reclaim_if_due(fib);
     return FC_OK;
 }
 
@@ -512,8 +518,7 @@ static int withdraw(fc_fib *fib, const fc_address *home)
     retire(fib, ref, NULL);
     free_number(fib, number);
     fib->n_nodes--;
-    if (fib->retired_count >= RECLAIM_EVERY)
-        reclaim(fib);
+    reclaim_if_due(fib);
     return FC_OK;
 }
 
@@ -605,7 +610,7 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
         .bytes = fib_arena_bytes(&fib->arena) + fib_index_bytes(home) + fib_index_bytes(prefix) +
                  chunks * FIB_NODES_CHUNK * sizeof(uint32_t) + fib->table_bytes + fib->scratch_size +
                  fib->retired_size * sizeof(fib_retired) + fib->free_size * sizeof(uint32_t) + sizeof *fib -
-                 sizeof fib->nodes - sizeof fib->arena.segment,
+                 sizeof fib->nodes - sizeof fib->arena.segment - sizeof fib->arena.edge,
         .waiting = fib->waiting,
         .freed = fib->freed,
     };

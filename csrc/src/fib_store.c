@@ -18,15 +18,23 @@
 #define V16(n) V4(n), V4((n) + 4), V4((n) + 8), V4((n) + 12)
 const uint64_t fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)};
 
-/* ---- Arena ------------------------------------------------------------------------------------------------------- */
+/* ---- Arena -------------------------------------------------------------------------------------------------------
+ *
+ * Free blocks are in lists by size. A block that comes back is joined with the free ones beside it, so that nodes whose
+ * records change in size again and again don't grind the memory into pieces. A free block says its size at both ends;
+ * a bit map says which units are such ends. */
 
 #define SEGMENT_SIZE ((size_t)FIB_SEGMENT_UNITS * FIB_UNIT)
+#define UNIT_OF(ref) ((ref) & (FIB_SEGMENT_UNITS - 1))
 
-/* The first segment is not on huge pages: a small table then takes the 4 KiB pages that it touches, and not 2 MiB. */
-static uint8_t *new_segment(const fib_arena *a)
-{
-    return a->segments ? fc_big_alloc(SEGMENT_SIZE) : aligned_alloc(64, SEGMENT_SIZE);
-}
+typedef struct block { /* the first unit of a free one */
+    uint32_t next, before; /* in its list; 0: none */
+    uint32_t units;
+    uint32_t at_end; /* in its last unit (which may be the first): units */
+} block;
+_Static_assert(sizeof(block) == FIB_UNIT, "a block of one unit");
+
+static block *block_at(const fib_arena *a, uint32_t ref) { return (block *)(void *)fib_at(a, ref); }
 
 /* The list for a block of this size: exact up to FIB_EXACT_UNITS, then 2^i to 2^(i+1) - 1. */
 static unsigned list_of(uint32_t units)
@@ -34,26 +42,62 @@ static unsigned list_of(uint32_t units)
     return units <= FIB_EXACT_UNITS ? units : FIB_EXACT_UNITS + (31u - (unsigned)__builtin_clz(units)) - 7;
 }
 
-static uint32_t *link_of(fib_arena *a, uint32_t ref) { return (uint32_t *)(void *)fib_at(a, ref); }
-
-static void give_back(fib_arena *a, uint32_t ref, uint32_t units)
+static void set_edge(fib_arena *a, uint32_t ref, int on)
 {
-    unsigned list = list_of(units);
-    uint32_t *link = link_of(a, ref);
-    link[0] = a->free_list[list];
-    link[1] = units;
-    a->free_list[list] = ref;
+    uint64_t *word = &a->edge[ref >> FIB_SEGMENT_BITS][UNIT_OF(ref) / 64], bit = (uint64_t)1 << UNIT_OF(ref) % 64;
+    *word = on ? *word | bit : *word & ~bit;
 }
 
+static int is_edge(const fib_arena *a, uint32_t ref)
+{
+    return a->edge[ref >> FIB_SEGMENT_BITS][UNIT_OF(ref) / 64] >> UNIT_OF(ref) % 64 & 1;
+}
+
+static void add_block(fib_arena *a, uint32_t ref, uint32_t units)
+{
+    unsigned list = list_of(units);
+    block *b = block_at(a, ref);
+    *b = (block){a->free_list[list], 0, units, units};
+    block_at(a, ref + units - 1)->at_end = units;
+    if (b->next)
+        block_at(a, b->next)->before = ref;
+    a->free_list[list] = ref;
+    a->lists[list / 64] |= (uint64_t)1 << list % 64;
+    set_edge(a, ref, 1);
+    set_edge(a, ref + units - 1, 1);
+}
+
+/* Out of its list; returns its size. */
+static uint32_t remove_block(fib_arena *a, uint32_t ref)
+{
+    const block b = *block_at(a, ref);
+    unsigned list = list_of(b.units);
+    if (b.next)
+        block_at(a, b.next)->before = b.before;
+    if (b.before)
+        block_at(a, b.before)->next = b.next;
+    else if (!(a->free_list[list] = b.next))
+        a->lists[list / 64] &= ~((uint64_t)1 << list % 64);
+    set_edge(a, ref, 0);
+    set_edge(a, ref + b.units - 1, 0);
+    return b.units;
+}
+
+/* The first segment is not on huge pages: a small table then takes the 4 KiB pages that it touches, and not 2 MiB. */
 static int grow(fib_arena *a)
 {
     if (a->segments == FIB_SEGMENTS)
         return FC_ENOMEM;
-    uint8_t *p = new_segment(a);
-    if (!p)
+    uint8_t *p = a->segments ? fc_big_alloc(SEGMENT_SIZE) : aligned_alloc(64, SEGMENT_SIZE);
+    uint64_t *edge = calloc(FIB_SEGMENT_UNITS / 64, sizeof *edge);
+    if (!p || !edge) {
+        fc_big_free(p);
+        free(edge);
         return FC_ENOMEM;
+    }
     if (a->segments && a->next < FIB_SEGMENT_UNITS) /* the rest of the last one */
-        give_back(a, (a->segments - 1) << FIB_SEGMENT_BITS | a->next, FIB_SEGMENT_UNITS - a->next);
+        add_block(a, (a->segments - 1) << FIB_SEGMENT_BITS | a->next, FIB_SEGMENT_UNITS - a->next);
+    a->edge[a->segments] = edge;
     a->segment[a->segments++] = p;
     a->next = 0;
     return FC_OK;
@@ -61,12 +105,14 @@ static int grow(fib_arena *a)
 
 int fib_arena_init(fib_arena *a)
 {
-    memset(a, 0, sizeof *a);
+    memset(a->free_list, 0, sizeof a->free_list);
+    memset(a->lists, 0, sizeof a->lists);
+    a->segments = 0;
     if (grow(a) != FC_OK)
         return FC_ENOMEM;
     /* reference 0: nobody's record, so that a reader need not ask whether it has found one before it looks */
     fib_anchor *nobody = (fib_anchor *)(void *)a->segment[0];
-    memset(nobody, 0, sizeof *nobody);
+    memset(nobody, 0, 128);
     nobody->flags = FIB_ANCHOR;
     a->next = 128 / FIB_UNIT;
     return FC_OK;
@@ -74,45 +120,46 @@ int fib_arena_init(fib_arena *a)
 
 void fib_arena_release(fib_arena *a)
 {
-    for (uint32_t i = 0; i < a->segments; i++)
-        free(a->segment[i]);
+    for (uint32_t i = 0; i < a->segments; i++) {
+        fc_big_free(a->segment[i]);
+        free(a->edge[i]);
+    }
 }
 
-/* The first of a list's first few blocks that is large enough; what is over goes back. 0: none. */
-static uint32_t take(fib_arena *a, unsigned list, uint32_t units)
+/* A free block of at least so many units; of the large ones' lists only the first few are looked at. 0: none. */
+static uint32_t find_block(const fib_arena *a, uint32_t units)
 {
-    uint32_t *from = &a->free_list[list];
-    for (int i = 0; i < 16 && *from; i++) {
-        uint32_t ref = *from;
-        uint32_t *link = link_of(a, ref);
-        if (link[1] >= units) {
-            *from = link[0];
-            if (link[1] > units)
-                give_back(a, ref + units, link[1] - units);
-            return ref;
-        }
-        from = link;
+    unsigned list = list_of(units);
+    if (list > FIB_EXACT_UNITS) {
+        uint32_t ref = a->free_list[list];
+        for (int i = 0; ref && i < 16; i++, ref = block_at(a, ref)->next)
+            if (block_at(a, ref)->units >= units)
+                return ref;
+        list++;
+    }
+    for (unsigned word = list / 64; word < sizeof a->lists / sizeof a->lists[0]; word++) {
+        uint64_t lists = a->lists[word] & (word == list / 64 ? UINT64_MAX << list % 64 : UINT64_MAX);
+        if (lists)
+            return a->free_list[64 * word + (unsigned)__builtin_ctzll(lists)];
     }
     return 0;
 }
 
-/* A block of the same list; else the rest of the last segment; else a larger one is split, which is last because the
- * pieces stay pieces. */
 uint32_t fib_arena_alloc(fib_arena *a, uint32_t units)
 {
     if (units == 0 || units > FIB_SEGMENT_UNITS)
         return 0;
-    unsigned list = list_of(units);
-    uint32_t ref = take(a, list, units);
-    if (!ref && a->next + units <= FIB_SEGMENT_UNITS) {
-        ref = (a->segments - 1) << FIB_SEGMENT_BITS | a->next;
-        a->next += units;
+    uint32_t ref = find_block(a, units);
+    if (ref) {
+        uint32_t size = remove_block(a, ref);
+        if (size > units)
+            add_block(a, ref + units, size - units);
+        return ref;
     }
-    while (!ref && ++list < FIB_CLASSES)
-        ref = take(a, list, units);
-    if (!ref)
-        return grow(a) == FC_OK ? fib_arena_alloc(a, units) : 0; /* once more: it fits a new segment */
-    a->used += (uint64_t)units * FIB_UNIT;
+    if (a->next + units > FIB_SEGMENT_UNITS && grow(a) != FC_OK)
+        return 0;
+    ref = (a->segments - 1) << FIB_SEGMENT_BITS | a->next;
+    a->next += units;
     return ref;
 }
 
@@ -121,14 +168,23 @@ void fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units)
 #ifdef FC_FIB_POISON /* in tests: what is freed too early gives wrong answers at once */
     memset(fib_at(a, ref), 0xdd, (size_t)units * FIB_UNIT);
 #endif
-    a->used -= (uint64_t)units * FIB_UNIT;
-    give_back(a, ref, units);
+    uint32_t after = ref + units;
+    if (UNIT_OF(ref) && is_edge(a, ref - 1)) {
+        ref -= block_at(a, ref - 1)->at_end;
+        units += remove_block(a, ref);
+    }
+    if (UNIT_OF(after) && is_edge(a, after))
+        units += remove_block(a, after);
+    if (ref >> FIB_SEGMENT_BITS == a->segments - 1 && UNIT_OF(ref) + units == a->next)
+        a->next = UNIT_OF(ref); /* nothing is behind it: as if it had never been handed out */
+    else
+        add_block(a, ref, units);
 }
 
 /* Pages that were never touched cost nothing and don't count. */
 uint64_t fib_arena_bytes(const fib_arena *a)
 {
-    return (uint64_t)(a->segments - 1) * SEGMENT_SIZE + (uint64_t)a->next * FIB_UNIT;
+    return (uint64_t)(a->segments - 1) * SEGMENT_SIZE + (uint64_t)a->next * FIB_UNIT + a->segments * (FIB_SEGMENT_UNITS / 8);
 }
 
 /* ---- Index ---------------------------------------------------------------------------------------------------------- */

@@ -1,0 +1,396 @@
+/* The forwarding table in C: the worked example of fib.c, nodes against the definition of a match, memory given back, and
+ * readers beside writers (under ThreadSanitizer too: make tsan). */
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "flowclass.h"
+#include "guard.h"
+
+static const uint8_t secret[16] = "0123456789abcdef";
+static int quick;
+
+static fc_address address6(uint64_t hi, uint64_t lo) { return (fc_address){{hi, lo}, 6, 128, {0}}; }
+
+static fc_target target(uint16_t bid, uint8_t a, uint8_t b)
+{
+    fc_target t = {.bid = bid, .version = 6};
+    t.address[0] = 0x20;
+    t.address[14] = a;
+    t.address[15] = b;
+    return t;
+}
+
+static fc_key key_to(uint64_t hi, uint64_t lo)
+{
+    return (fc_key){.destination = {hi, lo}, .source = {0x20010db8000c0000u, 1}, .source_port = 22, .destination_port = 999,
+                    .protocol = 6, .version = 6, .present = 0xff & ~FC_SPI};
+}
+
+static fc_decision ask(fc_fib *fib, fc_key k)
+{
+    fc_decision d[3];
+    for (int kernel = 0, n = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+        if (fc_kernel_check(kernel) != FC_OK)
+            continue;
+        fc_key keys[9] = {k, k, k, k, k, k, k, k, k};
+        fc_decision out[9];
+        CHECK(fc_fib_classify(fib, keys, 9, kernel, 1, out) == FC_OK);
+        for (int i = 1; i < 9; i++)
+            CHECK(memcmp(&out[0], &out[i], sizeof out[0]) == 0);
+        d[n > 0] = out[0];
+        CHECK(n == 0 || memcmp(&d[0], &d[1], sizeof d[0]) == 0);
+        n++;
+    }
+    return d[0];
+}
+
+/* ---- The example at the head of fib.c ----------------------------------------------------------------------------- */
+
+static void example(void)
+{
+    fc_fib *fib;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    fc_target targets[2] = {target(1, 0xa, 1), target(2, 0xb, 1)};
+    fc_flow flows[3] = {
+        {.rule = {.version = 6, .conditions = FC_SOURCE_PORT | FC_PROTOCOL, .source_port_first = 22, .source_port_last = 22,
+                  .protocol_first = 6, .protocol_last = 6}, .fid = 1, .action = FC_ACTION_FORWARD, .n_targets = 1, .targets = 0},
+        {.rule = {.version = 6, .conditions = FC_SOURCE, .source_first = {0x20010db8000c0000u, 0},
+                  .source_last = {0x20010db8000c0000u, UINT64_MAX}}, .fid = 2, .action = FC_ACTION_NCAST, .n_targets = 2, .targets = 1},
+        {.rule = {.conditions = FC_DESTINATION_PORT, .destination_port_first = 6000, .destination_port_last = 7000},
+         .fid = 3, .action = FC_ACTION_DISCARD},
+    };
+    uint16_t indices[3] = {0, 1, 0};
+    fc_address prefix = {{0x20010db801000000u, 0}, 6, 56, {0}};
+    fc_node node = {.home = address6(0x20010db800010000u, 1), .prefixes = &prefix, .n_prefixes = 1, .targets = targets,
+                    .n_targets = 2, .flows = flows, .n_flows = 3, .flow_targets = indices, .n_flow_targets = 3, .default_target = 1};
+    CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
+    fc_key k = key_to(0x20010db800010000u, 1);
+    fc_decision d = ask(fib, k);
+    CHECK(d.action == FC_ACTION_FORWARD && d.reason == FC_REASON_FLOW && d.fid == 1 && d.bid == 1);
+    k.source_port = 80;
+    d = ask(fib, k);
+    CHECK(d.action == FC_ACTION_NCAST && d.fid == 2 && d.n_targets == 2 && !(d.flags & FC_HAS_BID));
+    fc_target copies[FC_MAX_FANOUT];
+    CHECK(fc_fib_targets(fib, &d, copies, FC_MAX_FANOUT) == 2 && copies[0].bid == 2 && copies[1].bid == 1);
+    k.source[0]++;
+    d = ask(fib, k);
+    CHECK(d.action == FC_ACTION_FORWARD && d.reason == FC_REASON_DEFAULT && d.bid == 2 && !(d.flags & FC_HAS_FID));
+    k.destination[0] = 0x20010db8010000ffu;
+    k.destination_port = 6500;
+    d = ask(fib, k);
+    CHECK(d.action == FC_ACTION_DISCARD && d.fid == 3);
+    k.destination[0] = 0x20010db801000100u;
+    d = ask(fib, k);
+    CHECK(d.action == FC_ACTION_NONE && d.reason == FC_REASON_UNBOUND && !(d.flags & FC_HAS_NODE));
+    fc_fib_free(fib);
+}
+
+/* ---- Against fc_rule_matches --------------------------------------------------------------------------------------- */
+
+#define MANY 130
+typedef struct model {
+    fc_flow flows[MANY];
+    fc_target targets[4];
+    uint16_t indices[MANY];
+    fc_node node;
+} model;
+
+static void random_range(uint32_t top, uint32_t *first, uint32_t *last)
+{
+    *first = random_below(top);
+    *last = random_below(3) ? *first : *first + random_below(top - *first);
+}
+
+static void random_model(model *m, uint32_t i, uint32_t n_flows)
+{
+    memset(m, 0, sizeof *m);
+    m->node = (fc_node){.home = address6(0x2001000000000000u, i), .targets = m->targets, .n_targets = 4, .flows = m->flows,
+                        .n_flows = n_flows, .flow_targets = m->indices, .n_flow_targets = n_flows, .default_target = 3};
+    if (i % 3 == 0)
+        m->node.home = (fc_address){{0, i}, 4, 32, {0}};
+    for (int t = 0; t < 4; t++)
+        m->targets[t] = target((uint16_t)(t + 1), (uint8_t)i, (uint8_t)t);
+    for (uint32_t f = 0; f < n_flows; f++) {
+        fc_rule *r = &m->flows[f].rule;
+        uint32_t a, b;
+        r->version = m->node.home.version;
+        r->conditions = (uint8_t)(random_below(256) & random_below(256) & ~FC_DESTINATION);
+        random_range(16, &a, &b);
+        r->source_first[1] = a << 4;
+        r->source_last[1] = b << 4 | 15;
+        random_range(16, &a, &b);
+        r->source_port_first = (uint16_t)(a * 256), r->source_port_last = (uint16_t)(b * 256 + 255);
+        random_range(16, &a, &b);
+        r->destination_port_first = (uint16_t)a, r->destination_port_last = (uint16_t)b;
+        random_range(16, &r->flow_label_first, &r->flow_label_last);
+        random_range(16, &r->spi_first, &r->spi_last);
+        random_range(16, &a, &b);
+        r->protocol_first = (uint8_t)a, r->protocol_last = (uint8_t)b;
+        random_range(16, &a, &b);
+        r->traffic_class_first = (uint8_t)(a * 4), r->traffic_class_last = (uint8_t)(b * 4);
+        m->flows[f].fid = (uint16_t)(f + 1);
+        m->flows[f].action = FC_ACTION_FORWARD;
+        m->flows[f].n_targets = 1;
+        m->flows[f].targets = f;
+        m->indices[f] = (uint16_t)random_below(4);
+    }
+}
+
+static fc_key random_key(const model *m)
+{
+    fc_key k = {.source = {0, random_below(256)}, .flow_label = random_below(16), .spi = random_below(16),
+                .source_port = (uint16_t)random_below(4096), .destination_port = (uint16_t)random_below(16),
+                .traffic_class = (uint8_t)random_below(64), .protocol = (uint8_t)random_below(16),
+                .present = (uint8_t)(random_below(256) | random_below(256) | FC_DESTINATION)};
+    k.destination[0] = m->node.home.words[0];
+    k.destination[1] = m->node.home.words[1];
+    k.version = m->node.home.version;
+    return k;
+}
+
+/* Keys, results and packets end where memory ends. */
+static void against_the_definition(void)
+{
+    enum { NODES = 60, KEYS = 2 * 128 + 3 };
+    static const uint32_t sizes[] = {0, 1, 2, 7, 16, 17, 33, 64, 65, MANY};
+    static model models[NODES];
+    fc_fib *fib;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    for (uint32_t i = 0; i < NODES; i++) {
+        random_model(&models[i], i, sizes[i % 10]);
+        CHECK(fc_fib_publish(fib, &models[i].node, NULL) == FC_OK);
+    }
+    fc_key *keys = (fc_key *)(void *)guarded_end(KEYS * sizeof *keys) - KEYS;
+    fc_decision *out = (fc_decision *)(void *)guarded_end(KEYS * sizeof *out) - KEYS;
+    for (int round = 0; round < (quick ? 3 : 100); round++) {
+        const model *of[KEYS];
+        for (int i = 0; i < KEYS; i++) {
+            of[i] = &models[random_below(NODES)];
+            keys[i] = random_key(of[i]);
+        }
+        for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+            int first = round % KEYS;
+            int status = fc_fib_classify(fib, keys + first, (size_t)(KEYS - first), kernel, 1, out + first);
+            CHECK(status == fc_kernel_check(kernel));
+            for (int i = first; status == FC_OK && i < KEYS; i++) {
+                uint32_t f = 0;
+                const model *m = of[i];
+                while (f < m->node.n_flows && !fc_rule_matches(&m->flows[f].rule, &keys[i]))
+                    f++;
+                uint32_t t = f < m->node.n_flows ? m->indices[f] : 3;
+                CHECK(out[i].reason == (f < m->node.n_flows ? FC_REASON_FLOW : FC_REASON_DEFAULT));
+                CHECK(out[i].fid == (f < m->node.n_flows ? f + 1 : 0) && out[i].bid == t + 1);
+                CHECK(memcmp(out[i].care_of, m->targets[t].address, 16) == 0);
+            }
+        }
+    }
+    fc_fib_free(fib);
+}
+
+static void memory_is_given_back(void)
+{
+    static model m;
+    fc_fib *fib;
+    fc_fib_info info, before;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    for (uint32_t i = 0; i < 300; i++) {
+        random_model(&m, i, i % 70);
+        CHECK(fc_fib_publish(fib, &m.node, NULL) == FC_OK);
+    }
+    fc_fib_get_info(fib, &before);
+    CHECK(before.nodes == 300 && before.addresses == 300);
+    for (int round = 0; round < (quick ? 2 : 20); round++)
+        for (uint32_t i = 0; i < 300; i++) {
+            random_model(&m, i, i % 70);
+            CHECK(fc_fib_publish(fib, &m.node, NULL) == FC_OK);
+        }
+    fc_fib_reclaim(fib);
+    fc_fib_get_info(fib, &info);
+    CHECK(info.nodes == 300 && info.waiting == 0 && info.freed > before.freed);
+    CHECK(info.bytes < before.bytes * 3 / 2);
+    for (uint32_t i = 0; i < 300; i++)
+        CHECK(fc_fib_withdraw(fib, &(fc_address){{i % 3 ? 0x2001000000000000u : 0, i}, i % 3 ? 6 : 4, 0, {0}}) == FC_OK);
+    fc_fib_reclaim(fib);
+    fc_fib_get_info(fib, &info);
+    CHECK(info.nodes == 0 && info.addresses == 0 && info.waiting == 0);
+    fc_fib_free(fib);
+}
+
+/* ---- Readers beside a writer ----------------------------------------------------------------------------------------- */
+
+/* Node i in version v sends flow 1 to (v, 1) and the rest to (v, 0), has v % 5 flows more (v % 11 == 0: 70), and in even
+ * versions a further address and a prefix. Its state says v in two octets of every target. */
+enum { CHANGING = 8, VERSIONS = 60000 };
+#define ALSO(i) address6(0xa150000000000000u, (i))
+#define NET(i) ((fc_address){{0xde7000000000000u + ((uint64_t)(i) << 8), 0}, 6, 56, {0}})
+
+typedef struct race {
+    fc_fib *fib;
+    _Atomic uint32_t begun[CHANGING], done[CHANGING], stop;
+    int kernel;
+} race;
+
+static void publish_version(race *r, uint32_t i, uint32_t v)
+{
+    enum { MOST = 75 };
+    fc_target targets[2];
+    static _Thread_local fc_flow flows[MOST];
+    uint16_t indices[2] = {0, 1};
+    fc_address also = ALSO(i), net = NET(i);
+    uint32_t n = 1 + (v % 11 == 0 ? 70 : v % 5);
+    for (int t = 0; t < 2; t++) {
+        targets[t] = target((uint16_t)(t + 1), (uint8_t)i, (uint8_t)t);
+        memcpy(targets[t].address + 4, &v, 4);
+    }
+    memset(flows, 0, sizeof flows);
+    for (uint32_t f = 0; f < n; f++) {
+        flows[f] = (fc_flow){.rule = {.conditions = FC_SOURCE_PORT, .source_port_first = 100, .source_port_last = 100},
+                             .fid = (uint16_t)(f + 10), .action = FC_ACTION_DISCARD};
+        if (f + 1 == n) { /* the last one is what the readers' packets match */
+            flows[f].rule.source_port_first = flows[f].rule.source_port_last = 22;
+            flows[f].fid = 1;
+            flows[f].action = FC_ACTION_FORWARD;
+            flows[f].n_targets = 1;
+            flows[f].targets = 1;
+        }
+    }
+    int even = v % 2 == 0;
+    fc_node node = {.home = address6(0x2002000000000000u, i), .also = &also, .n_also = even, .prefixes = &net,
+                    .n_prefixes = even, .targets = targets, .n_targets = 2, .flows = flows, .n_flows = n,
+                    .flow_targets = indices, .n_flow_targets = 2, .default_target = 0};
+    atomic_store(&r->begun[i], v);
+    CHECK(fc_fib_publish(r->fib, &node, NULL) == FC_OK);
+    atomic_store(&r->done[i], v);
+}
+
+static void *writer(void *arg)
+{
+    race *r = arg;
+    for (uint32_t v = 2; !atomic_load(&r->stop) && v < VERSIONS; v++)
+        for (uint32_t i = 0; i < CHANGING; i++)
+            publish_version(r, i, v);
+    return NULL;
+}
+
+static void check_answer(const fc_decision *d, const fc_key *k, uint32_t i, uint32_t least, uint32_t most, int home)
+{
+    if (!home && d->reason == FC_REASON_UNBOUND && most > least)
+        return;
+    if (!home && d->reason == FC_REASON_UNBOUND) {
+        CHECK(least % 2 == 1 && !(d->flags & FC_HAS_NODE));
+        return;
+    }
+    uint32_t v;
+    memcpy(&v, d->care_of + 4, 4);
+    CHECK(v >= least && v <= most);
+    CHECK(home || v % 2 == 0);
+    int flow = k->source_port == 22;
+    CHECK(d->action == FC_ACTION_FORWARD && d->reason == (flow ? FC_REASON_FLOW : FC_REASON_DEFAULT) && d->fid == flow);
+    CHECK(d->bid == flow + 1 && d->care_of[14] == i && d->care_of[15] == flow);
+}
+
+static void *reader(void *arg)
+{
+    race *r = arg;
+    enum { N = 6 * CHANGING };
+    fc_key keys[N];
+    fc_decision out[N];
+    for (uint32_t i = 0; i < N; i++) {
+        uint32_t node = i % CHANGING;
+        fc_address net = NET(node);
+        keys[i] = i / CHANGING % 3 == 0   ? key_to(0x2002000000000000u, node)
+                  : i / CHANGING % 3 == 1 ? key_to(ALSO(0).words[0], node)
+                                          : key_to(net.words[0] + 7, 99);
+        keys[i].source_port = i < N / 2 ? 22 : 23;
+    }
+    for (int round = 0; round < (quick ? 200 : 5000); round++) {
+        uint32_t least[CHANGING];
+        for (int i = 0; i < CHANGING; i++)
+            least[i] = atomic_load(&r->done[i]);
+        CHECK(fc_fib_classify(r->fib, keys, N, r->kernel, 1, out) == FC_OK);
+        for (uint32_t i = 0; i < N; i++)
+            check_answer(&out[i], &keys[i], i % CHANGING, least[i % CHANGING], atomic_load(&r->begun[i % CHANGING]),
+                         i / CHANGING % 3 == 0);
+    }
+    return NULL;
+}
+
+static void readers_beside_a_writer(int kernel)
+{
+    static race r;
+    pthread_t threads[3];
+    memset(&r, 0, sizeof r);
+    r.kernel = kernel;
+    CHECK(fc_fib_new(secret, &r.fib) == FC_OK);
+    for (uint32_t i = 0; i < CHANGING; i++)
+        publish_version(&r, i, 1);
+    CHECK(pthread_create(&threads[0], NULL, writer, &r) == 0);
+    for (int i = 1; i < 3; i++)
+        CHECK(pthread_create(&threads[i], NULL, reader, &r) == 0);
+    for (int i = 1; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&r.stop, 1);
+    pthread_join(threads[0], NULL);
+    fc_fib_info info;
+    fc_fib_reclaim(r.fib);
+    fc_fib_get_info(r.fib, &info);
+    CHECK(info.waiting == 0);
+    fc_fib_free(r.fib);
+}
+
+/* At any time an address is A's own, or in B's prefix, or both: never nobody's. Who looks first for one and then for the
+ * other must not find neither. */
+static const fc_address disputed = {{0x2003000000000000u, 5}, 6, 48, {0}}, around = {{0x2003000000000000u, 0}, 6, 48, {0}};
+
+static void *taking_turns(void *arg)
+{
+    race *r = arg;
+    fc_target t = target(1, 0, 0);
+    fc_node a = {.home = disputed, .targets = &t, .n_targets = 1},
+            b = {.home = address6(0x2004000000000000u, 1), .prefixes = &around, .n_prefixes = 1, .targets = &t, .n_targets = 1};
+    while (!atomic_load(&r->stop)) {
+        CHECK(fc_fib_publish(r->fib, &a, NULL) == FC_OK);
+        CHECK(fc_fib_withdraw(r->fib, &b.home) == FC_OK);
+        CHECK(fc_fib_publish(r->fib, &b, NULL) == FC_OK);
+        CHECK(fc_fib_withdraw(r->fib, &a.home) == FC_OK);
+    }
+    return NULL;
+}
+
+static void never_nobodys(void)
+{
+    static race r;
+    pthread_t thread;
+    fc_target t = target(1, 0, 0);
+    fc_node b = {.home = address6(0x2004000000000000u, 1), .prefixes = &around, .n_prefixes = 1, .targets = &t, .n_targets = 1};
+    memset(&r, 0, sizeof r);
+    CHECK(fc_fib_new(secret, &r.fib) == FC_OK);
+    CHECK(fc_fib_publish(r.fib, &b, NULL) == FC_OK);
+    CHECK(pthread_create(&thread, NULL, taking_turns, &r) == 0);
+    fc_key keys[16];
+    fc_decision out[16];
+    for (int i = 0; i < 16; i++)
+        keys[i] = key_to(disputed.words[0], disputed.words[1]);
+    for (int round = 0; round < (quick ? 1000 : 30000); round++) {
+        CHECK(fc_fib_classify(r.fib, keys, 16, FC_KERNEL_AUTO, 1, out) == FC_OK);
+        for (int i = 0; i < 16; i++)
+            CHECK(out[i].reason == FC_REASON_DEFAULT);
+    }
+    atomic_store(&r.stop, 1);
+    pthread_join(thread, NULL);
+    fc_fib_free(r.fib);
+}
+
+int main(void)
+{
+    quick = getenv("FC_TEST_QUICK") != NULL;
+    example();
+    against_the_definition();
+    memory_is_given_back();
+    for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++)
+        if (fc_kernel_check(kernel) == FC_OK)
+            readers_beside_a_writer(kernel);
+    never_nobodys();
+    puts("fib: ok");
+    return 0;
+}
