@@ -21,17 +21,17 @@
  *      4       10.0.0.0/7   any            any          63..57 = 0000101
  *
  * fc_rule_bits() finds the fixed bits. fc_tree_of() with limits (13, 13) for long prefixes sends 1 and 3 to tree "long
- * destination", 0, 2 and 4 to tree "the rest". (choose_partition() tries several limits on a sample and keeps the one
+ * destination", 0, 2 and 4 to tree "the rest". (fc_choose_partition() tries several limits on a sample and keeps the one
  * with which random packets need the least work.)
  *
- * Tree "rest", choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all three: 9
+ * Tree "rest", fc_choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all three: 9
  * again. Bit 56 sends 0 left, 2 right, and 4, which leaves it open, to both: buckets {0, 4} and {2, 4}, sum 8. It is
  * chosen, being 3 % better. After it no bit gains any more.
  *
  *      word 0, mask 1 << 56   slot 0: leaf {0, 4}       slot 1: leaf {2, 4}
  *
  * With so few rules all this is not worth it: build_slot() makes a leaf at once of lists up to the option `leaf`, and a
- * root is divided only if choose_bits() gains 10 % in all. (The example's test sets leaf = 1 to see the nodes.)
+ * root is divided only if fc_choose_bits() gains 10 % in all. (The example's test sets leaf = 1 to see the nodes.)
  *
  * The packet 11.1.1.1 -> 192.0.2.9: "long destination" has nothing for it. In "rest", bit 56 is 1: slot 1, compare 2
  * (matches: 11/8), which is the answer; 4 comes later in the leaf and is not looked at.
@@ -48,21 +48,6 @@
 
 #include "fc_build.h"
 
-typedef struct build {
-    fc_forest *f;
-    fc_build_options o;
-    const uint64_t *care, *value; /* words each, by number */
-    const uint8_t *prefix;        /* the rule is no more than its fixed bits */
-    uint16_t *bodies;
-    uint8_t *arena;
-    size_t used, size; /* octets */
-    fc_count_fn *count;
-    fc_table_info *info;
-    uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
-    uint32_t leaf_hash_size, leaf_hash_used;
-    int status;
-} build;
-
 /* What is known of every key that reaches a node: bits fixed by index nodes, intervals of lanes by range nodes. */
 typedef struct region {
     uint64_t fixed[FC_MAX_WORDS], value[FC_MAX_WORDS];
@@ -70,11 +55,11 @@ typedef struct region {
     int cut; /* some lane has an interval */
 } region;
 
-static uint32_t build_slot(build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at);
+static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at);
 
 /* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------------------- */
 
-static size_t take(build *b, size_t octets, size_t align)
+static size_t take(fc_build *b, size_t octets, size_t align)
 {
     size_t at = (b->used + align - 1) / align * align;
     if (at + octets > b->size) {
@@ -90,14 +75,6 @@ static size_t take(build *b, size_t octets, size_t align)
     memset(b->arena + b->used, 0, at + octets - b->used);
     b->used = at + octets;
     return at;
-}
-
-static void *get(build *b, size_t octets)
-{
-    void *p = b->status == FC_OK ? malloc(octets ? octets : 1) : NULL;
-    if (p == NULL && b->status == FC_OK)
-        b->status = FC_ENOMEM;
-    return p;
 }
 
 /* ---- Covering: does a rule match every key of a region? ------------------------------------------------------- */
@@ -125,7 +102,7 @@ static const struct { /* where a field's bits are: word and mask of up to two wo
 };
 
 /* A field that a key lacks reads as 0: a region proves that its keys have the field only by a fixed 1 in it. */
-static int present(const build *b, const region *at, int conditions)
+static int present(const fc_build *b, const region *at, int conditions)
 {
     for (int i = 0; i < 8; i++) {
         if (!(conditions >> i & 1))
@@ -138,7 +115,7 @@ static int present(const build *b, const region *at, int conditions)
     return 1;
 }
 
-static int covers(const build *b, uint32_t rule, const region *at)
+static int covers(const fc_build *b, uint32_t rule, const region *at)
 {
     const fc_forest *f = b->f;
     const uint16_t *lo = b->bodies + (size_t)rule * 2 * f->lanes, *span = lo + f->lanes;
@@ -180,7 +157,7 @@ static uint64_t hash_list(const uint32_t *list, uint32_t n)
     return h;
 }
 
-static void leaf_remember(build *b, uint64_t hash, uint32_t slot)
+static void leaf_remember(fc_build *b, uint64_t hash, uint32_t slot)
 {
     if (b->leaf_hash_used * 2 >= b->leaf_hash_size) {
         uint32_t size = b->leaf_hash_size ? b->leaf_hash_size * 2 : 1024;
@@ -206,7 +183,7 @@ static void leaf_remember(build *b, uint64_t hash, uint32_t slot)
     b->leaf_hash_used++;
 }
 
-static uint32_t leaf_number(const build *b, uint32_t slot, uint32_t i)
+static uint32_t leaf_number(const fc_build *b, uint32_t slot, uint32_t i)
 {
     const fc_forest *f = b->f;
     int is_long = FC_LEAF_BLOCKS(slot) == FC_LEAF_LONG;
@@ -218,7 +195,7 @@ static uint32_t leaf_number(const build *b, uint32_t slot, uint32_t i)
     return fc_body_number(block[(i % per) * lanes + lanes - 1], block[(per + i % per) * lanes + lanes - 1]);
 }
 
-static uint32_t leaf_capacity(const build *b, uint32_t slot)
+static uint32_t leaf_capacity(const fc_build *b, uint32_t slot)
 {
     uint32_t blocks = FC_LEAF_BLOCKS(slot);
     if (b->f->lanes == 32)
@@ -229,7 +206,7 @@ static uint32_t leaf_capacity(const build *b, uint32_t slot)
 }
 
 /* The same list again: many slots of a node differ in nothing but rules that were cut off. */
-static uint32_t leaf_find(const build *b, uint64_t hash, const uint32_t *list, uint32_t n)
+static uint32_t leaf_find(const fc_build *b, uint64_t hash, const uint32_t *list, uint32_t n)
 {
     if (b->leaf_hash_size == 0)
         return 0;
@@ -248,7 +225,7 @@ static uint32_t leaf_find(const build *b, uint64_t hash, const uint32_t *list, u
     return 0;
 }
 
-static uint32_t leaf_write(build *b, const uint32_t *list, uint32_t n)
+static uint32_t leaf_write(fc_build *b, const uint32_t *list, uint32_t n)
 {
     fc_leaf_shape shape = fc_shape_leaf(b->f, n);
     size_t at = take(b, shape.octets, shape.unit);
@@ -263,7 +240,7 @@ static uint32_t leaf_write(build *b, const uint32_t *list, uint32_t n)
     return FC_SLOT(FC_LEAF, shape.tag << 26 | (uint32_t)(at / shape.unit));
 }
 
-static uint32_t leaf(build *b, const uint32_t *list, uint32_t n)
+static uint32_t leaf(fc_build *b, const uint32_t *list, uint32_t n)
 {
     if (n > b->info->largest_leaf)
         b->info->largest_leaf = n;
@@ -277,149 +254,9 @@ static uint32_t leaf(build *b, const uint32_t *list, uint32_t n)
     return slot;
 }
 
-/* ---- Choosing the bits of a node --------------------------------------------------------------------------------- */
-
-#define MAX_BITS 22
-
-typedef struct cut { /* a list of rules dealt into 1 << bits buckets */
-    int bits, words;
-    uint8_t word[2]; /* in use; words of them */
-    uint8_t bit_word[MAX_BITS], bit[MAX_BITS];
-    uint32_t *entry, *start; /* bucket i: entry[start[i]] to entry[start[i + 1]] */
-    double cost;             /* sum of squared bucket sizes, buckets of one rule left out */
-} cut;
-
-static void cut_free(cut *c)
-{
-    free(c->entry);
-    free(c->start);
-}
-
-/* For each bit of each word: the sum of squared bucket sizes if the node used that bit too. Returns the present sum. */
-static double weigh(const build *b, const cut *c, const uint8_t *words, int n_words, float cost[][64])
-{
-    uint16_t ones[64], zeros[64];
-    double now = 0;
-    memset(cost, 0, sizeof(cost[0]) * (size_t)n_words);
-    for (uint32_t i = 0; i < 1u << c->bits; i++) {
-        uint32_t n = c->start[i + 1] - c->start[i];
-        if (n < 2)
-            continue;
-        now += (double)n * n;
-        for (int w = 0; w < n_words; w++) {
-            uint32_t one[64] = {0}, zero[64] = {0};
-            const uint32_t *list = c->entry + c->start[i];
-            if (n < 65536) {
-                b->count(b->care + words[w], b->value + words[w], b->f->words, list, n, ones, zeros);
-                for (int j = 0; j < 64; j++) {
-                    float s0 = (float)(n - ones[j]), s1 = (float)(n - zeros[j]);
-                    cost[w][j] += s0 * s0 + s1 * s1;
-                }
-                continue;
-            }
-            for (uint32_t k = 0; k < n; k += 65535) {
-                b->count(b->care + words[w], b->value + words[w], b->f->words, list + k, n - k < 65535 ? n - k : 65535,
-                         ones, zeros);
-                for (int j = 0; j < 64; j++) {
-                    one[j] += ones[j];
-                    zero[j] += zeros[j];
-                }
-            }
-            for (int j = 0; j < 64; j++) {
-                float s0 = (float)(n - one[j]), s1 = (float)(n - zero[j]);
-                cost[w][j] += s0 * s0 + s1 * s1;
-            }
-        }
-    }
-    return now;
-}
-
-/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit` entries. */
-static int deal(build *b, cut *c, int word, int bit, size_t limit)
-{
-    const uint64_t *care = b->care + word, *value = b->value + word;
-    uint32_t buckets = 1u << c->bits, stride = b->f->words;
-    uint32_t *entry = get(b, limit * sizeof(*entry)), *start = get(b, (2 * (size_t)buckets + 1) * sizeof(*start));
-    size_t n = 0;
-    if (entry == NULL || start == NULL)
-        goto no;
-    for (uint32_t i = 0; i < buckets; i++) {
-        for (int side = 0; side < 2; side++) {
-            start[2 * i + side] = (uint32_t)n;
-            if (n + (c->start[i + 1] - c->start[i]) > limit)
-                goto no;
-            for (uint32_t k = c->start[i]; k < c->start[i + 1]; k++) {
-                uint32_t r = c->entry[k];
-                uint64_t fixed = care[(size_t)r * stride] >> bit & 1, is = value[(size_t)r * stride] >> bit & 1;
-                entry[n] = r; /* kept only if it counts: no branch */
-                n += !fixed | (is == (uint64_t)side);
-            }
-        }
-    }
-    start[2 * buckets] = (uint32_t)n;
-    cut_free(c);
-    c->entry = entry;
-    c->start = start;
-    c->bit_word[c->bits] = (uint8_t)word;
-    c->bit[c->bits++] = (uint8_t)bit;
-    return 1;
-no:
-    free(entry);
-    free(start);
-    return 0;
-}
-
-/* Greedily the bit that helps most, as long as it gains 3 % and the node stays within its bounds. */
-static void choose_bits(build *b, const uint32_t *list, uint32_t n, cut *c)
-{
-    float cost[FC_MAX_WORDS][64];
-    uint8_t words[FC_MAX_WORDS];
-    int n_words = 0;
-    *c = (cut){0};
-    c->entry = get(b, n * sizeof(*list));
-    c->start = get(b, 2 * sizeof(*list));
-    if (b->status != FC_OK)
-        return;
-    memcpy(c->entry, list, n * sizeof(*list));
-    c->start[0] = 0;
-    c->start[1] = n;
-    for (int w = 0; w < b->f->words; w++) {
-        uint64_t any = 0;
-        for (uint32_t i = 0; i < n; i++)
-            any |= b->care[(size_t)list[i] * b->f->words + (size_t)w];
-        if (any)
-            words[n_words++] = (uint8_t)w;
-    }
-    for (;;) {
-        double best = 0;
-        int word = -1, bit = 0;
-        c->cost = weigh(b, c, words, n_words, cost);
-        best = 0.97 * c->cost;
-        for (int w = 0; w < n_words; w++) {
-            for (int j = 0; j < 64; j++) {
-                if (cost[w][j] < best) {
-                    best = cost[w][j];
-                    word = words[w];
-                    bit = j;
-                }
-            }
-        }
-        if (word < 0 || c->bits + 1 > MAX_BITS || (2ull << c->bits) > (uint64_t)b->o.slots * n + 2 ||
-            !deal(b, c, word, bit, (size_t)b->o.copies * n + 64))
-            return;
-        if (c->words == 0 || (c->words == 1 && c->word[0] != word))
-            c->word[c->words++] = (uint8_t)word;
-        if (c->words == 2) { /* a node looks at no more words: two extractions and one shift */
-            words[0] = c->word[0];
-            words[1] = c->word[1];
-            n_words = 2;
-        }
-    }
-}
-
 /* The index that look-ups compute from a bucket's number: bit j of the bucket (from the top, in order of choice) goes
  * to the place that extraction gives to the j-th chosen bit. */
-static uint32_t place(const cut *c, const uint8_t *position, uint32_t bucket)
+static uint32_t place(const fc_cut *c, const uint8_t *position, uint32_t bucket)
 {
     uint32_t index = 0;
     for (int j = 0; j < c->bits; j++)
@@ -427,7 +264,7 @@ static uint32_t place(const cut *c, const uint8_t *position, uint32_t bucket)
     return index;
 }
 
-static void node_header(const cut *c, fc_bits *node, uint8_t *position)
+static void node_header(const fc_cut *c, fc_bits *node, uint8_t *position)
 {
     *node = (fc_bits){.bits = (uint8_t)c->bits, .word = {c->word[0], c->words > 1 ? c->word[1] : c->word[0]}};
     for (int j = 0; j < c->bits; j++)
@@ -442,7 +279,7 @@ static void node_header(const cut *c, fc_bits *node, uint8_t *position)
 }
 
 /* Writes the children of a node whose slots start at `slots` (an offset: the arena moves). */
-static void build_children(build *b, const cut *c, const uint8_t *position, size_t slots, uint32_t depth, const region *at)
+static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position, size_t slots, uint32_t depth, const region *at)
 {
     region child = *at;
     for (int j = 0; j < c->bits; j++)
@@ -457,10 +294,10 @@ static void build_children(build *b, const cut *c, const uint8_t *position, size
     }
 }
 
-static uint32_t build_bits(build *b, const cut *c, uint32_t depth, const region *at)
+static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const region *at)
 {
     fc_bits node;
-    uint8_t position[MAX_BITS];
+    uint8_t position[FC_MAX_BITS];
     node_header(c, &node, position);
     size_t offset = take(b, sizeof(node) + ((size_t)4 << c->bits), 64);
     if (offset == SIZE_MAX)
@@ -472,96 +309,13 @@ static uint32_t build_bits(build *b, const cut *c, uint32_t depth, const region 
     return FC_SLOT(FC_BITS, offset / 64);
 }
 
-/* ---- Range nodes: for rules that no bit tells apart --------------------------------------------------------------- */
-
-typedef struct intervals {
-    int lane; /* of the body; -1: nothing helps */
-    uint16_t threshold[31];
-    double cost;
-    uint64_t entries;
-} intervals;
-
-static int compare16(const void *a, const void *b)
-{
-    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
-}
-
-static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
-{
-    uint32_t i = 0;
-    while (i < 31 && threshold[i] <= v)
-        i++;
-    return i;
-}
-
-/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. */
-static int quantiles(const build *b, const uint32_t *list, uint32_t n, int lane, uint16_t *work, uint16_t *threshold)
-{
-    uint32_t m = 0, d = 0, lanes = b->f->lanes;
-    uint32_t step = n > 4096 ? n / 4096 : 1; /* a sample finds quantiles as well */
-    for (uint32_t i = 0; i < n; i += step) {
-        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
-        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
-        if (lo)
-            work[m++] = lo;
-        if (hi != 0xffff)
-            work[m++] = (uint16_t)(hi + 1);
-    }
-    if (m == 0)
-        return 0;
-    qsort(work, m, sizeof(*work), compare16);
-    for (uint32_t i = 0; i < m; i++) {
-        if (i == 0 || work[i] != work[d - 1])
-            work[d++] = work[i];
-    }
-    for (uint32_t i = 0; i < 31; i++)
-        threshold[i] = d <= 31 ? work[i < d ? i : d - 1] : work[(uint64_t)i * d / 31];
-    return 1;
-}
-
-/* Counts by differences: every rule covers the children from its first to its last. */
-static void weigh_lane(const build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold, intervals *best)
-{
-    int64_t change[33] = {0}, size = 0;
-    double cost = 0;
-    uint64_t entries = 0;
-    uint32_t lanes = b->f->lanes;
-    for (uint32_t i = 0; i < n; i++) {
-        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
-        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
-        change[interval_of(threshold, lo)]++;
-        change[interval_of(threshold, hi) + 1]--;
-    }
-    for (int i = 0; i < 32; i++) {
-        size += change[i];
-        cost += (double)size * (double)size;
-        entries += (uint64_t)size;
-    }
-    if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
-        *best = (intervals){.lane = lane, .cost = cost, .entries = entries};
-        memcpy(best->threshold, threshold, sizeof(best->threshold));
-    }
-}
-
-static void choose_lane(build *b, const uint32_t *list, uint32_t n, intervals *best)
-{
-    uint16_t threshold[31];
-    uint16_t *work = get(b, sizeof(*work) * 2 * ((size_t)n + 1));
-    best->lane = -1;
-    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
-        if (quantiles(b, list, n, lane, work, threshold))
-            weigh_lane(b, list, n, lane, threshold, best);
-    }
-    free(work);
-}
-
-static uint32_t build_range(build *b, const uint32_t *list, uint32_t n, const intervals *v, uint32_t depth, const region *at)
+static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const fc_intervals *v, uint32_t depth, const region *at)
 {
     uint32_t lanes = b->f->lanes, canonical = b->f->lane_map[v->lane];
     fc_range node = {.lane = (uint16_t)canonical};
     memcpy(node.threshold, v->threshold, sizeof(node.threshold));
     size_t offset = take(b, sizeof(node), 64);
-    uint32_t *part = get(b, n * sizeof(*part));
+    uint32_t *part = fc_build_get(b, n * sizeof(*part));
     if (offset == SIZE_MAX || part == NULL) {
         free(part);
         return FC_SLOT(FC_ONE, FC_EMPTY);
@@ -595,7 +349,7 @@ static uint32_t build_range(build *b, const uint32_t *list, uint32_t n, const in
 /* ---- Trees ----------------------------------------------------------------------------------------------------------- */
 
 /* The subtree for a list of rules (rising numbers) that meet in a region. */
-static uint32_t build_slot(build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at)
+static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at)
 {
     for (uint32_t i = 0; !b->o.keep_covered && i + 1 < n; i++) {
         if (covers(b, list[i], at))
@@ -609,32 +363,32 @@ static uint32_t build_slot(build *b, const uint32_t *list, uint32_t n, uint32_t 
         b->info->depth = depth;
     if (n <= b->o.leaf || depth >= FC_MAX_DEPTH)
         return leaf(b, list, n);
-    cut c;
+    fc_cut c;
     uint32_t slot;
-    choose_bits(b, list, n, &c);
+    fc_choose_bits(b, list, n, &c);
     double square = (double)n * n;
-    intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : square)};
+    fc_intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : square)};
     if (c.cost > 0.5 * square || c.bits == 0)
-        choose_lane(b, list, n, &v);
+        fc_choose_interval(b, list, n, &v);
     if (v.lane >= 0)
         slot = build_range(b, list, n, &v, depth, at);
     else if (c.bits && c.cost < 0.9 * square)
         slot = build_bits(b, &c, depth, at);
     else
         slot = leaf(b, list, n);
-    cut_free(&c);
+    fc_cut_free(&c);
     return slot;
 }
 
 /* A tree's root is a node of bits, of one slot at least, whose header the forest keeps. */
-static size_t build_tree(build *b, const uint32_t *list, uint32_t n, fc_tree *tree)
+static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree *tree)
 {
     region all = {.cut = 0};
     memset(all.hi, 0xff, sizeof(all.hi));
-    cut c;
+    fc_cut c;
     fc_bits node;
-    uint8_t position[MAX_BITS];
-    choose_bits(b, list, n, &c);
+    uint8_t position[FC_MAX_BITS];
+    fc_choose_bits(b, list, n, &c);
     size_t slots = SIZE_MAX;
     if (b->status == FC_OK) {
         int poor = c.bits == 0 || c.cost > 0.9 * (double)n * n;
@@ -657,7 +411,7 @@ static size_t build_tree(build *b, const uint32_t *list, uint32_t n, fc_tree *tr
             }
         }
     }
-    cut_free(&c);
+    fc_cut_free(&c);
     return slots;
 }
 
@@ -684,12 +438,12 @@ int fc_tree_of(const fc_forest *f, const uint64_t *care, int source, int destina
     return __builtin_popcountll(label) >= 8 ? 4 : 5;
 }
 
-static int build_forest(build *b, const uint32_t *list, uint32_t n, int source, int destination)
+int fc_build_trees(fc_build *b, const uint32_t *list, uint32_t n, int source, int destination)
 {
     fc_forest *f = b->f;
     uint32_t *part[FC_MAX_TREES], size[FC_MAX_TREES] = {0};
     size_t slots[FC_MAX_TREES];
-    uint32_t *memory = get(b, (size_t)FC_MAX_TREES * n * sizeof(*memory));
+    uint32_t *memory = fc_build_get(b, (size_t)FC_MAX_TREES * n * sizeof(*memory));
     if (memory == NULL)
         return b->status;
     for (int t = 0; t < FC_MAX_TREES; t++)
@@ -721,118 +475,6 @@ static int build_forest(build *b, const uint32_t *list, uint32_t n, int source, 
         f->tree[t].slot = (const uint32_t *)(b->arena + slots[t]);
     free(memory);
     return b->status;
-}
-
-/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
-
-static uint64_t next_random(uint64_t *state)
-{
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
-}
-
-/* A packet inside a rule's box, anything where the rule looks at nothing. */
-static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)
-{
-    uint64_t r = 0;
-    memset(words, 0, sizeof(*words) * FC_MAX_WORDS);
-    for (int i = 0; i < 4 * f->words; i++) {
-        r = i & 3 ? r >> 16 : next_random(state);
-        words[i >> 2] |= (r & 0xffff) << (16 * (i & 3));
-    }
-    for (int i = 0; i < f->range_lanes; i++) {
-        int lane = f->lane_map[i];
-        uint64_t v = body[i] + next_random(state) % ((uint64_t)body[f->lanes + i] + 1);
-        if (lane < 4 * f->words) {
-            words[lane >> 2] &= ~(0xffffull << (16 * (lane & 3)));
-            words[lane >> 2] |= v << (16 * (lane & 3));
-        }
-    }
-    uint64_t *tail = &words[f->words == 3 ? 1 : 5];
-    *tail &= 0xffffffffffffull;
-    *tail |= (uint64_t)((*tail & 0xffff) >= 1024) << 48 | (uint64_t)((*tail >> 16 & 0xffff) >= 1024) << 49;
-    fc_key_lanes(f, words, lanes);
-}
-
-static double packet_cost(const fc_forest *f, const uint64_t *words, const uint16_t *lanes)
-{
-    uint32_t best = FC_EMPTY;
-    double cost = 0;
-    for (int t = 0; t < f->trees; t++) {
-        if (f->tree[t].best >= best)
-            continue;
-        uint32_t slot = fc_root(f, &f->tree[t], words);
-        cost += 10; /* cycles, roughly: the index, its slot, a place in a list */
-        for (; slot >> 30 >= FC_BITS; slot = fc_descend(f, slot, words))
-            cost += 12;
-        if (slot >> 30 == FC_ONE) {
-            if (FC_PAYLOAD(slot) < best) {
-                cost += 6;
-                if (fc_body_fails(f, f->bodies + (size_t)FC_PAYLOAD(slot) * 2 * f->lanes, lanes) == 0)
-                    best = FC_PAYLOAD(slot);
-            }
-            continue;
-        }
-        fc_leaf_at at = fc_leaf_open(f, slot);
-        for (uint32_t i = 0; i < at.n; i++) {
-            uint32_t number;
-            const uint16_t *lo, *span;
-            fc_leaf_body(f, &at, i, &number, &lo, &span);
-            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
-            if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
-                best = number < best ? number : best;
-                break;
-            }
-        }
-    }
-    return cost;
-}
-
-static double forest_cost(const build *b, const uint32_t *list, uint32_t n)
-{
-    uint64_t words[FC_MAX_WORDS], state = 1;
-    uint16_t lanes[FC_MAX_LANES];
-    double cost = 0;
-    const uint32_t packets = 2048;
-    for (uint32_t i = 0; i < packets; i++) {
-        uint32_t r = list[next_random(&state) % n];
-        random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
-        cost += packet_cost(b->f, words, lanes);
-    }
-    return cost / packets;
-}
-
-#define SAMPLE 6000 /* rules that the choice of a partition looks at */
-
-static void choose_partition(build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
-{
-    /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
-    static const uint8_t candidates[2][8][2] = {
-        {{13, 13}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
-        {{40, 40}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
-    uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = get(b, m * sizeof(*sample));
-    fc_build_options o = b->o;
-    double best = 0;
-    for (uint32_t i = 0; i < m && sample != NULL; i++)
-        sample[i] = list[(uint64_t)i * n / m];
-    if (m < n) { /* the sample's leaves are to be as full as the whole's */
-        b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
-    }
-    for (int i = 0; i < 8 && b->status == FC_OK; i++) {
-        const uint8_t *c = candidates[b->f->version == 6][i];
-        if (build_forest(b, sample, m, c[0], c[1]) != FC_OK)
-            break;
-        double cost = forest_cost(b, sample, m);
-        if (i == 0 || cost < best) {
-            best = cost;
-            *source = c[0];
-            *destination = c[1];
-        }
-    }
-    b->o = o;
-    free(sample);
 }
 
 /* ---- A forest from rows ------------------------------------------------------------------------------------------------- */
@@ -879,20 +521,20 @@ static void survey(fc_forest *f, const fc_rule *rules, uint32_t n)
 }
 
 /* Second pass: bodies, bits, exact rows. */
-static int prepare(build *b, const fc_rule *rules, uint32_t n, const fc_numbering *own, facts *x)
+static int prepare(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbering *own, facts *x)
 {
     fc_forest *f = b->f;
     uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
     uint32_t limit = own ? own->limit : f->n, m = 0, inexact = 0;
     size_t body = 4 * (size_t)f->lanes;
     b->bodies = own ? own->bodies : aligned_alloc(64, (body * limit + 63) / 64 * 64);
-    x->care = get(b, sizeof(uint64_t) * f->words * (size_t)limit);
-    x->value = get(b, sizeof(uint64_t) * f->words * (size_t)limit);
-    x->prefix = get(b, limit);
-    x->list = get(b, sizeof(uint32_t) * f->n);
-    uint32_t *rank = !own && f->n < n ? get(b, sizeof(uint32_t) * f->n) : NULL;
-    fc_rule *exact = !own && f->n_exact ? get(b, sizeof(fc_rule) * f->n_exact) : NULL;
-    uint32_t *exact_at = !own && f->n_exact ? get(b, sizeof(uint32_t) * f->n_exact) : NULL;
+    x->care = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
+    x->value = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
+    x->prefix = fc_build_get(b, limit);
+    x->list = fc_build_get(b, sizeof(uint32_t) * f->n);
+    uint32_t *rank = !own && f->n < n ? fc_build_get(b, sizeof(uint32_t) * f->n) : NULL;
+    fc_rule *exact = !own && f->n_exact ? fc_build_get(b, sizeof(fc_rule) * f->n_exact) : NULL;
+    uint32_t *exact_at = !own && f->n_exact ? fc_build_get(b, sizeof(uint32_t) * f->n_exact) : NULL;
     f->bodies = b->bodies;
     f->rank = rank;
     f->exact = exact;
@@ -924,7 +566,7 @@ static int prepare(build *b, const fc_rule *rules, uint32_t n, const fc_numberin
 }
 
 /* Moves the arena to memory of its own size, on huge pages where that can help. */
-static int settle(build *b)
+static int settle(fc_build *b)
 {
     fc_forest *f = b->f;
     size_t size = (b->used + 63) / 64 * 64;
@@ -946,7 +588,7 @@ static int settle(build *b)
 int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n, const fc_numbering *own,
                     const fc_build_options *options, fc_table_info *info)
 {
-    build b = {.f = f, .count = fc_count_choose(), .info = info};
+    fc_build b = {.f = f, .count = fc_count_choose(), .info = info};
     facts x = {0};
     *f = (fc_forest){.version = (uint8_t)version, .words = version == 4 ? 3 : 6};
     if (options != NULL)
@@ -960,8 +602,8 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
         b.value = x.value;
         b.prefix = x.prefix;
         if (status == FC_OK) {
-            choose_partition(&b, x.list, f->n, &source, &destination);
-            status = build_forest(&b, x.list, f->n, source, destination);
+            fc_choose_partition(&b, x.list, f->n, &source, &destination);
+            status = fc_build_trees(&b, x.list, f->n, source, destination);
             f->source_bits = (uint8_t)source;
             f->destination_bits = (uint8_t)destination;
         }

@@ -31,4 +31,45 @@ typedef void fc_count_fn(const uint64_t *care, const uint64_t *value, uint32_t s
                          uint16_t *ones, uint16_t *zeros);
 fc_count_fn *fc_count_choose(void);
 
+/* ---- build.c and choose.c ------------------------------------------------------------------------------------- */
+
+typedef struct fc_build {
+    fc_forest *f;
+    fc_build_options o;
+    const uint64_t *care, *value; /* words each, by number */
+    const uint8_t *prefix;        /* the rule is no more than its fixed bits */
+    uint16_t *bodies;
+    uint8_t *arena;
+    size_t used, size; /* octets */
+    fc_count_fn *count;
+    fc_table_info *info;
+    uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
+    uint32_t leaf_hash_size, leaf_hash_used;
+    int status;
+} fc_build;
+
+#define FC_MAX_BITS 22
+
+typedef struct fc_cut { /* a list of rules dealt into 1 << bits buckets */
+    int bits, words;
+    uint8_t word[2]; /* in use; words of them */
+    uint8_t bit_word[FC_MAX_BITS], bit[FC_MAX_BITS];
+    uint32_t *entry, *start; /* bucket i: entry[start[i]] to entry[start[i + 1]] */
+    double cost;             /* sum of squared bucket sizes, buckets of one rule left out */
+} fc_cut;
+
+typedef struct fc_intervals {
+    int lane; /* of the body; -1: nothing helps */
+    uint16_t threshold[31];
+    double cost;
+    uint64_t entries;
+} fc_intervals;
+
+void *fc_build_get(fc_build *build, size_t octets); /* malloc; the first failure stays in build->status */
+int fc_build_trees(fc_build *build, const uint32_t *list, uint32_t n, int source, int destination);
+void fc_choose_bits(fc_build *build, const uint32_t *list, uint32_t n, fc_cut *cut);
+void fc_cut_free(fc_cut *cut);
+void fc_choose_interval(fc_build *build, const uint32_t *list, uint32_t n, fc_intervals *best);
+void fc_choose_partition(fc_build *build, const uint32_t *list, uint32_t n, int *source, int *destination);
+
 #endif

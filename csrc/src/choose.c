@@ -1,0 +1,331 @@
+/* choose.c - the choices of a build: which bits a node looks at, which lane a range node cuts and where, and which rules share
+ * a tree. build.c has the theory. */
+#include <stdlib.h>
+
+#include "fc_build.h"
+
+void *fc_build_get(fc_build *b, size_t octets)
+{
+    void *p = b->status == FC_OK ? malloc(octets ? octets : 1) : NULL;
+    if (p == NULL && b->status == FC_OK)
+        b->status = FC_ENOMEM;
+    return p;
+}
+
+/* ---- Choosing the bits of a node --------------------------------------------------------------------------------- */
+
+void fc_cut_free(fc_cut *c)
+{
+    free(c->entry);
+    free(c->start);
+}
+
+/* For each bit of each word: the sum of squared bucket sizes if the node used that bit too. Returns the present sum. */
+static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, int n_words, float cost[][64])
+{
+    uint16_t ones[64], zeros[64];
+    double now = 0;
+    memset(cost, 0, sizeof(cost[0]) * (size_t)n_words);
+    for (uint32_t i = 0; i < 1u << c->bits; i++) {
+        uint32_t n = c->start[i + 1] - c->start[i];
+        if (n < 2)
+            continue;
+        now += (double)n * n;
+        for (int w = 0; w < n_words; w++) {
+            uint32_t one[64] = {0}, zero[64] = {0};
+            const uint32_t *list = c->entry + c->start[i];
+            if (n < 65536) {
+                b->count(b->care + words[w], b->value + words[w], b->f->words, list, n, ones, zeros);
+                for (int j = 0; j < 64; j++) {
+                    float s0 = (float)(n - ones[j]), s1 = (float)(n - zeros[j]);
+                    cost[w][j] += s0 * s0 + s1 * s1;
+                }
+                continue;
+            }
+            for (uint32_t k = 0; k < n; k += 65535) {
+                b->count(b->care + words[w], b->value + words[w], b->f->words, list + k, n - k < 65535 ? n - k : 65535,
+                         ones, zeros);
+                for (int j = 0; j < 64; j++) {
+                    one[j] += ones[j];
+                    zero[j] += zeros[j];
+                }
+            }
+            for (int j = 0; j < 64; j++) {
+                float s0 = (float)(n - one[j]), s1 = (float)(n - zero[j]);
+                cost[w][j] += s0 * s0 + s1 * s1;
+            }
+        }
+    }
+    return now;
+}
+
+/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit` entries. */
+static int deal(fc_build *b, fc_cut *c, int word, int bit, size_t limit)
+{
+    const uint64_t *care = b->care + word, *value = b->value + word;
+    uint32_t buckets = 1u << c->bits, stride = b->f->words;
+    uint32_t *entry = fc_build_get(b, limit * sizeof(*entry)), *start = fc_build_get(b, (2 * (size_t)buckets + 1) * sizeof(*start));
+    size_t n = 0;
+    if (entry == NULL || start == NULL)
+        goto no;
+    for (uint32_t i = 0; i < buckets; i++) {
+        for (int side = 0; side < 2; side++) {
+            start[2 * i + side] = (uint32_t)n;
+            if (n + (c->start[i + 1] - c->start[i]) > limit)
+                goto no;
+            for (uint32_t k = c->start[i]; k < c->start[i + 1]; k++) {
+                uint32_t r = c->entry[k];
+                uint64_t fixed = care[(size_t)r * stride] >> bit & 1, is = value[(size_t)r * stride] >> bit & 1;
+                entry[n] = r; /* kept only if it counts: no branch */
+                n += !fixed | (is == (uint64_t)side);
+            }
+        }
+    }
+    start[2 * buckets] = (uint32_t)n;
+    fc_cut_free(c);
+    c->entry = entry;
+    c->start = start;
+    c->bit_word[c->bits] = (uint8_t)word;
+    c->bit[c->bits++] = (uint8_t)bit;
+    return 1;
+no:
+    free(entry);
+    free(start);
+    return 0;
+}
+
+/* Greedily the bit that helps most, as long as it gains 3 % and the node stays within its bounds. */
+void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
+{
+    float cost[FC_MAX_WORDS][64];
+    uint8_t words[FC_MAX_WORDS];
+    int n_words = 0;
+    *c = (fc_cut){0};
+    c->entry = fc_build_get(b, n * sizeof(*list));
+    c->start = fc_build_get(b, 2 * sizeof(*list));
+    if (b->status != FC_OK)
+        return;
+    memcpy(c->entry, list, n * sizeof(*list));
+    c->start[0] = 0;
+    c->start[1] = n;
+    for (int w = 0; w < b->f->words; w++) {
+        uint64_t any = 0;
+        for (uint32_t i = 0; i < n; i++)
+            any |= b->care[(size_t)list[i] * b->f->words + (size_t)w];
+        if (any)
+            words[n_words++] = (uint8_t)w;
+    }
+    for (;;) {
+        double best = 0;
+        int word = -1, bit = 0;
+        c->cost = weigh(b, c, words, n_words, cost);
+        best = 0.97 * c->cost;
+        for (int w = 0; w < n_words; w++) {
+            for (int j = 0; j < 64; j++) {
+                if (cost[w][j] < best) {
+                    best = cost[w][j];
+                    word = words[w];
+                    bit = j;
+                }
+            }
+        }
+        if (word < 0 || c->bits + 1 > FC_MAX_BITS || (2ull << c->bits) > (uint64_t)b->o.slots * n + 2 ||
+            !deal(b, c, word, bit, (size_t)b->o.copies * n + 64))
+            return;
+        if (c->words == 0 || (c->words == 1 && c->word[0] != word))
+            c->word[c->words++] = (uint8_t)word;
+        if (c->words == 2) { /* a node looks at no more words: two extractions and one shift */
+            words[0] = c->word[0];
+            words[1] = c->word[1];
+            n_words = 2;
+        }
+    }
+}
+
+/* ---- Range nodes, for rules that no bit tells apart --------------------------------------------------------------- */
+
+static int compare16(const void *a, const void *b)
+{
+    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
+}
+
+static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
+{
+    uint32_t i = 0;
+    while (i < 31 && threshold[i] <= v)
+        i++;
+    return i;
+}
+
+/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. */
+static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, uint16_t *work, uint16_t *threshold)
+{
+    uint32_t m = 0, d = 0, lanes = b->f->lanes;
+    uint32_t step = n > 4096 ? n / 4096 : 1; /* a sample finds quantiles as well */
+    for (uint32_t i = 0; i < n; i += step) {
+        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
+        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
+        if (lo)
+            work[m++] = lo;
+        if (hi != 0xffff)
+            work[m++] = (uint16_t)(hi + 1);
+    }
+    if (m == 0)
+        return 0;
+    qsort(work, m, sizeof(*work), compare16);
+    for (uint32_t i = 0; i < m; i++) {
+        if (i == 0 || work[i] != work[d - 1])
+            work[d++] = work[i];
+    }
+    for (uint32_t i = 0; i < 31; i++)
+        threshold[i] = d <= 31 ? work[i < d ? i : d - 1] : work[(uint64_t)i * d / 31];
+    return 1;
+}
+
+/* Counts by differences: every rule covers the children from its first to its last. */
+static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold, fc_intervals *best)
+{
+    int64_t change[33] = {0}, size = 0;
+    double cost = 0;
+    uint64_t entries = 0;
+    uint32_t lanes = b->f->lanes;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
+        uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
+        change[interval_of(threshold, lo)]++;
+        change[interval_of(threshold, hi) + 1]--;
+    }
+    for (int i = 0; i < 32; i++) {
+        size += change[i];
+        cost += (double)size * (double)size;
+        entries += (uint64_t)size;
+    }
+    if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
+        *best = (fc_intervals){.lane = lane, .cost = cost, .entries = entries};
+        memcpy(best->threshold, threshold, sizeof(best->threshold));
+    }
+}
+
+void fc_choose_interval(fc_build *b, const uint32_t *list, uint32_t n, fc_intervals *best)
+{
+    uint16_t threshold[31];
+    uint16_t *work = fc_build_get(b, sizeof(*work) * 2 * ((size_t)n + 1));
+    best->lane = -1;
+    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
+        if (quantiles(b, list, n, lane, work, threshold))
+            weigh_lane(b, list, n, lane, threshold, best);
+    }
+    free(work);
+}
+
+/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+/* A packet inside a rule's box, anything where the rule looks at nothing. */
+static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)
+{
+    uint64_t r = 0;
+    memset(words, 0, sizeof(*words) * FC_MAX_WORDS);
+    for (int i = 0; i < 4 * f->words; i++) {
+        r = i & 3 ? r >> 16 : next_random(state);
+        words[i >> 2] |= (r & 0xffff) << (16 * (i & 3));
+    }
+    for (int i = 0; i < f->range_lanes; i++) {
+        int lane = f->lane_map[i];
+        uint64_t v = body[i] + next_random(state) % ((uint64_t)body[f->lanes + i] + 1);
+        if (lane < 4 * f->words) {
+            words[lane >> 2] &= ~(0xffffull << (16 * (lane & 3)));
+            words[lane >> 2] |= v << (16 * (lane & 3));
+        }
+    }
+    uint64_t *tail = &words[f->words == 3 ? 1 : 5];
+    *tail &= 0xffffffffffffull;
+    *tail |= (uint64_t)((*tail & 0xffff) >= 1024) << 48 | (uint64_t)((*tail >> 16 & 0xffff) >= 1024) << 49;
+    fc_key_lanes(f, words, lanes);
+}
+
+static double packet_cost(const fc_forest *f, const uint64_t *words, const uint16_t *lanes)
+{
+    uint32_t best = FC_EMPTY;
+    double cost = 0;
+    for (int t = 0; t < f->trees; t++) {
+        if (f->tree[t].best >= best)
+            continue;
+        uint32_t slot = fc_root(f, &f->tree[t], words);
+        cost += 10; /* cycles, roughly: the index, its slot, a place in a list */
+        for (; slot >> 30 >= FC_BITS; slot = fc_descend(f, slot, words))
+            cost += 12;
+        if (slot >> 30 == FC_ONE) {
+            if (FC_PAYLOAD(slot) < best) {
+                cost += 6;
+                if (fc_body_fails(f, f->bodies + (size_t)FC_PAYLOAD(slot) * 2 * f->lanes, lanes) == 0)
+                    best = FC_PAYLOAD(slot);
+            }
+            continue;
+        }
+        fc_leaf_at at = fc_leaf_open(f, slot);
+        for (uint32_t i = 0; i < at.n; i++) {
+            uint32_t number;
+            const uint16_t *lo, *span;
+            fc_leaf_body(f, &at, i, &number, &lo, &span);
+            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
+            if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
+                best = number < best ? number : best;
+                break;
+            }
+        }
+    }
+    return cost;
+}
+
+static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
+{
+    uint64_t words[FC_MAX_WORDS], state = 1;
+    uint16_t lanes[FC_MAX_LANES];
+    double cost = 0;
+    const uint32_t packets = 2048;
+    for (uint32_t i = 0; i < packets; i++) {
+        uint32_t r = list[next_random(&state) % n];
+        random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
+        cost += packet_cost(b->f, words, lanes);
+    }
+    return cost / packets;
+}
+
+#define SAMPLE 6000 /* rules that the choice of a partition looks at */
+
+void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
+{
+    /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
+    static const uint8_t candidates[2][8][2] = {
+        {{13, 13}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
+        {{40, 40}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+    uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = fc_build_get(b, m * sizeof(*sample));
+    fc_build_options o = b->o;
+    double best = 0;
+    for (uint32_t i = 0; i < m && sample != NULL; i++)
+        sample[i] = list[(uint64_t)i * n / m];
+    if (m < n) { /* the sample's leaves are to be as full as the whole's */
+        b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
+    }
+    for (int i = 0; i < 8 && b->status == FC_OK; i++) {
+        const uint8_t *c = candidates[b->f->version == 6][i];
+        if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
+            break;
+        double cost = forest_cost(b, sample, m);
+        if (i == 0 || cost < best) {
+            best = cost;
+            *source = c[0];
+            *destination = c[1];
+        }
+    }
+    b->o = o;
+    free(sample);
+}
