@@ -38,7 +38,8 @@ class Run:
     """Classifies traces one after the other against the bindings of a home agent.
 
     ``writer`` gets the rows, ``observers`` are called with each batch of them; ``inner`` says which IP header counts,
-    as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far.
+    as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far, ``updated`` the time of each
+    binding update that a replay met, and whether it was accepted.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class Run:
         observers: Sequence[Callable[[Rows], None]] = (),
         inner: int = 0,
         progress: Callable[[int], None] = lambda done: None,
+        updated: Callable[[int, bool], None] = lambda time_ns, accepted: None,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -59,6 +61,7 @@ class Run:
         self._outcomes = Outcomes()
         self._takers = [*observers] if writer is None else [writer.write, *observers]
         self._progress = progress
+        self.updated = updated
         self._done = 0
 
     def classify(self, sources: Sequence[Source]) -> Summary:

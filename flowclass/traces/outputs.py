@@ -128,12 +128,17 @@ def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
     ending = os.path.splitext(path)[1].lower()
     if ending not in _WRITERS:
         raise OutputError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
+    check_place(path)
+    return _WRITERS[ending]()
+
+
+def check_place(path: str) -> None:
+    """`OutputError` if a path can't become a file."""
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise OutputError(f"{path}: there is no folder {folder}")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder")
-    return _WRITERS[ending]()
 
 
 @contextlib.contextmanager

@@ -150,7 +150,9 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]
             del updates[0]
             counts.received += 1
             octets = batch.kept[update][int(batch.infos["ip_offset"][update]) :]
+            accepted = sum(agent.counters.updates[:128])
             agent.receive(octets, now=float(now[update]), authenticated=True)
+            run.updated(int(cursor.times[update]), sum(agent.counters.updates[:128]) > accepted)
             run.changed()
         start = end
 

@@ -1,0 +1,47 @@
+"""``flowclass report``."""
+
+from __future__ import annotations
+
+import click
+
+from ._console import inner_option, profile_options, progress, warn
+
+
+@click.command("report", short_help="Write one HTML page about capture files, with pictures.")
+@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
+@click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
+@click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
+@profile_options
+@inner_option
+@click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
+def command(
+    traces: tuple[str, ...],
+    bindings_file: str | None,
+    replay: bool,
+    profile: str | None,
+    option_type: int | None,
+    inner: int,
+    output: str,
+) -> int:
+    """Writes one self-contained HTML page about capture files.
+
+    Packets and octets per decision over time with binding updates as marks, per node and flow, the care-of addresses'
+    shares, the flow bindings that never matched, and damaged places.
+    """
+    from flowclass.traces.outputs import atomic_file, check_place
+    from flowclass.traces.report import make_report
+
+    from .classify import check_traces, make_agent, total_size
+
+    if not output.lower().endswith((".html", ".htm")):
+        raise click.UsageError(f"{output}: expected a name that ends in .html")
+    agent = make_agent(bindings_file, replay, profile, option_type)
+    check_traces(traces, None)
+    check_place(output)
+    with progress("reading", total_size(traces)) as tell:
+        page, summary = make_report(agent, traces, updates=replay, inner=inner, progress=tell)
+    with atomic_file(output) as stream:
+        stream.write(page.encode("utf-8", "replace"))
+    for damage in summary.damage:
+        warn(str(damage))
+    return 1 if summary.damage else 0

@@ -1,0 +1,144 @@
+"""flowclass report: one page, whole by itself, that says what the summary says; and time in constant memory."""
+
+from __future__ import annotations
+
+import random
+import re
+import subprocess
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from flowclass.cli import main
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.generate.captures import Frame, write_pcap
+from flowclass.generate.mobility import START_NS, mobility_trace
+from flowclass.traces.outcomes import Outcome, Outcomes, Rows
+from flowclass.traces.reader import NO_TIME
+from flowclass.traces.timeline import KINDS, Timeline
+
+VOID = {"meta", "br", "rect", "path", "link", "img", "input"}
+
+
+class Checker(HTMLParser):
+    """Every element closed, nothing from elsewhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.texts: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag not in ("link", "iframe", "img", "object")
+        for name, value in attrs:
+            assert name not in ("src", "href", "srcset"), (tag, value)
+        if tag not in VOID or (tag == "path" and not self.get_starttag_text().endswith("/>")):  # type: ignore[union-attr]
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID or (self.open and self.open[-1] == tag):
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def text_of(path: Path) -> str:
+    checker = Checker()
+    checker.feed(path.read_text())
+    assert checker.open == []
+    assert not re.search(r"https?://|@import|url\(", path.read_text())
+    return " ".join(checker.texts)
+
+
+@pytest.fixture
+def section5(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Path:
+    assert main(["demo", "--save", str(tmp_path)]) == 0
+    capsys.readouterr()
+    return tmp_path / "section5.pcapng"
+
+
+def test_replay(section5: Path, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", str(section5), "--replay", "-o", str(page)]) == 0
+    text = text_of(page)
+    assert page.read_text().count('class="update"') == 2
+    for words in ("15", "binding updates, 2 accepted", "flow 1", "flow 2", "2001:db8:a::1", "None: each of 2 did."):
+        assert words in text
+
+
+def test_flows_that_never_matched(tmp_path: Path) -> None:
+    rng = random.Random(2)
+    nodes = random_nodes(rng, 30, 12)
+    bindings, trace, page = tmp_path / "b.toml", tmp_path / '<odd> & "name".pcap', tmp_path / "page.html"
+    bindings.write_text(bindings_toml(nodes))
+    with trace.open("wb") as stream:
+        write_pcap(stream, [Frame(p.time_ns, p.frame) for p in mobility_trace(rng, nodes[:3], 2000)])
+    trace.write_bytes(trace.read_bytes()[:-3])
+    assert main(["report", str(trace), "--bindings", str(bindings), "-o", str(page)]) == 1
+    text = text_of(page)
+    assert re.search(r"\d+ of 360\.", text)
+    assert "Damaged places" in text
+    assert str(trace) in text
+    assert page.stat().st_size < 1_000_000
+
+
+def test_wrong_usage(section5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments in (["-o", "x.txt", "--replay"], ["-o", str(tmp_path / "no/x.html"), "--replay"], ["-o", "x.html"]):
+        assert main(["report", str(section5), *arguments]) == 2
+        assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.needs_tool("chromium")
+def test_in_a_browser(section5: Path, tmp_path: Path) -> None:
+    """Its script runs: the buttons that need it appear; and a picture of the page isn't empty."""
+    page, picture = tmp_path / "page.html", tmp_path / "page.png"
+    assert main(["report", str(section5), "--replay", "-o", str(page)]) == 0
+    browser = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path / 'profile'}"]
+    done = subprocess.run([*browser, "--dump-dom", page.as_uri()], capture_output=True, text=True, timeout=120)
+    buttons = re.findall(r"<button[^>]*>", done.stdout)
+    assert len(buttons) == 2
+    assert not any("hidden" in button for button in buttons)
+    shot = [*browser, f"--screenshot={picture}", "--window-size=1000,1400", page.as_uri()]
+    subprocess.run(shot, capture_output=True, timeout=120, check=True)
+    assert picture.stat().st_size > 20_000
+
+
+FLOW, DEFAULT = Outcome("forward", "flow", "::1", 1, 1, ("::2",)), Outcome("forward", "default", "::1")
+
+
+def rows(times: list[int], outcomes: list[Outcome]) -> Rows:
+    table = Outcomes()
+    ids = np.array([table.number(outcome) for outcome in outcomes], dtype=np.uint32)
+    frames = np.arange(1, len(times) + 1, dtype=np.uint64)
+    sizes = np.full(len(times), 10, dtype=np.uint32)
+    return Rows("f", frames, np.array(times, dtype=np.int64), ids, table, sizes)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_timeline_loses_nothing(seed: int) -> None:
+    rng = random.Random(seed)
+    timeline, every = Timeline(), []
+    for _ in range(20):
+        scale = 10 ** rng.randrange(3, 14)
+        times = [START_NS + rng.randrange(-scale, scale) for _ in range(50)]
+        outcomes = [rng.choice((FLOW, DEFAULT)) for _ in times]
+        every += list(zip(times, outcomes, strict=True))
+        timeline.add(rows(times, outcomes))
+    start, width, counts = timeline.spans(100)
+    assert counts.shape[2] <= 100
+    right = np.zeros((len(KINDS), counts.shape[2]), dtype=np.int64)
+    for time, outcome in every:
+        right[KINDS.index(outcome.reason), (time - start) // width] += 1
+    assert np.array_equal(counts[0], right)
+    assert np.array_equal(counts[1], 10 * right)
+
+
+def test_timeline_without_times() -> None:
+    timeline = Timeline()
+    timeline.add(rows([NO_TIME, NO_TIME], [FLOW, FLOW]))
+    assert timeline.spans()[2].shape[2] == 0
+    timeline.add(rows([NO_TIME, 5], [FLOW, DEFAULT]))
+    assert timeline.spans()[2].sum() == 11
