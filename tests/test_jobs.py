@@ -169,3 +169,26 @@ def test_agents_are_made_once_per_process(traces: tuple[Path, list[str]], tmp_pa
     jobs.do_unit(job, names[1], str(tmp_path / "b"))
     assert jobs._agent(job) is agent
     assert sorted(os.listdir(tmp_path)) == ["a.summary", "b.summary"]
+
+
+def test_dask(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    """A local cluster gives the octets of one process."""
+    pytest.importorskip("distributed")
+    bindings, names = traces
+    right, out = tmp_path / "right.csv", tmp_path / "out.csv"
+    summary = serial(bindings, names, right)
+    arguments = ["--bindings", str(bindings), "-o", str(out), "--json", "--scheduler", "local", "--workers", "2"]
+    done = subprocess.run([*COMMAND, *names, *arguments], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 1, done.stderr  # one trace is damaged
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert json.loads(done.stdout) == summary | {"output": str(out)}
+    assert out.read_bytes() == right.read_bytes()
+
+
+def test_no_scheduler(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    pytest.importorskip("distributed")
+    bindings, names = traces
+    arguments = ["--bindings", str(bindings), "--scheduler", "nonsense://nowhere:1"]
+    done = subprocess.run([*COMMAND, *names, *arguments], capture_output=True, text=True, timeout=180)
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr

@@ -40,6 +40,7 @@ _SHOWN_WAYS = 40
     metavar="N",
     help="Share the files among N processes; interrupted, the same command goes on where it was.",
 )
+@click.option("--scheduler", metavar="ADDRESS", help="The same by a Dask cluster: tcp://HOST:PORT, or 'local'.")
 @click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.")
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
@@ -50,6 +51,7 @@ def command(
     option_type: int | None,
     inner: int,
     workers: int | None,
+    scheduler: str | None,
     output: str | None,
     as_json: bool,
 ) -> int:
@@ -59,10 +61,10 @@ def command(
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
     rows like others. Exit status 1 says that a capture was damaged: what could be read is in the results.
     """
-    if workers is not None:
+    if workers is not None or scheduler is not None:
         if replay or bindings_file is None:
-            raise click.UsageError("--workers goes with --bindings alone: a replay is one sequence")
-        summary = _by_workers(traces, bindings_file, inner, workers, output)
+            raise click.UsageError("--workers and --scheduler go with --bindings alone: a replay is one sequence")
+        summary = _by_workers(traces, bindings_file, inner, workers, scheduler, output)
     else:
         agent = make_agent(bindings_file, replay, profile, option_type)
         check_traces(traces, output)
@@ -88,11 +90,18 @@ def _alone(traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, ou
         return replay_traces(run, traces) if replay else run.classify(traces)
 
 
-def _by_workers(traces: Sequence[str], bindings_file: str, inner: int, workers: int, output: str | None) -> Summary:
+def _by_workers(
+    traces: Sequence[str],
+    bindings_file: str,
+    inner: int,
+    workers: int | None,
+    scheduler: str | None,
+    output: str | None,
+) -> Summary:
     from tempfile import TemporaryDirectory
 
     from flowclass.mobility.bindings_file import read_bindings
-    from flowclass.traces.jobs import Job, LocalPool, parts_folder, run_job
+    from flowclass.traces.jobs import DaskPool, Job, LocalPool, parts_folder, run_job
 
     check_traces(traces, output)
     if bad := [name for name in traces if not os.path.isfile(name)]:
@@ -101,7 +110,11 @@ def _by_workers(traces: Sequence[str], bindings_file: str, inner: int, workers: 
     job = Job(read_bindings(bindings_file), inner, ending)
     with ExitStack() as stack:
         tell = stack.enter_context(progress("classifying", total_size(traces)))
-        pool = stack.enter_context(LocalPool(min(workers, len(traces))))
+        pool: LocalPool | DaskPool
+        if scheduler is None:
+            pool = stack.enter_context(LocalPool(min(workers or 1, len(traces))))
+        else:
+            pool = stack.enter_context(DaskPool(scheduler, workers))
         if output is not None:
             folder = parts_folder(output)
         else:

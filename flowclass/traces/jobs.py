@@ -16,6 +16,7 @@ import signal
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, Future, ProcessPoolExecutor, wait
 from dataclasses import dataclass, field
+from importlib import import_module
 from multiprocessing import get_context, parent_process
 from threading import Thread
 from typing import IO, Any, Protocol
@@ -29,7 +30,7 @@ from .outcomes import Outcomes, Rows
 from .outputs import RowWriter, TextWriter, atomic_file, check_output, csv_tail_writer, jsonl_writer
 from .summary import Summary
 
-__all__ = ["Job", "do_unit", "parts_folder", "run_job"]
+__all__ = ["DaskPool", "Job", "LocalPool", "do_unit", "parts_folder", "run_job"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,3 +224,38 @@ class LocalPool:
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         return self._pool.submit(function, *arguments)
+
+
+class DaskPool:
+    """A Dask cluster, by the address of its scheduler; "local": processes of this machine under Dask.
+
+    Its workers see the traces and the output's folder under the same paths, and have flowclass installed.
+    """
+
+    def __init__(self, scheduler: str, workers: int | None = None) -> None:
+        try:
+            distributed: Any = import_module("distributed")
+        except ImportError:
+            raise FlowclassError("a cluster takes Dask: pip install 'flowclass[dask]'") from None
+        self._stack = contextlib.ExitStack()
+        try:
+            address: Any = scheduler
+            if scheduler == "local":
+                cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                address = self._stack.enter_context(cluster)
+            self._client = self._stack.enter_context(distributed.Client(address))
+        except (OSError, ValueError) as error:
+            self._stack.close()
+            raise FlowclassError(f"{scheduler}: no Dask scheduler: {error}") from None
+        self._executor = self._client.get_executor(pure=False)
+
+    def __enter__(self) -> DaskPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._executor.shutdown(wait=False)
+        self._stack.close()
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        future: Future[Any] = self._executor.submit(function, *arguments)
+        return future
