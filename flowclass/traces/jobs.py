@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import pickle
 import shutil
@@ -241,7 +242,9 @@ class DaskPool:
         try:
             address: Any = scheduler
             if scheduler == "local":
-                cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
+                # what it says when it shuts down under load is of no use to anybody here
+                quiet = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
+                cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
                 address = self._stack.enter_context(cluster)
             self._client = self._stack.enter_context(distributed.Client(address))
         except (OSError, ValueError) as error:
