@@ -13,6 +13,7 @@ from dataclasses import dataclass
 __all__ = ["Spread", "alternate", "quiet", "ratio"]
 
 Call = Callable[[], object]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,24 +49,30 @@ def quiet(cpus: int = 1) -> Iterator[None]:
         gc.unfreeze()
 
 
-def _seconds(call: Call, repeat: int) -> float:
-    start = time.perf_counter()
+def _seconds(call: Call, repeat: int, clock: Clock) -> float:
+    start = clock()
     for _ in range(repeat):
         call()
-    return (time.perf_counter() - start) / repeat
+    return (clock() - start) / repeat
 
 
-def alternate(calls: Mapping[str, Call], rounds: int, *, seconds: float = 0.01) -> dict[str, list[float]]:
+def alternate(
+    calls: Mapping[str, Call], rounds: int, *, seconds: float = 0.01, clock: Clock = time.thread_time
+) -> dict[str, list[float]]:
     """Seconds per call of each, measured in turn: first, second, ..., first, second, ..., so that what disturbs the
-    machine falls on all of them. Every measurement repeats its call for at least ``seconds``, after one warm-up."""
+    machine falls on all of them. Every measurement repeats its call for at least ``seconds``, after one warm-up.
+
+    The clock is the processor time of this thread: that other processes had their turn meanwhile doesn't count. For
+    what runs in other threads or processes it has to be `time.perf_counter`.
+    """
     repeats = {}
     for name, call in calls.items():
         call()
-        repeats[name] = max(1, round(seconds / max(_seconds(call, 1), 1e-9)))
+        repeats[name] = max(1, round(seconds / max(_seconds(call, 1, clock), 1e-9)))
     out: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(rounds):
         for name, call in calls.items():
-            out[name].append(_seconds(call, repeats[name]))
+            out[name].append(_seconds(call, repeats[name], clock))
     return out
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -109,8 +110,8 @@ def measure(path: Path, bindings: Path | None, *, rounds: int, peers: bool) -> T
         if set(counts.values()) != {packets}:
             raise FlowclassError(f"{name}: the passes disagree on the number of packets: {counts}")
         with quiet():
-            times = alternate(passes, rounds)
-            others = alternate(_tools(name), rounds) if peers else {}
+            times = alternate(passes, rounds, clock=time.perf_counter)
+            others = alternate(_tools(name), rounds, clock=time.perf_counter) if peers else {}
     return TracesResult(path.name, packets, path.stat().st_size, _each(times, packets), _each(others, packets))
 
 
