@@ -449,7 +449,11 @@ def test_interrupted(tmp_path: Path, bindings: Path) -> None:
     fifo, out = tmp_path / "fifo", tmp_path / "rows.csv"
     os.mkfifo(fifo)
     command = [*COMMAND, "classify", str(fifo), "--bindings", str(bindings), "-o", str(out)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a script that runs in the background has it ignored
+
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, preexec_fn=heed) as child:
         with fifo.open("wb") as stream:
             stream.write(write_trace(tmp_path / "t.pcap", [b"x" * 40]).read_bytes())
             stream.flush()
