@@ -167,6 +167,8 @@ def test_inner_header(tmp_path: Path, bindings: Path) -> None:
     outer = tunnel(PEER, OTHER, tunnel(PEER, OTHER, ssh))
     assert rows_of(tmp_path, bindings, [outer])[0]["reason"] == "unbound"
     assert short(rows_of(tmp_path, bindings, [outer], "--inner")[0]) == FLOW_1
+    done = run("classify", "--inner", tmp_path / "t.pcap", "--bindings", bindings, "--json")
+    assert json.loads(done.stdout)["reasons"]["flow"] == 1  # what follows --inner is no number: it's the trace
     assert rows_of(tmp_path, bindings, [outer], "--inner", "2")[0]["reason"] == "unbound"
     assert short(rows_of(tmp_path, bindings, [outer], "--inner=3")[0]) == FLOW_1
 

@@ -121,6 +121,14 @@ def test_new_file_has_the_usual_permissions(tmp_path: Path) -> None:
     assert (tmp_path / "new").stat().st_mode == (tmp_path / "usual").stat().st_mode
 
 
+def test_no_space_left(tmp_path: Path) -> None:
+    if not os.path.exists("/dev/full"):
+        pytest.skip("no /dev/full")
+    (tmp_path / "rows.csv").symlink_to("/dev/full")
+    with pytest.raises(OutputError, match=r"rows\.csv: No space"), open_output(str(tmp_path / "rows.csv")):
+        pass
+
+
 @pytest.mark.parametrize("name", ["out.txt", "out", "missing/out.csv"])
 def test_impossible_outputs(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=name), open_output(str(tmp_path / name)):

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from flowclass.wire import Profile
 
 __all__ = [
+    "InnerCommand",
     "count_text",
     "inner_option",
     "make_console",
@@ -113,9 +114,22 @@ class _Depth(click.ParamType[int]):
         self.fail(f"{value!r}: expected 1 (the outermost IP header) to 254, or 'innermost'", param, ctx)
 
 
+class InnerCommand(click.Command):
+    """A command with --inner: what follows it is its value only if it looks like one, else the next argument."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for i, argument in enumerate(args):
+            if argument == "--":
+                break
+            following = args[i + 1] if i + 1 < len(args) else ""
+            if argument == "--inner" and not (following.isdigit() or following == "innermost"):
+                args[i] = "--inner=innermost"
+        return super().parse_args(ctx, args)
+
+
 def inner_option(function: F) -> F:
     """--inner [N]."""
     return click.option(
-        "--inner", type=_Depth(), is_flag=False, flag_value="innermost", default=0, metavar="[N]",
+        "--inner", type=_Depth(), default=0, metavar="[N]",
         help="Decide by an inner IP header of tunnels: the innermost, or the N-th.",
     )(function)  # fmt: skip

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ._console import (
+    InnerCommand,
     count_text,
     inner_option,
     make_console,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 _SHOWN_WAYS = 40
 
 
-@click.command("classify", short_help="Decide each packet of capture files.")
+@click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
 @click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._console import inner_option, make_console, make_table, profile_options
+from ._console import InnerCommand, inner_option, make_console, make_table, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.explain import Explanation
 
 
-@click.command("explain", short_help="Show why one packet went where it went.")
+@click.command("explain", cls=InnerCommand, short_help="Show why one packet went where it went.")
 @click.argument("trace", metavar="TRACE")
 @click.option("--frame", type=click.IntRange(min=1), required=True, metavar="N", help="The frame's number, from 1.")
 @click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from ._console import inner_option, profile_options, progress, warn
+from ._console import InnerCommand, inner_option, profile_options, progress, warn
 
 
-@click.command("report", short_help="Write one HTML page about capture files, with pictures.")
+@click.command("report", cls=InnerCommand, short_help="Write one HTML page about capture files, with pictures.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
 @click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")

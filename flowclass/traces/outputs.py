@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import csv
+import errno
 import io
 import json
 import os
@@ -154,6 +155,17 @@ def open_output(path: str) -> Iterator[RowWriter]:
 @contextlib.contextmanager
 def atomic_file(path: str) -> Iterator[IO[bytes]]:
     """A binary file that appears at ``path`` whole or not at all; what was there before is replaced."""
+    try:
+        with _atomic_file(path) as stream:
+            yield stream
+    except OSError as error:
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # they don't say which file
+            raise OutputError(f"{path}: {error.strerror}") from None
+        raise
+
+
+@contextlib.contextmanager
+def _atomic_file(path: str) -> Iterator[IO[bytes]]:
     target = os.path.realpath(path)  # a symbolic link stays one
     if os.path.exists(target) and not os.path.isfile(target):
         with open(target, "wb", buffering=1 << 20) as stream:  # a pipe or device: there is nothing to rename
