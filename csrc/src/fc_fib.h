@@ -254,6 +254,17 @@ struct fc_fib {
     size_t scratch_size;
 };
 
+/* Where a node number's record reference is. */
+static inline _Atomic uint32_t *fib_node_place(const fc_fib *fib, uint32_t number)
+{
+    return atomic_load_explicit(&fib->nodes[number / FIB_NODES_CHUNK], memory_order_acquire) + number % FIB_NODES_CHUNK;
+}
+
+static inline fc_address fib_home_of(const fib_record *r)
+{
+    return (fc_address){{r->home[0], r->home[1]}, r->flags & FIB_IPV4 ? 4 : 6, 0, {0}};
+}
+
 /* fib_store.c */
 int fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
 void fib_index_free(fib_index *x);

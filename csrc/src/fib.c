@@ -1,7 +1,58 @@
-/* fib.c - the forwarding table: publishing nodes and asking for decisions. */
-#ifndef _GNU_SOURCE
-#define _GNU_SOURCE /* MAP_ANONYMOUS, where only -std=c11 was asked for */
-#endif
+/* fib.c - the forwarding table: publishing nodes (fib_read.c: asking). Theory of operation.
+ *
+ * THE PROBLEM. A home agent has up to a million mobile nodes. A packet's destination says which one it is for: a home
+ * address, exactly, or else the longest mobile network prefix. The node's flows, in (PRI, FID) order, say what becomes
+ * of the packet; if none matches, its default binding does. Nodes change all the time, one by one, and whoever looks
+ * must see a node as it was before a change or as it is after it.
+ *
+ * THE STRUCTURE. All that is known of a node is in one record, written once and never changed. An index leads from an
+ * address to the record's reference (its place in the arena, in units of 16 octets). An example, the first node:
+ *
+ *      home address 2001:db8:1::1, prefix 2001:db8:100::/56
+ *      targets BID 1 (2001:db8:a::1) and BID 2 (2001:db8:b::1), the second is the default
+ *      FID 1  source port 22, TCP             forward  BID 1
+ *      FID 2  source 2001:db8:c::/64          n-cast   BIDs 2, 1
+ *      FID 3  destination port 6000-7000      discard
+ *
+ *      home index                 anchor 19       record 8: 11 units, immutable
+ *      bucket 9: be75, 19 ------> record 8 -----> header      home address, node 0, 3 flows, default target 1
+ *      prefix index                 ^             signatures  octets 0, 40, 1 of a key     end of body
+ *      bucket 1: 6f15, 19 ----------+               FID 1       any   22  any                1
+ *                                                   FID 2        1   any   1                 3
+ *      A node with a single address needs           FID 3       any  any  any                5
+ *      no anchor: its entry leads straight        targets     BID 1, BID 2
+ *      to the record.                             bodies      of FID 1, 2, 3; each written downwards from its end
+ *                                                 list        of FID 2: targets 1, 0
+ *                                                 trailer     the prefix
+ *
+ * A LOOK-UP (fib_search.h, one key; fib_block.h, many at once). A packet from 2001:db8:c::9, port 80, to 2001:db8:1::1:
+ *   1. fib_hash_of gives the bucket and the tag, the tag a reference; the address is compared in the record.
+ *   2. The picked octets of the key, 0, 80 and 0 (octet 40 is the source port's lower one, 0 and 1 the lowest of the
+ *      source's upper half), are compared with all signatures in one vector operation. A signature has the value that an
+ *      octet has in every key which matches the flow, or "any"; 0 means "any", so a 0 of a key counts as 1. 80 is not
+ *      22: FID 1 is out, FIDs 2 and 3 are candidates. Which octets are picked is each node's own choice: those that are
+ *      expected to leave the fewest candidates (choose_signatures).
+ *   3. The candidates' bodies are compared in order, nearly without branches (fib_body_matches). FID 2 matches.
+ *   4. Its targets: n-cast takes all; forward with several takes one, by rendezvous hashing of the connection.
+ * Prefixes are looked for only when no address is found, a probe for each length in use, the longest first. The flows of
+ * a node with more than FIB_LINEAR of them are a table of the flat classifier (build.c). tests/test_fib.c has the example.
+ *
+ * A CHANGE (publish). The new record is written beside the old one; then one release-store of its reference makes it the
+ * node's state: in the index entry, or in the anchor where several entries lead to the node. Entries for new addresses
+ * are put in before that store, those for addresses that are gone are taken out after it; meanwhile they lead to a
+ * record that doesn't have the address, which is as if they weren't there. So one store changes all of it at once.
+ * "No address, so the prefix" needs several looks; `changes` tells a reader when they weren't of one state (fib_find).
+ * The old record is freed when every reader that may have seen it has left (fc_epoch.h). An index that is full is copied
+ * and replaced as a whole: readers go on in the old one until their call ends, and the publish that meets it pays.
+ *
+ * COSTS. A publish: 2 to 7 us. A look-up reads a bucket (one line; one in thirty a second one), two lines of a record, a
+ * body, a target. Memory: 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. Bounds: 64 signatures and bodies
+ * a key, or one look-up of the flat classifier; a destination that is nobody's costs a probe for each prefix length in
+ * use, at most 129; the hash is keyed, and an index whose probes grow long gets another key.
+ *
+ * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
+ * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
+ */
 #include <stdlib.h>
 #include <sys/mman.h>
 
@@ -13,10 +64,6 @@
 #define RECLAIM_EVERY 64u     /* objects, */
 #define RECLAIM_BYTES 65536u  /* or octets, waiting before a publish looks whether readers have left */
 #define KEEP_NUMBERS 1024u    /* free node numbers before the oldest is given again */
-#define CALL_KEYS 16384u      /* keys decided in one stay in the epoch: about a millisecond */
-#define PACKET_BLOCK 128u     /* packets parsed ahead of their decisions */
-#define SPLIT 8192u           /* keys worth a thread: starting one takes about 20 us */
-#define MAX_THREADS 256u
 
 /* ---- Objects whose readers have to leave first ------------------------------------------------------------------ */
 
@@ -101,11 +148,6 @@ static const fc_address *addresses_of(const fib_record *r, int prefixes, unsigne
     return (const fc_address *)(const void *)t - t->n_prefixes - (prefixes ? 0 : t->n_also);
 }
 
-static fc_address home_of(const fib_record *r)
-{
-    return (fc_address){{r->home[0], r->home[1]}, r->flags & FIB_IPV4 ? 4 : 6, 0, {0}};
-}
-
 /* Copies an entry of an index that is being replaced; an anchor's entries all at once. Returns the worst probe length. */
 static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefixes)
 {
@@ -124,7 +166,7 @@ static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefi
         }
     }
     if (!prefixes) {
-        fc_address home = home_of(r);
+        fc_address home = fib_home_of(r);
         fib_index_put(to, hash_of(to, &home, 0), entry, &probes);
         worst = probes > worst ? probes : worst;
     }
@@ -188,11 +230,6 @@ static void take_out(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t e
 }
 
 /* ---- Node numbers --------------------------------------------------------------------------------------------------- */
-
-static _Atomic uint32_t *node_place(const fc_fib *fib, uint32_t number)
-{
-    return atomic_load_explicit(&fib->nodes[number / FIB_NODES_CHUNK], memory_order_acquire) + number % FIB_NODES_CHUNK;
-}
 
 static int new_number(fc_fib *fib, uint32_t *number)
 {
@@ -305,7 +342,7 @@ static int find_home(const fc_fib *fib, const fc_address *home, const fib_record
     *r = owner_of(fib, home, 0, ref);
     if (!*r)
         return FC_ENOENT;
-    fc_address own = home_of(*r);
+    fc_address own = fib_home_of(*r);
     return same_address(&own, home, 0) ? FC_OK : FC_EEXIST;
 }
 
@@ -362,7 +399,7 @@ static void changed(fc_fib *fib) { atomic_fetch_add(&fib->changes, 1); }
 static _Atomic uint32_t *home_entry(const fc_fib *fib, const fib_record *r, uint32_t ref)
 {
     fib_index *x = home_index(fib);
-    fc_address home = home_of(r);
+    fc_address home = fib_home_of(r);
     uint32_t at;
     _Atomic uint32_t *entry = fib_index_entry(x, hash_of(x, &home, 0), ref, &at);
     if (entry)
@@ -385,7 +422,7 @@ static int is_anchor(const fc_fib *fib, uint32_t ref)
 /* A node that wasn't there. The one store that shows it: of its only entry, or of its anchor. */
 static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
 {
-    fc_address home = home_of(r);
+    fc_address home = fib_home_of(r);
     if (!(r->flags & FIB_MORE)) {
         put(fib, &home, 0, ref);
         return FC_OK;
@@ -470,7 +507,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
             free_number(fib, n);
         return status;
     }
-    atomic_store_explicit(node_place(fib, n), ref, memory_order_release);
+    atomic_store_explicit(fib_node_place(fib, n), ref, memory_order_release);
     if (found == FC_OK) {
         retire(fib, old_ref, NULL);
     } else {
@@ -510,7 +547,7 @@ static int withdraw(fc_fib *fib, const fc_address *home)
         set_anchor(fib, entry, 0);
     take_out(fib, home, 0, entry);
     changed(fib);
-    atomic_store_explicit(node_place(fib, number), 0, memory_order_release);
+    atomic_store_explicit(fib_node_place(fib, number), 0, memory_order_release);
     if (is_anchor(fib, entry)) {
         add_entries(fib, r, NULL, entry, 1);
         retire(fib, entry, NULL);
@@ -580,7 +617,7 @@ void fc_fib_free(fc_fib *fib)
     reclaim(fib); /* nobody is inside: all of it */
     uint32_t limit = atomic_load(&fib->node_limit);
     for (uint32_t i = 0; i < limit; i++) {
-        uint32_t ref = atomic_load_explicit(node_place(fib, i), memory_order_relaxed);
+        uint32_t ref = atomic_load_explicit(fib_node_place(fib, i), memory_order_relaxed);
         const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
         if (ref && r->flags & FIB_BIG)
             fc_table_free(fib_big_of(r)->table);
@@ -619,243 +656,4 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
         out->bytes += o->index ? o->size : 0; /* records that wait are in the arena still */
     }
     pthread_mutex_unlock(&fib->writer);
-}
-
-/* ---- Readers ------------------------------------------------------------------------------------------------------------ */
-
-static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
-    [FC_KERNEL_SCALAR] = fib_decide_scalar,
-#if defined(__x86_64__)
-    [FC_KERNEL_AVX2] = fib_decide_avx2,
-    [FC_KERNEL_AVX512] = fib_decide_avx512,
-#elif defined(__aarch64__)
-    [FC_KERNEL_NEON] = fib_decide_neon,
-#endif
-};
-
-static int choose(int kernel, fib_decide_fn **decide)
-{
-    if (kernel == FC_KERNEL_AUTO)
-        for (kernel = FC_KERNEL_COUNT - 1; fc_kernel_check(kernel) != FC_OK; kernel--)
-            ;
-    int status = fc_kernel_check(kernel);
-    if (status == FC_OK)
-        *decide = kernels[kernel];
-    return status;
-}
-
-typedef struct work {
-    fc_fib *fib;
-    fib_decide_fn *decide;
-    const fc_key *keys; /* NULL: packets */
-    const fc_packet *infos; /* of the keys, or NULL */
-    int linktype;
-    const uint16_t *linktypes;
-    const uint8_t *buffer;
-    const uint64_t *offsets;
-    const uint32_t *lengths;
-    const fc_parse_options *options;
-    size_t n;
-    fc_decision *out;
-} work;
-
-/* So many in one stay in the epoch that entering costs nothing, so few that memory doesn't wait long. */
-static void run_keys(const work *w)
-{
-    for (size_t at = 0; at < w->n; at += CALL_KEYS) {
-        unsigned slot = fc_epoch_enter(&w->fib->epoch);
-        w->decide(w->fib, w->keys + at, w->infos ? w->infos + at : NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS, w->out + at);
-        fc_epoch_leave(&w->fib->epoch, slot);
-    }
-}
-
-static void run_packets(const work *w)
-{
-    fc_key keys[PACKET_BLOCK];
-    fc_packet infos[PACKET_BLOCK];
-    for (size_t at = 0; at < w->n; at += PACKET_BLOCK) {
-        size_t n = w->n - at < PACKET_BLOCK ? w->n - at : PACKET_BLOCK;
-        fc_parse_batch(w->linktype, w->linktypes ? w->linktypes + at : NULL, w->buffer, w->offsets + at, w->lengths + at, n,
-                       w->options, keys, infos);
-        unsigned slot = fc_epoch_enter(&w->fib->epoch);
-        w->decide(w->fib, keys, infos, n, w->out + at);
-        fc_epoch_leave(&w->fib->epoch, slot);
-    }
-}
-
-static void *run(void *arg)
-{
-    const work *w = arg;
-    (w->keys ? run_keys : run_packets)(w);
-    return NULL;
-}
-
-static work part_of(const work *w, size_t first, size_t n)
-{
-    work part = *w;
-    part.n = n;
-    part.out += first;
-    if (w->keys) {
-        part.keys += first;
-        if (w->infos)
-            part.infos += first;
-        return part;
-    }
-    part.offsets += first;
-    part.lengths += first;
-    if (w->linktypes)
-        part.linktypes += first;
-    return part;
-}
-
-/* The calling thread takes the first part, and those for which no thread could be had. */
-static void run_split(const work *w, unsigned threads)
-{
-    work part[MAX_THREADS];
-    pthread_t thread[MAX_THREADS];
-    unsigned char started[MAX_THREADS];
-    size_t most = w->n / SPLIT < MAX_THREADS ? w->n / SPLIT : MAX_THREADS;
-    if (threads > most)
-        threads = (unsigned)most;
-    if (threads == 0)
-        threads = 1;
-    for (unsigned i = 0; i < threads; i++) {
-        size_t first = w->n * i / threads;
-        part[i] = part_of(w, first, w->n * (i + 1) / threads - first);
-        started[i] = i > 0 && pthread_create(&thread[i], NULL, run, &part[i]) == 0;
-    }
-    for (unsigned i = 0; i < threads; i++)
-        if (!started[i])
-            run(&part[i]);
-    for (unsigned i = 0; i < threads; i++)
-        if (started[i])
-            pthread_join(thread[i], NULL);
-}
-
-int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out)
-{
-    return fc_fib_classify_parsed(fib, keys, NULL, n, kernel, threads, out);
-}
-
-int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel, unsigned threads,
-                           fc_decision *out)
-{
-    work w = {.fib = fib, .keys = keys, .infos = infos, .n = n, .out = out};
-    int status = choose(kernel, &w.decide);
-    if (status == FC_OK && n)
-        run_split(&w, threads);
-    return status;
-}
-
-int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
-                            const uint64_t *offsets, const uint32_t *lengths, size_t n, const fc_parse_options *options,
-                            int kernel, unsigned threads, fc_decision *out)
-{
-    work w = {.fib = fib, .linktype = linktype, .linktypes = linktypes, .buffer = buffer, .offsets = offsets,
-              .lengths = lengths, .options = options, .n = n, .out = out};
-    int status = choose(kernel, &w.decide);
-    if (status == FC_OK && n)
-        run_split(&w, options && options->fragments ? 1 : threads);
-    return status;
-}
-
-void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out)
-{
-    fc_key key;
-    fc_packet info;
-    fc_parse(linktype, data, caplen, &key, &info);
-    unsigned slot = fc_epoch_enter(&fib->epoch);
-    fib_decide_scalar(fib, &key, &info, 1, out);
-    fc_epoch_leave(&fib->epoch, slot);
-}
-
-/* ---- What decisions mean -------------------------------------------------------------------------------------------------- */
-
-static const fib_record *record_of(const fc_fib *fib, uint32_t node)
-{
-    if (node >= atomic_load_explicit(&fib->node_limit, memory_order_acquire))
-        return NULL;
-    uint32_t ref = atomic_load_explicit(node_place(fib, node), memory_order_acquire);
-    return ref ? (const fib_record *)(const void *)fib_at(&fib->arena, ref) : NULL;
-}
-
-static fc_target own_target(const fc_decision *d)
-{
-    fc_target t = {{0}, d->bid, d->flags & FC_CARE_OF_IPV4 ? 4 : 6, 0};
-    memcpy(t.address, d->care_of, sizeof t.address);
-    return t;
-}
-
-static uint32_t small_list(const fib_record *r, uint16_t fid, fc_target *out, uint32_t room)
-{
-    for (unsigned i = 0; i < r->n; i++) {
-        fib_body b;
-        memcpy(&b, fib_body_end(r, i) - sizeof b, sizeof b);
-        if (b.fid != fid || !(b.form & FIB_MULTI) || (b.form >> FIB_ACTION & 3) != FC_ACTION_NCAST)
-            continue;
-        const uint8_t *indices;
-        uint32_t n = fib_list_small(r, b.target, &indices);
-        for (uint32_t j = 0; j < n && j < room; j++)
-            out[j] = fib_targets_small(r)[indices[j]];
-        return n < room ? n : room;
-    }
-    return 0;
-}
-
-static uint32_t big_list(const fib_record *r, uint16_t fid, fc_target *out, uint32_t room)
-{
-    const uint8_t *p = (const uint8_t *)r;
-    const fib_big *big = fib_big_of(r);
-    const fib_meta *m = (const fib_meta *)(const void *)(p + big->meta);
-    for (uint32_t i = 0; i < big->n_flows; i++) {
-        if (m[i].fid != fid || !m[i].multi || m[i].action != FC_ACTION_NCAST)
-            continue;
-        uint16_t n, index;
-        memcpy(&n, p + m[i].target, 2);
-        for (uint32_t j = 0; j < n && j < room; j++) {
-            memcpy(&index, p + m[i].target + 2 + 2 * (size_t)j, 2);
-            memcpy(&out[j], p + big->targets + sizeof(fc_target) * index, sizeof *out);
-        }
-        return n < room ? n : room;
-    }
-    return 0;
-}
-
-uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint32_t room)
-{
-    if (d->n_targets == 0 || room == 0)
-        return 0;
-    uint32_t n = 0;
-    if (d->n_targets > 1) {
-        unsigned slot = fc_epoch_enter(&fib->epoch);
-        const fib_record *r = record_of(fib, d->node);
-        if (r)
-            n = (r->flags & FIB_BIG ? big_list : small_list)(r, d->fid, out, room);
-        fc_epoch_leave(&fib->epoch, slot);
-    }
-    if (n == 0) /* one target, or the flow is gone: what the decision itself has */
-        out[n++] = own_target(d);
-    return n;
-}
-
-int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out)
-{
-    unsigned slot = fc_epoch_enter(&fib->epoch);
-    const fib_record *r = record_of(fib, node);
-    if (r)
-        *out = home_of(r);
-    fc_epoch_leave(&fib->epoch, slot);
-    return r ? FC_OK : FC_ENOENT;
-}
-
-int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
-{
-    uint32_t ref;
-    unsigned slot = fc_epoch_enter(&fib->epoch);
-    const fib_record *r =
-        fib_probe(fib, atomic_load_explicit(&fib->home, memory_order_acquire), home->words, home->version, -1, &ref);
-    if (r)
-        *number = r->node;
-    fc_epoch_leave(&fib->epoch, slot);
-    return r ? FC_OK : FC_ENOENT;
 }

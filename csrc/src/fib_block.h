@@ -6,15 +6,26 @@
  *   FIB_CANDIDATES(signatures, n, octets) bit i: signature i admits a key with these picked octets (bits 0 to 23)
  *
  * A look-up is a chain of four reads that each depend on the one before: bucket, record, body, target. One key alone
- * waits for memory four times. So each stage runs over a whole block and asks for what the next stage will read; by then
- * it has arrived. The stages hold only the usual case, in loops with few branches; whatever is unusual (another address of
- * a node, a prefix, many flows, a packet that is no key) is put aside and decided one by one as the scalar kernel does. */
+ * waits for memory four times. So keys go through five stages in parts of FIB_PART, and each stage asks memory for what the
+ * next one will read. Five parts are under way at a time, each one stage behind the one before it, so that what one part
+ * waits for arrives while the others are worked on:
+ *
+ *      step    hash  bucket  record  bodies  decide          hash     asks for the bucket
+ *        4       E      D       C       B       A            bucket   for the record's first two lines
+ *        5       F      E       D       C       B            record   for the body of the first candidate
+ *        6       G      F       E       D       C            bodies   for the target
+ *
+ * The stages hold only the usual case, in loops with few branches; whatever is unusual (a further address of a node, a
+ * prefix, many flows, a packet that is no key) is put aside and decided one by one as the scalar kernel does. */
 #include "fib_search.h"
 
-#ifndef FIB_BLOCK
-#define FIB_BLOCK 128u /* keys in flight */
+#ifndef FIB_PART
+#define FIB_PART 16u /* keys that go through a stage together; with 1M nodes 32 and 64 took 7 % longer, one block of 128
+                        that goes through all stages before the next one begins 25 % */
 #endif
-#define FIB_SMALL 4u /* below, the stages cost more than they hide */
+#define FIB_STAGES 5u /* and so many parts are in flight, each in another stage */
+#define FIB_SMALL 4u  /* below, the stages cost more than they hide */
+#define FIB_WAITING 128u
 
 typedef struct fib_lane { /* a key on its way */
     const uint8_t *record;
@@ -24,14 +35,26 @@ typedef struct fib_lane { /* a key on its way */
     uint32_t ref, node;
 } fib_lane;
 
-/* Stage 1: which bucket. Also fetches the keys of the next block. */
-FIB_TARGET static inline void fib_stage_hash(const fib_index *x, const fc_key *keys, uint32_t n, fib_hash *hash)
+typedef struct fib_part { /* and those beside it */
+    const fib_index *index;
+    const fc_key *keys;
+    const fc_packet *infos; /* or NULL */
+    fc_decision *out;
+    uint32_t n, n_usual, n_open, n_rest;
+    fib_hash hash[FIB_PART];
+    fib_lane lane[FIB_PART];
+    uint8_t usual[FIB_PART], open[FIB_PART + 1], rest[FIB_PART + 1]; /* the last place: written, never read */
+} fib_part;
+
+/* Stage 1: which bucket. */
+FIB_TARGET static inline void fib_stage_hash(fib_part *p)
 {
-    for (uint32_t i = 0; i < n; i++) {
-        const fc_key *k = &keys[i];
-        hash[i] = fib_hash_of(x, k->destination[0], k->destination[1], FIB_KIND_HOME(k->version));
-        __builtin_prefetch(&x->bucket[hash[i].bucket]);
-        __builtin_prefetch(k + FIB_BLOCK); /* the hardware's own prefetching falls behind at page ends */
+    const fib_index *x = p->index;
+    for (uint32_t i = 0; i < p->n; i++) {
+        const fc_key *k = &p->keys[i];
+        p->hash[i] = fib_hash_of(x, k->destination[0], k->destination[1], FIB_KIND_HOME(k->version));
+        __builtin_prefetch(&x->bucket[p->hash[i].bucket]);
+        __builtin_prefetch(k + 128); /* the hardware's own prefetching falls behind at page ends */
     }
 }
 
@@ -52,27 +75,28 @@ FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x
 
 /* Stage 2: which record; nobody's (reference 0) if no way has the tag. One in thirty is in a bucket after its own: those
  * are looked for together again, or each would wait for memory four times on its own (a fifth of all time with 1M nodes). */
-FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, const fib_index *x, uint32_t n, fib_hash *hash,
-                                               fib_lane *lane, uint8_t *further)
+FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
 {
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    const fib_index *x = p->index;
+    uint32_t left = 0, n;
+    uint8_t *further = p->rest;
+    for (uint32_t i = 0; i < p->n; i++) {
         further[left] = (uint8_t)i;
-        left += fib_look(fib, x, &hash[i], &lane[i]);
-        __builtin_prefetch(lane[i].record);
-        __builtin_prefetch(lane[i].record + 64);
+        left += fib_look(fib, x, &p->hash[i], &p->lane[i]);
+        __builtin_prefetch(p->lane[i].record);
+        __builtin_prefetch(p->lane[i].record + 64);
     }
     for (uint32_t probes = 1; left && probes < x->buckets; probes++) {
         for (uint32_t j = 0; j < left; j++)
-            __builtin_prefetch(&x->bucket[hash[further[j]].bucket]);
+            __builtin_prefetch(&x->bucket[p->hash[further[j]].bucket]);
         n = left;
         left = 0;
         for (uint32_t j = 0; j < n; j++) {
             uint8_t i = further[j];
             further[left] = i;
-            left += fib_look(fib, x, &hash[i], &lane[i]);
-            __builtin_prefetch(lane[i].record);
-            __builtin_prefetch(lane[i].record + 64);
+            left += fib_look(fib, x, &p->hash[i], &p->lane[i]);
+            __builtin_prefetch(p->lane[i].record);
+            __builtin_prefetch(p->lane[i].record + 64);
         }
     }
 }
@@ -118,44 +142,45 @@ FIB_TARGET static inline uint64_t fib_by_default(const fib_lane *l)
 }
 
 /* Stage 3: which flows may match. Keys of the usual kind go to `usual`, those with candidates to `open` too. */
-FIB_TARGET static inline void fib_stage_record(const fc_key *keys, const fc_packet *infos, uint32_t n, fib_lane *lane,
-                                               uint8_t *usual, uint32_t *n_usual, uint8_t *open, uint32_t *n_open,
-                                               uint8_t *rest, uint32_t *n_rest, fc_decision *out)
+FIB_TARGET static inline void fib_stage_record(fib_part *p)
 {
-    uint32_t u = 0, o = 0, s = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        const fib_record *r = (const fib_record *)(const void *)lane[i].record;
-        if (FIB_UNLIKELY(!fib_is_usual(r, &keys[i], infos ? &infos[i] : NULL))) {
-            rest[s++] = (uint8_t)i;
+    uint32_t usual = 0, open = 0, rest = 0;
+    for (uint32_t i = 0; i < p->n; i++) {
+        fib_lane *l = &p->lane[i];
+        const fc_key *k = &p->keys[i];
+        const fib_record *r = (const fib_record *)(const void *)l->record;
+        if (FIB_UNLIKELY(!fib_is_usual(r, k, p->infos ? &p->infos[i] : NULL))) {
+            p->rest[rest++] = (uint8_t)i;
             continue;
         }
-        uint64_t c = FIB_CANDIDATES(lane[i].record + FIB_HEADER, r->n, fib_picked(r, &keys[i]));
-        usual[u++] = (uint8_t)i;
-        lane[i].node = r->node;
-        __builtin_prefetch(&out[i], 1);
-        fib_settle(&lane[i], fib_by_default(&lane[i]));
-        open[o] = (uint8_t)i;
+        uint64_t c = FIB_CANDIDATES(l->record + FIB_HEADER, r->n, fib_picked(r, k));
+        p->usual[usual++] = (uint8_t)i;
+        l->node = r->node;
+        __builtin_prefetch(&p->out[i], 1);
+        fib_settle(l, fib_by_default(l));
+        p->open[open] = (uint8_t)i;
         if (c) {
-            lane[i].head = c;
-            lane[i].end = fib_body_end(r, (unsigned)__builtin_ctzll(c));
-            fib_fetch_body(lane[i].end);
-            o++;
+            l->head = c;
+            l->end = fib_body_end(r, (unsigned)__builtin_ctzll(c));
+            fib_fetch_body(l->end);
+            open++;
         }
     }
-    *n_usual = u;
-    *n_open = o;
-    *n_rest = s;
+    p->n_usual = usual;
+    p->n_open = open;
+    p->n_rest = rest;
 }
 
 /* Stage 4, again and again: the next candidate of each key that has one. */
-FIB_TARGET static inline void fib_stage_bodies(const fc_key *keys, fib_lane *lane, uint8_t *open, uint32_t n)
+FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
 {
-    while (n) {
-        uint32_t left = 0;
+    uint8_t *open = p->open;
+    for (uint32_t n = p->n_open, left; n; n = left) {
+        left = 0;
         for (uint32_t j = 0; j < n; j++) {
-            fib_lane *l = &lane[open[j]];
+            fib_lane *l = &p->lane[open[j]];
             uint64_t c = l->head & (l->head - 1);
-            if (FIB_LIKELY(fib_body_matches(l->end, &keys[open[j]]))) {
+            if (FIB_LIKELY(fib_body_matches(l->end, &p->keys[open[j]]))) {
                 fib_settle(l, (fib_load64(l->end - 8) & ~(uint64_t)0xff) | 1);
             } else if (c) {
                 l->head = c;
@@ -166,22 +191,21 @@ FIB_TARGET static inline void fib_stage_bodies(const fc_key *keys, fib_lane *lan
                 fib_settle(l, fib_by_default(l));
             }
         }
-        n = left;
     }
 }
 
 /* Stage 5: the usual decision, forward to one target, by the flow's body or the default. */
-FIB_TARGET static inline void fib_stage_decide(const fc_key *keys, const fib_lane *lane, const uint8_t *usual, uint32_t n,
-                                               fc_decision *out)
+FIB_TARGET static inline void fib_stage_decide(fib_part *p)
 {
-    for (uint32_t j = 0; j < n; j++) {
-        const fib_lane *l = &lane[usual[j]];
-        fc_decision *d = &out[usual[j]];
+    for (uint32_t j = 0; j < p->n_usual; j++) {
+        uint8_t i = p->usual[j];
+        const fib_lane *l = &p->lane[i];
+        fc_decision *d = &p->out[i];
         unsigned form = l->head >> 8 & (FIB_MULTI | 3 << FIB_ACTION);
         if (FIB_UNLIKELY(form != FC_ACTION_FORWARD << FIB_ACTION || l->head >> 56 == FIB_NONE8)) {
             const fib_record *r = (const fib_record *)(const void *)l->record;
             if (l->head & 1)
-                fib_write_flow(d, r, l->ref, l->end, &keys[usual[j]]);
+                fib_write_flow(d, r, l->ref, l->end, &p->keys[i]);
             else
                 fib_write_default(d, r, l->ref, fib_targets_small(r), r->default_target, FIB_NONE8);
             continue;
@@ -198,36 +222,57 @@ FIB_TARGET static inline void fib_stage_decide(const fc_key *keys, const fib_lan
     }
 }
 
-FIB_TARGET static void fib_block(fc_fib *fib, const fc_key *keys, const fc_packet *infos, uint32_t n, fc_decision *out)
+/* What the stages left. Keys of nodes with many flows wait, so that the flat classifier gets them in batches. */
+FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *keys, fc_decision *out, fib_waiting *waiting,
+                                size_t *n_waiting)
 {
-    fib_hash hash[FIB_BLOCK];
-    fib_lane lane[FIB_BLOCK];
-    fib_waiting waiting[FIB_BLOCK];
-    uint8_t usual[FIB_BLOCK], open[FIB_BLOCK + 1], rest[FIB_BLOCK + 1];
-    uint32_t n_usual = 0, n_open = 0, n_rest = 0, n_waiting = 0;
-    if (n < FIB_SMALL) {
-        for (uint32_t i = 0; i < n; i++)
-            rest[n_rest++] = (uint8_t)i;
-    } else {
-        const fib_index *x = atomic_load_explicit(&fib->home, memory_order_acquire);
-        fib_stage_hash(x, keys, n, hash);
-        fib_stage_bucket(fib, x, n, hash, lane, rest);
-        fib_stage_record(keys, infos, n, lane, usual, &n_usual, open, &n_open, rest, &n_rest, out);
-        fib_stage_bodies(keys, lane, open, n_open);
-        fib_stage_decide(keys, lane, usual, n_usual, out);
+    for (uint32_t j = 0; j < p->n_rest; j++) {
+        uint32_t i = p->rest[j];
+        const fib_record *big = fib_decide_one(fib, &p->keys[i], p->infos ? &p->infos[i] : NULL, &p->out[i]);
+        if (!big)
+            continue;
+        waiting[(*n_waiting)++] = (fib_waiting){big, (uint32_t)(p->keys - keys) + i};
+        if (*n_waiting == FIB_WAITING) {
+            fib_decide_waiting(waiting, FIB_WAITING, keys, FIB_ID, out);
+            *n_waiting = 0;
+        }
     }
-    for (uint32_t j = 0; j < n_rest; j++) {
-        uint32_t i = rest[j];
-        const fib_record *big = fib_decide_one(fib, &keys[i], infos ? &infos[i] : NULL, &out[i]);
-        if (big)
-            waiting[n_waiting++] = (fib_waiting){big, i};
-    }
-    if (n_waiting)
-        fib_decide_waiting(waiting, n_waiting, keys, FIB_ID, out);
 }
 
 FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out)
 {
-    for (size_t at = 0; at < n; at += FIB_BLOCK)
-        fib_block(fib, keys + at, infos ? infos + at : NULL, (uint32_t)(n - at < FIB_BLOCK ? n - at : FIB_BLOCK), out + at);
+    if (n < FIB_SMALL) {
+        fib_decide_scalar(fib, keys, infos, n, out);
+        return;
+    }
+    fib_part parts[FIB_STAGES];
+    fib_waiting waiting[FIB_WAITING];
+    size_t n_parts = (n + FIB_PART - 1) / FIB_PART, n_waiting = 0;
+    for (size_t step = 0; step < n_parts + FIB_STAGES - 1; step++) {
+#define FIB_IN_STAGE(s) (step + 1 > (s) && step - (s) < n_parts)
+#define FIB_PART_IN(s) (&parts[(step - (s)) % FIB_STAGES])
+        if (FIB_IN_STAGE(4)) {
+            fib_stage_decide(FIB_PART_IN(4));
+            if (FIB_UNLIKELY(FIB_PART_IN(4)->n_rest))
+                fib_rest(fib, FIB_PART_IN(4), keys, out, waiting, &n_waiting);
+        }
+        if (FIB_IN_STAGE(3))
+            fib_stage_bodies(FIB_PART_IN(3));
+        if (FIB_IN_STAGE(2))
+            fib_stage_record(FIB_PART_IN(2));
+        if (FIB_IN_STAGE(1))
+            fib_stage_bucket(fib, FIB_PART_IN(1));
+        if (FIB_IN_STAGE(0)) {
+            fib_part *p = FIB_PART_IN(0);
+            size_t at = step * FIB_PART;
+            p->keys = keys + at;
+            p->infos = infos ? infos + at : NULL;
+            p->out = out + at;
+            p->n = (uint32_t)(n - at < FIB_PART ? n - at : FIB_PART);
+            p->index = atomic_load_explicit(&fib->home, memory_order_acquire);
+            fib_stage_hash(p);
+        }
+    }
+    if (n_waiting)
+        fib_decide_waiting(waiting, n_waiting, keys, FIB_ID, out);
 }

@@ -265,10 +265,12 @@ static uint8_t signature(const draft *d, unsigned octet)
     return d->known >> octet & 1 ? (uint8_t)(v + (v == 0)) : 0;
 }
 
-/* Greedily: the octet that leaves the fewest pairs of flows of which a key of the one could be taken for the other's. */
+/* Greedily, the octet that leaves the fewest candidates. Half of the packets counted are each flow's own: a candidate is any
+ * flow that looks alike in the octets chosen. The other half are anybody's: a flow is a candidate for one of them unless a
+ * chosen octet is fixed, and then for one in eight (not 256: values are not random). In 64ths. */
 static void choose_signatures(build *b, fib_record *r, fib_signature *s)
 {
-    uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR];
+    uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
     uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1, telling = 0;
     unsigned n = 0;
     for (uint32_t i = 0; i < b->n; i++) {
@@ -285,7 +287,7 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
         uint32_t fewest = UINT32_MAX;
         for (unsigned round = 0; round <= n; round++) { /* the last round is the best again, to note what it leaves */
             const uint8_t *v = value[round < n ? round : best];
-            uint32_t pairs = 0;
+            uint32_t candidates = 0;
             with[0] = 0;
             for (uint32_t i = 0; i < b->n; i++)
                 with[v[i]] = 0;
@@ -293,18 +295,24 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
                 with[v[i]] |= (uint64_t)1 << i;
             for (uint32_t i = 0; i < b->n; i++) {
                 uint64_t left = alike[i] & (v[i] ? with[v[i]] | with[0] : all);
-                pairs += (uint32_t)__builtin_popcountll(left);
-                if (round == n)
+                unsigned f = fixed[i] + (v[i] != 0);
+                candidates += 64 * (uint32_t)__builtin_popcountll(left) + b->n * (64u >> 3 * f);
+                if (round == n) {
                     alike[i] = left;
+                    fixed[i] = (uint8_t)f;
+                }
             }
-            if (pairs < fewest) {
-                fewest = pairs;
+            if (candidates < fewest) {
+                fewest = candidates;
                 best = round;
             }
         }
         r->pick[part] = choice[best];
         for (uint32_t i = 0; i < b->n; i++)
             s[i].octet[part] = value[best][i];
+        n--; /* one octet twice says no more */
+        memmove(&choice[best], &choice[best + 1], n - best);
+        memmove(value[best], value[best + 1], (n - best) * sizeof value[0]);
     }
 }
 

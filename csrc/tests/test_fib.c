@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "flowclass.h"
+#include "fib_search.h"
 #include "guard.h"
 
 static const uint8_t secret[16] = "0123456789abcdef";
@@ -65,6 +65,10 @@ static void example(void)
     fc_node node = {.home = address6(0x20010db800010000u, 1), .prefixes = &prefix, .n_prefixes = 1, .targets = targets,
                     .n_targets = 2, .flows = flows, .n_flows = 3, .flow_targets = indices, .n_flow_targets = 3, .default_target = 1};
     CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
+    const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, 8);
+    const fib_signature expected[3] = {{{0, 22, 0}, 1}, {{1, 0, 1}, 3}, {{0, 0, 0}, 5}};
+    CHECK(r->n == 3 && r->units == 11 && r->pick[0] == 0 && r->pick[1] == 40 && r->pick[2] == 1);
+    CHECK(memcmp(fib_signatures(r), expected, sizeof expected) == 0);
     fc_key k = key_to(0x20010db800010000u, 1);
     fc_decision d = ask(fib, k);
     CHECK(d.action == FC_ACTION_FORWARD && d.reason == FC_REASON_FLOW && d.fid == 1 && d.bid == 1);
