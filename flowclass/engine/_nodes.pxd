@@ -1,0 +1,19 @@
+# cython: language_level=3
+from libc.stdint cimport uint8_t
+
+from flowclass.engine._fib cimport fc_address, fc_flow, fc_node, fc_target
+
+
+cdef int check(int status, what) except -1
+cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil
+cdef int take_address(object packed, fc_address *out) except -1
+cdef bytes packed(const fc_address *a)
+
+
+cdef class Staging:
+    cdef fc_node node
+    cdef char *memory
+
+    cdef int fill(self, home, tuple also, tuple prefixes, tuple targets, default, tuple flows) except -1
+    cdef int take_target(self, target, fc_target *out) except -1
+    cdef int take_flow(self, tuple flow, fc_flow *out, Py_ssize_t first) except -1

@@ -1,0 +1,128 @@
+# cython: language_level=3
+"""What a node's Python values become on their way into the forwarding table."""
+
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
+from flowclass.engine._fib cimport *
+
+from flowclass.errors import ClassifierError
+
+
+_STATUS = {
+    FC_EINVAL: "a value is out of range: an address, a prefix with host bits, a rule whose first is above its last, "
+               "or an index without a target",
+    FC_ELIMIT: "a node has at most 65,535 flows and targets, 255 further addresses and 255 prefixes, a flow 255 targets",
+    FC_EEXIST: "an address or a prefix is given twice, or is another node's",
+    FC_ENOENT: "no node has this home address",
+}
+
+
+cdef int check(int status, what) except -1:
+    if status == FC_ENOMEM:
+        raise MemoryError
+    if status != FC_OK:
+        raise ClassifierError(f"{what}: {_STATUS.get(status, status)}")
+    return 0
+
+
+cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil:
+    cdef Py_ssize_t i
+    memset(out, 0, sizeof(fc_address))
+    for i in range(16 - size, 16):
+        out.words[i >> 3] = out.words[i >> 3] << 8 | octets[i - 16 + size]
+    out.version = 4 if size == 4 else 6
+
+
+cdef int take_address(object packed, fc_address *out) except -1:
+    """4 or 16 octets in network order."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
+    cdef Py_ssize_t size = view.len
+    if size == 4 or size == 16:
+        set_address(<const uint8_t *>view.buf, size, out)
+    PyBuffer_Release(&view)
+    if size != 4 and size != 16:
+        raise ClassifierError(f"address: expected 4 or 16 octets, got {size}")
+    return 0
+
+
+cdef bytes packed(const fc_address *a):
+    cdef uint8_t out[16]
+    cdef int i
+    for i in range(16):
+        out[i] = <uint8_t>(a.words[i >> 3] >> (56 - 8 * (i & 7)))
+    return PyBytes_FromStringAndSize(<char *>out + (12 if a.version == 4 else 0), 4 if a.version == 4 else 16)
+
+
+cdef class Staging:
+    """A node as C wants it, collected from Python values; frees itself."""
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef int fill(self, home, tuple also, tuple prefixes, tuple targets, default, tuple flows) except -1:
+        cdef Py_ssize_t n_indices = 0, i, at = 0
+        cdef tuple flow, indices
+        for flow in flows:
+            n_indices += len(<tuple?>flow[2])
+        cdef Py_ssize_t n = len(also), p = len(prefixes), t = len(targets), f = len(flows)
+        self.memory = <char *>malloc((n + p) * sizeof(fc_address) + f * sizeof(fc_flow) + t * sizeof(fc_target)
+                                     + n_indices * 2 + 8)
+        if self.memory == NULL:
+            raise MemoryError
+        cdef fc_address *addresses = <fc_address *>self.memory
+        cdef fc_flow *c_flows = <fc_flow *>(addresses + n + p)
+        cdef fc_target *c_targets = <fc_target *>(c_flows + f)
+        cdef uint16_t *c_indices = <uint16_t *>(c_targets + t)
+        take_address(home, &self.node.home)
+        for i in range(n):
+            take_address(also[i], &addresses[i])
+        for i in range(p):
+            take_address(prefixes[i][0], &addresses[n + i])
+            addresses[n + i].length = prefixes[i][1]
+        for i in range(t):
+            self.take_target(targets[i], &c_targets[i])
+        for i in range(f):
+            flow = flows[i]
+            indices = flow[2]
+            self.take_flow(flow, &c_flows[i], at)
+            for index in indices:
+                c_indices[at] = index
+                at += 1
+        self.node.also, self.node.prefixes, self.node.targets = addresses, addresses + n, c_targets
+        self.node.flows, self.node.flow_targets = c_flows, c_indices
+        self.node.n_also, self.node.n_prefixes, self.node.n_targets = n, p, t
+        self.node.n_flows, self.node.n_flow_targets = f, n_indices
+        self.node.default_target = FC_NO_TARGET if default == -1 else <uint32_t?>default
+        return 0
+
+    cdef int take_target(self, target, fc_target *out) except -1:
+        cdef bytes address = bytes(target[1])
+        memset(out, 0, sizeof(fc_target))
+        if len(address) not in (4, 16):
+            raise ClassifierError(f"care-of address: expected 4 or 16 octets, got {len(address)}")
+        memcpy(out.address, <const char *>address, len(address))
+        out.bid = target[0]
+        out.version = 4 if len(address) == 4 else 6
+        return 0
+
+    cdef int take_flow(self, tuple flow, fc_flow *out, Py_ssize_t first) except -1:
+        cdef Py_buffer view
+        memset(out, 0, sizeof(fc_flow))
+        out.fid = flow[0]
+        out.action = flow[1]
+        if len(flow[2]) > FC_MAX_FANOUT:
+            raise ClassifierError(f"flow {flow[0]}: {len(flow[2])} targets; at most {FC_MAX_FANOUT}")
+        out.n_targets = len(flow[2])
+        out.targets = first
+        PyObject_GetBuffer(flow[3], &view, PyBUF_SIMPLE)
+        cdef Py_ssize_t size = view.len
+        if size == sizeof(fc_rule):
+            memcpy(&out.rule, view.buf, sizeof(fc_rule))
+        PyBuffer_Release(&view)
+        if size != sizeof(fc_rule):
+            raise ClassifierError(f"flow {flow[0]}: a rule has {sizeof(fc_rule)} octets (one row of RULE_DTYPE), got {size}")
+        return 0
