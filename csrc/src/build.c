@@ -48,14 +48,7 @@
 
 #include "fc_build.h"
 
-/* What is known of every key that reaches a node: bits fixed by index nodes, intervals of lanes by range nodes. */
-typedef struct region {
-    uint64_t fixed[FC_MAX_WORDS], value[FC_MAX_WORDS];
-    uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
-    int cut; /* some lane has an interval */
-} region;
-
-static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at);
+static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const fc_region *at);
 
 /* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------------------- */
 
@@ -101,21 +94,30 @@ static const struct { /* where a field's bits are: word and mask of up to two wo
      {{5, 0}, {0x0000ff0000000000, 0}}},
 };
 
-/* A field that a key lacks reads as 0: a region proves that its keys have the field only by a fixed 1 in it. */
-static int present(const fc_build *b, const region *at, int conditions)
+/* The lanes of each field: the first and how many. */
+static const uint8_t field_lanes[2][8][2] = {{{2, 2}, {0, 2}, {8, 2}, {10, 2}, {4, 1}, {5, 1}, {12, 1}, {6, 1}},
+                                             {{0, 8}, {8, 8}, {16, 2}, {18, 2}, {20, 1}, {21, 1}, {24, 1}, {22, 1}}};
+
+/* A field that a key lacks reads as 0: a region proves that its keys have the field by a fixed 1 in it, or by an interval
+ * of one of its lanes that begins above 0 (the protocol shares its lane with the class below it). */
+static int present(const fc_build *b, const fc_region *at, int conditions)
 {
+    int v6 = b->f->version == 6;
     for (int i = 0; i < 8; i++) {
         if (!(conditions >> i & 1))
             continue;
-        const uint8_t *w = field_bits[b->f->version == 6][i].word;
-        const uint64_t *m = field_bits[b->f->version == 6][i].mask;
-        if (!(at->value[w[0]] & m[0]) && !(at->value[w[1]] & m[1]))
+        const uint8_t *w = field_bits[v6][i].word, *l = field_lanes[v6][i];
+        const uint64_t *m = field_bits[v6][i].mask;
+        int proved = (at->value[w[0]] & m[0]) || (at->value[w[1]] & m[1]);
+        for (int k = l[0]; k < l[0] + l[1]; k++)
+            proved |= at->lo[k] >= (i >= 6 ? 0x100 : 1);
+        if (!proved)
             return 0;
     }
     return 1;
 }
 
-static int covers(const fc_build *b, uint32_t rule, const region *at)
+int fc_covers(const fc_build *b, uint32_t rule, const fc_region *at)
 {
     const fc_forest *f = b->f;
     const uint16_t *lo = b->bodies + (size_t)rule * 2 * f->lanes, *span = lo + f->lanes;
@@ -279,9 +281,9 @@ static void node_header(const fc_cut *c, fc_bits *node, uint8_t *position)
 }
 
 /* Writes the children of a node whose slots start at `slots` (an offset: the arena moves). */
-static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position, size_t slots, uint32_t depth, const region *at)
+static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position, size_t slots, uint32_t depth, const fc_region *at)
 {
-    region child = *at;
+    fc_region child = *at;
     for (int j = 0; j < c->bits; j++)
         child.fixed[c->bit_word[j]] |= 1ull << c->bit[j];
     for (uint32_t i = 0; i < 1u << c->bits && b->status == FC_OK; i++) {
@@ -294,7 +296,7 @@ static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position
     }
 }
 
-static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const region *at)
+static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const fc_region *at)
 {
     fc_bits node;
     uint8_t position[FC_MAX_BITS];
@@ -309,7 +311,7 @@ static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const r
     return FC_SLOT(FC_BITS, offset / 64);
 }
 
-static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const fc_intervals *v, uint32_t depth, const region *at)
+static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const fc_intervals *v, uint32_t depth, const fc_region *at)
 {
     uint32_t lanes = b->f->lanes, canonical = b->f->lane_map[v->lane];
     fc_range node = {.lane = (uint16_t)canonical};
@@ -323,7 +325,7 @@ static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const
     memcpy(b->arena + offset, &node, sizeof(node));
     b->info->nodes++;
     b->info->slots += 32;
-    region child = *at;
+    fc_region child = *at;
     child.cut = 1;
     for (uint32_t i = 0; i < 32 && b->status == FC_OK; i++) {
         uint32_t m = 0, slot = FC_SLOT(FC_ONE, FC_EMPTY);
@@ -349,10 +351,10 @@ static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const
 /* ---- Trees ----------------------------------------------------------------------------------------------------------- */
 
 /* The subtree for a list of rules (rising numbers) that meet in a region. */
-static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const region *at)
+static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const fc_region *at)
 {
     for (uint32_t i = 0; !b->o.keep_covered && i + 1 < n; i++) {
-        if (covers(b, list[i], at))
+        if (fc_covers(b, list[i], at))
             n = i + 1;
     }
     if (n == 0)
@@ -370,9 +372,14 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
     fc_intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : square)};
     if (c.cost > 0.5 * square || c.bits == 0)
         fc_choose_interval(b, list, n, &v);
+    int bits_help = c.bits && c.cost < 0.9 * square;
+    if (v.lane < 0 && !bits_help && !b->o.keep_covered) {
+        v.cost = 0.5 * square;
+        fc_choose_covered(b, list, n, at, &v);
+    }
     if (v.lane >= 0)
         slot = build_range(b, list, n, &v, depth, at);
-    else if (c.bits && c.cost < 0.9 * square)
+    else if (bits_help)
         slot = build_bits(b, &c, depth, at);
     else
         slot = leaf(b, list, n);
@@ -383,7 +390,7 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
 /* A tree's root is a node of bits, of one slot at least, whose header the forest keeps. */
 static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree *tree)
 {
-    region all = {.cut = 0};
+    fc_region all = {.cut = 0};
     memset(all.hi, 0xff, sizeof(all.hi));
     fc_cut c;
     fc_bits node;

@@ -218,6 +218,47 @@ void fc_choose_interval(fc_build *b, const uint32_t *list, uint32_t n, fc_interv
     free(work);
 }
 
+/* The intervals of a lane once more, where ranges lie in one another by the thousand: an interval's list ends with the first
+ * rule that covers it, which weigh_lane() does not know. Dearer to find out, so it comes last. */
+void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_region *at, fc_intervals *best)
+{
+    uint16_t threshold[31];
+    uint32_t lanes = b->f->lanes;
+    uint16_t *work = fc_build_get(b, sizeof(*work) * 2 * ((size_t)n + 1));
+    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
+        if (!quantiles(b, list, n, lane, work, threshold))
+            continue;
+        fc_region child = *at;
+        uint32_t canonical = b->f->lane_map[lane];
+        uint64_t entries = 0;
+        double cost = 0;
+        child.cut = 1;
+        for (uint32_t i = 0; i < 32 && cost < best->cost; i++) {
+            uint32_t first = i ? threshold[i - 1] : 0, last = i < 31 ? threshold[i] - 1u : 0xffff, m = 0;
+            if (last > 0xffff || last < first) /* no key is there: a threshold of 0, or one repeated */
+                continue;
+            child.lo[canonical] = (uint16_t)(first > at->lo[canonical] ? first : at->lo[canonical]);
+            child.hi[canonical] = (uint16_t)(last < at->hi[canonical] ? last : at->hi[canonical]);
+            for (uint32_t k = 0; k < n; k++) {
+                const uint16_t *body = b->bodies + (size_t)list[k] * 2 * lanes;
+                uint32_t lo = body[lane], hi = lo + body[lanes + (uint32_t)lane];
+                if (lo > last || hi < first)
+                    continue;
+                m++;
+                if (lo <= first && hi >= last && fc_covers(b, list[k], &child))
+                    break;
+            }
+            entries += m;
+            cost += (double)m * m;
+        }
+        if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
+            *best = (fc_intervals){.lane = lane, .cost = cost, .entries = entries};
+            memcpy(best->threshold, threshold, sizeof(best->threshold));
+        }
+    }
+    free(work);
+}
+
 /* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
 
 static uint64_t next_random(uint64_t *state)

@@ -65,11 +65,20 @@ typedef struct fc_intervals {
     uint64_t entries;
 } fc_intervals;
 
+/* What is known of every key that reaches a node: bits fixed by index nodes, intervals of lanes by range nodes. */
+typedef struct fc_region {
+    uint64_t fixed[FC_MAX_WORDS], value[FC_MAX_WORDS];
+    uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
+    int cut; /* some lane has an interval */
+} fc_region;
+
+int fc_covers(const fc_build *build, uint32_t rule, const fc_region *at);
 void *fc_build_get(fc_build *build, size_t octets); /* malloc; the first failure stays in build->status */
 int fc_build_trees(fc_build *build, const uint32_t *list, uint32_t n, int source, int destination);
 void fc_choose_bits(fc_build *build, const uint32_t *list, uint32_t n, fc_cut *cut);
 void fc_cut_free(fc_cut *cut);
 void fc_choose_interval(fc_build *build, const uint32_t *list, uint32_t n, fc_intervals *best);
+void fc_choose_covered(fc_build *build, const uint32_t *list, uint32_t n, const fc_region *at, fc_intervals *best);
 void fc_choose_partition(fc_build *build, const uint32_t *list, uint32_t n, int *source, int *destination);
 
 #endif
