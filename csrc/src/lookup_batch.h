@@ -138,6 +138,18 @@ INLINE void offer(const fc_forest *f, work *w, uint32_t i, uint32_t number, int 
     }
 }
 
+/* Where a node (a slot of kind BITS or RANGE) sends a key. */
+INLINE const uint32_t *child_of(const fc_forest *f, uint32_t slot, const uint64_t *words)
+{
+    const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
+    if (slot >> 30 == FC_BITS) {
+        const fc_bits *node = (const fc_bits *)p;
+        return node->slot + index_of(words, node->mask, node->word, node->shift);
+    }
+    const fc_range *node = (const fc_range *)p;
+    return node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]);
+}
+
 /* Nodes: a round finds the child of each, and deals the children's slots again. */
 INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int dynamic)
 {
@@ -149,15 +161,7 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
         w->node.n = 0;
         const uint32_t *at[FC_BATCH];
         for (uint32_t j = 0; j < n; j++) {
-            const uint64_t *words = w->words + now.key[j] * STRIDE(lanes, permuted);
-            const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(now.slot[j]) * 64;
-            if (now.slot[j] >> 30 == FC_BITS) {
-                const fc_bits *node = (const fc_bits *)p;
-                at[j] = node->slot + index_of(words, node->mask, node->word, node->shift);
-            } else {
-                const fc_range *node = (const fc_range *)p;
-                at[j] = node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]);
-            }
+            at[j] = child_of(f, now.slot[j], w->words + now.key[j] * STRIDE(lanes, permuted));
             __builtin_prefetch(at[j]);
         }
         uint32_t slot[FC_BATCH + 16], limit[FC_BATCH + 16];
@@ -362,16 +366,8 @@ enum { FEW = 8 };
 INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t *words)
 {
     uint32_t slot = FC_SLOT_AT(tree->slot + index_of(words, tree->mask, tree->word, tree->shift));
-    while (slot >> 30 >= FC_BITS) {
-        const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
-        if (slot >> 30 == FC_BITS) {
-            const fc_bits *node = (const fc_bits *)p;
-            slot = FC_SLOT_AT(node->slot + index_of(words, node->mask, node->word, node->shift));
-        } else {
-            const fc_range *node = (const fc_range *)p;
-            slot = FC_SLOT_AT(node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]));
-        }
-    }
+    while (slot >> 30 >= FC_BITS)
+        slot = FC_SLOT_AT(child_of(f, slot, words));
     return slot;
 }
 
