@@ -534,7 +534,7 @@ static int prepare(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbe
     uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
     uint32_t limit = own ? own->limit : f->n, m = 0, inexact = 0;
     size_t body = 4 * (size_t)f->lanes;
-    b->bodies = own ? own->bodies : aligned_alloc(64, (body * limit + 63) / 64 * 64);
+    b->bodies = own ? own->bodies : fc_big_alloc(body * limit);
     x->care = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
     x->value = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
     x->prefix = fc_build_get(b, limit);
@@ -634,7 +634,7 @@ void fc_forest_release(fc_forest *f)
 {
     fc_big_free((void *)f->arena);
     if (f->priority == NULL)
-        free((void *)f->bodies);
+        fc_big_free((void *)f->bodies);
     free((void *)f->rank);
     free((void *)f->exact);
     free((void *)f->exact_at);

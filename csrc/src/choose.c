@@ -340,14 +340,15 @@ static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
     return cost / packets;
 }
 
-#define SAMPLE 6000 /* rules that the choice of a partition looks at */
+#define SAMPLE 6000 /* rules that the choice of a partition looks at: 20,000 and 100,000 chose no better */
+#define CANDIDATES 9
 
 void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
 {
     /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
-    static const uint8_t candidates[2][8][2] = {
-        {{13, 13}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
-        {{40, 40}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+    static const uint8_t candidates[2][CANDIDATES][2] = {
+        {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
+        {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
     uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = fc_build_get(b, m * sizeof(*sample));
     fc_build_options o = b->o;
     double best = 0;
@@ -356,7 +357,7 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     if (m < n) { /* the sample's leaves are to be as full as the whole's */
         b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
     }
-    for (int i = 0; i < 8 && b->status == FC_OK; i++) {
+    for (int i = 0; i < CANDIDATES && b->status == FC_OK; i++) {
         const uint8_t *c = candidates[b->f->version == 6][i];
         if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
             break;

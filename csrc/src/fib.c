@@ -53,7 +53,9 @@
  * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
  * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
  */
+#ifndef _GNU_SOURCE
 #define _GNU_SOURCE /* -std=c11 alone leaves out MAP_ANONYMOUS */
+#endif
 #include <stdlib.h>
 #include <sys/mman.h>
 
