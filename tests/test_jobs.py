@@ -21,10 +21,11 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces import jobs
+from flowclass.traces import parts
 from flowclass.traces.classify import Run
 from flowclass.traces.jobs import Job, parts_folder, run_job
 from flowclass.traces.outputs import open_output
+from flowclass.traces.parts import Unit, do_unit
 
 COMMAND = [sys.executable, "-m", "flowclass", "classify"]
 
@@ -32,15 +33,19 @@ COMMAND = [sys.executable, "-m", "flowclass", "classify"]
 class Here:
     """A pool that does each unit at once, and remembers which. ``fails`` stands for a machine that goes down."""
 
+    one_file = True
+    ahead = 3
+
     def __init__(self, fails_after: int | None = None) -> None:
         self.done: list[str] = []
         self.fails_after = fails_after
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         future: Future[Any] = Future()
-        if self.fails_after is not None and len(self.done) >= self.fails_after:
-            raise KeyboardInterrupt
-        self.done.append(arguments[1])
+        if function is do_unit:
+            if self.fails_after is not None and len(self.done) >= self.fails_after:
+                raise KeyboardInterrupt
+            self.done.append(arguments[1].trace)
         try:
             future.set_result(function(*arguments))
         except FlowclassError as error:
@@ -148,12 +153,12 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
     folder = Path(parts_folder(str(out)))
     command = [*COMMAND, *many, "--bindings", str(bindings), "-o", str(out), "--json", "--workers", "2"]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as child:
-        while child.poll() is None and len(list(folder.glob("*.summary"))) < 3:
+        while child.poll() is None and len(list(folder.glob("*.result"))) < 3:
             time.sleep(0.005)
         child.kill()
     assert child.returncode == -signal.SIGKILL
     assert not out.exists()
-    assert len(list(folder.glob("*.summary"))) >= 3
+    assert len(list(folder.glob("*.result"))) >= 3
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == right.read_bytes()
@@ -164,11 +169,11 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
 def test_agents_are_made_once_per_process(traces: tuple[Path, list[str]], tmp_path: Path) -> None:
     bindings, names = traces
     job = Job(read_bindings(bindings))
-    jobs.do_unit(job, names[0], str(tmp_path / "a"))
-    agent = jobs._agent(job)
-    jobs.do_unit(job, names[1], str(tmp_path / "b"))
-    assert jobs._agent(job) is agent
-    assert sorted(os.listdir(tmp_path)) == ["a.summary", "b.summary"]
+    do_unit(job, Unit(names[0], 1), str(tmp_path / "a"))
+    agent = parts.agent_of(job)
+    do_unit(job, Unit(names[1], 1), str(tmp_path / "b"))
+    assert parts.agent_of(job) is agent
+    assert sorted(os.listdir(tmp_path)) == ["a.result", "b.result"]
 
 
 def test_dask(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 import os
 import stat
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from flowclass.cli import main
+from flowclass.generate.captures import Frame, write_pcap
 from flowclass.traces.outcomes import Outcome, Outcomes, Rows, address_text
 from flowclass.traces.outputs import COLUMNS, OutputError, atomic_file, open_output
 from flowclass.traces.reader import NO_TIME
@@ -62,17 +66,29 @@ def test_jsonl_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ['a,"b".pcap', "a\nb.pcap", "\udcff.pcap", "ü.pcap"])
-def test_odd_file_names(tmp_path: Path, name: str) -> None:
-    for ending in (".csv", ".jsonl"):
-        path = tmp_path / f"out{ending}"
-        with open_output(str(path)) as writer:
-            writer.write(make_rows(NOTHING, file=name))
-        text = path.read_text(errors="surrogateescape")
-        if ending == ".csv":
-            with path.open(newline="", errors="surrogateescape") as stream:
-                assert list(csv.reader(stream))[1][0] == name
+def test_odd_file_names(tmp_path: Path, name: str, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
+    """Every output is UTF-8, whatever octets a file is named with."""
+    source, shown = tmp_path / name, f"{tmp_path}/{name}".replace("\udcff", "\\xff")
+    with source.open("wb") as stream:
+        write_pcap(stream, [Frame(0, b"x")])
+    source.write_bytes(source.read_bytes() + b"cut")  # a damage, whose place is named too
+    (tmp_path / "b.toml").write_text("")
+    for ending in ("csv", "jsonl", "arrow", "parquet"):
+        if ending in ("arrow", "parquet") and find_spec("pyarrow") is None:
+            continue
+        path = tmp_path / f"out.{ending}"
+        assert main(["classify", str(source), "--bindings", str(tmp_path / "b.toml"), "-o", str(path), "--json"]) == 1
+        captured = capfdbinary.readouterr()
+        assert json.loads(captured.out.decode())["files"][0]["file"] == shown
+        assert captured.err.decode().startswith(f"flowclass: {' '.join(shown.split())}: octet 41")
+        if ending == "csv":
+            with path.open(newline="", encoding="utf-8") as text:
+                assert list(csv.reader(text))[1][0] == shown
+        elif ending == "jsonl":
+            assert json.loads(path.read_text("utf-8"))["file"] == shown
         else:
-            assert json.loads(text)["file"] == name
+            columnar = importlib.import_module("pyarrow.feather" if ending == "arrow" else "pyarrow.parquet")
+            assert columnar.read_table(str(path))["file"].to_pylist() == [shown]
 
 
 def test_texts_survive_a_forgotten_table(tmp_path: Path) -> None:

@@ -229,6 +229,24 @@ FC_API void fc_fragments_free(fc_fragments *fragments);
 FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 
+/* A memory that puts questions off, for packets whose predecessors are read elsewhere: it answers none and notes what it
+ * is told and asked, for the memory that has seen the predecessors (fc_fragments_settle). */
+typedef struct fc_fragment_note {
+    uint64_t packet; /* counted over all batches since fc_fragments_defer */
+    fc_key key;      /* without any memory */
+    fc_packet info;
+    uint64_t source[2], destination[2];
+    uint32_t id, kind;
+    uint32_t asked;    /* 1: a later fragment asks; 0: a first fragment tells. A packet asks before it tells. */
+    uint32_t original; /* the caller's */
+} fc_fragment_note;
+FC_API void fc_fragments_defer(fc_fragments *fragments); /* from now on */
+/* Takes the oldest notes, as many as there are or as fit. FC_ENOMEM: some could not be kept, all are useless. */
+FC_API int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n);
+/* Goes through notes, in their order, all those of a packet in one call; each one that asks gets the key and info that
+ * its packet has. */
+FC_API void fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n);
+
 /* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object --------------- */
 
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
@@ -268,6 +286,7 @@ enum fc_capture_status { /* each time: drop `consumed` octets, then */
     FC_CAPTURE_MORE = 0, /* append more, call again */
     FC_CAPTURE_FULL = 1, /* the record arrays or the damage list are full: call again */
     FC_CAPTURE_END = 2,  /* nothing follows */
+    FC_CAPTURE_STOPPED = 3, /* fc_capture_stop's place was reached */
 };
 
 FC_API int fc_capture_new(fc_capture **out); /* FC_ENOMEM */
@@ -279,6 +298,18 @@ FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size
 
 FC_API uint64_t fc_capture_frames(const fc_capture *capture); /* records given so far */
 FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity); /* taken off the list */
+
+/* Parts of a capture, read independently. No record (block) that begins at or behind this stream offset is given, but
+ * what follows the last one is looked at where it is needed to judge it: a part ends as it would in the whole. */
+FC_API void fc_capture_stop(fc_capture *capture, uint64_t offset);
+/* What the next record depends on, as octets: how many there are, written if `capacity` holds them; 0 within a record.
+ * Equal octets, but for those at 3 to 7 (the last record's time, for searches), are equal states. */
+FC_API size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity);
+/* Begins a new capture at this stream offset with such a state. search: at the first offset from there on that looks
+ * like a record, which is a guess, and is no damage. FC_EINVAL: not a state, or not a new capture; FC_ENOMEM. */
+FC_API int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search);
+FC_API uint64_t fc_capture_begun(const fc_capture *capture);    /* the offset where that search ended */
+FC_API uint64_t fc_capture_position(const fc_capture *capture); /* stream offset of the window to be given next */
 
 /* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------------- */
 

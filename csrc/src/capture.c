@@ -16,6 +16,11 @@
  *
  * pcapng is easier: a block begins and ends with its length. A block in which the two differ is skipped, and the
  * search looks for a known block type with a length that stands at both ends.
+ *
+ * Parts: what a reader knows between two records is little (byte order, units, pcapng's interfaces; for the search the
+ * time of the last record). fc_capture_state gives it away, fc_capture_resume begins with it anywhere. Where a record
+ * begins can be guessed by the same search: a guess proves right when the reader of the part before stops there, in
+ * that state, because everything from there on depends on these two only.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -41,6 +46,7 @@ __extension__ typedef unsigned __int128 unsigned_wide;
 typedef struct interface {
     uint16_t linktype;
     uint8_t resolution; /* as in if_tsresol */
+    uint8_t zero;       /* states are compared as octets */
     uint32_t snaplen;
     int64_t offset; /* seconds */
 } interface;
@@ -59,6 +65,8 @@ struct fc_capture {
     uint64_t base; /* stream offset of the window */
     uint64_t skip; /* octets to pass over before the next step */
     uint64_t frames;
+    uint64_t stop;  /* no record is given that begins here or behind it */
+    uint64_t begun; /* where the first record was, after a search for it */
     int big; /* the file's (pcapng: section's) integers are big-endian */
     /* pcap */
     uint32_t record_header, unit_ns; /* ns per unit of the second time field */
@@ -75,6 +83,16 @@ struct fc_capture {
     uint32_t n_damages;
     fc_damage damages[MAX_DAMAGES];
 };
+
+/* What a state begins with; the interfaces follow. */
+typedef struct state_head {
+    uint8_t format, big, swapped_lengths, has_last;
+    uint32_t last_seconds; /* this and has_last: after a search they are those of the first record found */
+    uint32_t record_header, unit_ns, max_captured, linktype, n_interfaces;
+} state_head;
+
+enum { FORMAT_PCAP = 1, FORMAT_PCAPNG = 2 };
+enum { NO_DAMAGE = 0 }; /* damage_kind of a search for the first record of a part */
 
 static uint32_t u32(const fc_capture *c, const uint8_t *p) { return c->big ? fc_be32(p) : fc_le32(p); }
 static uint16_t u16(const fc_capture *c, const uint8_t *p) { return c->big ? fc_be16(p) : fc_le16(p); }
@@ -219,6 +237,20 @@ static int begin_search(fc_capture *c, int (*search)(fc_capture *, window *, fc_
     return STEP_AGAIN;
 }
 
+/* The search came to a record, or to the end (found: 0). */
+static int end_search(fc_capture *c, window *w, int (*step)(fc_capture *, window *, fc_records *), uint32_t kind, int found)
+{
+    uint64_t here = c->base + w->at;
+    if (kind == NO_DAMAGE)
+        c->begun = here;
+    else if (found && kind == FC_DAMAGE_RECORD && here <= c->damaged_at)
+        damage(c, FC_DAMAGE_LENGTH, here, 0);
+    else
+        damage(c, kind, c->damaged_at, here - c->damaged_at);
+    c->step = step;
+    return found ? STEP_AGAIN : STEP_MORE;
+}
+
 /* Looks for the next row of records from w->at on; everything before it is skipped. */
 static int pcap_search(fc_capture *c, window *w, fc_records *r)
 {
@@ -227,22 +259,13 @@ static int pcap_search(fc_capture *c, window *w, fc_records *r)
         int found = row_of_records(c, w, w->at);
         if (found < 0)
             return STEP_MORE;
-        if (!found)
-            continue;
-        uint64_t here = c->base + w->at;
-        if (here > c->damaged_at)
-            damage(c, FC_DAMAGE_RECORD, c->damaged_at, here - c->damaged_at);
-        else
-            damage(c, FC_DAMAGE_LENGTH, here, 0);
-        c->step = pcap_step;
-        return STEP_AGAIN;
+        if (found)
+            return end_search(c, w, pcap_step, c->damage_kind, 1);
     }
     if (!w->last)
         return STEP_MORE;
     w->at = w->size;
-    damage(c, FC_DAMAGE_RECORD, c->damaged_at, c->base + w->size - c->damaged_at);
-    c->step = pcap_step;
-    return STEP_MORE;
+    return end_search(c, w, pcap_step, c->damage_kind, 0);
 }
 
 /* The stream ends inside a record at w->at: cut off, unless its length is what is wrong and records follow inside. */
@@ -261,7 +284,7 @@ static int pcap_cut(fc_capture *c, window *w)
 static int pcap_step(fc_capture *c, window *w, fc_records *r)
 {
     const uint32_t header = c->record_header;
-    while (r->count < r->capacity) {
+    while (r->count < r->capacity && c->base + w->at < c->stop) {
         if (left(w) < header)
             return need_more(c, w);
         const uint8_t *p = w->data + w->at;
@@ -374,7 +397,7 @@ static void ng_interface_options(const fc_capture *c, const uint8_t *p, const ui
 
 static int ng_interface(fc_capture *c, const uint8_t *p, uint32_t total)
 {
-    interface i = {65535, 6, 0, 0};
+    interface i = {65535, 6, 0, 0, 0};
     if (c->n_interfaces == MAX_INTERFACES)
         return FC_OK; /* packets that name it are damage */
     if (c->n_interfaces == c->room) {
@@ -463,16 +486,12 @@ static int ng_search(fc_capture *c, window *w, fc_records *r)
         if (total % 4 || trailer(c, p, type, total) != total)
             continue;
         uint32_t kind = c->damage_kind == FC_DAMAGE_CUT ? FC_DAMAGE_BLOCK : c->damage_kind; /* it was not the end */
-        damage(c, kind, c->damaged_at, c->base + w->at - c->damaged_at);
-        c->step = ng_step;
-        return STEP_AGAIN;
+        return end_search(c, w, ng_step, kind, 1);
     }
     if (!w->last)
         return STEP_MORE;
     w->at = w->size;
-    damage(c, c->damage_kind, c->damaged_at, c->base + w->size - c->damaged_at);
-    c->step = ng_step;
-    return STEP_MORE;
+    return end_search(c, w, ng_step, c->damage_kind, 0);
 }
 
 /* The block at w->at can't be what it says: search from its next octet on. */
@@ -515,7 +534,7 @@ static int ng_block(fc_capture *c, window *w, fc_records *r, uint32_t type, uint
 
 static int ng_step(fc_capture *c, window *w, fc_records *r)
 {
-    while (r->count < r->capacity && !c->skip && c->n_damages < ENOUGH_DAMAGES) {
+    while (r->count < r->capacity && !c->skip && c->n_damages < ENOUGH_DAMAGES && c->base + w->at < c->stop) {
         const uint8_t *p = w->data + w->at;
         if (left(w) < 12)
             return need_more(c, w);
@@ -585,6 +604,7 @@ int fc_capture_new(fc_capture **out)
     if (!c)
         return FC_ENOMEM;
     c->step = first_step;
+    c->stop = UINT64_MAX;
     *out = c;
     return FC_OK;
 }
@@ -597,6 +617,67 @@ void fc_capture_free(fc_capture *c)
     free(c);
 }
 
+static int between_records(const fc_capture *c) { return !c->skip && (c->step == pcap_step || c->step == ng_step); }
+
+void fc_capture_stop(fc_capture *c, uint64_t offset) { c->stop = offset; }
+
+size_t fc_capture_state(const fc_capture *c, uint8_t *out, size_t capacity)
+{
+    state_head head = {c->step == pcap_step ? FORMAT_PCAP : FORMAT_PCAPNG, (uint8_t)c->big, c->swapped_lengths, c->has_last,
+                       c->last_seconds, c->record_header, c->unit_ns, c->max_captured, c->linktype, c->n_interfaces};
+    size_t interfaces = c->n_interfaces * sizeof *c->interfaces;
+    if (!between_records(c))
+        return 0;
+    if (capacity >= sizeof head + interfaces) {
+        memcpy(out, &head, sizeof head);
+        if (interfaces)
+            memcpy(out + sizeof head, c->interfaces, interfaces);
+    }
+    return sizeof head + interfaces;
+}
+
+int fc_capture_resume(fc_capture *c, const uint8_t *state, size_t size, uint64_t offset, int search)
+{
+    state_head head;
+    if (c->step != first_step || size < sizeof head)
+        return FC_EINVAL;
+    memcpy(&head, state, sizeof head);
+    size_t interfaces = head.n_interfaces * sizeof *c->interfaces;
+    int is_pcap = head.format == FORMAT_PCAP;
+    if (head.n_interfaces > MAX_INTERFACES || size != sizeof head + interfaces || head.big > 1 || head.linktype > 65535 ||
+        (!is_pcap && head.format != FORMAT_PCAPNG))
+        return FC_EINVAL;
+    if (is_pcap && (head.n_interfaces || (head.record_header != PCAP_RECORD && head.record_header != PCAP_MODIFIED_RECORD) ||
+                    (head.unit_ns != 1 && head.unit_ns != 1000) || head.max_captured != max_captured((uint16_t)head.linktype)))
+        return FC_EINVAL;
+    if (interfaces) {
+        c->interfaces = malloc(interfaces);
+        if (!c->interfaces)
+            return FC_ENOMEM;
+        memcpy(c->interfaces, state + sizeof head, interfaces);
+        c->n_interfaces = c->room = head.n_interfaces;
+    }
+    c->big = head.big;
+    c->swapped_lengths = head.swapped_lengths;
+    c->has_last = !search && head.has_last;
+    c->last_seconds = head.last_seconds;
+    c->record_header = head.record_header;
+    c->unit_ns = head.unit_ns;
+    c->max_captured = head.max_captured;
+    c->linktype = (uint16_t)head.linktype;
+    c->base = c->begun = offset;
+    c->damage_kind = NO_DAMAGE;
+    if (search)
+        c->step = is_pcap ? pcap_search : ng_search;
+    else
+        c->step = is_pcap ? pcap_step : ng_step;
+    return FC_OK;
+}
+
+uint64_t fc_capture_begun(const fc_capture *c) { return c->begun; }
+
+uint64_t fc_capture_position(const fc_capture *c) { return c->base; }
+
 int fc_capture_read(fc_capture *c, const uint8_t *data, size_t size, int last, fc_records *records, size_t *consumed)
 {
     window w = {data, size, 0, last};
@@ -606,6 +687,10 @@ int fc_capture_read(fc_capture *c, const uint8_t *data, size_t size, int last, f
         advance(c, &w, c->skip);
         if (c->skip)
             break;
+        if (between_records(c) && c->base + w.at >= c->stop) {
+            status = FC_CAPTURE_STOPPED;
+            break;
+        }
         if (records->count == records->capacity || c->n_damages >= ENOUGH_DAMAGES) {
             status = FC_CAPTURE_FULL;
             break;

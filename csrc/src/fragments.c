@@ -9,6 +9,11 @@
  * number of entries in all, and SipHash-1-3 with the caller's secret keeps an attacker from putting them into one.
  * A first fragment seen again (identification wraps around in time) overwrites what was known, in place; it becomes
  * the newest only when its place in the ring comes by again, which costs nothing but a later eviction.
+ *
+ * Parts of one capture are read at the same time by several readers, and only the memory at the end of one part can
+ * answer for the next. Until it is there, a reader's memory notes what it is told and asked (fc_fragments_defer), and
+ * the notes of all parts go through one memory afterwards (fc_fragments_settle), which comes to what a single reader's
+ * would have: the same entries in the same places of the ring.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -31,6 +36,11 @@ struct fc_fragments {
     uint32_t mask;
     uint32_t *heads;
     entry *entries;
+    /* while it defers */
+    int defers, failed;
+    uint64_t passed, packet; /* packets in earlier batches; the one that comes now */
+    size_t n_notes, room;
+    fc_fragment_note *notes;
 };
 
 #define ROTL(x, b) ((x) << (b) | (x) >> (64 - (b)))
@@ -97,6 +107,7 @@ void fc_fragments_free(fc_fragments *f)
         return;
     free(f->heads);
     free(f->entries);
+    free(f->notes);
     free(f);
 }
 
@@ -130,8 +141,60 @@ static void unlink_entry(fc_fragments *f, uint32_t place)
     *link = f->entries[place].next;
 }
 
+static void note(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info, uint32_t asked)
+{
+    if (f->n_notes == f->room) {
+        size_t room = f->room ? 2 * f->room : 256;
+        fc_fragment_note *more = realloc(f->notes, room * sizeof *more);
+        if (!more) {
+            f->failed = 1;
+            return;
+        }
+        f->notes = more;
+        f->room = room;
+    }
+    fc_fragment_note n = {f->packet, *key, *info, {id->source[0], id->source[1]},
+                          {id->destination[0], id->destination[1]}, id->id, id->kind, asked, 0};
+    f->notes[f->n_notes++] = n;
+}
+
+void fc_fragments_defer(fc_fragments *f) { f->defers = 1; }
+void fc_fragments_at(fc_fragments *f, size_t i) { f->packet = f->passed + i; }
+void fc_fragments_passed(fc_fragments *f, size_t n) { f->passed += n; }
+
+int fc_fragments_notes(fc_fragments *f, fc_fragment_note *out, size_t capacity, size_t *n)
+{
+    *n = f->n_notes < capacity ? f->n_notes : capacity;
+    if (*n) {
+        memcpy(out, f->notes, *n * sizeof *out);
+        f->n_notes -= *n;
+        memmove(f->notes, f->notes + *n, f->n_notes * sizeof *out);
+    }
+    return f->failed ? FC_ENOMEM : FC_OK;
+}
+
+void fc_fragments_settle(fc_fragments *f, fc_fragment_note *notes, size_t n)
+{
+    const fc_fragment_note *asked = NULL;
+    for (size_t i = 0; i < n; i++) {
+        fc_fragment_note *t = &notes[i];
+        fc_fragment_id id = {{t->source[0], t->source[1]}, {t->destination[0], t->destination[1]}, t->id, t->kind};
+        if (t->asked) {
+            fc_fragments_find(f, &id, &t->key, &t->info);
+            asked = t;
+        } else {
+            int same_packet = asked && asked->packet == t->packet;
+            fc_fragments_remember(f, &id, same_packet ? &asked->key : &t->key, same_packet ? &asked->info : &t->info);
+        }
+    }
+}
+
 void fc_fragments_remember(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info)
 {
+    if (f->defers) {
+        note(f, id, key, info, 0);
+        return;
+    }
     uint32_t head = (uint32_t)hash(f, id) & f->mask;
     entry *e = find(f, id, head);
     if (!e) {
@@ -154,6 +217,10 @@ void fc_fragments_remember(fc_fragments *f, const fc_fragment_id *id, const fc_k
 
 int fc_fragments_find(fc_fragments *f, const fc_fragment_id *id, fc_key *key, fc_packet *info)
 {
+    if (f->defers) {
+        note(f, id, key, info, 1);
+        return 0;
+    }
     const entry *e = find(f, id, (uint32_t)hash(f, id) & f->mask);
     if (!e)
         return 0;

@@ -325,7 +325,12 @@ void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buff
         if (i + AHEAD < n)
             __builtin_prefetch(buffer + offsets[i + AHEAD] + 14);
         int status = outermost(type, data, lengths[i], &keys[i], &infos[i], &upper);
-        if (status == FC_PACKET_OK && (deeper || (remember && infos[i].fragment != FC_FRAGMENT_NONE)))
+        if (status == FC_PACKET_OK && (deeper || (remember && infos[i].fragment != FC_FRAGMENT_NONE))) {
+            if (remember)
+                fc_fragments_at(options->fragments, i);
             further(data, options, &keys[i], &infos[i], &upper);
+        }
     }
+    if (remember)
+        fc_fragments_passed(options->fragments, n);
 }

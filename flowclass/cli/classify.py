@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -29,6 +30,21 @@ if TYPE_CHECKING:
 _SHOWN_WAYS = 40
 
 
+class _Size(click.ParamType[int]):
+    """Octets: a number, with K, M or G for the powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+)([KMG]?)", str(value).upper())
+        octets = int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]] if found else 0
+        if octets == 0:
+            self.fail(f"{value!r}: expected a number of octets such as 64M", param, ctx)
+        return octets
+
+
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
 @click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
 @click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
@@ -39,7 +55,13 @@ _SHOWN_WAYS = 40
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Share the files among N processes; interrupted, the same command goes on where it was.",
+    help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on.",
+)
+@click.option(
+    "--part-size",
+    type=_Size(),
+    metavar="SIZE",
+    help="Cut larger traces into parts of at most so many octets (K, M, G; 256M if not given).",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="The same by a Dask cluster: tcp://HOST:PORT, or 'local'.")
 @click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.")
@@ -52,6 +74,7 @@ def command(
     option_type: int | None,
     inner: int,
     workers: int | None,
+    part_size: int | None,
     scheduler: str | None,
     output: str | None,
     as_json: bool,
@@ -65,8 +88,10 @@ def command(
     if workers is not None or scheduler is not None:
         if replay or bindings_file is None:
             raise click.UsageError("--workers and --scheduler go with --bindings alone: a replay is one sequence")
-        summary = _by_workers(traces, bindings_file, inner, workers, scheduler, output)
+        summary = _by_workers(traces, bindings_file, inner, workers, part_size, scheduler, output)
     else:
+        if part_size is not None:
+            raise click.UsageError("--part-size goes with --workers or --scheduler")
         agent = make_agent(bindings_file, replay, profile, option_type)
         check_traces(traces, output)
         summary = _alone(traces, agent, replay, inner, output)
@@ -96,13 +121,16 @@ def _by_workers(
     bindings_file: str,
     inner: int,
     workers: int | None,
+    part_size: int | None,
     scheduler: str | None,
     output: str | None,
 ) -> Summary:
     from tempfile import TemporaryDirectory
 
     from flowclass.mobility.bindings_file import read_bindings
-    from flowclass.traces.jobs import DaskPool, Job, LocalPool, parts_folder, run_job
+    from flowclass.traces.jobs import Job, parts_folder, run_job
+    from flowclass.traces.parts import PART_SIZE
+    from flowclass.traces.pools import DaskPool, LocalPool
 
     check_traces(traces, output)
     if bad := [name for name in traces if not os.path.isfile(name)]:
@@ -113,14 +141,14 @@ def _by_workers(
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         pool: LocalPool | DaskPool
         if scheduler is None:
-            pool = stack.enter_context(LocalPool(min(workers or 1, len(traces))))
+            pool = stack.enter_context(LocalPool(workers or 1))
         else:
             pool = stack.enter_context(DaskPool(scheduler, workers))
         if output is not None:
             folder = parts_folder(output)
         else:
             folder = os.path.join(stack.enter_context(TemporaryDirectory(prefix="flowclass-")), "parts")
-        return run_job(job, traces, output, folder, pool, progress=tell)
+        return run_job(job, traces, output, folder, pool, part_size=part_size or PART_SIZE, progress=tell)
 
 
 def make_agent(bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None) -> HomeAgent:

@@ -20,6 +20,11 @@ cdef extern from "flowclass.h" nogil:
     void fc_fragments_free(fc_fragments *fragments)
     void fc_fragments_clear(fc_fragments *fragments)
     uint32_t fc_fragments_count(const fc_fragments *fragments)
+    ctypedef struct fc_fragment_note:
+        pass
+    void fc_fragments_defer(fc_fragments *fragments)
+    int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n)
+    void fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n)
     void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
                         const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys,
                         fc_packet *infos)

@@ -12,7 +12,7 @@ import numpy as np
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ClassifierError
 
-__all__ = ["INNERMOST", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
+__all__ = ["INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
 
 INNERMOST = FC_INNERMOST
 
@@ -32,6 +32,21 @@ PACKET_DTYPE = np.dtype(
 assert PACKET_DTYPE.itemsize == sizeof(fc_packet)
 assert KEY_DTYPE.itemsize == sizeof(fc_key)
 
+NOTE_DTYPE = np.dtype(
+    [
+        ("packet", "=u8"),
+        ("key", KEY_DTYPE),
+        ("info", PACKET_DTYPE),
+        ("source", "=u8", 2),
+        ("destination", "=u8", 2),
+        ("id", "=u4"),
+        ("kind", "=u4"),
+        ("asked", "=u4"),
+        ("original", "=u4"),
+    ]
+)
+assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
+
 
 cdef class Fragments:
     """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
@@ -39,9 +54,11 @@ cdef class Fragments:
     ``capacity`` entries at most (1 to 2**24; 104 octets each), the oldest makes room; ``secret`` (16 octets) keys the hash, random
     unless given. Belongs to one input: use one for each trace or interface. Batches that share one wait for each
     other.
+
+    ``defer``: it answers nothing and keeps `notes`, for another object to `settle`: what came before is not known yet.
     """
 
-    def __cinit__(self, capacity=65536, secret=None):
+    def __cinit__(self, capacity=65536, secret=None, *, defer=False):
         cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
         if len(key) != 16:
             raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
@@ -50,6 +67,8 @@ cdef class Fragments:
         self.lock = threading.Lock()
         if fc_fragments_new(capacity, <const uint8_t *><const char *>key, &self.ptr) != 0:
             raise MemoryError
+        if defer:
+            fc_fragments_defer(self.ptr)
 
     def __dealloc__(self):
         fc_fragments_free(self.ptr)
@@ -61,6 +80,26 @@ cdef class Fragments:
         """Forgets everything."""
         with self.lock:
             fc_fragments_clear(self.ptr)
+
+    def notes(self, most=16384):
+        """Takes the oldest notes: an array of `NOTE_DTYPE`, at most ``most`` long."""
+        taken = np.empty(most, NOTE_DTYPE)
+        cdef uint8_t[::1] view = taken.view(np.uint8)
+        cdef size_t n
+        with self.lock:
+            if fc_fragments_notes(self.ptr, <fc_fragment_note *>&view[0], most, &n) != 0:
+                raise MemoryError
+        return taken[:n]
+
+    def settle(self, notes):
+        """Goes through notes (all those of a packet in one call): ``key`` and ``info`` of those that asked (a later
+        fragment each) become what this memory knows."""
+        if notes.dtype != NOTE_DTYPE or notes.ndim != 1 or not notes.flags.c_contiguous:
+            raise ClassifierError(f"notes: expected a contiguous array of {NOTE_DTYPE.names}")
+        cdef uint8_t[::1] view = notes.view(np.uint8)
+        if len(notes):
+            with self.lock:
+                fc_fragments_settle(self.ptr, <fc_fragment_note *>&view[0], len(notes))
 
 
 def as_batch(packets):

@@ -12,7 +12,7 @@ from flowclass.engine.packets cimport Fragments, fc_key, fc_packet, fc_parse_bat
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE
 
-__all__ = ["END", "FULL", "MORE", "NO_TIME", "WINDOW", "Capture", "KeyArrays", "RecordArrays"]
+__all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays"]
 
 cdef extern from "flowclass.h" nogil:
     ctypedef struct fc_capture:
@@ -39,6 +39,7 @@ cdef extern from "flowclass.h" nogil:
         FC_CAPTURE_MORE
         FC_CAPTURE_FULL
         FC_CAPTURE_END
+        FC_CAPTURE_STOPPED
     const int64_t FC_NO_TIME
     int fc_capture_new(fc_capture **out)
     void fc_capture_free(fc_capture *capture)
@@ -46,11 +47,16 @@ cdef extern from "flowclass.h" nogil:
                         size_t *consumed)
     uint64_t fc_capture_frames(const fc_capture *capture)
     size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity)
+    void fc_capture_stop(fc_capture *capture, uint64_t offset)
+    size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity)
+    int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search)
+    uint64_t fc_capture_begun(const fc_capture *capture)
+    uint64_t fc_capture_position(const fc_capture *capture)
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object)
 
-MORE, FULL, END = FC_CAPTURE_MORE, FC_CAPTURE_FULL, FC_CAPTURE_END
+MORE, FULL, END, STOPPED = FC_CAPTURE_MORE, FC_CAPTURE_FULL, FC_CAPTURE_END, FC_CAPTURE_STOPPED
 WINDOW = FC_CAPTURE_WINDOW
 NO_TIME = FC_NO_TIME
 
@@ -123,6 +129,39 @@ cdef class Capture:
     def frames(self):
         """How many records were given so far."""
         return fc_capture_frames(self.ptr)
+
+    @property
+    def position(self):
+        """Offset in the stream of the window to be given next."""
+        return fc_capture_position(self.ptr)
+
+    @property
+    def begun(self):
+        """Offset of the first record after `resume`."""
+        return fc_capture_begun(self.ptr)
+
+    def stop(self, uint64_t offset):
+        """No record that begins at this offset of the stream or behind it is given: the status is then `STOPPED`."""
+        fc_capture_stop(self.ptr, offset)
+
+    def state(self):
+        """What the next record depends on (flowclass.h); empty within a record."""
+        cdef size_t size = fc_capture_state(self.ptr, NULL, 0)
+        out = bytearray(size)
+        cdef uint8_t[::1] view = out
+        if size:
+            fc_capture_state(self.ptr, &view[0], size)
+        return bytes(out)
+
+    def resume(self, const uint8_t[::1] state not None, uint64_t offset, bint search):
+        """Begins at an offset with such a state; ``search``: with the first record after it. Raises ValueError."""
+        cdef int status = FC_EINVAL
+        if state.shape[0]:
+            status = fc_capture_resume(self.ptr, &state[0], state.shape[0], offset, search)
+        if status == FC_ENOMEM:
+            raise MemoryError
+        if status != FC_OK:
+            raise ValueError("no state of a capture, or not a new one")
 
     def read(self, const uint8_t[::1] window not None, size_t size, bint last, RecordArrays arrays not None,
              size_t start=0):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, BinaryIO
 
 import numpy as np
+import numpy.typing as npt
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
@@ -26,6 +27,11 @@ from .summary import FileSummary, Summary
 
 __all__ = ["Run", "Source", "new_fragments"]
 
+Frames = npt.NDArray[np.uint64]
+Structures = npt.NDArray[np.void]
+Sizes = npt.NDArray[np.uint32]
+Times = npt.NDArray[np.int64]
+_NO_TIMES: Times = np.zeros(0, dtype=np.int64)
 Source = str | os.PathLike[str] | BinaryIO
 
 
@@ -96,21 +102,23 @@ class Run:
     def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> Rows:
         """Decides the packets ``start`` to ``stop`` of a batch by the present state, and hands them on."""
         part = slice(start, stop)
-        decisions = self._table.classify_parsed(batch.keys[part], batch.infos[part])
-        self._outcomes.trim()
-        rows = Rows(
-            file=file.file,
-            frames=np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64),
-            times=batch.times[part],
-            ids=self._outcomes.intern(decisions, self._resolve),
-            outcomes=self._outcomes,
-            sizes=batch.originals[part],
+        frames = np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64)
+        rows = self.decide(
+            file.file, frames, batch.keys[part], batch.infos[part], batch.originals[part], batch.times[part]
         )
         self.summary.add(rows, file)
         self.summary.cut += int(np.count_nonzero(batch.lengths[part] < batch.originals[part]))
         for taker in self._takers:
             taker(rows)
         return rows
+
+    def decide(
+        self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times = _NO_TIMES
+    ) -> Rows:
+        """Decides packets by the present state, and counts nothing; at most `Outcomes.BATCH` of them."""
+        decisions = self._table.classify_parsed(keys, infos)
+        self._outcomes.trim()
+        return Rows(file, frames, times, self._outcomes.intern(decisions, self._resolve), self._outcomes, sizes)
 
     def changed(self) -> None:
         """To be told whenever the agent's bindings have changed."""

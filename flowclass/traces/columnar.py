@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import IO, Any
 
 import numpy as np
@@ -73,12 +74,7 @@ def record_batch(rows: Rows, tables: _Tables | None = None) -> Any:
 
 def _place(rows: Rows) -> list[Any]:
     """file, frame and time_ns."""
-    return [pa.repeat(pa.scalar(_text(rows.file), pa.string()), len(rows)), pa.array(rows.frames), _times(rows.times)]
-
-
-def _text(name: str) -> str:
-    """A file's name; where it is no UTF-8 its odd octets are replaced: Arrow has no place for them."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+    return [pa.repeat(pa.scalar(rows.file, pa.string()), len(rows)), pa.array(rows.frames), _times(rows.times)]
 
 
 def _times(times: npt.NDArray[np.int64]) -> Any:
@@ -86,17 +82,86 @@ def _times(times: npt.NDArray[np.int64]) -> Any:
     return pa.array(times, mask=missing if missing.any() else None)
 
 
+@dataclass(frozen=True, slots=True)
+class _Block:
+    """So many rows in a row, whichever batches they came in: ``numbers`` into ``values``."""
+
+    files: list[str]
+    lengths: list[int]
+    frames: npt.NDArray[np.uint64]
+    times: npt.NDArray[np.int64]
+    numbers: npt.NDArray[np.intp]
+    values: list[Outcome]
+
+
+class _Blocks:
+    """Cuts rows into blocks of ``size``, the last one shorter.
+
+    A block, and so its octets in a file, depends on its rows alone: not on the batches, parts or processes that they
+    come from. So it has a table of outcomes of its own.
+    """
+
+    def __init__(self, size: int, take: Callable[[_Block], None]) -> None:
+        self._size, self._take = size, take
+        self._begin()
+
+    def _begin(self) -> None:
+        self._files: list[str] = []
+        self._lengths: list[int] = []
+        self._frames: list[npt.NDArray[np.uint64]] = []
+        self._times: list[npt.NDArray[np.int64]] = []
+        self._numbers: list[npt.NDArray[np.intp]] = []
+        self._values: dict[Outcome, int] = {}
+        self._count = 0
+
+    def add(self, rows: Rows) -> None:
+        done = 0
+        while done < len(rows):
+            part = slice(done, done + self._size - self._count)
+            ids = rows.ids[part]
+            numbers = np.zeros(len(rows.outcomes), dtype=np.intp)
+            for number in np.flatnonzero(np.bincount(ids)).tolist():
+                numbers[number] = self._values.setdefault(rows.outcomes.values[number], len(self._values))
+            if self._files and self._files[-1] == rows.file:
+                self._lengths[-1] += len(ids)
+            else:
+                self._files.append(rows.file)
+                self._lengths.append(len(ids))
+            self._frames.append(rows.frames[part])
+            self._times.append(rows.times[part])
+            self._numbers.append(numbers[ids])
+            self._count += len(ids)
+            done += len(ids)
+            if self._count == self._size:
+                self.flush()
+
+    def flush(self) -> None:
+        if self._count:
+            columns = np.concatenate(self._frames), np.concatenate(self._times), np.concatenate(self._numbers)
+            self._take(_Block(self._files, self._lengths, *columns, list(self._values)))
+            self._begin()
+
+
 class ArrowWriter:
     """The Arrow IPC file format, which readers can map into memory."""
 
+    BATCH = 1 << 16
+    """Rows in a record batch."""
+
     def __init__(self, stream: IO[bytes]) -> None:
         self._writer = pa.ipc.new_file(stream, SCHEMA)
-        self._tables = _Tables()
+        self._blocks = _Blocks(self.BATCH, self._write)
+        self.write = self._blocks.add
 
-    def write(self, rows: Rows) -> None:
-        self._writer.write_batch(record_batch(rows, self._tables))
+    def _write(self, block: _Block) -> None:
+        numbers = pa.array(block.numbers)
+        file = pa.array(block.files, type=pa.string()).take(pa.array(_repeated(block)))
+        columns = [_column(name, [getattr(o, name) for o in block.values]).take(numbers) for name in _OUTCOME_FIELDS]
+        columns = [file, pa.array(block.frames), _times(block.times), *columns]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
     def close(self) -> None:
+        self._blocks.flush()
         self._writer.close()
 
 
@@ -118,43 +183,28 @@ class ParquetWriter:
             use_dictionary=[*texts, "fid", "bid", "care_of.list.element"],
             column_encoding={"frame": "DELTA_BINARY_PACKED", "time_ns": "DELTA_BINARY_PACKED"},
         )  # fmt: skip
-        # a row group's contents, and so its octets, depend on its rows alone: it has a table of outcomes of its own
-        self._held: list[tuple[Rows, npt.NDArray[np.intp]]] = []
-        self._count = 0
-        self._numbers: dict[Outcome, int] = {}
+        self._blocks = _Blocks(self.GROUP, self._write)
+        self.write = self._blocks.add
 
-    def write(self, rows: Rows) -> None:
-        if self._count + len(rows) > self.GROUP:
-            self._flush()
-        used = np.flatnonzero(np.bincount(rows.ids))
-        numbers = np.zeros(len(rows.outcomes), dtype=np.intp)
-        for number in used.tolist():
-            numbers[number] = self._numbers.setdefault(rows.outcomes.values[number], len(self._numbers))
-        self._held.append((rows, numbers[rows.ids]))
-        self._count += len(rows)
-
-    def _flush(self) -> None:
-        if not self._held:
-            return
-        held, values = [rows for rows, _ in self._held], list(self._numbers)
-        numbers = np.concatenate([numbers for _, numbers in self._held])
-        names = [_text(rows.file) for rows in held]
-        columns = [_dictionary(np.repeat(np.arange(len(held)), [len(rows) for rows in held]), names)]
-        columns.append(pa.array(np.concatenate([rows.frames for rows in held])))
-        columns.append(_times(np.concatenate([rows.times for rows in held])))
+    def _write(self, block: _Block) -> None:
+        columns = [_dictionary(_repeated(block), block.files), pa.array(block.frames), _times(block.times)]
         for name in _OUTCOME_FIELDS:
-            of_outcomes = [getattr(outcome, name) for outcome in values]
+            of_outcomes = [getattr(outcome, name) for outcome in block.values]
             if name in _TEXTS:
-                columns.append(_dictionary(numbers, of_outcomes))
+                columns.append(_dictionary(block.numbers, of_outcomes))
             else:
-                columns.append(_column(name, of_outcomes).take(pa.array(numbers)))
+                columns.append(_column(name, of_outcomes).take(pa.array(block.numbers)))
         table = pa.Table.from_arrays(columns, schema=self._schema)
         self._writer.write_table(table, row_group_size=len(table))
-        self._held, self._count, self._numbers = [], 0, {}
 
     def close(self) -> None:
-        self._flush()
+        self._blocks.flush()
         self._writer.close()
+
+
+def _repeated(block: _Block) -> npt.NDArray[np.intp]:
+    """For each row the number of its file."""
+    return np.repeat(np.arange(len(block.files)), block.lengths)
 
 
 def _dictionary(places: npt.NDArray[Any], texts: Sequence[str | None]) -> Any:

@@ -1,124 +1,39 @@
-"""Many traces by many processes, with the results of one: units of work, their parts, and how parts become one.
+"""Many traces, and parts of large ones, by many processes, with the octets of one.
 
-A unit is one trace. Whoever does it (this process, a pool, another machine that sees the same files) writes its rows
-into a part, beside its place and then renamed, with its summary; parts are put together in the order of the traces.
-What is done stays done: a run that was interrupted finds its parts again, as their names say what they were made from.
+Units (parts.py) are done in any order; one after the other, in the order of the output, they are taken: guesses are
+proved, fragments that were left open are settled, counts are added up, and frame numbers become known. Text is then
+made of a unit's rows, again by any process, straight in its place in the output, as its size is known beforehand:
+nothing is copied together. Arrow and Parquet go through one writer, whose octets depend on the rows alone.
+
+What is done stays done: a run that was interrupted finds its units again, as their names say what they were made from.
 """
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import logging
 import os
 import pickle
 import shutil
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_EXCEPTION, BrokenExecutor, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
-from importlib import import_module
-from multiprocessing import get_context, parent_process
-from threading import Thread
-from typing import IO, Any, Protocol
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
+from dataclasses import dataclass, replace
+from typing import IO, Any
 
+import numpy as np
+
+from flowclass.engine.packets import Fragments
 from flowclass.errors import FlowclassError
-from flowclass.mobility import HomeAgent
-from flowclass.mobility.bindings_file import BindingsFile
 
-from .classify import Run
-from .outcomes import Outcomes, Rows
-from .outputs import RowWriter, TextWriter, atomic_file, check_output, csv_tail_writer, jsonl_writer
+from .classify import Run, new_fragments
+from .outcomes import Outcome
+from .outputs import TEXT_FORMATS, RowWriter, check_output, frame_digits, mode_of, named
+from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, do_unit, read_notes, read_rows, render
+from .pools import Pool
+from .reader import Place
 from .summary import Summary
 
-__all__ = ["DaskPool", "Job", "LocalPool", "do_unit", "parts_folder", "run_job"]
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What is the same for all traces. ``ending`` is that of the output, None where there is only a summary."""
-
-    found: BindingsFile
-    inner: int = 0
-    ending: str | None = None
-    key: bytes = field(init=False, default=b"")
-
-    def __post_init__(self) -> None:
-        about = pickle.dumps((1, self.found.profile, self.found.nodes, self.inner, self.ending))
-        object.__setattr__(self, "key", hashlib.sha256(about).digest())
-
-    def part_name(self, trace: str) -> str:
-        """The name of a trace's part: another bindings file, option, trace or state of the trace gives another one."""
-        state = os.stat(trace)
-        about = (trace, os.path.abspath(trace), state.st_size, state.st_mtime_ns)
-        return hashlib.sha256(self.key + pickle.dumps(about)).hexdigest()[:40]
-
-
-class Pool(Protocol):
-    """What does units: concurrent.futures' executors, and Dask's clients by way of an adapter."""
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Any: ...
-
-
-_agents: dict[bytes, HomeAgent] = {}
-
-
-def _agent(job: Job) -> HomeAgent:
-    """One per process: bindings are loaded once, not for each trace."""
-    if job.key not in _agents:
-        agent = HomeAgent(job.found.profile)
-        agent.load(job.found)
-        _agents.clear()
-        _agents[job.key] = agent
-    return _agents[job.key]
-
-
-def do_unit(job: Job, trace: str, part: str) -> None:
-    """Classifies one trace into a part; its summary goes beside it, and is there only if the part is whole."""
-    with contextlib.ExitStack() as stack:
-        writer = None
-        if job.ending is not None:
-            writer = _part_writer(job.ending, stack.enter_context(atomic_file(f"{part}.rows")))
-        summary = Run(_agent(job), writer=writer, inner=job.inner).classify([trace])
-    with atomic_file(f"{part}.summary") as stream:
-        pickle.dump(summary, stream)
-
-
-class _RowsWriter:
-    """Rows as they are, for outputs that can't be put together from pieces."""
-
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._stream = stream
-        self._values: object = None
-        self._known = 0
-
-    def write(self, rows: Rows) -> None:
-        if self._values is not rows.outcomes.values:
-            self._values, self._known = rows.outcomes.values, 0
-        fresh = rows.outcomes.values[self._known :]
-        first, self._known = self._known, len(rows.outcomes)
-        pickle.dump((rows.file, rows.frames, rows.times, rows.ids, rows.sizes, first, fresh), self._stream, protocol=5)
-
-    def close(self) -> None:
-        pass
-
-
-def _read_rows(stream: IO[bytes]) -> Iterator[Rows]:
-    outcomes = Outcomes()
-    while True:
-        try:
-            file, frames, times, ids, sizes, first, fresh = pickle.load(stream)
-        except EOFError:
-            return
-        if first == 0:
-            outcomes.forget()
-        outcomes.values += fresh
-        yield Rows(file, frames, times, ids, outcomes, sizes)
-
-
-def _part_writer(ending: str, stream: IO[bytes]) -> RowWriter:
-    # texts are pieces that need only be joined: the costly work is done where the unit is
-    return {".csv": csv_tail_writer, ".jsonl": jsonl_writer}.get(ending, _RowsWriter)(stream)
+__all__ = ["Job", "parts_folder", "run_job"]
 
 
 def parts_folder(output: str) -> str:
@@ -134,131 +49,267 @@ def run_job(
     folder: str,
     pool: Pool,
     *,
+    part_size: int = PART_SIZE,
     progress: Callable[[int], None] = lambda done: None,
 ) -> Summary:
     """Does what is not done yet, puts the parts together, and takes them away. Raises what a unit raised.
 
     ``folder`` holds the parts; it's made, and removed when all is well or a unit can't be done, but left when the job
-    is interrupted.
+    is interrupted. Traces larger than ``part_size`` octets are cut.
     """
+    slots = [_Slot(unit, number) for number, trace in enumerate(traces) for unit in cut(trace, part_size)]
     os.makedirs(folder, exist_ok=True)
-    parts = [os.path.join(folder, job.part_name(trace)) for trace in traces]
-    todo = {part: trace for part, trace in zip(parts, traces, strict=True) if not os.path.exists(f"{part}.summary")}
-    # the largest first: the last one to be finished is then a small one
-    order = sorted(todo.items(), key=lambda item: -os.path.getsize(item[1]))
-    futures = {pool.submit(do_unit, job, trace, part): trace for part, trace in order}
-    _wait(
-        futures, folder, progress, sum(os.path.getsize(t) for t in traces) - sum(os.path.getsize(t) for _, t in order)
-    )
-    summary = Summary()
-    for part in parts:
-        with open(f"{part}.summary", "rb") as stream:
-            summary.merge(pickle.load(stream))
-    if output is not None:
-        _join(parts, output)
+    work = _Work(job, slots, output, folder, pool, progress)
+    try:
+        summary = work.run()
+    except BrokenExecutor as error:
+        raise FlowclassError("a worker process died; the same command goes on where it was") from error
+    except Exception:
+        work.give_up()
+        shutil.rmtree(folder)
+        raise
     shutil.rmtree(folder)
     return summary
 
 
-def _wait(futures: dict[Any, str], folder: str, progress: Callable[[int], None], done_before: int) -> None:
-    done_octets, left = done_before, set(futures)
-    progress(done_octets)
-    while left:
-        done, left = wait(left, timeout=0.5, return_when=FIRST_EXCEPTION)
-        for future in done:
-            if (error := future.exception()) is not None:
-                for other in left:
-                    other.cancel()
-                wait(left)
-                if isinstance(error, BrokenExecutor):
-                    raise FlowclassError("a worker process died; the same command goes on where it was") from error
-                shutil.rmtree(folder)
-                raise error
-            done_octets += os.path.getsize(futures[future])
-        progress(done_octets)
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """A unit in the order of the output; ``trace`` is its trace's number. The unit changes when a guess was wrong."""
+
+    unit: Unit
+    trace: int
+    done: bool = False
 
 
-def _join(parts: Sequence[str], output: str) -> None:
-    make = check_output(output)
-    with atomic_file(output) as stream:
-        writer = make(stream)
-        text = isinstance(writer, TextWriter)
-        for part in parts:
-            with open(f"{part}.rows", "rb") as rows_stream:
-                if text:
-                    shutil.copyfileobj(rows_stream, stream, 1 << 20)
-                else:
-                    for rows in _read_rows(rows_stream):
-                        writer.write(rows)
-        writer.close()
+class _Work:
+    """One job under way."""
+
+    def __init__(
+        self,
+        job: Job,
+        slots: list[_Slot],
+        output: str | None,
+        folder: str,
+        pool: Pool,
+        progress: Callable[[int], None],
+    ) -> None:
+        self._job, self._slots, self._folder, self._pool, self._progress = job, slots, folder, pool, progress
+        # the largest first: the last one to be finished is then a small one
+        self._todo = deque(sorted(slots, key=lambda slot: -slot.unit.size))
+        self._running: dict[Future[Any], Callable[[], None]] = {}
+        self._octets = 0
+        self._end = _Assembly(job, output, folder, pool.one_file)
+
+    def run(self) -> Summary:
+        taken = 0
+        with self._end:
+            while taken < len(self._slots) or self._running or self._end.texts:
+                while taken < len(self._slots) and self._slots[taken].done:
+                    if not self._take(taken):
+                        break
+                    taken += 1
+                self._submit()
+                if not self._running:
+                    continue
+                done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
+                for future in done:
+                    after = self._running.pop(future)
+                    future.result()
+                    after()
+                self._progress(self._octets)
+        return self._end.summary
+
+    def give_up(self) -> None:
+        """Waits for what has begun."""
+        for future in self._running:
+            future.cancel()
+        wait(self._running)
+
+    def _part(self, unit: Unit) -> str:
+        return os.path.join(self._folder, self._job.part_name(unit))
+
+    def _submit(self) -> None:
+        while self._end.texts and len(self._running) < self._pool.ahead:
+            text = self._end.texts.popleft()
+            self._running[self._pool.submit(render, *text.arguments)] = text.after
+        while self._todo and len(self._running) < self._pool.ahead:
+            slot = self._todo.popleft()
+            unit, part = slot.unit, self._part(slot.unit)
+            if os.path.exists(f"{part}.result"):
+                self._finished(slot, unit)
+                continue
+            future = self._pool.submit(do_unit, self._job, unit, part)
+            self._running[future] = lambda slot=slot, unit=unit: self._finished(slot, unit)  # type: ignore[misc]
+
+    def _finished(self, slot: _Slot, unit: Unit) -> None:
+        if slot.unit is unit:  # else it's to be done again, for a guess that has proved wrong meanwhile
+            slot.done = True
+            self._octets += unit.size
+
+    def _take(self, number: int) -> bool:
+        """Takes a unit that is done; False, and it is to be done again, if it began with a wrong guess."""
+        slot = self._slots[number]
+        part = self._part(slot.unit)
+        with open(f"{part}.result", "rb") as stream:
+            result: Result = pickle.load(stream)
+        place = self._end.place
+        if slot.unit.start is not None and place is not None:
+            assert result.begun is not None
+            if not place.proves(result.begun):
+                self._again(number, place)
+                return False
+        last = number + 1 == len(self._slots) or self._slots[number + 1].trace != slot.trace
+        self._end.take(part, result, first=slot.unit.start is None, last=last)
+        return True
+
+    def _again(self, number: int, place: Place) -> None:
+        """This unit from the true place; those after it that assumed another state, with this one."""
+        slot = self._slots[number]
+        again = [slot]
+        slot.unit = replace(slot.unit, start=place, guess=False)
+        for other in self._slots[number + 1 :]:
+            start = other.unit.start
+            if other.trace != slot.trace or start is None:
+                break
+            if other.unit.guess and not place.matches(start.state):
+                other.unit = replace(other.unit, start=Place(start.offset, place.state))
+                again.append(other)
+        for other in reversed(again):
+            if other.done:
+                self._octets -= other.unit.size
+            other.done = False
+            with contextlib.suppress(ValueError):
+                self._todo.remove(other)
+            self._todo.appendleft(other)
 
 
-def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends the pool
-    Thread(target=_end_with_parent, daemon=True).start()
+@dataclass(slots=True)
+class _Text:
+    """A piece of text to be made, and what to do when it is."""
+
+    arguments: tuple[Any, ...]
+    after: Callable[[], None]
 
 
-def _end_with_parent() -> None:
-    """A parent that was killed can't end its workers, and they would wait for it for ever."""
-    parent = parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
+class _Assembly:
+    """The output and the summary, by units in their order.
 
-
-class LocalPool:
-    """Processes of this machine. Leaving the block early cancels what has not begun."""
-
-    def __init__(self, workers: int) -> None:
-        # spawned: a fork would copy threads' locks in whatever state they are
-        self._pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_begin_worker)
-
-    def __enter__(self) -> LocalPool:
-        return self
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            # an interruption doesn't wait for a large trace: parts are whole or not there at all
-            for process in list(self._pool._processes.values()):
-                process.terminate()
-        self._pool.shutdown(cancel_futures=True)
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        return self._pool.submit(function, *arguments)
-
-
-class DaskPool:
-    """A Dask cluster, by the address of its scheduler; "local": processes of this machine under Dask.
-
-    Its workers see the traces and the output's folder under the same paths, and have flowclass installed.
+    ``place`` is where the last unit ended, None at the beginning of a trace; ``texts`` are to be made.
     """
 
-    def __init__(self, scheduler: str, workers: int | None = None) -> None:
-        try:
-            distributed: Any = import_module("distributed")
-        except ImportError:
-            raise FlowclassError("a cluster takes Dask: pip install 'flowclass[dask]'") from None
-        self._stack = contextlib.ExitStack()
-        try:
-            address: Any = scheduler
-            if scheduler == "local":
-                # what it says when it shuts down under load is of no use to anybody here
-                quiet = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
-                cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
-                address = self._stack.enter_context(cluster)
-            self._client = self._stack.enter_context(distributed.Client(address))
-        except (OSError, ValueError) as error:
-            self._stack.close()
-            raise FlowclassError(f"{scheduler}: no Dask scheduler: {error}") from None
-        self._executor = self._client.get_executor(pure=False)
+    def __init__(self, job: Job, output: str | None, folder: str, one_file: bool) -> None:
+        self.summary = Summary()
+        self.place: Place | None = None
+        self.texts: deque[_Text] = deque()
+        self._job, self._output, self._one_file = job, output, one_file
+        self._target = os.path.join(folder, "output")
+        self._stream: IO[bytes] | None = None
+        self._writer: RowWriter | None = None
+        self._memory: Fragments | None = None
+        self._run: Run | None = None
+        self._first_frame = 1
+        self._octets = 0
 
-    def __enter__(self) -> DaskPool:
+    def __enter__(self) -> _Assembly:
+        if self._output is not None:
+            make = check_output(self._output)
+            self._stream = open(self._target, "wb", buffering=1 << 20)
+            self._writer = make(self._stream)
+            self._stream.flush()  # the first line, if there is one: others write behind it
+            self._octets = self._stream.tell()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._executor.shutdown(wait=False)
-        self._stack.close()
+    def __exit__(self, kind: object, error: object, *_: object) -> None:
+        if self._stream is None or self._writer is None or self._output is None:
+            return
+        try:
+            if kind is None:
+                self._writer.close()
+                self._stream.close()
+                _put_in_place(self._target, self._output)
+            else:
+                with contextlib.suppress(OSError):
+                    self._stream.close()
+        except OSError as failed:
+            raise named(failed, self._output) from None
+        if isinstance(error, OSError):
+            raise named(error, self._output) from None
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        future: Future[Any] = self._executor.submit(function, *arguments)
-        return future
+    def take(self, part: str, result: Result, *, first: bool, last: bool) -> None:
+        """``first`` and ``last`` of its trace."""
+        settled = self._settle(part, result) if result.notes else None
+        self.summary.merge(result.summary, same_file=not first)
+        if self._writer is not None:
+            self._write(part, result, settled)
+        self._first_frame += result.packets
+        self.place = result.ended
+        if last:
+            self._first_frame, self.place, self._memory = 1, None, None
+
+    def _write(self, part: str, result: Result, settled: Settled | None) -> None:
+        assert self._writer is not None
+        assert self._job.ending is not None
+        form = TEXT_FORMATS.get(self._job.ending)
+        if form is None:
+            for rows in read_rows(part, self._first_frame, settled):
+                self._writer.write(rows)
+            return
+        size = result.text + frame_digits(self._first_frame, result.packets)
+        if settled is not None:
+            lengths = np.array([len(form.tail(outcome).encode()) for outcome in settled.outcomes], dtype=np.int64)
+            size += int(lengths[settled.ids].sum())
+        offset, self._octets = self._octets, self._octets + size
+        if self._one_file:
+            arguments = (self._job.ending, part, self._first_frame, settled, self._target, offset, size)
+            self.texts.append(_Text(arguments, lambda: None))
+        else:
+            piece = f"{part}.text"
+            arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
+            self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
+
+    def _settle(self, part: str, result: Result) -> Settled:
+        """The rows that a part left open, by what is remembered of the fragments before them."""
+        if self._memory is None:
+            self._memory = new_fragments()
+        if self._run is None:
+            self._run = Run(agent_of(self._job), inner=self._job.inner)
+        numbers: dict[Outcome, int] = {}
+        places, ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint32)]
+        for notes in read_notes(part):
+            self._memory.settle(notes)
+            asked = notes[notes["asked"] == 1]
+            rows = self._run.decide("", asked["packet"], asked["key"].copy(), asked["info"].copy(), asked["original"])
+            self.summary.count(rows)
+            used, inverse = np.unique(rows.ids, return_inverse=True)
+            mine = [numbers.setdefault(rows.outcomes.values[i], len(numbers)) for i in used.tolist()]
+            places.append(asked["packet"].astype(np.int64))
+            ids.append(np.array(mine, dtype=np.uint32)[inverse])
+        return Settled(np.concatenate(places), np.concatenate(ids), list(numbers))
+
+
+def _copy(piece: str, target: str, offset: int) -> None:
+    """A piece of text to its place, and away; within the kernel (or the file server) where that can be."""
+    with open(piece, "rb") as source, open(target, "r+b") as sink:
+        left, done = os.fstat(source.fileno()).st_size, 0
+        try:
+            while left > done:
+                moved = os.copy_file_range(source.fileno(), sink.fileno(), left - done, done, offset + done)
+                if moved == 0:
+                    break
+                done += moved
+        except (OSError, AttributeError):  # another file system, an old kernel, no Linux
+            pass
+        source.seek(done)
+        sink.seek(offset + done)
+        shutil.copyfileobj(source, sink, 1 << 20)
+    os.unlink(piece)
+
+
+def _put_in_place(made: str, output: str) -> None:
+    target = os.path.realpath(output)  # a symbolic link stays one
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(made, "rb") as source, open(target, "wb") as sink:  # a pipe or device: there is nothing to rename
+            shutil.copyfileobj(source, sink, 1 << 20)
+        return
+    os.chmod(made, mode_of(target))
+    os.replace(made, target)

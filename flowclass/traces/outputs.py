@@ -13,14 +13,30 @@ import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO, Protocol
+
+import numpy as np
+import numpy.typing as npt
 
 from flowclass.errors import FlowclassError
 
 from ._rows import RowTexts
 from .outcomes import Outcome, Rows
+from .reader import NO_TIME
 
-__all__ = ["COLUMNS", "OutputError", "RowWriter", "check_output", "open_output"]
+__all__ = [
+    "COLUMNS",
+    "TEXT_FORMATS",
+    "OutputError",
+    "RowWriter",
+    "TextSize",
+    "TextWriter",
+    "atomic_file",
+    "check_output",
+    "frame_digits",
+    "open_output",
+]
 
 COLUMNS = ("file", "frame", "time_ns", "action", "reason", "home_address", "fid", "bid", "care_of")
 
@@ -37,16 +53,24 @@ class RowWriter(Protocol):
         """Writes what is still held back; the stream stays open."""
 
 
-class TextWriter:
+@dataclass(frozen=True, slots=True)
+class TextFormat:
     """Rows as lines: what comes before the frame number, between the fields, and after the time (rows.c)."""
 
-    def __init__(
-        self, stream: IO[bytes], head: Callable[[str], str], middle: str, null: str, tail: Callable[[Outcome], str]
-    ) -> None:
+    first_line: str
+    head: Callable[[str], str]
+    middle: str
+    null: str
+    tail: Callable[[Outcome], str]
+
+
+class TextWriter:
+    """Rows as lines, without the first line: a file or a piece of one."""
+
+    def __init__(self, stream: IO[bytes], form: TextFormat) -> None:
         self._stream = stream
-        self._head = head
-        self._tail = tail
-        self._texts = RowTexts(middle.encode(), null.encode())
+        self._form = form
+        self._texts = RowTexts(form.middle.encode(), form.null.encode())
         self._epoch = 0
 
     def write(self, rows: Rows) -> None:
@@ -55,13 +79,59 @@ class TextWriter:
             self._texts.clear()
             self._epoch = outcomes.epoch
         if len(self._texts) < len(outcomes):
-            self._texts.add([self._tail(outcome).encode() for outcome in outcomes.values[len(self._texts) :]])
-        # a file's name may hold octets that are no UTF-8: they come out as they came in
-        head = self._head(rows.file).encode("utf-8", "surrogateescape")
+            self._texts.add([self._form.tail(outcome).encode() for outcome in outcomes.values[len(self._texts) :]])
+        head = self._form.head(rows.file).encode()
         self._stream.write(self._texts.rows(head, rows.frames, rows.times, rows.ids))
 
     def close(self) -> None:
         pass
+
+
+class TextSize:
+    """How many octets rows will have as text, but for their frame numbers, before anybody writes them."""
+
+    def __init__(self, form: TextFormat) -> None:
+        self.octets = 0
+        self._form = form
+        self._tails = np.zeros(0, dtype=np.int64)
+        self._epoch = 0
+
+    def add(self, rows: Rows) -> None:
+        fixed = len(self._form.head(rows.file).encode()) + len(self._form.middle.encode())
+        self.octets += fixed * len(rows) + self._times(rows.times)
+        self.add_tails(rows, 1)
+
+    def add_tails(self, rows: Rows, sign: int) -> None:
+        """What comes after the time alone; ``sign`` -1 takes it back."""
+        outcomes = rows.outcomes
+        if self._epoch != outcomes.epoch:
+            self._tails, self._epoch = np.zeros(0, dtype=np.int64), outcomes.epoch
+        if len(self._tails) < len(outcomes):
+            fresh = [len(self._form.tail(outcome).encode()) for outcome in outcomes.values[len(self._tails) :]]
+            self._tails = np.append(self._tails, np.array(fresh, dtype=np.int64))
+        self.octets += sign * int(np.bincount(rows.ids, minlength=len(self._tails)) @ self._tails)
+
+    def _times(self, times: npt.NDArray[np.int64]) -> int:
+        missing = times == NO_TIME
+        if missing.any():
+            return int(missing.sum()) * len(self._form.null) + self._times(times[~missing])
+        if len(times) == 0:
+            return 0
+        lowest, highest = int(times.min()), int(times.max())
+        if lowest >= 0 and len(str(lowest)) == len(str(highest)):
+            return len(times) * len(str(lowest))
+        return int(np.char.str_len(times.astype("U20")).sum())
+
+
+def frame_digits(first: int, count: int) -> int:
+    """The octets of ``count`` frame numbers from ``first`` (1 or more) on, as text."""
+    total, stop = 0, first + count
+    while first < stop:
+        width = len(str(first))
+        end = min(stop, 10**width)
+        total += width * (end - first)
+        first = end
+    return total
 
 
 def _csv_line(values: list[object]) -> str:
@@ -92,20 +162,20 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def csv_writer(stream: IO[bytes]) -> RowWriter:
-    """RFC 4180 with a header line and a line feed at the end of each line."""
-    stream.write(f"{','.join(COLUMNS)}\n".encode())
-    return csv_tail_writer(stream)
+TEXT_FORMATS = {
+    # RFC 4180 with a header line and a line feed at the end of each line
+    ".csv": TextFormat(f"{','.join(COLUMNS)}\n", lambda file: f"{_csv_line([file])},", ",", "", _csv_tail),
+    # one JSON object per line
+    ".jsonl": TextFormat("", lambda file: f'{{"file":{_json(file)},"frame":', ',"time_ns":', "null", _jsonl_tail),
+}
 
 
-def csv_tail_writer(stream: IO[bytes]) -> RowWriter:
-    """The same without the header line: a piece of a file."""
-    return TextWriter(stream, lambda file: f"{_csv_line([file])},", ",", "", _csv_tail)
+def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
+    def make(stream: IO[bytes]) -> RowWriter:
+        stream.write(form.first_line.encode())
+        return TextWriter(stream, form)
 
-
-def jsonl_writer(stream: IO[bytes]) -> RowWriter:
-    """One JSON object per line."""
-    return TextWriter(stream, lambda file: f'{{"file":{_json(file)},"frame":', ',"time_ns":', "null", _jsonl_tail)
+    return make
 
 
 def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
@@ -117,8 +187,8 @@ def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
 
 # ending -> what gives the writer
 _WRITERS: dict[str, Callable[[], Callable[[IO[bytes]], RowWriter]]] = {
-    ".csv": lambda: csv_writer,
-    ".jsonl": lambda: jsonl_writer,
+    ".csv": lambda: _text_writer(TEXT_FORMATS[".csv"]),
+    ".jsonl": lambda: _text_writer(TEXT_FORMATS[".jsonl"]),
     ".arrow": lambda: _columnar("arrow_writer"),
     ".parquet": lambda: _columnar("parquet_writer"),
 }
@@ -159,9 +229,14 @@ def atomic_file(path: str) -> Iterator[IO[bytes]]:
         with _atomic_file(path) as stream:
             yield stream
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):  # they don't say which file
-            raise OutputError(f"{path}: {error.strerror}") from None
-        raise
+        raise named(error, path) from None
+
+
+def named(error: OSError, path: str) -> Exception:
+    """The error, and for a full disk one that says which file it is about."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(f"{path}: {error.strerror}")
+    return error
 
 
 @contextlib.contextmanager
@@ -178,7 +253,7 @@ def _atomic_file(path: str) -> Iterator[IO[bytes]]:
         raise OutputError(f"{path}: {error.strerror}") from None
     try:
         with os.fdopen(handle, "wb", buffering=1 << 20) as stream:
-            os.fchmod(stream.fileno(), _mode_of(target))
+            os.fchmod(stream.fileno(), mode_of(target))
             yield stream
         os.replace(temporary, target)
     except BaseException:
@@ -187,7 +262,7 @@ def _atomic_file(path: str) -> Iterator[IO[bytes]]:
         raise
 
 
-def _mode_of(target: str) -> int:
+def mode_of(target: str) -> int:
     """The permissions of the file that is replaced, else those of any new file (mkstemp's are private)."""
     with contextlib.suppress(OSError):
         return os.stat(target).st_mode & 0o777

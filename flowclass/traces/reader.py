@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from flowclass.engine.packets import Fragments
 from flowclass.errors import CaptureError
-from flowclass.traces._capture import END, MORE, NO_TIME, WINDOW, Capture, KeyArrays, RecordArrays
+from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays
 from flowclass.traces.decompress import decompressed
 from flowclass.traces.sources import ByteSource, RawSource, open_raw
 
-__all__ = ["NO_TIME", "Damage", "KeyBatch", "RecordBatch", "Trace"]
+__all__ = ["NO_TIME", "Damage", "KeyBatch", "Place", "RecordBatch", "Trace"]
 
 _KINDS: Final = {
     1: "the capture ends inside a record",
@@ -106,11 +106,34 @@ class KeyBatch:
         return len(self.keys)
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A place between two records of an uncompressed capture file, and all that a reader must know to begin there."""
+
+    offset: int
+    state: bytes
+
+    _SEARCH = slice(3, 8)  # what only a search for records looks at: flowclass.h, fc_capture_state
+
+    def proves(self, guess: Place) -> bool:
+        """Whether a reader that began at ``guess`` and found a record there read what one that came here would have."""
+        return self.offset == guess.offset and self.matches(guess.state)
+
+    def matches(self, state: bytes) -> bool:
+        """Whether two states differ at most in what only a search looks at."""
+        mine, other = bytearray(self.state), bytearray(state)
+        mine[self._SEARCH] = other[self._SEARCH] = b""
+        return mine == other
+
+
 class Trace:
     """One trace, read once from its start to its end: iterate `records` or `keys`.
 
     ``source`` is a path, ``"-"`` for standard input, or a binary file object; gzip, zstd, xz, bzip2 and lz4 are
     undone on the way. ``name`` is what damages call it. Raises `CaptureError` when the file is missing or no capture.
+
+    A part of an uncompressed file: ``start`` is where it begins (frames are counted from there; ``guess``: with the
+    first record that is found behind it), and no record that begins at ``stop`` or behind it is given.
 
     ``damages``
         what was found so far.
@@ -118,19 +141,35 @@ class Trace:
         how many records were given so far.
     ``position``, ``size``
         octets read of the file, and its size (None for a pipe), for a progress display.
+    ``compressed``
+        whether the octets are undone on the way.
     """
 
-    def __init__(self, source: str | os.PathLike[str] | BinaryIO, *, name: str | None = None) -> None:
-        self._raw: RawSource = open_raw(source)
+    def __init__(
+        self,
+        source: str | os.PathLike[str] | BinaryIO,
+        *,
+        name: str | None = None,
+        start: Place | None = None,
+        guess: bool = False,
+        stop: int | None = None,
+    ) -> None:
+        self._raw: RawSource = open_raw(source, 0 if start is None else start.offset)
         self.name = self._raw.name if name is None else name
         self.damages: list[Damage] = []
         self._capture = Capture()
         self._buffer = np.empty(WINDOW, np.uint8)
         self._filled = 0
         self._last = False
+        if stop is not None:
+            self._capture.stop(stop)
         try:
-            self._source: ByteSource = decompressed(self._raw)
-            self._identify()
+            if start is not None:
+                self._source: ByteSource = self._raw
+                self._capture.resume(start.state, start.offset, guess)
+            else:
+                self._source = decompressed(self._raw)
+                self._identify()
         except BaseException:
             self._raw.close()
             raise
@@ -150,6 +189,19 @@ class Trace:
         return self._capture.frames
 
     @property
+    def compressed(self) -> bool:
+        return self._source is not self._raw
+
+    @property
+    def begun(self) -> int:
+        """Where the first record of a part is, when it has been read."""
+        return self._capture.begun
+
+    def place(self) -> Place:
+        """Where the next record begins: after `records` or `keys`, the end of the part."""
+        return Place(self._capture.position, self._capture.state())
+
+    @property
     def position(self) -> int:
         return self._raw.position
 
@@ -160,7 +212,7 @@ class Trace:
     def records(self, *, batch: int = 16384) -> Iterator[RecordBatch]:
         """Batches of at most ``batch`` records with their octets. Each batch stays valid."""
         status = MORE
-        while status != END:
+        while status not in (END, STOPPED):
             arrays = RecordArrays(batch)
             window = self._buffer[: self._filled]
             status, n, used = self._capture.read(window, self._filled, self._last, arrays)
@@ -180,7 +232,7 @@ class Trace:
             self._move(used, fresh=True)
             if status == MORE:
                 self._fill()
-        self._end()
+        self._end(status)
 
     def keys(
         self, *, batch: int = 16384, fragments: Fragments | None = None, inner: int = 0, keep: int = 0
@@ -193,7 +245,7 @@ class Trace:
         pool: list[KeyArrays] = []
         arrays, filled, kept = _unused(pool, batch), 0, dict[int, bytes]()
         status = MORE
-        while status != END:
+        while status not in (END, STOPPED):
             status, n, used = self._capture.read_keys(
                 self._buffer, self._filled, self._last, arrays, filled, fragments, inner
             )
@@ -202,12 +254,12 @@ class Trace:
             filled += n
             self._collect_damage()
             self._move(used, fresh=False)
-            if filled == batch or (status == END and filled):
+            if filled == batch or (status in (END, STOPPED) and filled):
                 yield self._key_batch(arrays, filled, kept)
                 arrays, filled, kept = _unused(pool, batch), 0, {}
             if status == MORE:
                 self._fill()
-        self._end()
+        self._end(status)
 
     def _key_batch(self, arrays: KeyArrays, n: int, kept: dict[int, bytes]) -> KeyBatch:
         return KeyBatch(
@@ -258,7 +310,9 @@ class Trace:
         for kind, offset, skipped, frame in self._capture.damage():
             self.damages.append(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
 
-    def _end(self) -> None:
+    def _end(self, status: int) -> None:
+        if status == STOPPED:
+            return  # whatever is wrong behind it is for the next part to say
         self.damages.extend(Damage(self.name, None, self.frames + 1, 0, what) for what in self._source_damage())
 
     def _source_damage(self) -> list[str]:

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Protocol
 
 from flowclass.errors import CaptureError
 
-__all__ = ["ByteSource", "RawSource", "open_raw"]
+__all__ = ["ByteSource", "RawSource", "open_raw", "path_text"]
 
 
 class ByteSource(Protocol):
@@ -69,27 +69,36 @@ class RawSource:
         return ahead
 
 
-def open_raw(source: str | os.PathLike[str] | BinaryIO) -> RawSource:
+def path_text(path: str) -> str:
+    """A path for people and outputs, which are UTF-8: an octet that is none is written as \\xNN."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0) -> RawSource:
     """A path, ``-`` for standard input, or a binary file object (which stays the caller's to close).
+
+    ``offset``: where to begin in a file that is given as a path.
 
     Raises `CaptureError` when the file is missing or can't be opened.
     """
     if isinstance(source, (str, os.PathLike)):
         if os.fspath(source) == "-":
             return _file_object(sys.stdin.buffer, "-")
-        return _path(os.fspath(source))
+        return _path(os.fspath(source), offset)
     name = getattr(source, "name", None)
-    return _file_object(source, name if isinstance(name, str) else f"<{type(source).__name__}>")
+    return _file_object(source, path_text(name) if isinstance(name, str) else f"<{type(source).__name__}>")
 
 
-def _path(path: str) -> RawSource:
+def _path(path: str, offset: int) -> RawSource:
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by RawSource.close)
     except OSError as error:
-        raise CaptureError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+        raise CaptureError(f"{path_text(path)}: {(error.strerror or str(error)).lower()}") from None
+    if offset:
+        file.seek(offset)
     about = os.fstat(file.fileno())
     size = about.st_size if S_ISREG(about.st_mode) else None
-    return RawSource(path, lambda buffer: file.readinto(buffer) or 0, file.close, size)
+    return RawSource(path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size)
 
 
 def _file_object(file: Any, name: str) -> RawSource:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -69,6 +69,12 @@ class Summary:
 
     def add(self, rows: Rows, file: FileSummary) -> None:
         """Counts one batch; n-cast counts one packet for each of its care-of addresses."""
+        self.count(rows)
+        file.packets += len(rows)
+        file.octets += int(rows.sizes.sum(dtype=np.uint64))
+
+    def count(self, rows: Rows, sign: int = 1) -> None:
+        """Counts what became of packets, not that they are there; ``sign`` -1 takes rows of the last batch back."""
         if self._values is not rows.outcomes.values:
             self._fold()
             self._values = rows.outcomes.values
@@ -77,10 +83,8 @@ class Summary:
             more = 2 * known - len(self._packets)
             self._packets = np.append(self._packets, np.zeros(more, dtype=np.int64))
             self._octets = np.append(self._octets, np.zeros(more))
-        self._packets[:known] += np.bincount(rows.ids, minlength=known)
-        self._octets[:known] += np.bincount(rows.ids, weights=rows.sizes, minlength=known)
-        file.packets += len(rows)
-        file.octets += int(rows.sizes.sum(dtype=np.uint64))
+        self._packets[:known] += sign * np.bincount(rows.ids, minlength=known)
+        self._octets[:known] += sign * np.bincount(rows.ids, weights=rows.sizes, minlength=known)
 
     @property
     def _ways(self) -> dict[_Key, FlowSummary]:
@@ -131,9 +135,16 @@ class Summary:
         return [(home, reason, action, None if fid < 0 else fid, ways[home, reason, action, fid])
                 for home, reason, action, fid in keys]  # fmt: skip
 
-    def merge(self, other: Summary) -> None:
-        """Adds the counts of another run, whose files come after this one's."""
-        self.files += other.files
+    def merge(self, other: Summary, *, same_file: bool = False) -> None:
+        """Adds the counts of another run, whose files come after this one's; ``same_file``: which went on in the last
+        file of this one, with frames counted from 1 again."""
+        if same_file:
+            last, more = self.files[-1], other.files[0]
+            last.damage += [replace(damage, frame=damage.frame + last.packets) for damage in more.damage]
+            last.packets += more.packets
+            last.octets += more.octets
+        else:
+            self.files += other.files
         self.cut += other.cut
         for key, way in other._ways.items():
             mine = self._folded.setdefault(key, FlowSummary())

@@ -1,0 +1,308 @@
+"""Units of work: whole traces and parts of large ones, each decided by whoever gets it, without looking at the others.
+
+What a packet becomes depends on what comes before it in its file only in these ways, and a part deals with each:
+
+*Where records begin.* A part begins at the first record behind its cut, which it has to search for, with the state
+(byte order, units, pcapng's interfaces) that the beginning of the file has. Both are guesses. The reader of the part
+before stops at a place of its own, and if that is the same the guess was right; if not, the part is done again from the
+true place (jobs.py). Nothing is read twice when guesses are right, and no index has to be made first: hopping over the
+records of a file that is in memory costs as much as classifying them.
+
+*Frame numbers* are counted from 1 in each part. What a unit leaves are decisions and times; text is made of them when
+the number of frames before the part is known.
+
+*Fragments.* A later fragment is decided as its first one, which may be in another part. In a part that is cut from a
+file later fragments are left open, and notes are taken of all fragments, for one memory to go through in the order of
+the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pickle
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import IO, Any, BinaryIO, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.engine.packets import NOTE_DTYPE, Fragments
+from flowclass.mobility import HomeAgent
+from flowclass.mobility.bindings_file import BindingsFile
+
+from .classify import Run, new_fragments
+from .outcomes import Ids, Outcome, Outcomes, Rows
+from .outputs import TEXT_FORMATS, TextSize, TextWriter, atomic_file
+from .reader import Place, Trace
+from .summary import Summary
+
+__all__ = [
+    "PART_SIZE",
+    "Job",
+    "Result",
+    "Settled",
+    "Unit",
+    "agent_of",
+    "cut",
+    "do_unit",
+    "read_notes",
+    "read_rows",
+    "render",
+]
+
+PART_SIZE: Final = 256 << 20
+_OPEN: Final = np.uint32(0xFFFFFFFF)  # the id of a row that is left open
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """A whole trace, or a part of one: from ``start`` (None: its beginning; ``guess``: from the first record that is
+    found there) to ``stop`` (None: its end). ``size`` is about how many octets."""
+
+    trace: str
+    size: int
+    start: Place | None = None
+    guess: bool = False
+    stop: int | None = None
+
+    @property
+    def is_cut(self) -> bool:
+        return self.start is not None or self.stop is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is the same for all units. ``ending`` is that of the output, None where there is only a summary."""
+
+    found: BindingsFile
+    inner: int = 0
+    ending: str | None = None
+    key: bytes = field(init=False, default=b"")
+
+    def __post_init__(self) -> None:
+        about = pickle.dumps((2, self.found.profile, self.found.nodes, self.inner, self.ending))
+        object.__setattr__(self, "key", hashlib.sha256(about).digest())
+
+    def part_name(self, unit: Unit) -> str:
+        """The name of a unit's part: another bindings file, option, trace or state of the trace gives another one."""
+        state = os.stat(unit.trace)
+        about = (unit, os.path.abspath(unit.trace), state.st_size, state.st_mtime_ns)
+        return hashlib.sha256(self.key + pickle.dumps(about)).hexdigest()[:40]
+
+
+@dataclass(slots=True)
+class Result:
+    """What a unit came to. ``begun`` and ``ended`` are None for a whole trace; ``text``: octets of the rows as text,
+    but for the frame numbers and for what is left open; ``notes``: how many there are."""
+
+    summary: Summary
+    begun: Place | None = None
+    ended: Place | None = None
+    text: int = 0
+    notes: int = 0
+
+    @property
+    def packets(self) -> int:
+        return self.summary.packets
+
+
+def cut(trace: str, size: int) -> list[Unit]:
+    """The units of a trace: parts of at most ``size`` octets, or the whole where it is small, compressed or no file.
+
+    Raises `CaptureError` when a large trace is no capture.
+    """
+    octets = os.path.getsize(trace)
+    count = -(-octets // size)
+    whole = [Unit(trace, octets)]
+    if count < 2:
+        return whole
+    with Trace(trace) as reader:
+        if reader.compressed:
+            return whole
+        next(reader.records(batch=1), None)
+        state = reader.place().state
+    if not state:
+        return whole
+    bounds = [octets * i // count for i in range(count + 1)]
+    return [
+        Unit(
+            trace,
+            stop - start,
+            Place(start, state) if start else None,
+            guess=start > 0,
+            stop=None if stop == octets else stop,
+        )
+        for start, stop in pairwise(bounds)
+    ]
+
+
+_agents: dict[bytes, HomeAgent] = {}
+
+
+def agent_of(job: Job) -> HomeAgent:
+    """One per process: bindings are loaded once, not for each unit."""
+    if job.key not in _agents:
+        agent = HomeAgent(job.found.profile)
+        agent.load(job.found)
+        _agents.clear()
+        _agents[job.key] = agent
+    return _agents[job.key]
+
+
+def do_unit(job: Job, unit: Unit, part: str) -> None:
+    """Classifies a unit into a part: ``part`` with .rows, .notes and .result, which is there only if all is whole."""
+    run = Run(agent_of(job), inner=job.inner)
+    with ExitStack() as stack:
+        trace = stack.enter_context(Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop))
+        file = run.begin_file(trace)
+        rows_file = None
+        if job.ending is not None:
+            rows_file = _RowsFile(stack.enter_context(atomic_file(f"{part}.rows")), job.ending)
+        notes_file = None
+        if unit.is_cut:
+            notes_file = _NotesFile(stack.enter_context(atomic_file(f"{part}.notes")))
+        memory = new_fragments() if notes_file is None else notes_file.memory
+        for batch in trace.keys(fragments=memory, inner=job.inner):
+            rows = run.take(file, batch, 0, len(batch))
+            left_open = None if notes_file is None else notes_file.take(rows)
+            if left_open is not None:
+                run.summary.count(left_open, -1)
+            if rows_file is not None:
+                rows_file.write(rows, left_open)
+        result = Result(run.summary)
+        if notes_file is not None:
+            # where a guess found no record, that is where it began
+            begun = Place(trace.begun, b"" if unit.start is None else unit.start.state)
+            result.begun, result.ended, result.notes = begun, trace.place(), notes_file.count
+        if rows_file is not None:
+            result.text = rows_file.size.octets if rows_file.size is not None else 0
+    with atomic_file(f"{part}.result") as stream:
+        pickle.dump(result, stream)
+
+
+class _NotesFile:
+    """Notes about fragments, as they come."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        self.memory = Fragments(capacity=1, defer=True)
+        self.count = 0
+        self._stream = stream
+
+    def take(self, rows: Rows) -> Rows | None:
+        """Writes the notes about these rows (the last ones read); gives those rows that they leave open."""
+        places = []
+        while len(notes := self.memory.notes()):
+            where = notes["packet"].astype(np.int64) - (int(rows.frames[0]) - 1)
+            notes["original"] = rows.sizes[where]
+            self._stream.write(notes.tobytes())
+            self.count += len(notes)
+            places.append(where[notes["asked"] == 1])
+        if not places:
+            return None
+        chosen = np.concatenate(places)
+        return Rows(
+            rows.file, rows.frames[chosen], rows.times[chosen], rows.ids[chosen], rows.outcomes, rows.sizes[chosen]
+        )
+
+
+def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
+    """The notes of a part, all those of a packet together."""
+    kept = np.empty(0, dtype=NOTE_DTYPE)
+    with open(f"{part}.notes", "rb") as stream:
+        while octets := stream.read(most * NOTE_DTYPE.itemsize):
+            kept = np.concatenate([kept, np.frombuffer(octets, dtype=NOTE_DTYPE)])
+            whole = int(np.searchsorted(kept["packet"], kept["packet"][-1]))
+            yield kept[:whole].copy()
+            kept = kept[whole:]
+    yield kept.copy()
+
+
+@dataclass(slots=True)
+class Settled:
+    """What has become of the rows that a part left open: row ``rows[i]`` (from 0) is ``outcomes[ids[i]]``."""
+
+    rows: npt.NDArray[np.int64]
+    ids: Ids
+    outcomes: Sequence[Outcome]
+
+
+class _RowsFile:
+    """Decisions and times, for text or columns to be made of them: 12 octets a row."""
+
+    def __init__(self, stream: IO[bytes], ending: str) -> None:
+        self.size = TextSize(TEXT_FORMATS[ending]) if ending in TEXT_FORMATS else None
+        self._stream = stream
+        self._values: object = None
+        self._known = 0
+
+    def write(self, rows: Rows, left_open: Rows | None) -> None:
+        if self._values is not rows.outcomes.values:
+            self._values, self._known = rows.outcomes.values, 0
+        fresh = rows.outcomes.values[self._known :]
+        first, self._known = self._known, len(rows.outcomes)
+        if self.size is not None:
+            self.size.add(rows)
+        ids = rows.ids
+        if left_open is not None:
+            ids = ids.copy()
+            ids[(left_open.frames - rows.frames[0]).astype(np.int64)] = _OPEN
+            if self.size is not None:
+                self.size.add_tails(left_open, -1)
+        pickle.dump((rows.file, len(rows), first, fresh), self._stream)
+        self._stream.write(np.ascontiguousarray(rows.times).data)
+        self._stream.write(ids.data)
+
+
+def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> Iterator[Rows]:
+    """The rows of a part, whose first frame has this number."""
+    outcomes, known = Outcomes(), np.zeros(0, dtype=np.uint32)
+    done = 0
+    with open(f"{part}.rows", "rb", buffering=1 << 20) as stream:
+        while head := _head(stream):
+            file, count, first, fresh = head
+            if first == 0:
+                outcomes.forget()
+                known = np.zeros(0, dtype=np.uint32)
+            numbers = [outcomes.number(outcome) for outcome in fresh]
+            known = np.append(known, np.array(numbers, dtype=np.uint32))
+            times = np.frombuffer(stream.read(8 * count), dtype=np.int64)
+            raw = np.frombuffer(stream.read(4 * count), dtype=np.uint32)
+            if settled is None:
+                ids = known[raw]
+            else:
+                ids = _settle(raw, known, outcomes, settled, done)
+            frames = np.arange(first_frame + done, first_frame + done + count, dtype=np.uint64)
+            yield Rows(file, frames, times, ids, outcomes, np.zeros(0, dtype=np.uint32))
+            done += count
+
+
+def _head(stream: BinaryIO | IO[bytes]) -> Any:
+    try:
+        return pickle.load(stream)
+    except EOFError:
+        return None
+
+
+def _settle(raw: Ids, known: Ids, outcomes: Outcomes, settled: Settled, done: int) -> Ids:
+    ids = known[np.where(raw == _OPEN, np.uint32(0), raw)] if len(known) else np.zeros(len(raw), dtype=np.uint32)
+    low, high = np.searchsorted(settled.rows, [done, done + len(raw)])
+    used, places = np.unique(settled.ids[low:high], return_inverse=True)
+    numbers = np.array([outcomes.number(settled.outcomes[i]) for i in used.tolist()], dtype=np.uint32)
+    ids[settled.rows[low:high] - done] = numbers[places]
+    return ids
+
+
+def render(
+    ending: str, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
+) -> None:
+    """A part's rows as text, into a file from an offset on: exactly ``size`` octets."""
+    with open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=1 << 20) as stream:
+        stream.seek(offset)
+        writer = TextWriter(stream, TEXT_FORMATS[ending])
+        for rows in read_rows(part, first_frame, settled):
+            writer.write(rows)
+        assert stream.tell() == offset + size, (part, stream.tell() - offset, size)
