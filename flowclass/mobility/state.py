@@ -1,17 +1,22 @@
 """What a binding cache holds for one home address, and what a forwarding table needs of it.
 
 `CareOf` and `Flow` are values: nothing changes one after it is made, a new one takes its place. That is what makes a
-transaction cheap: its working copy of a `Node` is two shallow dictionaries, and an abort just drops it. They aren't
-frozen dataclasses because those take three times as long to make, and an update makes one per option.
+transaction cheap: its working copy of a `Node` is two shallow dictionaries, and an abort just drops it.
+
+All three are msgspec Structs with ``gc=False``: made in a quarter of a dataclass's time, and no business of the garbage
+collector, because nothing in them can lead back to them. With six objects a node that it does walk, 100,000 nodes cost
+50 us per update on average, as much as everything else about an update together.
 
 Times are seconds on the caller's clock; addresses are packed, 16 octets (IPv6) or 4 (IPv4).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from copy import copy
 from math import inf
 from typing import Final, NamedTuple
+
+from msgspec import Struct
 
 __all__ = ["DISCARD", "FORWARD", "NCAST", "PLAIN", "CareOf", "Flow", "Forwarding", "Node", "Prefix", "default_binding"]
 
@@ -30,8 +35,7 @@ Prefix = tuple[bytes, int]
 RULE_SIZE: Final = 96
 
 
-@dataclass(slots=True)
-class CareOf:
+class CareOf(Struct, gc=False):
     """A registered care-of address (R39): what RFC 5648 calls a binding."""
 
     bid: int
@@ -42,8 +46,7 @@ class CareOf:
     home: bool = False  # H flag: the home link itself, address is the home address
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(Struct, gc=False):
     """A flow binding (R35 to R38): every attribute of its description is in `rule`, and BIDs stand for addresses
     (R46)."""
 
@@ -78,14 +81,13 @@ def default_binding(care_of: dict[int, CareOf]) -> CareOf | None:
     return best
 
 
-@dataclass(slots=True)
-class Node:
+class Node(Struct, gc=False):
     """Everything bound to one home address. Only a transaction's own copy is ever written to."""
 
     home: bytes
     profile: str = "draft"
-    care_of: dict[int, CareOf] = field(default_factory=dict)
-    flows: dict[int, Flow] = field(default_factory=dict)
+    care_of: dict[int, CareOf] = {}
+    flows: dict[int, Flow] = {}
     sequence: int | None = None  # of the last update accepted; one space for all BIDs (RFC 5648 section 4.1)
     registration: bool = True  # the H flag that the binding was made with (or M at a MAP)
     router: bool | None = None  # the R flag; None: not known, from a file
@@ -98,10 +100,10 @@ class Node:
 
     def copy(self) -> Node:
         """A working copy: entries are shared, they're never written to."""
-        return Node(
-            self.home, self.profile, self.care_of.copy(), self.flows.copy(), self.sequence, self.registration,
-            self.router, self.prefixes, self.also, self.agent, self.memory, self.deadline, self.scheduled,
-        )  # fmt: skip
+        node = copy(self)
+        node.care_of = self.care_of.copy()
+        node.flows = self.flows.copy()
+        return node
 
     @property
     def default(self) -> CareOf | None:
