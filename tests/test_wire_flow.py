@@ -217,7 +217,7 @@ def test_a_length_of_one_to_five_counts_units() -> None:
     assert decoded("12 05 01 0001 01 00 00" + "00" * 32, DRAFT)[0].suboptions == (Pad1(),) * 32
     # the next option is where it should be
     assert decoded("12 01 01 0001 01 00 00 12 06 01 0002 01 00 00", DRAFT) == [bare, replace(bare, fid=2)]
-    with pytest.raises(DecodeError, match="38 octets where 10 are left"):
+    with pytest.raises(DecodeError, match="38 octets expected, 10 left"):
         decode_message(mobility_header(5, "12 05 01 0001 01 00 00 00000000"), DRAFT)
 
 

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import struct
 import sys
-from typing import Final
+from typing import Final, NamedTuple
 
-from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+from flowclass.wire.flow import TrafficSelectorOption
+from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
-__all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "rule_row", "selector_rule"]
+__all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "option_rule", "rule_row", "selector_rule"]
 
 Range = tuple[int, int]
 """First and last value, both included."""
@@ -98,20 +99,75 @@ def rule_row(
     )  # fmt: skip
 
 
+class _Template(NamedTuple):
+    """How the octets of a selector become a row, for one format and flag word."""
+
+    order: bytes
+    """For each octet of the row: where it is in the selector's octets with `rest` behind them."""
+    rest: bytes
+    """Fills up 256 octets: version, conditions, zeros."""
+    mask: int
+    """What of the row counts, as a little-endian number; 0: all."""
+
+
+# offset in the row, octets of one bound there
+_PLACES: Final = {
+    "source": (0, 16),
+    "destination": (32, 16),
+    "flow_label": (64, 4),
+    "spi": (72, 4),
+    "source_port": (80, 2),
+    "destination_port": (84, 2),
+    "traffic_class": (88, 1),
+    "protocol": (90, 1),
+}
+_VERSION_PLACE: Final = 92
+_CONDITIONS_PLACE: Final = 93
+# TS Format, a reserved octet and the flag word say where everything is: at most 2 x 6561 of them
+_templates: Final[dict[bytes, _Template]] = {}
+
+
+def _template(head: bytes) -> _Template:
+    form = FORMATS[head[0]]
+    flags = int.from_bytes(head[2:])
+    order = bytearray([255]) * _ROW.size  # the last octet is always zero
+    mask = (1 << 8 * _ROW.size) - 1
+    conditions, at = 0, len(head)
+    for row in form.fields:
+        if not flags & row.start:
+            continue
+        conditions |= CONDITIONS[row.name]
+        place, width = _PLACES[row.name]
+        size = struct.calcsize(row.code)
+        for bound in range(2):
+            if bound and flags & row.end:
+                at += size
+            for i in range(size):  # i-th of the octets from the least significant on
+                # an address is two words, the more significant first
+                to = i if width < 16 else (i + 8) % 16
+                order[place + bound * width + to] = at + size - 1 - i
+        at += size
+        if row.name == "traffic_class":  # else 0x2b to 0x28 would seem reversed
+            mask ^= 0x0303 << 8 * place
+    order[_VERSION_PLACE], order[_CONDITIONS_PLACE] = at, at + 1
+    rest = bytes((4 if head[0] == 1 else 6, conditions)).ljust(256 - at, b"\0")
+    made = _templates[head] = _Template(bytes(order), rest, mask if conditions & CONDITIONS["traffic_class"] else 0)
+    return made
+
+
+def option_rule(option: TrafficSelectorOption) -> bytes:
+    """The row of a binary traffic selector as it is on the wire, which it is a permutation of: 0.6 us, where a detour
+    by the selector's value takes 5."""
+    octets = option.octets
+    head = octets[:6]
+    order, rest, mask = _templates.get(head) or _template(head)
+    row = order.translate(octets + rest)
+    return (int.from_bytes(row, "little") & mask).to_bytes(_ROW.size, "little") if mask else row
+
+
 def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
-    """The row of a binary traffic selector (RFC 6088), None of whose conditions is lost."""
-    source, destination = selector.source, selector.destination
-    return rule_row(
-        selector.version,
-        None if source is None else (int(source[0]), int(source[1])),
-        None if destination is None else (int(destination[0]), int(destination[1])),
-        selector.flow_label,
-        selector.spi,
-        selector.source_port,
-        selector.destination_port,
-        selector.traffic_class,
-        selector.protocol,
-    )
+    """The row of a binary traffic selector (RFC 6088), none of whose conditions is lost."""
+    return option_rule(TrafficSelectorOption(selector))
 
 
 def describe_rule(row: bytes) -> dict[str, int | Range]:

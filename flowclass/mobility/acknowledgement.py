@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct
 
 from flowclass.errors import EncodeError
 from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
-from flowclass.wire.packets import MobilityPacket
+from flowclass.wire.packets import packet_between
 
 from .update import Update
 
@@ -28,15 +29,14 @@ _flow_copy = lru_cache(maxsize=4096)(FlowIdentification)
 _bid_copy = lru_cache(maxsize=4096)(BindingIdentifier)
 
 
-@dataclass(slots=True)
-class Outcome:
+class Outcome(Struct):
     """The decision about one binding update."""
 
     status: int  # of the acknowledgement
     lifetime: int  # granted, in units of 4 seconds
     bids: list[int]  # a status for each BID option
     flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
-    missing: list[int] = field(default_factory=list)  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
+    missing: list[int] = []  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
     router: bool = False
     sequence: int | None = None  # the last one accepted, where the status is 135
     extra: tuple[Option, ...] = ()
@@ -58,8 +58,11 @@ def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
         whole = profile.echo_whole
         for copied, status in zip(update.flows, outcome.flows, strict=True):
             # K7: eight octets with the length rewritten, or (RFC 6089 section 5.3.5) the option as it came
-            numbers = (copied.fid, copied.pri, copied.action, copied.pro, status)
-            options.append(FlowIdentification(*numbers, copied.suboptions) if whole else _flow_copy(*numbers))
+            options.append(
+                copied.answer(status, whole=True)
+                if whole
+                else _flow_copy(copied.fid, copied.pri, copied.action, copied.pro, status)
+            )
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += outcome.extra
     advice = _advice(agent, outcome)
@@ -79,13 +82,12 @@ def _advice(agent: Anchor, outcome: Outcome) -> BindingRefreshAdvice | None:
 
 def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Option]) -> bytes:
     sequence = update.sequence if outcome.sequence is None else outcome.sequence
-    received = update.packet
+    addresses = update.destination, update.source, None, update.home if update.away else None
     flags = _ROUTER_FLAG if outcome.router else 0
 
     def encode(values: tuple[Option, ...]) -> bytes:
         message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
-        packet = MobilityPacket(received.destination, received.source, message, None, received.home_address)
-        return agent._seal(packet, update, outcome)
+        return agent._seal(packet_between(addresses, message), update, outcome)
 
     try:
         return encode(tuple(options))

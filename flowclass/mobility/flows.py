@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from flowclass.engine.rules import WILD_CARD, selector_rule
+from flowclass.engine.rules import WILD_CARD, option_rule
 from flowclass.wire.flow import (
     BindingReference,
     FlowIdentification,
@@ -19,14 +19,12 @@ from flowclass.wire.flow import (
     TrafficSelectorOption,
 )
 from flowclass.wire.profiles import FlowStatus, Profile
-from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, UnknownSelector
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from .config import Capabilities, Limits, Switches
 from .state import DISCARD, FORWARD, NCAST, Flow, Node
 
 __all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
-
-Selector = TrafficSelector4 | TrafficSelector6 | UnknownSelector
 
 _ADD: Final = 0
 _REPLACE: Final = 1
@@ -34,6 +32,10 @@ _REFRESH: Final = 2
 _REMOVE: Final = 15
 
 _RESERVED: Final = 0
+
+# TS Format (RFC 6088 section 2)
+_IPV4: Final = TrafficSelector4.format
+_IPV6: Final = TrafficSelector6.format
 
 
 class _Refused(Exception):
@@ -127,31 +129,31 @@ class _Content(NamedTuple):
     """What the sub-options of one option say, found in one walk."""
 
     error: MalformedSubOption | None
-    selector: Selector | None
-    selectors: int
+    description: TrafficSelectorOption | None
+    descriptions: int
     bids: tuple[int, ...]  # of all binding references, in order, each once (K16)
     references: int
 
 
 def _read(option: FlowIdentification) -> _Content:
     error = None
-    selector = None
+    description = None
     bids: tuple[int, ...] = ()
-    selectors = references = 0
+    descriptions = references = 0
     for sub in option.suboptions:
         kind = type(sub)
         if kind is BindingReference:
             bids += sub.bids  # type: ignore[union-attr]
             references += 1
         elif kind is TrafficSelectorOption:
-            selectors += 1
-            if selector is None:
-                selector = sub.selector  # type: ignore[union-attr]
+            descriptions += 1
+            if description is None:
+                description = sub
         elif kind is MalformedSubOption and error is None:
             error = sub
     if len(bids) > 1:
         bids = tuple(dict.fromkeys(bids))
-    return _Content(error, selector, selectors, bids, references)  # type: ignore[arg-type]
+    return _Content(error, description, descriptions, bids, references)  # type: ignore[arg-type]
 
 
 def _is_framing(error: MalformedSubOption) -> bool:
@@ -193,23 +195,22 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
 def _description(context: FlowContext, option: FlowIdentification, content: _Content) -> bytes | None:
     """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
     codes = context.profile.status
-    rule = None if content.selector is None else _rule(context, content.selector)
-    if content.error is not None or content.selectors > 1:
+    rule = None if content.description is None else _rule(context, content.description)
+    if content.error is not None or content.descriptions > 1:
         raise _Refused(codes.malformed)
     if context.admit is not None and not context.admit(context.node, option):
         raise _Refused(codes.prohibited)
     return rule
 
 
-def _rule(context: FlowContext, selector: Selector) -> bytes:
+def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
     able, codes = context.capabilities, context.profile.status
-    if isinstance(selector, UnknownSelector) or not (
-        able.ipv6_selectors if selector.version == 6 else able.ipv4_selectors
-    ):
+    form = description.octets[0]
+    if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
         raise _Refused(codes.selector_format_unsupported)
     if not (able.prefixes and able.ports and able.flow_label and able.spi):
-        _check_elements(able, codes, selector)
-    return selector_rule(selector)
+        _check_elements(able, codes, description.selector)  # type: ignore[arg-type]
+    return option_rule(description)
 
 
 def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> None:

@@ -133,8 +133,8 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
         if not context.capabilities.home_and_foreign or context.correspondent:
             return HOME_AND_FOREIGN_PROHIBITED
         address = node.home  # RFC 5648 section 6.2: whatever the field holds
-    elif option.care_of is not None:
-        address = option.care_of.packed
+    elif (packed := option.packed) is not None:
+        address = packed
         if not is_routable(address) or address == node.home:
             return MALFORMED
         if len(address) == 4 and (context.correspondent or not context.capabilities.ipv4):

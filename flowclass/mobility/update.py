@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Final
+
+from msgspec import Struct
 
 from flowclass.wire.flow import FlowIdentification, FlowSummary
 from flowclass.wire.messages import BindingUpdate
@@ -17,6 +18,8 @@ from flowclass.wire.options import (
     MalformedOption,
     MobileNetworkPrefix,
     NonceIndices,
+    Pad1,
+    PadN,
 )
 from flowclass.wire.packets import MobilityPacket
 
@@ -35,8 +38,7 @@ OVERWRITE: Final = 0x0040
 BINDING_IDENTIFIER: Final = 35
 
 
-@dataclass(slots=True)
-class Update:
+class Update(Struct):
     """The facts of one binding update; addresses are packed."""
 
     packet: MobilityPacket
@@ -47,8 +49,8 @@ class Update:
     sequence: int
     flags: int
     lifetime: int  # as asked for, in units of 4 seconds
-    bids: list[BindingIdentifier] = field(default_factory=list)
-    flows: list[FlowIdentification] = field(default_factory=list)
+    bids: list[BindingIdentifier] = []
+    flows: list[FlowIdentification] = []
     summary: tuple[int, ...] = ()
     alternate: bytes | None = None
     ipv4_care_of: bytes | None = None
@@ -75,14 +77,13 @@ class Update:
 def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
     """Sort the options; unknown ones and padding are skipped (R96). Of a second one of a kind that is there once, the
     last counts."""
-    option_home = packet.home_address
-    source = packet.source.packed
+    source, destination, home, _ = packet.addresses
     update = Update(
         packet,
-        source if option_home is None else option_home.packed,
+        home or source,
         source,
-        packet.destination.packed,
-        option_home is not None,
+        destination,
+        home is not None,
         message.sequence,
         message.flags,
         message.lifetime,
@@ -93,7 +94,7 @@ def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
             update.flows.append(option)  # type: ignore[arg-type]
         elif kind is BindingIdentifier:
             update.bids.append(option)  # type: ignore[arg-type]
-        else:
+        elif kind is not PadN and kind is not Pad1:
             _collect_rare(update, option)
     return update
 

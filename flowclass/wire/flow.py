@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from flowclass.wire.options import Pad1, PadN
 from flowclass.wire.profiles import Action, Request
-from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, UnknownSelector
-from flowclass.wire.values import fast_init
+from flowclass.wire.selectors import (
+    TrafficSelector4,
+    TrafficSelector6,
+    UnknownSelector,
+    decode_selector,
+    encode_selector,
+)
+from flowclass.wire.values import Received, fast_init, received
 
 __all__ = [
     "BindingReference",
@@ -31,10 +37,28 @@ class BindingReference:
 
 @fast_init
 @dataclass(frozen=True, slots=True)
-class TrafficSelectorOption:
+class TrafficSelectorOption(Received):
     """The description of a flow (RFC 6089 4.2.1.4; in the draft profile by K8 and K22)."""
 
+    _late: ClassVar[tuple[str, ...]] = ("selector",)
+
     selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector
+
+    def _complete(self) -> None:
+        octets: bytes = self._octets
+        _set_selector(self, decode_selector(octets[0], octets, 2, len(octets)))
+
+    @property
+    def octets(self) -> bytes:
+        """TS Format, a reserved octet, and the selector as it is on the wire."""
+        octets: bytes | None = getattr(self, "_octets", None)
+        if octets is None:
+            octets = bytes((self.selector.format, 0)) + encode_selector(self.selector)
+        return octets
+
+
+_set_selector: Any = TrafficSelectorOption.__dict__["selector"].__set__
+received_selector = received(TrafficSelectorOption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +88,7 @@ SubOption = Pad1 | PadN | BindingReference | TrafficSelectorOption | UnknownSubO
 
 @fast_init
 @dataclass(frozen=True, slots=True)
-class FlowIdentification:
+class FlowIdentification(Received):
     """What is asked for, or was done, with one flow (draft 3.1; RFC 6089 4.2).
 
     ``pri`` orders flows, lower first. ``action`` and ``pro`` are the draft's (numbers, so that undefined ones survive);
@@ -119,8 +143,19 @@ class FlowIdentification:
         ``whole`` is the profile's ``echo_whole``. Only the status changes (R73, R74, R129), and the length, which
         always counts octets (K2, K7).
         """
-        subs = self.suboptions if whole else ()
-        return FlowIdentification(self.fid, self.pri, self.action, self.pro, status, subs)
+        if not whole:
+            return FlowIdentification(self.fid, self.pri, self.action, self.pro, status)
+        octets = getattr(self, "_octets", None)
+        if octets is None:
+            return FlowIdentification(self.fid, self.pri, self.action, self.pro, status, self.suboptions)
+        copy: FlowIdentification = received_flow(
+            octets, self.fid, self.pri, self.action, self.pro, status, self.suboptions, False
+        )
+        return copy
+
+
+received_flow = received(FlowIdentification)
+"""``_octets`` are those of the sub-options: the encoder takes them as they are."""
 
 
 @dataclass(frozen=True, slots=True)

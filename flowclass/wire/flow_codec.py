@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from struct import Struct
+from struct import Struct, pack, unpack_from
 from typing import Any, Final
 
 from flowclass.errors import DecodeError, EncodeError
@@ -15,21 +15,19 @@ from flowclass.wire.flow import (
     SubOption,
     TrafficSelectorOption,
     UnknownSubOption,
+    received_flow,
+    received_selector,
 )
 from flowclass.wire.layout import padding, tlv
 from flowclass.wire.options import Pad1, PadN, UnknownOption, Verbatim
 from flowclass.wire.profiles import Profile
-from flowclass.wire.reader import Reader
-from flowclass.wire.selectors import decode_selector, encode_selector, selector_alignment
+from flowclass.wire.selectors import check_selector, decode_selector, selector_alignment
 
 __all__ = ["FlowCodec", "decode_flow_summary"]
 
 PAD1: Final = Pad1()
 _U16: Final = Struct(">H")
 _NOTHING: Final[Verbatim[Any]] = Verbatim(())
-# Options decoded before are not decoded again: refreshes repeat them (R70), and nodes ask for the same flows. Some 2 KB
-# for the longest option bound the memory to 8 MB for a profile.
-_KNOWN: Final = 4096
 
 
 def _decode_numbers(data: bytes, at: int, length: int, what: str) -> tuple[int, ...]:
@@ -38,13 +36,13 @@ def _decode_numbers(data: bytes, at: int, length: int, what: str) -> tuple[int, 
         return _U16.unpack_from(data, at)
     if length == 0 or length & 1:
         raise DecodeError(f"a {what} of {length} octets: one or more numbers of 2 octets expected", at)
-    return Struct(f">{length // 2}H").unpack_from(data, at)
+    return unpack_from(f">{length // 2}H", data, at)
 
 
 def _encode_numbers(numbers: tuple[int, ...], what: str) -> bytes:
     if not numbers:
         raise EncodeError(f"an empty {what}")
-    return Struct(f">{len(numbers)}H").pack(*numbers)
+    return pack(f">{len(numbers)}H", *numbers)
 
 
 def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary:
@@ -57,11 +55,15 @@ def _decode_reference(data: bytes, at: int, length: int) -> SubOption:
     return BindingReference(_decode_numbers(data, at, length, "binding reference"))
 
 
-def _decode_selector(data: bytes, at: int, length: int) -> SubOption:
+def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelectorOption, bool]:
+    """The second value: whether the same octets would be written."""
     # RFC 6089 4.2.1.4: TS Format, reserved, selector
     if length < 2:
         raise DecodeError("a traffic selector without its format", at)
-    return TrafficSelectorOption(decode_selector(data[at], data, at + 2, at + length))
+    end = at + length
+    if check_selector(data[at], data, at + 2, end) and data[at + 1] == 0:
+        return received_selector(data[at:end]), True
+    return TrafficSelectorOption(decode_selector(data[at], data, at + 2, end)), False
 
 
 def _decode_pad_n(data: bytes, at: int, length: int) -> SubOption:
@@ -80,7 +82,6 @@ class FlowCodec:
         self.uncounted = 0 if profile.suboption_length_includes_header else 2
         self.decoders: dict[int, Callable[[bytes, int, int], SubOption]] = {
             profile.binding_reference: _decode_reference,
-            profile.traffic_selector: _decode_selector,
         }
         # at most one selector in either profile; at most one reference by RFC 6089, any number in the draft (K16)
         self.single = {profile.traffic_selector}
@@ -88,69 +89,69 @@ class FlowCodec:
             self.single.add(profile.binding_reference)
         if profile.pad_n is not None:
             self.decoders[profile.pad_n] = _decode_pad_n
-        # octets, from the length on -> value
-        self.known: dict[bytes, FlowIdentification] = {}
 
-    def decode(self, r: Reader) -> FlowIdentification | UnknownOption:
-        """The option that fills the rest of ``r`` (draft 3.1, RFC 6089 4.2).
+    def decode(self, data: bytes, at: int, length: int) -> FlowIdentification | UnknownOption:
+        """The option whose octets after type and length are ``data[at:at + length]`` (draft 3.1, RFC 6089 4.2).
 
         A fault in the sub-options makes a `MalformedSubOption`. An option that lacks part of its 8 fixed octets cannot
         be answered by a copy of them, so it counts as unknown.
         """
-        if r.end - r.pos < 6:
-            return UnknownOption(self.type, r.rest())
-        octets = r.data[r.pos - 1 : r.end]
-        option = self.known.get(octets)
-        if option is not None:
-            r.rest()
-            return option
-        at = r.take(6)
-        fid, pri, action, status, pro = self.profile.layout.unpack(r.data, at)
-        subs = self._decode_suboptions(r) if r.pos < r.end else _NOTHING
-        option = FlowIdentification(fid, pri, action, pro, status, subs, r.data[at - 1] < 6)
-        if MalformedSubOption not in map(type, subs):  # a fault has an offset, another one next time
-            if len(self.known) >= _KNOWN:
-                self.known.clear()
-            self.known[octets] = option
-        return option
+        if length < 6:
+            return UnknownOption(self.type, data[at : at + length])
+        fid, pri, action, status, pro = self.profile.layout.unpack(data, at)
+        len_units = data[at - 1] < 6
+        if length == 6:
+            return FlowIdentification(fid, pri, action, pro, status, _NOTHING, len_units)
+        start, end = at + 6, at + length
+        subs, exact = self._decode_suboptions(data, start, end)
+        if not exact:
+            return FlowIdentification(fid, pri, action, pro, status, subs, len_units)
+        made: FlowIdentification = received_flow(
+            (self.profile, data[start:end]), fid, pri, action, pro, status, subs, len_units
+        )
+        return made
 
-    def _decode_suboptions(self, r: Reader) -> Verbatim[SubOption]:
+    def _decode_suboptions(self, data: bytes, at: int, end: int) -> tuple[Verbatim[SubOption], bool]:
+        """The second value: whether the same octets would be written."""
         found: list[SubOption] = []
         seen: list[int] = []
-        data = r.data
-        while r.pos < r.end:
-            start = r.pos
-            if data[start] == 0:
-                r.take(1)
+        exact = True
+        traffic_selector = self.profile.traffic_selector
+        while at < end:
+            kind = data[at]
+            if kind == 0:
                 found.append(PAD1)
+                at += 1
                 continue
-            left = r.end - start
-            size = data[start + 1] + self.uncounted if left > 1 else 0
+            left = end - at
+            size = data[at + 1] + self.uncounted if left > 1 else 0
             if not 2 <= size <= left:
                 # with a wrong length nothing after it can be found
                 reason = f"a sub-option of {size} octets, {left} are left" if left > 1 else "a sub-option cut short"
-                found.append(MalformedSubOption(r.rest(), reason, start))
+                found.append(MalformedSubOption(data[at:end], reason, at))
                 break
-            at = r.take(size) + 2
-            kind = data[start]
-            decode = self.decoders.get(kind)
-            if decode is None:
-                found.append(UnknownSubOption(kind, data[at : start + size]))
-                continue
+            start, at = at, at + size
             try:
                 if kind in self.single:
                     if kind in seen:
                         raise DecodeError("a sub-option that may be there once, a second time", start)
                     seen.append(kind)
-                found.append(decode(data, at, size - 2))
+                if kind == traffic_selector:
+                    selector, as_sent = _decode_selector(data, start + 2, size - 2)
+                    exact &= as_sent
+                    found.append(selector)
+                elif kind in self.decoders:
+                    found.append(self.decoders[kind](data, start + 2, size - 2))
+                else:
+                    found.append(UnknownSubOption(kind, data[start + 2 : at]))
             except DecodeError as fault:
-                found.append(MalformedSubOption(data[start : start + size], fault.reason, fault.offset))
-        return Verbatim(found)
+                found.append(MalformedSubOption(data[start:at], fault.reason, fault.offset))
+        return Verbatim(found), exact
 
     def encode(self, option: FlowIdentification, start: int) -> bytes:
         """The option at octet ``start`` of the Mobility Header."""
         fixed = self.profile.layout.pack(option.fid, option.pri, option.action, option.status, option.pro)
-        body = fixed + self._encode_suboptions(option.suboptions, start + 8) if option.suboptions else fixed
+        body = fixed + self._encode_suboptions(option, start + 8) if option.suboptions else fixed
         if option.len_units or self.send_len_units:
             # K2: 8-octet units, the rest filled with Pad1 sub-options
             total = -(-(len(body) + 2) // 8)
@@ -164,13 +165,17 @@ class FlowCodec:
         assert self.profile.flow_summary is not None
         return tlv(self.profile.flow_summary, _encode_numbers(option.fids, "flow summary"))
 
-    def _encode_suboptions(self, subs: tuple[SubOption, ...], start: int) -> bytes:
-        aligned = type(subs) is not Verbatim
+    def _encode_suboptions(self, option: FlowIdentification, start: int) -> bytes:
+        subs = option.suboptions
+        if type(subs) is Verbatim:
+            profile, octets = getattr(option, "_octets", (None, b""))
+            return octets if profile is self.profile else b"".join(map(self._encode_suboption, subs))
         parts: list[bytes] = []
         at = start
         for sub in subs:
-            octets, modulus = self._encode_suboption(sub)
-            if aligned and at % modulus:
+            octets = self._encode_suboption(sub)
+            modulus = _alignment(sub)
+            if at % modulus:
                 gap = padding(-at % modulus, self.profile.pad_n)
                 parts.append(gap)
                 at += len(gap)
@@ -178,25 +183,29 @@ class FlowCodec:
             at += len(octets)
         return b"".join(parts)
 
-    def _encode_suboption(self, sub: SubOption) -> tuple[bytes, int]:
-        """A sub-option and the multiple at which it wants to start."""
+    def _encode_suboption(self, sub: SubOption) -> bytes:
         if isinstance(sub, TrafficSelectorOption):
-            selector = sub.selector
-            octets = self._tlv(self.profile.traffic_selector, bytes((selector.format, 0)) + encode_selector(selector))
-            return octets, selector_alignment(selector)
+            return self._tlv(self.profile.traffic_selector, sub.octets)
         if isinstance(sub, BindingReference):
-            return self._tlv(self.profile.binding_reference, _encode_numbers(sub.bids, "binding reference")), 2
+            return self._tlv(self.profile.binding_reference, _encode_numbers(sub.bids, "binding reference"))
         if isinstance(sub, UnknownSubOption):
-            return self._tlv(sub.type, sub.data), 1
+            return self._tlv(sub.type, sub.data)
         if isinstance(sub, MalformedSubOption):
-            return sub.octets, 1
+            return sub.octets
         if isinstance(sub, PadN):
             if self.profile.pad_n is None:
                 raise EncodeError(f"profile {self.profile.name!r} has no PadN sub-option")
-            return self._tlv(self.profile.pad_n, sub.data), 1
-        return b"\0", 1
+            return self._tlv(self.profile.pad_n, sub.data)
+        return b"\0"
 
     def _tlv(self, kind: int, data: bytes) -> bytes:
         if not 0 < kind < 256 or len(data) + 2 - self.uncounted > 255:
             raise EncodeError(f"sub-option {kind} of {len(data)} octets: type or length does not fit")
         return bytes((kind, len(data) + 2 - self.uncounted)) + data
+
+
+def _alignment(sub: SubOption) -> int:
+    """The multiple at which a sub-option wants to start."""
+    if isinstance(sub, TrafficSelectorOption):
+        return selector_alignment(sub.selector)
+    return 2 if isinstance(sub, BindingReference) else 1

@@ -16,7 +16,15 @@ from flowclass.wire.option_codec import Codec, get_codec
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
 
-__all__ = ["MOBILITY_HEADER", "checksum_ok", "decode_message", "decode_message_at", "encode_message"]
+__all__ = [
+    "MOBILITY_HEADER",
+    "checksum_fits",
+    "checksum_ok",
+    "decode_message",
+    "decode_message_at",
+    "encode_message",
+    "encode_message_between",
+]
 
 MOBILITY_HEADER: Final = 135
 """The next header number of the Mobility Header."""
@@ -161,14 +169,27 @@ def encode_message(
     and the home address in a type 2 routing header (RFC 6275 6.1.1). Without them the message's own ``checksum`` is
     written. Options are laid out as `Verbatim` says. Raises EncodeError for what has no encoding.
     """
-    chosen = get_profile(profile)
+    if (source is None) != (destination is None):
+        raise EncodeError("the checksum takes both addresses")
+    return encode_message_between(
+        message,
+        None if source is None else octets6(source),
+        None if destination is None else octets6(destination),
+        get_profile(profile),
+    )
+
+
+def encode_message_between(
+    message: Message, source: bytes | None, destination: bytes | None, profile: Profile
+) -> bytes:
+    """`encode_message` with packed addresses."""
     try:
-        return _encode(message, source, destination, chosen)
+        return _encode(message, source, destination, profile)
     except StructError as error:
         raise EncodeError(f"{type(message).__name__}: {error}") from None
 
 
-def _encode(message: Message, source: IPv6Address | None, destination: IPv6Address | None, profile: Profile) -> bytes:
+def _encode(message: Message, source: bytes | None, destination: bytes | None, profile: Profile) -> bytes:
     if isinstance(message, UnknownMessage):
         body = message.data
         if len(body) % 8 != 2:
@@ -180,24 +201,26 @@ def _encode(message: Message, source: IPv6Address | None, destination: IPv6Addre
     if length > 255:
         raise EncodeError(f"a message of {len(body) + 6} octets: 2048 fit")
     header = _START.pack(_NO_NEXT_HEADER, length, message.type, 0)
+    checksum = message.checksum
     if source is not None and destination is not None:
         checksum = -_sum(header + b"\0\0" + body, source, destination) % 0xFFFF
-    elif source is None and destination is None:
-        checksum = message.checksum
-    else:
-        raise EncodeError("the checksum takes both addresses")
     return header + _CHECKSUM.pack(checksum) + body
 
 
-def _sum(message: bytes, source: IPv6Address, destination: IPv6Address) -> int:
+def _sum(message: bytes, source: bytes, destination: bytes) -> int:
     """Message and pseudo-header (RFC 8200 8.1) added up, to be taken modulo 65535.
 
     2**16 is 1 modulo 65535, so a big-endian number of whole 16-bit words is, modulo 65535, the one's complement sum of
     its words: one division in place of a loop.
     """
-    return int.from_bytes(message) + int(source) + int(destination) + len(message) + MOBILITY_HEADER
+    return int.from_bytes(source + destination + message) + len(message) + MOBILITY_HEADER
+
+
+def checksum_fits(message: bytes, source: bytes, destination: bytes) -> bool:
+    """`checksum_ok` with packed addresses."""
+    return _sum(message, source, destination) % 0xFFFF == 0
 
 
 def checksum_ok(message: bytes, source: IPv6Address, destination: IPv6Address) -> bool:
     """Whether a Mobility Header's checksum fits; addresses as for `encode_message`."""
-    return _sum(message, source, destination) % 0xFFFF == 0
+    return checksum_fits(message, octets6(source), octets6(destination))

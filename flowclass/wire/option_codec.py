@@ -183,8 +183,7 @@ class Codec:
                 # K2: octets could not hold the fixed part
                 if 0 < length < 6 and self.profile.accept_len_units:
                     length = 8 * length - 2
-                with r.restrict(length):
-                    found.append(self.decode_flow(r))
+                found.append(self.decode_flow(data, r.take(length), length))
                 continue
             at = r.take(length)
             leaf = leaves.get(kind)
@@ -236,19 +235,19 @@ class Codec:
 
     def _decode_bid(self, data: bytes, at: int, length: int) -> Option:
         # RFC 5648 4.3, RFC 6089 4.1
-        care_of: IPv4Address | IPv6Address | None = None
-        if length == 20:
-            care_of = IPv6Address(int.from_bytes(data[at + 4 : at + 20]))
-        elif length == 8:
-            care_of = IPv4Address(int.from_bytes(data[at + 4 : at + 8]))
-        elif length != 4:
+        if length not in (4, 8, 20):
             reason = f"a binding identifier of {length} octets: 4, 8 or 20 expected"
             return options.MalformedOption(_BINDING_IDENTIFIER, data[at : at + length], reason, at - 1)
         bid, status, flags = _BID.unpack_from(data, at)
         priority = flags & 0x7F
         if self.priority_in_status:
             priority, status = status, 0
-        return options.BindingIdentifier(bid, care_of, priority, status, flags >= 0x80)
+        if length == 4:
+            return options.BindingIdentifier(bid, None, priority, status, flags >= 0x80)
+        made: options.BindingIdentifier = options.received_bid(
+            data[at + 4 : at + length], bid, priority, status, flags >= 0x80
+        )
+        return made
 
     def _encode_bid(self, value: options.BindingIdentifier, at: int) -> bytes:
         status, priority = value.status, value.priority
@@ -256,7 +255,7 @@ class Codec:
             status, priority = priority, 0
         if priority > 127:
             raise EncodeError(f"BID priority {priority} does not fit 7 bits")
-        care_of = b"" if value.care_of is None else value.care_of.packed
+        care_of = value.packed or b""
         return bytes((35, 4 + len(care_of))) + _BID.pack(value.bid, status, value.home << 7 | priority) + care_of
 
 

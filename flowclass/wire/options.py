@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar
 
-from flowclass.wire.values import fast_init
+from flowclass.wire.values import Received, fast_init, received
 
 __all__ = [
     "AlternateCareOf",
@@ -108,12 +108,14 @@ class MobileNetworkPrefix:
 
 @fast_init
 @dataclass(frozen=True, slots=True)
-class BindingIdentifier:
+class BindingIdentifier(Received):
     """A care-of address by number (RFC 5648 4.3, RFC 6089 4.1).
 
     ``priority`` is BID-PRI: lower is preferred, 0 is none given. ``home`` is the H flag (home and foreign at once).
     ``care_of`` is present in binding updates only. ``status`` counts in acknowledgements and care-of tests only.
     """
+
+    _late: ClassVar[tuple[str, ...]] = ("care_of",)
 
     bid: int
     care_of: IPv6Address | IPv4Address | None = None
@@ -121,9 +123,25 @@ class BindingIdentifier:
     status: int = 0
     home: bool = False
 
+    def _complete(self) -> None:
+        octets: bytes = self._octets
+        _set_care_of(self, (IPv6Address if len(octets) == 16 else IPv4Address)(int.from_bytes(octets)))
+
+    @property
+    def packed(self) -> bytes | None:
+        """``care_of``, packed."""
+        octets: bytes | None = getattr(self, "_octets", None)
+        if octets is None and self.care_of is not None:
+            octets = self.care_of.packed
+        return octets
+
     @property
     def alignment(self) -> tuple[int, int]:
         return (2, 0) if self.care_of is None else (8, 2)
+
+
+_set_care_of: Any = BindingIdentifier.__dict__["care_of"].__set__
+received_bid = received(BindingIdentifier)
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from struct import Struct
-from typing import Final
+from typing import Any, ClassVar, Final
 
 from flowclass.errors import DecodeError, EncodeError, ParameterProblem
 from flowclass.wire.layout import octets6
-from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_ok, decode_message_at, encode_message
+from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_fits, decode_message_at, encode_message_between
 from flowclass.wire.messages import Message
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
-from flowclass.wire.values import fast_init
+from flowclass.wire.values import Received, fast_init, received
 
-__all__ = ["ExtensionHeader", "MobilityPacket", "decode_packet", "encode_packet"]
+__all__ = ["Addresses", "ExtensionHeader", "MobilityPacket", "decode_packet", "encode_packet", "packet_between"]
 
 _IPV6: Final = Struct(">IHBB16s16s")
 _HOP_BY_HOP: Final = 0
@@ -33,6 +33,10 @@ _USUAL_UPDATE: Final = bytes((MOBILITY_HEADER,)) + _HOME_ADDRESS_HEADER
 _ROUTING_HEADER: Final = bytes.fromhex("02 02 01 00 00 00 00")
 
 
+Addresses = tuple[bytes, bytes, bytes | None, bytes | None]
+"""Source, destination, home address and routing home, packed."""
+
+
 @dataclass(frozen=True, slots=True)
 class ExtensionHeader:
     """One extension header: its number, and its octets after the next header octet."""
@@ -43,7 +47,7 @@ class ExtensionHeader:
 
 @fast_init
 @dataclass(frozen=True, slots=True)
-class MobilityPacket:
+class MobilityPacket(Received):
     """A packet with a Mobility Header.
 
     ``source`` and ``destination`` are those of the IPv6 header. ``home_address`` is the Home Address option's, None
@@ -51,6 +55,8 @@ class MobilityPacket:
     ``checksum_ok`` is what the decoder found. ``extensions`` are the headers as received when they are not in the form
     that `encode_packet` writes; empty: it writes what the two addresses ask for.
     """
+
+    _late: ClassVar[tuple[str, ...]] = ("source", "destination", "home_address", "routing_home")
 
     source: IPv6Address
     destination: IPv6Address
@@ -63,20 +69,38 @@ class MobilityPacket:
     flow_label: int = 0
     extensions: tuple[ExtensionHeader, ...] = ()
 
+    def _complete(self) -> None:
+        for fill, address in zip(_SETTERS, self._octets, strict=True):
+            fill(self, None if address is None else IPv6Address(int.from_bytes(address)))
+
+    @property
+    def addresses(self) -> Addresses:
+        """Source, destination, home address and routing home, packed."""
+        made: Addresses | None = getattr(self, "_octets", None)
+        if made is None:
+            home, routing = self.home_address, self.routing_home
+            made = (
+                octets6(self.source),
+                octets6(self.destination),
+                None if home is None else octets6(home),
+                None if routing is None else octets6(routing),
+            )
+        return made
+
     @property
     def mobile_node(self) -> IPv6Address:
         """The home address that a binding update concerns: the Home Address option's, or the source."""
         return self.source if self.home_address is None else self.home_address
 
-    @property
-    def checksum_source(self) -> IPv6Address:
-        """The pseudo-header's source (RFC 6275 6.1.1, 9.3.1)."""
-        return self.source if self.home_address is None else self.home_address
 
-    @property
-    def checksum_destination(self) -> IPv6Address:
-        """The pseudo-header's destination: the final one (RFC 8200 8.1)."""
-        return self.destination if self.routing_home is None else self.routing_home
+_SETTERS: Final[list[Any]] = [MobilityPacket.__dict__[name].__set__ for name in MobilityPacket._late]
+_received_packet: Final = received(MobilityPacket)
+
+
+def packet_between(addresses: Addresses, message: Message) -> MobilityPacket:
+    """A packet to send, from packed addresses, as `MobilityPacket.addresses` has them."""
+    made: MobilityPacket = _received_packet(addresses, message, True, 64, 0, 0, ())
+    return made
 
 
 class _Chain:
@@ -86,8 +110,8 @@ class _Chain:
 
     def __init__(self) -> None:
         self.headers: list[ExtensionHeader] = []
-        self.home_address: IPv6Address | None = None
-        self.routing_home: IPv6Address | None = None
+        self.home_address: bytes | None = None
+        self.routing_home: bytes | None = None
         # whether encode_packet would write the same headers from the two addresses
         self.plain = True
 
@@ -107,22 +131,25 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
     if word >> 28 != 6:
         raise DecodeError(f"IP version {word >> 28}: 6 expected", 0)
     with r.restrict(length):
-        chain = _Chain()
+        home = routing = None
+        extensions: tuple[ExtensionHeader, ...] = ()
         if number == _DESTINATION and octets.startswith(_USUAL_UPDATE, 40):
             # what nearly all binding updates look like, without the walk
             at = r.take(24)
-            chain.home_address = IPv6Address(int.from_bytes(octets[at + 8 : at + 24]))
-            number = MOBILITY_HEADER
-        while number != MOBILITY_HEADER:
-            number = _walk(r, number, chain)
+            home = octets[at + 8 : at + 24]
+        elif number != MOBILITY_HEADER:
+            chain = _Chain()
+            while number != MOBILITY_HEADER:
+                number = _walk(r, number, chain)
+            home, routing = chain.home_address, chain.routing_home
+            if not chain.plain:
+                extensions = tuple(chain.headers)
         start = r.pos
-        packet_source = IPv6Address(int.from_bytes(source))
-        packet_destination = IPv6Address(int.from_bytes(destination))
         # as much as Header Len says, of what is there
-        valid = r.end - start > 1 and checksum_ok(
+        valid = r.end - start > 1 and checksum_fits(
             octets[start : min(r.end, start + 8 + 8 * octets[start + 1])],
-            chain.home_address or packet_source,
-            chain.routing_home or packet_destination,
+            home or source,
+            routing or destination,
         )
         try:
             message = decode_message_at(r, chosen)
@@ -132,18 +159,16 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
             # RFC 6275 9.2: the checksum comes first, and a wrong one means silence
             raise DecodeError(f"wrong checksum, and {problem.reason}", problem.offset) from None
         r.rest()
-    return MobilityPacket(
-        packet_source,
-        packet_destination,
+    made: MobilityPacket = _received_packet(
+        (source, destination, home, routing),
         message,
-        chain.home_address,
-        chain.routing_home,
         valid,
         hop_limit,
         word >> 20 & 0xFF,
         word & 0xFFFFF,
-        () if chain.plain else tuple(chain.headers),
+        extensions,
     )
+    return made
 
 
 def _walk(r: Reader, number: int, chain: _Chain) -> int:
@@ -172,7 +197,7 @@ def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
     """RFC 8200 4.2, RFC 6275 6.3; options other than the Home Address option are skipped."""
     if len(body) == 23 and chain.home_address is None and body.startswith(_HOME_ADDRESS_HEADER):
         r.rest()
-        chain.home_address = IPv6Address(int.from_bytes(body[7:]))
+        chain.home_address = body[7:]
         return
     chain.plain = False
     while r.pos < r.end:
@@ -189,7 +214,7 @@ def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
                 raise DecodeError(f"a Home Address option of {length} octets: 16 expected", at + 1)
             if chain.home_address is not None:
                 raise DecodeError("a second Home Address option", at)
-            chain.home_address = IPv6Address(int.from_bytes(r.octets(16)))
+            chain.home_address = r.octets(16)
 
 
 def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
@@ -212,39 +237,32 @@ def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
     if not body.startswith(_ROUTING_HEADER) or chain.home_address is not None:
         chain.plain = False
     r.take(4)
-    chain.routing_home = IPv6Address(int.from_bytes(r.octets(16)))
+    chain.routing_home = r.octets(16)
 
 
 def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:
     """The packet's octets, checksum computed; headers in RFC 6275's order: routing header, destination options."""
-    message = encode_message(
-        packet.message,
-        source=packet.checksum_source,
-        destination=packet.checksum_destination,
-        profile=profile,
-    )
-    headers = packet.extensions
-    if not headers:
-        made = []
-        if packet.routing_home is not None:
-            made.append(ExtensionHeader(_ROUTING, _ROUTING_HEADER + octets6(packet.routing_home)))
-        if packet.home_address is not None:
-            made.append(ExtensionHeader(_DESTINATION, _HOME_ADDRESS_HEADER + octets6(packet.home_address)))
-        headers = tuple(made)
-    parts = []
+    source, destination, home, routing = packet.addresses
+    message = encode_message_between(packet.message, home or source, routing or destination, get_profile(profile))
     number = MOBILITY_HEADER
-    for header in reversed(headers):
-        parts.append(bytes((number,)) + header.body)
-        number = header.number
-    parts.reverse()
-    parts.append(message)
-    payload = b"".join(parts)
+    payload = message
+    if packet.extensions:
+        parts = [message]
+        for header in reversed(packet.extensions):
+            parts.append(bytes((number,)) + header.body)
+            number = header.number
+        parts.reverse()
+        payload = b"".join(parts)
+    else:
+        if home is not None:
+            payload = bytes((number,)) + _HOME_ADDRESS_HEADER + home + payload
+            number = _DESTINATION
+        if routing is not None:
+            payload = bytes((number,)) + _ROUTING_HEADER + routing + payload
+            number = _ROUTING
     if not (0 <= packet.traffic_class < 256 and 0 <= packet.flow_label < 1 << 20 and 0 <= packet.hop_limit < 256):
         raise EncodeError("traffic class, flow label or hop limit do not fit the IPv6 header")
     if len(payload) > 0xFFFF:
         raise EncodeError(f"a payload of {len(payload)} octets: 65535 fit")
     word = 6 << 28 | packet.traffic_class << 20 | packet.flow_label
-    fixed = _IPV6.pack(
-        word, len(payload), number, packet.hop_limit, octets6(packet.source), octets6(packet.destination)
-    )
-    return fixed + payload
+    return _IPV6.pack(word, len(payload), number, packet.hop_limit, source, destination) + payload

@@ -17,12 +17,14 @@ from flowclass.wire.layout import octets4, octets6
 from flowclass.wire.values import fast_init
 
 __all__ = [
+    "FORMATS",
     "Range",
     "Range4",
     "Range6",
     "TrafficSelector4",
     "TrafficSelector6",
     "UnknownSelector",
+    "check_selector",
     "decode_selector",
     "encode_selector",
     "selector_alignment",
@@ -116,8 +118,11 @@ class _Layout:
     first value, field) of those with a Start alone and of those with both."""
 
     struct: Struct
+    size: int
     singles: tuple[tuple[int, int, Callable[[Any], Any] | None], ...]
     pairs: tuple[tuple[int, int, _Field], ...]
+    labels: bool
+    """Whether a flow label is among them."""
 
 
 def _six_bits(value: int) -> int:
@@ -154,7 +159,7 @@ def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
             decode, encode = (_address4, octets4) if code == "4s" else (_address6, octets6)
         elif name == "flow_label":
             decode, encode = _label, _check_label
-        key = _six_bits if name == "traffic_class" else None
+        key = {"traffic_class": _six_bits, "flow_label": _label}.get(name)
         fields.append(_Field(name, bit, bit >> 1, code, decode, encode, key))
         bit >>= 2
     return tuple(fields)
@@ -163,8 +168,8 @@ def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
 class _Format(Generic[S]):
     """Encoder and decoder of one format: a table of fields, and a layout for each valid flag word."""
 
-    def __init__(self, make: Callable[..., S], fields: tuple[_Field, ...]) -> None:
-        self.make: Callable[..., S] = make
+    def __init__(self, make_value: Callable[..., S], fields: tuple[_Field, ...]) -> None:
+        self.make_value: Callable[..., S] = make_value
         self.fields = fields
         self.width = len(fields)
         self.used = sum(f.start | f.end for f in fields)
@@ -187,19 +192,39 @@ class _Format(Generic[S]):
                 singles.append((place, index, row.decode))
             code += row.code * (2 if flags & row.end else 1)
             index += 2 if flags & row.end else 1
-        made = self.layouts[flags] = _Layout(Struct(code), tuple(singles), tuple(pairs))
+        labels = any(
+            row.name == "flow_label" and flags & row.start for row in self.fields
+        )  # fmt: skip
+        struct = Struct(code)
+        made = self.layouts[flags] = _Layout(struct, struct.size, tuple(singles), tuple(pairs), labels)
         return made
 
-    def decode(self, data: bytes, at: int, end: int) -> S:
+    def check(self, data: bytes, at: int, end: int) -> bool:
+        """Raise DecodeError unless ``data[at:end]`` is a selector; whether `encode` would write the same octets."""
         if end - at < 4:
             raise DecodeError(f"a traffic selector of {end - at} octets: its flags take 4", at)
+        word = _FLAGS.unpack_from(data, at)[0]
         # reserved bits are ignored (RFC 6088 3.1, 3.2)
-        flags = _FLAGS.unpack_from(data, at)[0] & self.used
+        flags = word & self.used
         layout = self.layouts.get(flags) or self.layout(flags, at)
         body = at + 4
-        if body + layout.struct.size != end:
-            raise DecodeError(f"{end - body} octets of ranges, but the flags say {layout.struct.size}", body)
-        values = layout.struct.unpack_from(data, body)
+        if body + layout.size != end:
+            raise DecodeError(f"{end - body} octets of ranges, but the flags say {layout.size}", body)
+        if layout.pairs:
+            values = layout.struct.unpack_from(data, body)
+            for _, index, row in layout.pairs:
+                # octets of addresses compare as their numbers do
+                first, last = values[index], values[index + 1]
+                if row.key is not None:
+                    first, last = row.key(first), row.key(last)
+                if first > last:
+                    raise DecodeError(f"the range of {row.name} is reversed", body)
+        return word == flags and not layout.labels
+
+    def make(self, data: bytes, at: int) -> S:
+        """The value of octets that `check` has taken."""
+        layout = self.layouts[_FLAGS.unpack_from(data, at)[0] & self.used]
+        values = layout.struct.unpack_from(data, at + 4)
         ranges: list[Any] = [None] * self.width
         explicit = 0
         for place, index, decode in layout.singles:
@@ -208,19 +233,13 @@ class _Format(Generic[S]):
                 value = decode(value)
             ranges[place] = (value, value)
         for place, index, row in layout.pairs:
-            first = values[index]
-            last = values[index + 1]
-            decode = row.decode
-            if decode is not None:
-                first = decode(first)
-                last = decode(last)
-            if first >= last:
-                if first == last:
-                    explicit |= row.end
-                elif row.key is None or row.key(first) > row.key(last):
-                    raise DecodeError(f"the range of {row.name} is reversed", body)
+            first, last = values[index], values[index + 1]
+            if row.decode is not None:
+                first, last = row.decode(first), row.decode(last)
+            if first == last:
+                explicit |= row.end
             ranges[place] = (first, last)
-        return self.make(*ranges, explicit)
+        return self.make_value(*ranges, explicit)
 
     def encode(self, selector: S) -> bytes:
         flags = 0
@@ -283,16 +302,28 @@ _FORMAT6 = _Format(
 )
 
 
+FORMATS: Final[dict[int, _Format[Any]]] = {1: _FORMAT4, 2: _FORMAT6}
+"""By TS Format, the octet before the selector's own (RFC 6089 4.2.1.4)."""
+
+
+def check_selector(kind: int, data: bytes, at: int, end: int) -> bool:
+    """Whether ``data[at:end]`` is what `encode_selector` would make of the selector in it; raises as `decode_selector`
+    does."""
+    form = FORMATS.get(kind)
+    return True if form is None else form.check(data, at, end)
+
+
 def decode_selector(kind: int, data: bytes, at: int, end: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:
     """The selector in ``data[at:end]``, which must be its flag word and ranges exactly; ``kind`` is the TS Format.
 
     Raises DecodeError for an end without its start, a reversed range, and octets too few or too many.
     """
-    if kind == 2:
-        return _FORMAT6.decode(data, at, end)
-    if kind == 1:
-        return _FORMAT4.decode(data, at, end)
-    return UnknownSelector(kind, data[at:end])
+    form = FORMATS.get(kind)
+    if form is None:
+        return UnknownSelector(kind, data[at:end])
+    form.check(data, at, end)
+    made: TrafficSelector4 | TrafficSelector6 = form.make(data, at)
+    return made
 
 
 def encode_selector(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
