@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from flowclass.wire.flow import TrafficSelectorOption
 from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
-__all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "option_rule", "rule_row", "selector_rule"]
+__all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]
 
 Range = tuple[int, int]
 """First and last value, both included."""
@@ -155,10 +155,9 @@ def _template(head: bytes) -> _Template:
     return made
 
 
-def option_rule(option: TrafficSelectorOption) -> bytes:
-    """The row of a binary traffic selector as it is on the wire, which it is a permutation of: 0.6 us, where a detour
-    by the selector's value takes 5."""
-    octets = option.octets
+def octets_rule(octets: bytes) -> bytes:
+    """The row of a binary traffic selector as it is on the wire (`TrafficSelectorOption.octets`), which it is a
+    permutation of: 0.6 us, where a detour by the selector's value takes 5."""
     head = octets[:6]
     order, rest, mask = _templates.get(head) or _template(head)
     row = order.translate(octets + rest)
@@ -167,7 +166,7 @@ def option_rule(option: TrafficSelectorOption) -> bytes:
 
 def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
     """The row of a binary traffic selector (RFC 6088), none of whose conditions is lost."""
-    return option_rule(TrafficSelectorOption(selector))
+    return octets_rule(TrafficSelectorOption(selector).octets)
 
 
 def describe_rule(row: bytes) -> dict[str, int | Range]:

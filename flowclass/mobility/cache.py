@@ -233,6 +233,8 @@ class BindingCache:
         self.table.publish(home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows)
 
     def _own(self, home: bytes, old: Node | None, new: Node | None) -> None:
+        if (old is None or not (old.prefixes or old.also)) and (new is None or not (new.prefixes or new.also)):
+            return
         before = () if old is None else old.prefixes + tuple((a, 8 * len(a)) for a in old.also)
         after = () if new is None else new.prefixes + tuple((a, 8 * len(a)) for a in new.also)
         if before != after:

@@ -8,10 +8,11 @@ status of the first.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from flowclass.engine.rules import WILD_CARD, option_rule
+from msgspec import Struct
+
+from flowclass.engine.rules import WILD_CARD, octets_rule
 from flowclass.wire.flow import (
     BindingReference,
     FlowIdentification,
@@ -45,8 +46,7 @@ class _Refused(Exception):
         self.status = status
 
 
-@dataclass(slots=True)
-class FlowContext:
+class FlowContext(Struct):
     """What the options of one binding update are judged by."""
 
     node: Node  # the working copy
@@ -125,7 +125,7 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     node.flows[fid] = made if context.lifetime > 0 or old is None else _with_times(made, old)
 
 
-class _Content(NamedTuple):
+class _Content(Struct):
     """What the sub-options of one option say, found in one walk."""
 
     error: MalformedSubOption | None
@@ -205,12 +205,13 @@ def _description(context: FlowContext, option: FlowIdentification, content: _Con
 
 def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
     able, codes = context.capabilities, context.profile.status
-    form = description.octets[0]
+    octets = description.octets
+    form = octets[0]
     if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
         raise _Refused(codes.selector_format_unsupported)
     if not (able.prefixes and able.ports and able.flow_label and able.spi):
         _check_elements(able, codes, description.selector)  # type: ignore[arg-type]
-    return option_rule(description)
+    return octets_rule(octets)
 
 
 def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> None:

@@ -9,9 +9,10 @@ paragraphs).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from math import inf
 from typing import Final
+
+from msgspec import Struct
 
 from flowclass.wire.options import BindingIdentifier
 
@@ -53,8 +54,7 @@ class SilentlyIgnored(Exception):  # nothing went wrong here, so no Error
         self.reason = reason
 
 
-@dataclass(slots=True)
-class BindingContext:
+class BindingContext(Struct):
     """What the care-of addresses of one update are judged by."""
 
     node: Node
@@ -164,10 +164,11 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
 
 def _leave_home(context: BindingContext) -> None:
     """RFC 5648 section 5.6.5: H clear in an update ends forwarding to the home link."""
-    if not context.switches.h_unset_leaves_home or any(option.home for option in context.update.bids):
-        return
     care_of = context.node.care_of
-    for bid in [bid for bid, entry in care_of.items() if entry.home]:
+    at_home = [bid for bid, entry in care_of.items() if entry.home]
+    if not at_home or not context.switches.h_unset_leaves_home or any(option.home for option in context.update.bids):
+        return
+    for bid in at_home:
         del care_of[bid]
 
 

@@ -21,7 +21,7 @@ from flowclass.wire.flow import (
 from flowclass.wire.layout import padding, tlv
 from flowclass.wire.options import Pad1, PadN, UnknownOption, Verbatim
 from flowclass.wire.profiles import Profile
-from flowclass.wire.selectors import check_selector, decode_selector, selector_alignment
+from flowclass.wire.selectors import FORMATS, UnknownSelector, selector_alignment
 
 __all__ = ["FlowCodec", "decode_flow_summary"]
 
@@ -61,9 +61,12 @@ def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelector
     if length < 2:
         raise DecodeError("a traffic selector without its format", at)
     end = at + length
-    if check_selector(data[at], data, at + 2, end) and data[at + 1] == 0:
+    form = FORMATS.get(data[at])
+    if form is None:
+        return TrafficSelectorOption(UnknownSelector(data[at], data[at + 2 : end])), data[at + 1] == 0
+    if form.check(data, at + 2, end) and data[at + 1] == 0:
         return received_selector(data[at:end]), True
-    return TrafficSelectorOption(decode_selector(data[at], data, at + 2, end)), False
+    return TrafficSelectorOption(form.make(data, at + 2)), False
 
 
 def _decode_pad_n(data: bytes, at: int, length: int) -> SubOption:
@@ -120,8 +123,10 @@ class FlowCodec:
         while at < end:
             kind = data[at]
             if kind == 0:
-                found.append(PAD1)
-                at += 1
+                # often several: the draft profile has no PadN
+                pads = len(data[at:end]) - len(data[at:end].lstrip(b"\0"))
+                found += (PAD1,) * pads
+                at += pads
                 continue
             left = end - at
             size = data[at + 1] + self.uncounted if left > 1 else 0
@@ -168,8 +173,10 @@ class FlowCodec:
     def _encode_suboptions(self, option: FlowIdentification, start: int) -> bytes:
         subs = option.suboptions
         if type(subs) is Verbatim:
-            profile, octets = getattr(option, "_octets", (None, b""))
-            return octets if profile is self.profile else b"".join(map(self._encode_suboption, subs))
+            received: tuple[Profile, bytes] | None = getattr(option, "_octets", None)
+            if received is not None and received[0] is self.profile:
+                return received[1]
+            return b"".join(map(self._encode_suboption, subs))
         parts: list[bytes] = []
         at = start
         for sub in subs:

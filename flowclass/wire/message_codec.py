@@ -14,7 +14,7 @@ from flowclass.wire.layout import octets6
 from flowclass.wire.messages import Message, UnknownMessage
 from flowclass.wire.option_codec import Codec, get_codec
 from flowclass.wire.profiles import Profile, get_profile
-from flowclass.wire.reader import Reader, as_bytes
+from flowclass.wire.reader import as_bytes
 
 __all__ = [
     "MOBILITY_HEADER",
@@ -42,56 +42,59 @@ _ACKNOWLEDGEMENT: Final = Struct(">BBHH")
 _ERROR: Final = Struct(">BB16s")
 
 
-def _decode_refresh_request(r: Reader, codec: Codec, checksum: int) -> Message:
+# octets and where the fixed part begins and the message ends; the fixed part is known to be there
+
+
+def _decode_refresh_request(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.2
-    r.take(2)
-    return messages.BindingRefreshRequest(codec.decode_options(r), checksum)
+    return messages.BindingRefreshRequest(codec.decode_options(data, at + 2, end), checksum)
 
 
-def _decode_home_test_init(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_home_test_init(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.3
-    _, cookie = _TEST_INIT.unpack_from(r.data, r.take(10))
-    return messages.HomeTestInit(cookie, codec.decode_options(r), checksum)
+    _, cookie = _TEST_INIT.unpack_from(data, at)
+    return messages.HomeTestInit(cookie, codec.decode_options(data, at + 10, end), checksum)
 
 
-def _decode_care_of_test_init(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_care_of_test_init(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.4
-    _, cookie = _TEST_INIT.unpack_from(r.data, r.take(10))
-    return messages.CareOfTestInit(cookie, codec.decode_options(r), checksum)
+    _, cookie = _TEST_INIT.unpack_from(data, at)
+    return messages.CareOfTestInit(cookie, codec.decode_options(data, at + 10, end), checksum)
 
 
-def _decode_home_test(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_home_test(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.5
-    nonce, cookie, token = _TEST.unpack_from(r.data, r.take(18))
-    return messages.HomeTest(nonce, cookie, token, codec.decode_options(r), checksum)
+    nonce, cookie, token = _TEST.unpack_from(data, at)
+    return messages.HomeTest(nonce, cookie, token, codec.decode_options(data, at + 18, end), checksum)
 
 
-def _decode_care_of_test(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_care_of_test(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.6
-    nonce, cookie, token = _TEST.unpack_from(r.data, r.take(18))
-    return messages.CareOfTest(nonce, cookie, token, codec.decode_options(r), checksum)
+    nonce, cookie, token = _TEST.unpack_from(data, at)
+    return messages.CareOfTest(nonce, cookie, token, codec.decode_options(data, at + 18, end), checksum)
 
 
-def _decode_update(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_update(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.7
-    sequence, flags, lifetime = _UPDATE.unpack_from(r.data, r.take(6))
-    return messages.BindingUpdate(sequence, lifetime, flags, codec.decode_options(r), checksum)
+    sequence, flags, lifetime = _UPDATE.unpack_from(data, at)
+    return messages.BindingUpdate(sequence, lifetime, flags, codec.decode_options(data, at + 6, end), checksum)
 
 
-def _decode_acknowledgement(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_acknowledgement(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.8
-    status, flags, sequence, lifetime = _ACKNOWLEDGEMENT.unpack_from(r.data, r.take(6))
-    return messages.BindingAcknowledgement(status, sequence, lifetime, flags, codec.decode_options(r), checksum)
+    status, flags, sequence, lifetime = _ACKNOWLEDGEMENT.unpack_from(data, at)
+    options = codec.decode_options(data, at + 6, end)
+    return messages.BindingAcknowledgement(status, sequence, lifetime, flags, options, checksum)
 
 
-def _decode_error(r: Reader, codec: Codec, checksum: int) -> Message:
+def _decode_error(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
     # RFC 6275 6.1.9
-    status, _, home = _ERROR.unpack_from(r.data, r.take(18))
-    return messages.BindingError(status, IPv6Address(home), codec.decode_options(r), checksum)
+    status, _, home = _ERROR.unpack_from(data, at)
+    return messages.BindingError(status, IPv6Address(home), codec.decode_options(data, at + 18, end), checksum)
 
 
 # decoder and the smallest length of each type, from which a Header Len that is too small is told (RFC 6275 9.2)
-_DECODERS: Final[dict[int, tuple[Callable[[Reader, Codec, int], Message], int]]] = {
+_DECODERS: Final[dict[int, tuple[Callable[[bytes, int, int, Codec, int], Message], int]]] = {
     0: (_decode_refresh_request, 8),
     1: (_decode_home_test_init, 16),
     2: (_decode_care_of_test_init, 16),
@@ -129,31 +132,30 @@ def decode_message(data: bytes | bytearray | memoryview, profile: str | Profile 
     `MalformedSubOption`, `MalformedOption`.
     """
     octets = as_bytes(data)
-    r = Reader(octets)
-    message = decode_message_at(r, get_profile(profile))
-    if r.pos != r.end:
-        raise DecodeError(f"{r.end - r.pos} octets after the Mobility Header", r.pos)
+    message = decode_message_at(octets, 0, len(octets), get_profile(profile))
+    size = 8 * octets[1] + 8
+    if size != len(octets):
+        raise DecodeError(f"{len(octets) - size} octets after the Mobility Header", size)
     return message
 
 
-def decode_message_at(r: Reader, profile: Profile) -> Message:
-    """The Mobility Header at the reader's position; what follows it stays unread."""
-    start = r.take(6)
-    data = r.data
+def decode_message_at(data: bytes, start: int, end: int, profile: Profile) -> Message:
+    """The Mobility Header that begins at ``start``; what follows it, up to ``end``, is not looked at."""
+    if end - start < 6:
+        raise DecodeError(f"6 octets expected, {end - start} left", start)
     proto, length, kind, _, checksum = _HEADER.unpack_from(data, start)
     if proto != _NO_NEXT_HEADER:
         raise ParameterProblem(f"Payload Proto is {proto}: 59 expected", start)
     size = 8 * length + 8
-    if start + size > r.end:
-        raise DecodeError(f"Header Len {length} means {size} octets, {r.end - start} are there", start + 1)
+    if start + size > end:
+        raise DecodeError(f"Header Len {length} means {size} octets, {end - start} are there", start + 1)
     known = _DECODERS.get(kind)
-    with r.restrict(size - 6):
-        if known is None:
-            return UnknownMessage(kind, r.rest(), checksum)
-        decode, smallest = known
-        if size < smallest:
-            raise ParameterProblem(f"Header Len {length} is too small for message type {kind}", start + 1)
-        return decode(r, get_codec(profile, kind), checksum)
+    if known is None:
+        return UnknownMessage(kind, data[start + 6 : start + size], checksum)
+    decode, smallest = known
+    if size < smallest:
+        raise ParameterProblem(f"Header Len {length} is too small for message type {kind}", start + 1)
+    return decode(data, start + 6, start + size, get_codec(profile, kind), checksum)
 
 
 def encode_message(

@@ -15,7 +15,6 @@ from flowclass.wire.layout import octets4, octets6, padding, tlv
 from flowclass.wire.messages import Option
 from flowclass.wire.options import Verbatim
 from flowclass.wire.profiles import Profile
-from flowclass.wire.reader import Reader
 
 __all__ = ["Codec", "get_codec"]
 
@@ -165,35 +164,38 @@ class Codec:
 
     # ---- a run of mobility options ---------------------------------------------------------------------------------
 
-    def decode_options(self, r: Reader) -> Verbatim[Option]:
-        """Options up to the end of ``r`` (RFC 6275 6.2.1)."""
+    def decode_options(self, data: bytes, at: int, end: int) -> Verbatim[Option]:
+        """The options in ``data[at:end]`` (RFC 6275 6.2.1)."""
         found: list[Option] = []
-        data = r.data
         leaves = self.leaves
         flow_type = self.flow_type
-        while r.pos < r.end:
-            if data[r.pos] == 0:
-                r.take(1)
+        while at < end:
+            kind = data[at]
+            if kind == 0:
                 found.append(PAD1)
+                at += 1
                 continue
-            start = r.take(2)
-            kind = data[start]
-            length = data[start + 1]
+            start = at + 2
+            if start > end:
+                raise DecodeError("2 octets expected, 1 left", at)
+            length = data[at + 1]
+            # K2: octets could not hold the fixed part
+            if kind == flow_type and 0 < length < 6 and self.profile.accept_len_units:
+                length = 8 * length - 2
+            at = start + length
+            if at > end:
+                raise DecodeError(f"{length} octets expected, {end - start} left", start)
             if kind == flow_type:
-                # K2: octets could not hold the fixed part
-                if 0 < length < 6 and self.profile.accept_len_units:
-                    length = 8 * length - 2
-                found.append(self.decode_flow(data, r.take(length), length))
+                found.append(self.decode_flow(data, start, length))
                 continue
-            at = r.take(length)
             leaf = leaves.get(kind)
             if leaf is None:
-                found.append(options.UnknownOption(kind, data[at : at + length]))
+                found.append(options.UnknownOption(kind, data[start:at]))
                 continue
             expected, decode = leaf
             if length != expected != _ANY_LENGTH:
-                raise DecodeError(f"option {kind} of {length} octets: {expected} expected", start + 1)
-            found.append(decode(data, at, length))
+                raise DecodeError(f"option {kind} of {length} octets: {expected} expected", start - 1)
+            found.append(decode(data, start, length))
         return Verbatim(found)
 
     def encode_options(self, values: tuple[Option, ...], start: int) -> bytes:

@@ -126,39 +126,40 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
     """
     octets = as_bytes(data)
     chosen = get_profile(profile)
-    r = Reader(octets)
-    word, length, number, hop_limit, source, destination = _IPV6.unpack_from(octets, r.take(40))
+    if len(octets) < 40:
+        raise DecodeError(f"40 octets expected, {len(octets)} left", 0)
+    word, length, number, hop_limit, source, destination = _IPV6.unpack_from(octets)
     if word >> 28 != 6:
         raise DecodeError(f"IP version {word >> 28}: 6 expected", 0)
-    with r.restrict(length):
-        home = routing = None
-        extensions: tuple[ExtensionHeader, ...] = ()
-        if number == _DESTINATION and octets.startswith(_USUAL_UPDATE, 40):
-            # what nearly all binding updates look like, without the walk
-            at = r.take(24)
-            home = octets[at + 8 : at + 24]
-        elif number != MOBILITY_HEADER:
-            chain = _Chain()
-            while number != MOBILITY_HEADER:
-                number = _walk(r, number, chain)
-            home, routing = chain.home_address, chain.routing_home
-            if not chain.plain:
-                extensions = tuple(chain.headers)
+    start, end = 40, 40 + length
+    if end > len(octets):
+        raise DecodeError(f"a payload of {length} octets, {len(octets) - 40} are there", 40)
+    home = routing = None
+    extensions: tuple[ExtensionHeader, ...] = ()
+    if number == _DESTINATION and length >= 24 and octets.startswith(_USUAL_UPDATE, 40):
+        # what nearly all binding updates look like, without the walk
+        home = octets[48:64]
+        start = 64
+    elif number != MOBILITY_HEADER:
+        chain = _Chain()
+        r = Reader(octets, 40, end)
+        while number != MOBILITY_HEADER:
+            number = _walk(r, number, chain)
         start = r.pos
-        # as much as Header Len says, of what is there
-        valid = r.end - start > 1 and checksum_fits(
-            octets[start : min(r.end, start + 8 + 8 * octets[start + 1])],
-            home or source,
-            routing or destination,
-        )
-        try:
-            message = decode_message_at(r, chosen)
-        except ParameterProblem as problem:
-            if valid:
-                raise
-            # RFC 6275 9.2: the checksum comes first, and a wrong one means silence
-            raise DecodeError(f"wrong checksum, and {problem.reason}", problem.offset) from None
-        r.rest()
+        home, routing = chain.home_address, chain.routing_home
+        if not chain.plain:
+            extensions = tuple(chain.headers)
+    # as much as Header Len says, of what is there
+    valid = end - start > 1 and checksum_fits(
+        octets[start : min(end, start + 8 + 8 * octets[start + 1])], home or source, routing or destination
+    )
+    try:
+        message = decode_message_at(octets, start, end, chosen)
+    except ParameterProblem as problem:
+        if valid:
+            raise
+        # RFC 6275 9.2: the checksum comes first, and a wrong one means silence
+        raise DecodeError(f"wrong checksum, and {problem.reason}", problem.offset) from None
     made: MobilityPacket = _received_packet(
         (source, destination, home, routing),
         message,

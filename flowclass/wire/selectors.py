@@ -24,7 +24,6 @@ __all__ = [
     "TrafficSelector4",
     "TrafficSelector6",
     "UnknownSelector",
-    "check_selector",
     "decode_selector",
     "encode_selector",
     "selector_alignment",
@@ -304,13 +303,6 @@ _FORMAT6 = _Format(
 
 FORMATS: Final[dict[int, _Format[Any]]] = {1: _FORMAT4, 2: _FORMAT6}
 """By TS Format, the octet before the selector's own (RFC 6089 4.2.1.4)."""
-
-
-def check_selector(kind: int, data: bytes, at: int, end: int) -> bool:
-    """Whether ``data[at:end]`` is what `encode_selector` would make of the selector in it; raises as `decode_selector`
-    does."""
-    form = FORMATS.get(kind)
-    return True if form is None else form.check(data, at, end)
 
 
 def decode_selector(kind: int, data: bytes, at: int, end: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:

@@ -28,6 +28,9 @@ def fast_init(cls: type[T]) -> type[T]:
         names[f"default_{f.name}"] = f.default
         parameters.append(f.name if f.default is MISSING else f"{f.name}=default_{f.name}")
         body.append(f"    set_{f.name}(self, {f.name})")
+    if issubclass(cls, Received):
+        names["set_octets"] = _set_octets
+        body.append("    set_octets(self, None)")
     exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(body), names)
     made = names["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
@@ -60,11 +63,14 @@ class Received:
             return object.__getattribute__(self, name)
 
 
+_set_octets: Any = Received.__dict__["_octets"].__set__
+
+
 def received(cls: type[T]) -> Callable[..., T]:
     """The decoder's constructor of a `Received` value: ``_octets``, then the fields that are not late, by position."""
     late = cls._late  # type: ignore[attr-defined]
     plain = [f.name for f in fields(cls) if f.name not in late]  # type: ignore[arg-type]
-    names: dict[str, Any] = {"new": cls.__new__, "cls": cls, "set_octets": Received.__dict__["_octets"].__set__}
+    names: dict[str, Any] = {"new": cls.__new__, "cls": cls, "set_octets": _set_octets}
     names |= {f"set_{name}": getattr(cls, name).__set__ for name in plain}
     lines = [f"def make({', '.join(('octets', *plain))}):", "self = new(cls)", "set_octets(self, octets)"]
     lines += [f"set_{name}(self, {name})" for name in plain]
