@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
+from msgspec import Struct
+
 from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
 from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingError, BindingRefreshRequest, BindingUpdate, UnknownMessage
@@ -56,28 +58,18 @@ _REMOVE: Final = 15
 _UNSPECIFIED = IPv6Address(0)
 
 
-class Pending:
+class Pending(Struct, eq=False):
     """A binding update that was looked at, and not yet acknowledged.
 
     Without a transaction there is nothing to decide (refused, ignored, or no update): `commit` and `abort` both give
     the answer, if any.
     """
 
-    __slots__ = ("agent", "answer", "outcome", "transaction", "update")
-
-    def __init__(
-        self,
-        agent: Anchor,
-        answer: list[bytes],
-        update: Update | None = None,
-        transaction: Transaction | None = None,
-        outcome: Outcome | None = None,
-    ) -> None:
-        self.agent = agent
-        self.answer = answer
-        self.update = update
-        self.transaction = transaction
-        self.outcome = outcome
+    agent: Anchor
+    answer: list[bytes]
+    update: Update | None = None
+    transaction: Transaction | None = None
+    outcome: Outcome | None = None
 
     @property
     def changes(self) -> list[Event]:

@@ -18,6 +18,8 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from flowclass.errors import FlowclassError
 
 from .config import Switches
@@ -54,17 +56,14 @@ class Store(Protocol):
     def put(self, home_address: bytes, node: Node | None) -> None: ...
 
 
-class Transaction:
+class Transaction(Struct, eq=False):
     """One update of one home address: change `node`, then commit or abort; nothing is seen before the commit."""
 
-    __slots__ = ("cache", "closed", "home", "node", "now")
-
-    def __init__(self, cache: BindingCache, home: bytes, node: Node, now: float) -> None:
-        self.cache = cache
-        self.home = home
-        self.node = node
-        self.now = now
-        self.closed = False
+    cache: BindingCache
+    home: bytes
+    node: Node
+    now: float
+    closed: bool = False
 
     @property
     def changes(self) -> list[Event]:

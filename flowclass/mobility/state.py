@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from copy import copy
 from math import inf
+from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
@@ -147,17 +148,16 @@ class Node(Struct, gc=False):
             where: tuple[int, ...] = ()
             if action != DISCARD:
                 where = tuple([index[bid] for bid in flow.bids if bid in index])
-                if not where:
-                    continue  # inactive: K30
                 if len(where) > 1:
                     where = where[:1] if action == FORWARD and first_only else _each_once(where, targets, action)
+                elif not where:
+                    continue  # inactive: K30
             flows.append((flow.fid, action, where, flow.rule))
         best = default_binding(self.care_of)
         return Forwarding(targets, -1 if best is None else index[best.bid], flows)
 
 
-def _order(flow: Flow) -> tuple[int, int]:
-    return flow.priority, flow.fid
+_order: Final = attrgetter("priority", "fid")
 
 
 def _each_once(where: tuple[int, ...], targets: list[tuple[int, bytes]], action: int) -> tuple[int, ...]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from struct import Struct, pack, unpack_from
 from typing import Any, Final
 
@@ -27,6 +26,7 @@ __all__ = ["FlowCodec", "decode_flow_summary"]
 
 PAD1: Final = Pad1()
 _U16: Final = Struct(">H")
+_TWICE: Final = "a sub-option that may be there once, a second time"
 _NOTHING: Final[Verbatim[Any]] = Verbatim(())
 
 
@@ -50,11 +50,6 @@ def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary:
     return FlowSummary(_decode_numbers(data, at, length, "flow summary"))
 
 
-def _decode_reference(data: bytes, at: int, length: int) -> SubOption:
-    # draft 3.2, RFC 6089 4.2.1.3
-    return BindingReference(_decode_numbers(data, at, length, "binding reference"))
-
-
 def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelectorOption, bool]:
     """The second value: whether the same octets would be written."""
     # RFC 6089 4.2.1.4: TS Format, reserved, selector
@@ -69,10 +64,6 @@ def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelector
     return TrafficSelectorOption(form.make(data, at + 2)), False
 
 
-def _decode_pad_n(data: bytes, at: int, length: int) -> SubOption:
-    return PadN(data[at : at + length])
-
-
 class FlowCodec:
     """The flow options of one profile; ``update`` for binding updates, else for acknowledgements."""
 
@@ -83,15 +74,6 @@ class FlowCodec:
         self.type = profile.flow_identification
         # octets of a sub-option that its length does not count
         self.uncounted = 0 if profile.suboption_length_includes_header else 2
-        self.decoders: dict[int, Callable[[bytes, int, int], SubOption]] = {
-            profile.binding_reference: _decode_reference,
-        }
-        # at most one selector in either profile; at most one reference by RFC 6089, any number in the draft (K16)
-        self.single = {profile.traffic_selector}
-        if profile.single_reference:
-            self.single.add(profile.binding_reference)
-        if profile.pad_n is not None:
-            self.decoders[profile.pad_n] = _decode_pad_n
 
     def decode(self, data: bytes, at: int, length: int) -> FlowIdentification | UnknownOption:
         """The option whose octets after type and length are ``data[at:at + length]`` (draft 3.1, RFC 6089 4.2).
@@ -117,19 +99,19 @@ class FlowCodec:
     def _decode_suboptions(self, data: bytes, at: int, end: int) -> tuple[Verbatim[SubOption], bool]:
         """The second value: whether the same octets would be written."""
         found: list[SubOption] = []
-        seen: list[int] = []
         exact = True
-        traffic_selector = self.profile.traffic_selector
+        profile, uncounted = self.profile, self.uncounted
+        selectors = references = 0
         while at < end:
             kind = data[at]
             if kind == 0:
                 # often several: the draft profile has no PadN
-                pads = len(data[at:end]) - len(data[at:end].lstrip(b"\0"))
+                pads = end - at - len(data[at:end].lstrip(b"\0"))
                 found += (PAD1,) * pads
                 at += pads
                 continue
             left = end - at
-            size = data[at + 1] + self.uncounted if left > 1 else 0
+            size = data[at + 1] + uncounted if left > 1 else 0
             if not 2 <= size <= left:
                 # with a wrong length nothing after it can be found
                 reason = f"a sub-option of {size} octets, {left} are left" if left > 1 else "a sub-option cut short"
@@ -137,16 +119,21 @@ class FlowCodec:
                 break
             start, at = at, at + size
             try:
-                if kind in self.single:
-                    if kind in seen:
-                        raise DecodeError("a sub-option that may be there once, a second time", start)
-                    seen.append(kind)
-                if kind == traffic_selector:
+                if kind == profile.binding_reference:
+                    # draft 3.2, RFC 6089 4.2.1.3; at most one by RFC 6089, any number in the draft (K16)
+                    if references and profile.single_reference:
+                        raise DecodeError(_TWICE, start)
+                    references += 1
+                    found.append(BindingReference(_decode_numbers(data, start + 2, size - 2, "binding reference")))
+                elif kind == profile.traffic_selector:
+                    if selectors:
+                        raise DecodeError(_TWICE, start)
+                    selectors += 1
                     selector, as_sent = _decode_selector(data, start + 2, size - 2)
                     exact &= as_sent
                     found.append(selector)
-                elif kind in self.decoders:
-                    found.append(self.decoders[kind](data, start + 2, size - 2))
+                elif kind == profile.pad_n:
+                    found.append(PadN(data[start + 2 : at]))
                 else:
                     found.append(UnknownSubOption(kind, data[start + 2 : at]))
             except DecodeError as fault:

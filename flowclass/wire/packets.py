@@ -133,7 +133,7 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         raise DecodeError(f"IP version {word >> 28}: 6 expected", 0)
     start, end = 40, 40 + length
     if end > len(octets):
-        raise DecodeError(f"a payload of {length} octets, {len(octets) - 40} are there", 40)
+        raise DecodeError(f"a length of {length} octets where {len(octets) - 40} are left", 40)
     home = routing = None
     extensions: tuple[ExtensionHeader, ...] = ()
     if number == _DESTINATION and length >= 24 and octets.startswith(_USUAL_UPDATE, 40):

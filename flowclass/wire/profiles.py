@@ -45,6 +45,8 @@ class FlowLayout:
     pack: Callable[[int, int, int, int, int], bytes]
 
 
+_FORWARD: Final = Action.FORWARD.value
+_ADD: Final = Request.ADD.value
 _DRAFT_FIXED = Struct(">BHBBB")
 _RFC_FIXED = Struct(">HHBB")
 
@@ -63,11 +65,11 @@ def _pack_draft(fid: int, pri: int, action: int, status: int, pro: int) -> bytes
 
 def _unpack_rfc(data: bytes, at: int) -> tuple[int, int, int, int, int]:
     fid, pri, _, status = _RFC_FIXED.unpack_from(data, at)
-    return fid, pri, Action.FORWARD.value, status, Request.ADD.value
+    return fid, pri, _FORWARD, status, _ADD
 
 
 def _pack_rfc(fid: int, pri: int, action: int, status: int, pro: int) -> bytes:
-    if action != Action.FORWARD or pro != Request.ADD:
+    if action != _FORWARD or pro != _ADD:
         raise EncodeError(f"RFC 6089 carries neither an action ({action}) nor a request ({pro})")
     return _RFC_FIXED.pack(fid, pri, 0, status)
 
