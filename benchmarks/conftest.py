@@ -66,4 +66,6 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     for bench in timed:
         counted = bench.extra_info["packets"]
         others = "  ".join(f"{k} {v}" for k, v in bench.extra_info.items() if k != "packets")
-        terminalreporter.write_line(f"{counted / bench.stats.median / 1e6:10.3f}  {bench.name}  {others}".rstrip())
+        each = bench.stats.median / counted * 1e6
+        slow = f"{each:8.2f} us each" if each > 1 else ""
+        terminalreporter.write_line(f"{1 / each:10.3f}{slow}  {bench.name}  {others}".rstrip())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from math import inf
 from typing import Any
 
@@ -56,6 +57,15 @@ def entries(node: Node) -> list[CareOf | Flow]:
 
 def kinds(events: list[Event]) -> list[str]:
     return [str(e.kind) for e in events]
+
+
+def test_the_garbage_collector_does_not_walk_the_cache() -> None:
+    """Else a full collection takes longer with every node, and comes the more often the more updates there are."""
+    cache = BindingCache(FakeTable())
+    for i in range(3):
+        bind(cache, CareOf(1, A), CareOf(2, B), Flow(1, 1, NCAST, (1, 2), WILD_CARD), home=bytes([i] * 16)).commit()
+    for node in cache:
+        assert not any(map(gc.is_tracked, [node, *entries(node)]))
 
 
 def test_nothing_is_seen_before_the_commit() -> None:

@@ -12,7 +12,7 @@ from flowclass.errors import EncodeError
 from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
-from flowclass.wire.packets import packet_between
+from flowclass.wire.packets import encode_between
 
 from .update import Update
 
@@ -87,7 +87,7 @@ def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Optio
 
     def encode(values: tuple[Option, ...]) -> bytes:
         message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
-        return agent._seal(packet_between(addresses, message), update, outcome)
+        return encode_between(addresses, agent._seal(message, update, outcome), agent.profile)
 
     try:
         return encode(tuple(options))

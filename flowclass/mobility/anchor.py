@@ -17,7 +17,13 @@ from msgspec import Struct
 
 from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
 from flowclass.wire.flow import FlowIdentification
-from flowclass.wire.messages import BindingError, BindingRefreshRequest, BindingUpdate, UnknownMessage
+from flowclass.wire.messages import (
+    BindingAcknowledgement,
+    BindingError,
+    BindingRefreshRequest,
+    BindingUpdate,
+    UnknownMessage,
+)
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
@@ -357,9 +363,9 @@ class Anchor(ABC):
             return []
         return [acknowledge(self, update, outcome)]
 
-    def _seal(self, packet: MobilityPacket, update: Update, outcome: Outcome) -> bytes:
-        """The bytes of an acknowledgement."""
-        return encode_packet(packet, self.profile)
+    def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
+        """An acknowledgement with what makes it believed."""
+        return message
 
     def _wants_answer(self, update: Update, status: int) -> bool:
         return True

@@ -119,15 +119,12 @@ class CorrespondentNode(Anchor):
         """RFC 6275 section 9.5.4; and the draft wants one for flow options (R72, R113i)."""
         return bool(update.flags & ACKNOWLEDGE) or status >= 128 or bool(update.flows)
 
-    def _seal(self, packet: MobilityPacket, update: Update, outcome: Outcome) -> bytes:
+    def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
         """With the authenticator at its end, unless the key isn't known any more (RFC 6275 section 9.5.4)."""
-        message = packet.message
         if update.key is None or EXPIRED_HOME_NONCE <= outcome.status <= EXPIRED_NONCES:
-            return super()._seal(packet, update, outcome)
-        assert isinstance(message, BindingAcknowledgement)
+            return message
         care_of = IPv6Address(_secured_address(update))
-        sealed = authorize(message, update.key, care_of, packet.source, self.profile)
-        return super()._seal(replace(packet, message=sealed), update, outcome)
+        return authorize(message, update.key, care_of, IPv6Address(update.destination), self.profile)
 
 
 def _secured_address(update: Update) -> bytes:

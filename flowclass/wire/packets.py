@@ -15,9 +15,11 @@ from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import Reader, as_bytes
 from flowclass.wire.values import Received, fast_init, received
 
-__all__ = ["Addresses", "ExtensionHeader", "MobilityPacket", "decode_packet", "encode_packet", "packet_between"]
+__all__ = ["Addresses", "ExtensionHeader", "MobilityPacket", "decode_packet", "encode_between", "encode_packet"]
 
 _IPV6: Final = Struct(">IHBB16s16s")
+_VERSION: Final = 6 << 28
+_HOP_LIMIT: Final = 64
 _HOP_BY_HOP: Final = 0
 _ROUTING: Final = 43
 _FRAGMENT: Final = 44
@@ -64,7 +66,7 @@ class MobilityPacket(Received):
     home_address: IPv6Address | None = None
     routing_home: IPv6Address | None = None
     checksum_ok: bool = field(default=True, compare=False)
-    hop_limit: int = 64
+    hop_limit: int = _HOP_LIMIT
     traffic_class: int = 0
     flow_label: int = 0
     extensions: tuple[ExtensionHeader, ...] = ()
@@ -95,12 +97,6 @@ class MobilityPacket(Received):
 
 _SETTERS: Final[list[Any]] = [MobilityPacket.__dict__[name].__set__ for name in MobilityPacket._late]
 _received_packet: Final = received(MobilityPacket)
-
-
-def packet_between(addresses: Addresses, message: Message) -> MobilityPacket:
-    """A packet to send, from packed addresses, as `MobilityPacket.addresses` has them."""
-    made: MobilityPacket = _received_packet(addresses, message, True, 64, 0, 0, ())
-    return made
 
 
 class _Chain:
@@ -244,26 +240,35 @@ def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
 def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:
     """The packet's octets, checksum computed; headers in RFC 6275's order: routing header, destination options."""
     source, destination, home, routing = packet.addresses
-    message = encode_message_between(packet.message, home or source, routing or destination, get_profile(profile))
-    number = MOBILITY_HEADER
-    payload = message
-    if packet.extensions:
-        parts = [message]
+    if not packet.extensions:
+        number, payload = _payload(packet.addresses, packet.message, get_profile(profile))
+    else:
+        number = MOBILITY_HEADER
+        parts = [encode_message_between(packet.message, home or source, routing or destination, get_profile(profile))]
         for header in reversed(packet.extensions):
             parts.append(bytes((number,)) + header.body)
             number = header.number
         parts.reverse()
         payload = b"".join(parts)
-    else:
-        if home is not None:
-            payload = bytes((number,)) + _HOME_ADDRESS_HEADER + home + payload
-            number = _DESTINATION
-        if routing is not None:
-            payload = bytes((number,)) + _ROUTING_HEADER + routing + payload
-            number = _ROUTING
     if not (0 <= packet.traffic_class < 256 and 0 <= packet.flow_label < 1 << 20 and 0 <= packet.hop_limit < 256):
         raise EncodeError("traffic class, flow label or hop limit do not fit the IPv6 header")
     if len(payload) > 0xFFFF:
         raise EncodeError(f"a payload of {len(payload)} octets: 65535 fit")
-    word = 6 << 28 | packet.traffic_class << 20 | packet.flow_label
+    word = _VERSION | packet.traffic_class << 20 | packet.flow_label
     return _IPV6.pack(word, len(payload), number, packet.hop_limit, source, destination) + payload
+
+
+def encode_between(addresses: Addresses, message: Message, profile: Profile) -> bytes:
+    """`encode_packet` of a packet that is nothing but packed addresses and a message."""
+    number, payload = _payload(addresses, message, profile)
+    return _IPV6.pack(_VERSION, len(payload), number, _HOP_LIMIT, addresses[0], addresses[1]) + payload
+
+
+def _payload(addresses: Addresses, message: Message, profile: Profile) -> tuple[int, bytes]:
+    source, destination, home, routing = addresses
+    number, payload = MOBILITY_HEADER, encode_message_between(message, home or source, routing or destination, profile)
+    if home is not None:
+        number, payload = _DESTINATION, bytes((number,)) + _HOME_ADDRESS_HEADER + home + payload
+    if routing is not None:
+        number, payload = _ROUTING, bytes((number,)) + _ROUTING_HEADER + routing + payload
+    return number, payload
