@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from wire_values import SELECTORS4, SELECTORS6
 
 import flowclass as fc
-from flowclass.engine.rules import selector_rule
+from flowclass.engine.rules import octets_rule, selector_rule
 from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire import (
     DRAFT,
@@ -279,6 +279,16 @@ def packet_near(draw: st.DrawFn, selector: Any) -> dict[str, int]:
     return packet
 
 
+def sub_option(form: int, body: bytes) -> TrafficSelectorOption:
+    """The sub-option that a receiver gets when these octets were sent."""
+    sent = FlowIdentification(1, 1, suboptions=(TrafficSelectorOption(UnknownSelector(form, body)),))
+    received = decode_message(encode_message(BindingUpdate(1, 1, options=(sent,))))
+    assert isinstance(received, BindingUpdate)
+    (option,) = (o for o in received.options if isinstance(o, FlowIdentification))
+    (found,) = (s for s in option.suboptions if isinstance(s, TrafficSelectorOption))
+    return found
+
+
 def engine_says(selector: Any, packet: dict[str, int]) -> bool:
     """The selector as a rule row, the packet as a key, and the project's own definition of a match."""
     row = np.frombuffer(selector_rule(selector), fc.RULE_DTYPE)[0]
@@ -297,6 +307,7 @@ def test_a_second_reader_agrees(form: int, data: st.DataObject) -> None:
             decode(form, body)
         return
     selector = decode(form, body)
+    assert octets_rule(sub_option(form, body).octets) == selector_rule(selector)
     for _ in range(5):
         packet = data.draw(packet_near(selector))
         assert engine_says(selector, packet) == rfc6088.matches(form, body, packet), packet
