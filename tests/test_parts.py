@@ -13,7 +13,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,19 +24,19 @@ from test_jobs import Here
 from test_outputs import FORWARD, NCAST, NOTHING
 
 from flowclass.cli import main
-from flowclass.engine.packets import NOTE_DTYPE, Fragments, parse
+from flowclass.engine.packets import Fragments, parse
 from flowclass.errors import CaptureError
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility import load_bindings
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces import classify, jobs
+from flowclass.traces import classify, jobs, parts
 from flowclass.traces.classify import Run
 from flowclass.traces.jobs import Job, run_job
 from flowclass.traces.outcomes import Outcomes, Rows
 from flowclass.traces.outputs import TEXT_FORMATS, TextSize, TextWriter, frame_digits, open_output
-from flowclass.traces.parts import cut, read_notes
+from flowclass.traces.parts import cut
 from flowclass.traces.reader import NO_TIME, Place, Trace
 
 NODES = random_nodes(random.Random(6), 4, 5)
@@ -50,8 +49,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("parts")
     (folder / "b.toml").write_text(bindings_toml(NODES))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (classify, jobs):
-            patch.setattr(module, "new_fragments", lambda: Fragments(capacity=3))
+        for module in (classify, jobs, parts):
+            patch.setattr(module, "new_fragments", lambda defer=False: Fragments(capacity=3, defer=defer))
         yield folder
 
 
@@ -149,39 +148,23 @@ def test_nested_fragments_by_notes(seed: int) -> None:
         packets.append(fragment(rng.randrange(6, 12), rng.randrange(2), inside, 41))
     inner, capacity = rng.choice((1, 2, 3)), rng.choice((1, 3, 5, 20))
     keys, infos = parse(packets, fragments=Fragments(capacity=capacity), inner=inner)
-    memory = Fragments(capacity=capacity)
-    at = 0
-    while at < len(packets):
-        step = rng.randrange(1, 40)
-        part, first = Fragments(capacity=1, defer=True), at
-        while at < min(first + step, len(packets)):  # in batches
-            some = rng.randrange(1, 9)
-            stop = min(at + some, first + step, len(packets))
-            mine, found = parse(packets[at:stop], fragments=part, inner=inner)
-            notes = part.notes()
-            asked = np.zeros(stop - at, dtype=bool)
+    memory, begin = Fragments(capacity=capacity), 0
+    while begin < len(packets):
+        end = min(begin + rng.randrange(1, 40), len(packets))
+        part, at = Fragments(capacity=capacity, defer=True), begin
+        mine, found = keys[:0], infos[:0]
+        while at < end:  # in batches
+            stop = min(at + rng.randrange(1, 9), end)
+            more_keys, more_infos = parse(packets[at:stop], fragments=part, inner=inner)
+            mine, found, at = np.append(mine, more_keys), np.append(found, more_infos), stop
+        while len(notes := part.notes(rng.randrange(1, 30))):
             memory.settle(notes)
-            for note in notes[notes["asked"] == 1]:
-                place = int(note["packet"]) - (at - first)
-                asked[place] = True
-                assert note["key"] == keys[at + place]
-                assert note["info"] == infos[at + place]
-            assert np.array_equal(mine[~asked], keys[at:stop][~asked])
-            assert np.array_equal(found[~asked], infos[at:stop][~asked])
-            at = stop
-
-
-def test_notes_of_a_packet_are_read_together(tmp_path: Path) -> None:
-    rng = random.Random(5)
-    numbers = np.sort(np.array([rng.randrange(300) for _ in range(700)], dtype=np.uint64))
-    notes = np.zeros(700, dtype=NOTE_DTYPE)
-    notes["packet"] = numbers
-    notes["id"] = np.arange(700)
-    (tmp_path / "p.notes").write_bytes(notes.tobytes())
-    chunks = [chunk for chunk in read_notes(str(tmp_path / "p"), most=10) if len(chunk)]
-    assert len(chunks) > 50
-    assert np.array_equal(np.concatenate(chunks), notes)
-    assert all(a["packet"][-1] < b["packet"][0] for a, b in pairwise(chunks))
+            mine[notes["packet"]] = notes["key"]
+            found[notes["packet"]] = notes["info"]
+        assert np.array_equal(mine, keys[begin:end])
+        assert np.array_equal(found, infos[begin:end])
+        memory.extend(part.firsts(), part.told)
+        begin = end
 
 
 def test_states(tmp_path: Path) -> None:

@@ -222,30 +222,46 @@ FC_API void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_
                            fc_packet *infos);
 
 /* ---- First fragments: one caller at a time per object ------------------------------------------- */
-/* A bounded memory of first fragments (source, destination, identification, IPv4: protocol). At most `capacity`
- * entries (1 to 2^24), the oldest is evicted; `secret` keys the hash against flooding. FC_EINVAL, FC_ENOMEM. */
+/* A bounded memory of first fragments (source, destination, identification, IPv4: protocol): the last `capacity` (1 to
+ * 2^24) that were told; `secret` keys the hash against flooding. FC_EINVAL, FC_ENOMEM. */
 FC_API int fc_fragments_new(uint32_t capacity, const uint8_t secret[16], fc_fragments **out);
 FC_API void fc_fragments_free(fc_fragments *fragments);
 FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 
-/* A memory that puts questions off, for packets whose predecessors are read elsewhere: it answers none and notes what it
- * is told and asked, for the memory that has seen the predecessors (fc_fragments_settle). */
+/* Memories of parts of one input, of equal capacity. One that defers begins as if it had forgotten what came before its
+ * part: where that could matter the packet is left as it would be without any memory, and a note is made. */
 typedef struct fc_fragment_note {
     uint64_t packet; /* counted over all batches since fc_fragments_defer */
-    fc_key key;      /* without any memory */
+    uint64_t number; /* of the note, from 1 */
+    uint64_t told;   /* how many first fragments the part had before */
+    uint64_t from;   /* another note, whose packet's key this one gets; 0: ask the memory of what came before */
+    fc_key key;      /* as they are so far */
     fc_packet info;
     uint64_t source[2], destination[2];
     uint32_t id, kind;
-    uint32_t asked;    /* 1: a later fragment asks; 0: a first fragment tells. A packet asks before it tells. */
+    uint32_t tells;    /* the packet is a first fragment too (of another header): its answer is kept */
     uint32_t original; /* the caller's */
 } fc_fragment_note;
-FC_API void fc_fragments_defer(fc_fragments *fragments); /* from now on */
+/* What such a memory holds; the serial is its number (from 0) among those that were told. */
+typedef struct fc_fragment_first {
+    uint64_t serial, open; /* open: the note whose answer it is, 0 for none */
+    fc_key key;
+    uint64_t source[2], destination[2];
+    uint32_t id, kind;
+    uint8_t flags, depth, reserved[6];
+} fc_fragment_first;
+FC_API void fc_fragments_defer(fc_fragments *fragments); /* from now on; a new object */
 /* Takes the oldest notes, as many as there are or as fit. FC_ENOMEM: some could not be kept, all are useless. */
 FC_API int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n);
-/* Goes through notes, in their order, all those of a packet in one call; each one that asks gets the key and info that
- * its packet has. */
-FC_API void fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n);
+FC_API uint64_t fc_fragments_told(const fc_fragments *fragments); /* how many first fragments */
+/* All that is held, the oldest first, room for fc_fragments_count of them; returns how many. */
+FC_API size_t fc_fragments_firsts(const fc_fragments *fragments, fc_fragment_first *out);
+/* The memory of what came before a part goes through its notes, in their order: key and info of each become those that
+ * its packet has. FC_ENOMEM. */
+FC_API int fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n);
+/* Then it takes in what the part's own memory holds, and stands where one that read both would. */
+FC_API void fc_fragments_extend(fc_fragments *fragments, const fc_fragment_first *firsts, size_t n, uint64_t told);
 
 /* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object --------------- */
 

@@ -129,7 +129,7 @@ def _by_workers(
 
     from flowclass.mobility.bindings_file import read_bindings
     from flowclass.traces.jobs import Job, parts_folder, run_job
-    from flowclass.traces.parts import PART_SIZE
+    from flowclass.traces.parts import PART_SIZE, agent_of
     from flowclass.traces.pools import DaskPool, LocalPool
 
     check_traces(traces, output)
@@ -138,12 +138,13 @@ def _by_workers(
     ending = None if output is None else os.path.splitext(output)[1].lower()
     job = Job(read_bindings(bindings_file), inner, ending)
     with ExitStack() as stack:
-        tell = stack.enter_context(progress("classifying", total_size(traces)))
         pool: LocalPool | DaskPool
         if scheduler is None:
+            agent_of(job)  # before the workers are made: they have it then
             pool = stack.enter_context(LocalPool(workers or 1))
         else:
             pool = stack.enter_context(DaskPool(scheduler, workers))
+        tell = stack.enter_context(progress("classifying", total_size(traces)))
         if output is not None:
             folder = parts_folder(output)
         else:

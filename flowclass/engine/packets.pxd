@@ -24,7 +24,12 @@ cdef extern from "flowclass.h" nogil:
         pass
     void fc_fragments_defer(fc_fragments *fragments)
     int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n)
-    void fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n)
+    ctypedef struct fc_fragment_first:
+        pass
+    uint64_t fc_fragments_told(const fc_fragments *fragments)
+    size_t fc_fragments_firsts(const fc_fragments *fragments, fc_fragment_first *out)
+    int fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n)
+    void fc_fragments_extend(fc_fragments *fragments, const fc_fragment_first *firsts, size_t n, uint64_t told)
     void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
                         const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys,
                         fc_packet *infos)

@@ -12,7 +12,7 @@ import numpy as np
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ClassifierError
 
-__all__ = ["INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
+__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
 
 INNERMOST = FC_INNERMOST
 
@@ -35,27 +35,46 @@ assert KEY_DTYPE.itemsize == sizeof(fc_key)
 NOTE_DTYPE = np.dtype(
     [
         ("packet", "=u8"),
+        ("number", "=u8"),
+        ("told", "=u8"),
+        ("from", "=u8"),
         ("key", KEY_DTYPE),
         ("info", PACKET_DTYPE),
         ("source", "=u8", 2),
         ("destination", "=u8", 2),
         ("id", "=u4"),
         ("kind", "=u4"),
-        ("asked", "=u4"),
+        ("tells", "=u4"),
         ("original", "=u4"),
     ]
 )
+FIRST_DTYPE = np.dtype(
+    [
+        ("serial", "=u8"),
+        ("open", "=u8"),
+        ("key", KEY_DTYPE),
+        ("source", "=u8", 2),
+        ("destination", "=u8", 2),
+        ("id", "=u4"),
+        ("kind", "=u4"),
+        ("flags", "u1"),
+        ("depth", "u1"),
+        ("reserved", "u1", 6),
+    ]
+)
 assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
+assert FIRST_DTYPE.itemsize == sizeof(fc_fragment_first)
 
 
 cdef class Fragments:
     """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
 
-    ``capacity`` entries at most (1 to 2**24; 104 octets each), the oldest makes room; ``secret`` (16 octets) keys the hash, random
+    ``capacity`` entries at most (1 to 2**24; 112 octets each), the oldest makes room; ``secret`` (16 octets) keys the hash, random
     unless given. Belongs to one input: use one for each trace or interface. Batches that share one wait for each
     other.
 
-    ``defer``: it answers nothing and keeps `notes`, for another object to `settle`: what came before is not known yet.
+    ``defer``: for a part of an input. Where it could matter what came before the part, a packet is left as it would be
+    without a memory, and a note is made, for the memory of what came before to `settle`.
     """
 
     def __cinit__(self, capacity=65536, secret=None, *, defer=False):
@@ -91,15 +110,39 @@ cdef class Fragments:
                 raise MemoryError
         return taken[:n]
 
+    @property
+    def told(self):
+        """How many first fragments there were."""
+        return fc_fragments_told(self.ptr)
+
+    def firsts(self):
+        """All that is held, the oldest first: an array of `FIRST_DTYPE`."""
+        cdef uint8_t[::1] view
+        with self.lock:
+            found = np.empty(fc_fragments_count(self.ptr), FIRST_DTYPE)
+            if len(found):
+                view = found.view(np.uint8)
+                fc_fragments_firsts(self.ptr, <fc_fragment_first *>&view[0])
+        return found
+
     def settle(self, notes):
-        """Goes through notes (all those of a packet in one call): ``key`` and ``info`` of those that asked (a later
-        fragment each) become what this memory knows."""
+        """Goes through the notes of the part that comes now, in their order, perhaps in pieces: their ``key`` and
+        ``info`` become what their packets have."""
         if notes.dtype != NOTE_DTYPE or notes.ndim != 1 or not notes.flags.c_contiguous:
             raise ClassifierError(f"notes: expected a contiguous array of {NOTE_DTYPE.names}")
         cdef uint8_t[::1] view = notes.view(np.uint8)
         if len(notes):
             with self.lock:
-                fc_fragments_settle(self.ptr, <fc_fragment_note *>&view[0], len(notes))
+                if fc_fragments_settle(self.ptr, <fc_fragment_note *>&view[0], len(notes)) != 0:
+                    raise MemoryError
+
+    def extend(self, firsts, told):
+        """Takes in what the memory of a part holds, after its notes are settled: then the next part can come."""
+        if firsts.dtype != FIRST_DTYPE or firsts.ndim != 1 or not firsts.flags.c_contiguous:
+            raise ClassifierError(f"firsts: expected a contiguous array of {FIRST_DTYPE.names}")
+        cdef const uint8_t[::1] view = firsts.view(np.uint8)
+        with self.lock:
+            fc_fragments_extend(self.ptr, <const fc_fragment_first *>(&view[0] if len(firsts) else NULL), len(firsts), told)
 
 
 def as_batch(packets):

@@ -35,9 +35,12 @@ _NO_TIMES: Times = np.zeros(0, dtype=np.int64)
 Source = str | os.PathLike[str] | BinaryIO
 
 
-def new_fragments() -> Fragments:
-    """The fragment memory of one input. The oldest is evicted, whatever the hash: its secret changes no answer."""
-    return Fragments()
+def new_fragments(*, defer: bool = False) -> Fragments:
+    """The fragment memory of one input, or of a part of it.
+
+    The oldest is evicted, whatever the hash: its secret changes no answer.
+    """
+    return Fragments(defer=defer)
 
 
 class Run:

@@ -22,7 +22,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from flowclass.engine.packets import Fragments
 from flowclass.errors import FlowclassError
 
 from .classify import Run, new_fragments
@@ -205,7 +204,7 @@ class _Assembly:
         self._target = os.path.join(folder, "output")
         self._stream: IO[bytes] | None = None
         self._writer: RowWriter | None = None
-        self._memory: Fragments | None = None
+        self._memory = new_fragments()
         self._run: Run | None = None
         self._first_frame = 1
         self._octets = 0
@@ -237,14 +236,16 @@ class _Assembly:
 
     def take(self, part: str, result: Result, *, first: bool, last: bool) -> None:
         """``first`` and ``last`` of its trace."""
-        settled = self._settle(part, result) if result.notes else None
+        settled = self._settle(part) if result.notes else None
         self.summary.merge(result.summary, same_file=not first)
         if self._writer is not None:
             self._write(part, result, settled)
         self._first_frame += result.packets
         self.place = result.ended
         if last:
-            self._first_frame, self.place, self._memory = 1, None, None
+            self._first_frame, self.place, self._memory = 1, None, new_fragments()
+        elif result.firsts is not None:
+            self._memory.extend(result.firsts, result.told)
 
     def _write(self, part: str, result: Result, settled: Settled | None) -> None:
         assert self._writer is not None
@@ -267,22 +268,20 @@ class _Assembly:
             arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
             self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
 
-    def _settle(self, part: str, result: Result) -> Settled:
+    def _settle(self, part: str) -> Settled:
         """The rows that a part left open, by what is remembered of the fragments before them."""
-        if self._memory is None:
-            self._memory = new_fragments()
         if self._run is None:
             self._run = Run(agent_of(self._job), inner=self._job.inner)
         numbers: dict[Outcome, int] = {}
         places, ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint32)]
         for notes in read_notes(part):
             self._memory.settle(notes)
-            asked = notes[notes["asked"] == 1]
-            rows = self._run.decide("", asked["packet"], asked["key"].copy(), asked["info"].copy(), asked["original"])
+            keys, infos = np.ascontiguousarray(notes["key"]), np.ascontiguousarray(notes["info"])
+            rows = self._run.decide("", notes["packet"], keys, infos, notes["original"])
             self.summary.count(rows)
             used, inverse = np.unique(rows.ids, return_inverse=True)
             mine = [numbers.setdefault(rows.outcomes.values[i], len(numbers)) for i in used.tolist()]
-            places.append(asked["packet"].astype(np.int64))
+            places.append(notes["packet"].astype(np.int64))
             ids.append(np.array(mine, dtype=np.uint32)[inverse])
         return Settled(np.concatenate(places), np.concatenate(ids), list(numbers))
 

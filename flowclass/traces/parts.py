@@ -11,9 +11,8 @@ records of a file that is in memory costs as much as classifying them.
 *Frame numbers* are counted from 1 in each part. What a unit leaves are decisions and times; text is made of them when
 the number of frames before the part is known.
 
-*Fragments.* A later fragment is decided as its first one, which may be in another part. In a part that is cut from a
-file later fragments are left open, and notes are taken of all fragments, for one memory to go through in the order of
-the file.
+*Fragments.* A later fragment is decided as its first one, which may be in another part. Where that could be, it is left
+open, and a note is taken for the memory of the parts before (fragments.c).
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ from typing import IO, Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.packets import NOTE_DTYPE, Fragments
+from flowclass.engine.packets import NOTE_DTYPE
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import BindingsFile
 
@@ -97,13 +96,16 @@ class Job:
 @dataclass(slots=True)
 class Result:
     """What a unit came to. ``begun`` and ``ended`` are None for a whole trace; ``text``: octets of the rows as text,
-    but for the frame numbers and for what is left open; ``notes``: how many there are."""
+    but for the frame numbers and for what is left open; ``notes``: how many there are. ``firsts``, ``told``: what the
+    memory of fragments holds at the end."""
 
     summary: Summary
     begun: Place | None = None
     ended: Place | None = None
     text: int = 0
     notes: int = 0
+    firsts: npt.NDArray[np.void] | None = None
+    told: int = 0
 
     @property
     def packets(self) -> int:
@@ -178,6 +180,7 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
             # where a guess found no record, that is where it began
             begun = Place(trace.begun, b"" if unit.start is None else unit.start.state)
             result.begun, result.ended, result.notes = begun, trace.place(), notes_file.count
+            result.firsts, result.told = memory.firsts(), memory.told
         if rows_file is not None:
             result.text = rows_file.size.octets if rows_file.size is not None else 0
     with atomic_file(f"{part}.result") as stream:
@@ -185,10 +188,10 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
 
 
 class _NotesFile:
-    """Notes about fragments, as they come."""
+    """Notes about fragments that are left open, as they come."""
 
     def __init__(self, stream: IO[bytes]) -> None:
-        self.memory = Fragments(capacity=1, defer=True)
+        self.memory = new_fragments(defer=True)
         self.count = 0
         self._stream = stream
 
@@ -200,7 +203,7 @@ class _NotesFile:
             notes["original"] = rows.sizes[where]
             self._stream.write(notes.tobytes())
             self.count += len(notes)
-            places.append(where[notes["asked"] == 1])
+            places.append(where)
         if not places:
             return None
         chosen = np.concatenate(places)
@@ -210,15 +213,10 @@ class _NotesFile:
 
 
 def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
-    """The notes of a part, all those of a packet together."""
-    kept = np.empty(0, dtype=NOTE_DTYPE)
+    """The notes of a part, in pieces."""
     with open(f"{part}.notes", "rb") as stream:
         while octets := stream.read(most * NOTE_DTYPE.itemsize):
-            kept = np.concatenate([kept, np.frombuffer(octets, dtype=NOTE_DTYPE)])
-            whole = int(np.searchsorted(kept["packet"], kept["packet"][-1]))
-            yield kept[:whole].copy()
-            kept = kept[whole:]
-    yield kept.copy()
+            yield np.frombuffer(octets, dtype=NOTE_DTYPE).copy()
 
 
 @dataclass(slots=True)
