@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowclass.errors import (
+    ArgumentError,
     BindingsFileError,
     CaptureError,
     ClassifierError,
@@ -61,6 +62,7 @@ _LAZY = {
 _PACKAGES = frozenset({"engine", "generate", "mobility", "traces", "wire"})
 
 __all__ = [
+    "ArgumentError",
     "BindingsFileError",
     "CaptureError",
     "ClassifierError",

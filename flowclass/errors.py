@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 __all__ = [
+    "ArgumentError",
     "BindingsFileError",
     "CaptureError",
     "ClassifierError",
@@ -15,6 +16,13 @@ __all__ = [
 
 class FlowclassError(ValueError):
     """The root of all errors of this package."""
+
+
+class ArgumentError(FlowclassError, TypeError):
+    """An argument of a wrong type: its name, what was expected, what was given."""
+
+    def __init__(self, name: str, expected: str, given: object) -> None:
+        super().__init__(f"{name}: {expected} expected, got {type(given).__name__}")
 
 
 class DecodeError(FlowclassError):

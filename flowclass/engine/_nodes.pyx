@@ -3,12 +3,14 @@
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.long cimport PyLong_AsLongAndOverflow
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from flowclass.engine._fib cimport *
 
-from flowclass.errors import ClassifierError
+from flowclass.engine.keys import integer
+from flowclass.errors import ArgumentError, ClassifierError
 
 
 _STATUS = {
@@ -36,10 +38,30 @@ cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) n
     out.version = 4 if size == 4 else 6
 
 
+cdef int get_octets(name, octets, Py_buffer *view) except -1:
+    """The buffer of an argument that must be bytes-like; the caller releases it."""
+    try:
+        PyObject_GetBuffer(octets, view, PyBUF_SIMPLE)
+    except (TypeError, BufferError, ValueError):
+        raise ArgumentError(name, "a bytes-like object", octets) from None
+    return 0
+
+
+cdef int take_integer(name, value, int high) except -1:
+    """`integer` from 0 on, in 5 ns for what nearly everybody gives."""
+    cdef int overflow = 0
+    cdef long number
+    if isinstance(value, int):
+        number = PyLong_AsLongAndOverflow(value, &overflow)
+        if not overflow and 0 <= number <= high:
+            return <int>number
+    return integer(name, value, 0, high)
+
+
 cdef int take_address(object packed, fc_address *out) except -1:
     """4 or 16 octets in network order."""
     cdef Py_buffer view
-    PyObject_GetBuffer(packed, &view, PyBUF_SIMPLE)
+    get_octets("address", packed, &view)
     cdef Py_ssize_t size = view.len
     if size == 4 or size == 16:
         set_address(<const uint8_t *>view.buf, size, out)
@@ -118,7 +140,7 @@ cdef class Staging:
             raise ClassifierError(f"flow {flow[0]}: {len(flow[2])} targets; at most {FC_MAX_FANOUT}")
         out.n_targets = len(flow[2])
         out.targets = first
-        PyObject_GetBuffer(flow[3], &view, PyBUF_SIMPLE)
+        get_octets("rule", flow[3], &view)
         cdef Py_ssize_t size = view.len
         if size == sizeof(fc_rule):
             memcpy(&out.rule, view.buf, sizeof(fc_rule))

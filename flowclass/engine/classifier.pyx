@@ -7,8 +7,8 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
-from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
-from flowclass.errors import ClassifierError
+from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
+from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["Classifier", "kernels"]
 
@@ -25,10 +25,10 @@ def kernels():
 cdef int select_kernel(object name) except -2:
     """The kernel of this name ("auto" too); ClassifierError when it is unknown, not built or can't run here."""
     cdef int kernel = FC_KERNEL_AUTO, status
+    if not isinstance(name, str):
+        raise ArgumentError("kernel", "a name", name)
     if name == "auto":
         return FC_KERNEL_AUTO
-    if not isinstance(name, str):
-        raise ClassifierError(f"kernel: a name expected, got {name!r}")
     text = name.encode()
     status = fc_kernel_select(text, &kernel)
     if status == FC_OK:
@@ -57,8 +57,6 @@ def as_keys(keys):
 
 def parts_of(n, threads, least=16384):
     """[(begin, end), ...]: ``n`` items for up to ``threads`` threads, at least ``least`` for each."""
-    if not isinstance(threads, int) or not 1 <= threads <= 1024:
-        raise ClassifierError(f"threads: 1 to 1024 expected, got {threads!r}")
     count = max(1, min(threads, n // least))
     ends = [n * i // count for i in range(count + 1)]
     return list(zip(ends[:-1], ends[1:]))
@@ -143,6 +141,7 @@ cdef class Classifier:
             out = np.empty(n, np.int32)
         elif not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
             raise ClassifierError(f"out: an int32 array of length {n} expected")
+        threads = integer("threads", threads, 1, 1024)
         if threads != 1:
             parts = parts_of(n, threads)
             if len(parts) > 1:
@@ -214,7 +213,10 @@ cdef class Classifier:
         cdef Py_buffer numbers
         cdef uint32_t n, done = 0
         cdef int status
-        wanted = np.atleast_1d(np.asarray(ids))
+        try:
+            wanted = np.atleast_1d(np.asarray(ids))
+        except ValueError:  # sequences of unequal lengths
+            raise ClassifierError("ids: integers expected") from None
         if wanted.ndim != 1 or (wanted.dtype.kind not in "iu" and len(wanted)):
             raise ClassifierError("ids: integers expected")
         if len(wanted) and (int(wanted.min()) < 0 or int(wanted.max()) > 0xffffffff):

@@ -1,24 +1,23 @@
 # cython: language_level=3, embedsignature=True
 """The forwarding table: packets in, decisions out; the binding of csrc/src/fib.c."""
 
-import os
 from contextlib import nullcontext
 
 import numpy as np
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.buffer cimport PyBuffer_Release
 from libc.string cimport memcpy, memset
 
 from flowclass.engine._fib cimport *
-from flowclass.engine._nodes cimport Staging, check, packed, set_address, take_address
+from flowclass.engine._nodes cimport Staging, check, get_octets, packed, set_address, take_address, take_integer
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments, fc_parse_options
 
-from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
-from flowclass.engine.packets import PACKET_DTYPE, as_batch
-from flowclass.errors import ClassifierError
+from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
+from flowclass.engine.packets import PACKET_DTYPE, as_batch, link_types, secret_key
+from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["DECISION_DTYPE", "FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
@@ -59,9 +58,7 @@ cdef class ForwardingTable:
     """
 
     def __cinit__(self, secret=None):
-        cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
-        if len(key) != 16:
-            raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
+        cdef bytes key = secret_key(secret)
         check(fc_fib_new(<const uint8_t *><const char *>key, <fc_fib **>&self.ptr), "forwarding table")
 
     def __dealloc__(self):
@@ -93,7 +90,9 @@ cdef class ForwardingTable:
         cdef int status
         try:
             node.fill(home_address, tuple(also), tuple(prefixes), tuple(targets), default, tuple(flows))
-        except (OverflowError, TypeError, IndexError) as error:
+        except ClassifierError:
+            raise
+        except (OverflowError, TypeError, ValueError, LookupError) as error:
             raise ClassifierError(f"publish: {error}") from None
         with nogil:
             status = fc_fib_publish(<fc_fib *>self.ptr, &node.node, &number)
@@ -163,7 +162,7 @@ cdef class ForwardingTable:
 
     def reserve(self, addresses):
         """Makes room in the index before a bulk load."""
-        check(fc_fib_reserve(<fc_fib *>self.ptr, addresses), "reserve")
+        check(fc_fib_reserve(<fc_fib *>self.ptr, integer("addresses", addresses, 0, (1 << 64) - 1)), "reserve")
 
     def reclaim(self):
         """Frees now what was replaced and no reader can see any more; `publish` does so from time to time."""
@@ -184,8 +183,8 @@ cdef class ForwardingTable:
         """The decision for each key: an array of `KEY_DTYPE` to one of `DECISION_DTYPE` (``out``, if given: as long or
         longer; the filled part is returned). A key of protocol 135 is signalling."""
         cdef int chosen = select_kernel(kernel), status
-        cdef unsigned split = threads
-        keys = np.ascontiguousarray(keys)
+        cdef unsigned split = integer("threads", threads, 1, 1024)
+        keys = contiguous("keys", keys)
         if keys.dtype != KEY_DTYPE or keys.ndim != 1:
             raise ClassifierError(f"keys: expected one dimension of KEY_DTYPE, got {keys.ndim} of {keys.dtype}")
         cdef size_t n = keys.shape[0]
@@ -202,8 +201,8 @@ cdef class ForwardingTable:
         """The decision for each packet that `flowclass.engine.packets.parse` (or a trace) made ``keys`` and ``infos``
         (`PACKET_DTYPE`) of: as `classify_packets`, without parsing again."""
         cdef int chosen = select_kernel(kernel), status
-        cdef unsigned split = threads
-        keys, infos = np.ascontiguousarray(keys), np.ascontiguousarray(infos)
+        cdef unsigned split = integer("threads", threads, 1, 1024)
+        keys, infos = contiguous("keys", keys), contiguous("infos", infos)
         if keys.dtype != KEY_DTYPE or infos.dtype != PACKET_DTYPE or keys.ndim != 1 or keys.shape != infos.shape:
             raise ClassifierError(f"keys and infos: expected KEY_DTYPE and PACKET_DTYPE, one dimension, equal length; "
                                   f"got shapes {keys.shape} and {infos.shape}")
@@ -222,22 +221,20 @@ cdef class ForwardingTable:
     def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, inner=0, out=None, kernel="auto",
                          threads=1):
         """The decision for each packet, as `flowclass.engine.packets.parse` takes them. With ``fragments`` one thread."""
-        cdef int chosen = select_kernel(kernel), status, link = linktype
-        cdef unsigned split = threads
+        cdef int chosen = select_kernel(kernel), status, link = integer("linktype", linktype, 0, 0xffff)
+        cdef unsigned split = integer("threads", threads, 1, 1024)
         cdef fc_parse_options options
         cdef const uint16_t *types_ptr = NULL
         buffer, offsets, lengths = as_batch(packets)
         cdef size_t n = offsets.size
         out = _out(out, n)
-        if not 0 <= inner <= 255:
-            raise ClassifierError(f"inner: expected 0 to 255, got {inner}")
-        options.inner = inner
-        options.fragments = NULL if fragments is None else (<Fragments?>fragments).ptr
+        options.inner = integer("inner", inner, 0, 255)
+        if fragments is not None and not isinstance(fragments, Fragments):
+            raise ArgumentError("fragments", "a Fragments", fragments)
+        options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
         cdef const uint16_t[::1] types
         if linktypes is not None:
-            types = np.ascontiguousarray(linktypes, dtype=np.uint16)
-            if <size_t>types.shape[0] != n:
-                raise ClassifierError(f"linktypes: expected {n}, got {types.shape[0]}")
+            types = link_types(linktypes, n)
         if n == 0:
             return out
         if linktypes is not None:
@@ -254,24 +251,26 @@ cdef class ForwardingTable:
         check(status, "classify")
         return out
 
-    def classify_one(self, packet, int linktype=101):
+    def classify_one(self, packet, linktype=101):
         """One packet's decision as an integer: action in bits 0-1, reason in 2-4, FID valid 5, BID valid 6, node found 7,
         BID in 8-23, FID in 24-39, copies to send in 40-47."""
         cdef fc_decision d
         cdef Py_buffer view
-        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
-        fc_fib_classify_one(<fc_fib *>self.ptr, linktype, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
+        cdef int link = take_integer("linktype", linktype, 0xffff)
+        get_octets("packet", packet, &view)
+        fc_fib_classify_one(<fc_fib *>self.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
         PyBuffer_Release(&view)
         return (<uint64_t>d.action | <uint64_t>d.reason << 2 | <uint64_t>(d.flags & 7) << 5 | <uint64_t>d.bid << 8
                 | <uint64_t>d.fid << 24 | <uint64_t>d.n_targets << 40)
 
-    def decide_one(self, packet, int linktype=101):
+    def decide_one(self, packet, linktype=101):
         """One packet's `Decision`."""
         cdef fc_decision d
         cdef Py_buffer view
         cdef Decision result = Decision.__new__(Decision)
-        PyObject_GetBuffer(packet, &view, PyBUF_SIMPLE)
-        fc_fib_classify_one(<fc_fib *>self.ptr, linktype, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
+        cdef int link = take_integer("linktype", linktype, 0xffff)
+        get_octets("packet", packet, &view)
+        fc_fib_classify_one(<fc_fib *>self.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
         PyBuffer_Release(&view)
         result.action, result.reason, result.flags, result.n_targets = d.action, d.reason, d.flags, d.n_targets
         result.fid = d.fid if d.flags & FC_HAS_FID else None
@@ -311,7 +310,7 @@ cdef class ForwardingTable:
 
 cdef int take_decision(decision, fc_decision *out) except -1:
     cdef Py_buffer view
-    PyObject_GetBuffer(decision, &view, PyBUF_SIMPLE)
+    get_octets("decision", decision, &view)
     cdef Py_ssize_t size = view.len
     if size == sizeof(fc_decision):
         memcpy(out, view.buf, sizeof(fc_decision))
@@ -319,6 +318,13 @@ cdef int take_decision(decision, fc_decision *out) except -1:
     if size != sizeof(fc_decision):
         raise ClassifierError(f"decision: expected one element of DECISION_DTYPE, got {size} octets")
     return 0
+
+
+def contiguous(name, array):
+    """An argument that is an array, copied only if it must be."""
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(name, "a numpy array", array)
+    return np.ascontiguousarray(array)
 
 
 cdef const void *address_of(array):
@@ -342,6 +348,6 @@ def _offsets(name, offsets, n, limit):
 def _out(array, n):
     if array is None:
         return np.empty(n, dtype=DECISION_DTYPE)
-    if array.dtype != DECISION_DTYPE or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
+    if not isinstance(array, np.ndarray) or array.dtype != DECISION_DTYPE or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
         raise ClassifierError(f"out: expected a contiguous array of at least {n} of DECISION_DTYPE")
     return array[:n]

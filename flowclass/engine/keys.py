@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import ipaddress
 import re
+import zlib
 from collections.abc import Callable, Sequence
 from os import PathLike
 from typing import Any, Final
@@ -12,9 +13,9 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.errors import ClassifierError
+from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "make_keys", "make_rules", "read_classbench"]
+__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "integer", "make_keys", "make_rules", "read_classbench"]
 
 _ADDRESS = ("<u8", (2,))
 
@@ -167,19 +168,40 @@ def _address_words(value: Any, version: npt.NDArray[np.uint8], name: str) -> npt
     return out
 
 
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """An argument that is one integer in [low, high]."""
+    if not isinstance(value, (int, np.integer)):
+        raise ArgumentError(name, "an integer", value)
+    if not low <= value <= high:
+        raise ClassifierError(f"{name}: expected {low} to {high}, got {value}")
+    return int(value)
+
+
+def _array(value: Any, name: str, expected: str = "integers") -> npt.NDArray[Any]:
+    """An integer or several, in one dimension."""
+    try:
+        array = np.atleast_1d(np.asarray(value))
+    except ValueError:  # sequences of unequal lengths
+        raise ClassifierError(f"{name}: {expected} expected") from None
+    if array.dtype.kind not in "iu" and array.size:
+        raise ClassifierError(f"{name}: {expected} expected, got {array.dtype}")
+    if array.ndim != 1:
+        raise ClassifierError(f"{name}: one dimension expected, got {array.ndim}")
+    return array
+
+
 def _integers(value: Any, bits: int, name: str) -> npt.NDArray[np.uint64]:
-    array = np.atleast_1d(np.asarray(value))
-    if array.dtype.kind not in "iu":
-        raise ClassifierError(f"{name}: integers expected, got {array.dtype}")
+    array = _array(value, name)
     if len(array) and (int(array.min()) < 0 or int(array.max()) >> bits):
         raise ClassifierError(f"{name}: a value is outside 0..{(1 << bits) - 1}")
     return array.astype(np.uint64)
 
 
 def _versions(version: Any, allowed: tuple[int, ...]) -> npt.NDArray[np.uint8]:
-    array = np.atleast_1d(np.asarray(version))
-    if array.dtype.kind not in "iu" or not np.isin(array, allowed).all():
-        raise ClassifierError(f"version: {' or '.join(map(str, allowed))} expected")
+    expected = " or ".join(map(str, allowed))
+    array = _array(version, "version", expected)
+    if not np.isin(array, allowed).all():
+        raise ClassifierError(f"version: {expected} expected")
     return array.astype(np.uint8)
 
 
@@ -267,7 +289,10 @@ def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
             raise ClassifierError(f"no field named {name!r}: one of {', '.join(FIELDS)} expected")
         if pair is None:
             continue
-        first, last = pair
+        try:
+            first, last = pair
+        except (TypeError, ValueError):
+            raise ArgumentError(name, "a pair (first, last)", pair) from None
         conditions |= FIELDS[name]
         for suffix, value in (("first", first), ("last", last)):
             label = f"{name}_{suffix}"
@@ -334,20 +359,27 @@ def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
     The flags column is ignored; a port range ``0 : 65535``, a prefix of length 0 and a protocol mask 0 are no
     condition. Empty lines and lines that begin with ``#`` are skipped.
 
-    Raises ClassifierError with file and line for anything else, OSError for a file that can't be read.
+    Raises ClassifierError with file and line for anything else, and for a file that can't be read.
     """
+    if not isinstance(path, (str, PathLike)):  # an integer would be somebody's open file
+        raise ArgumentError("path", "a path", path)
     name = str(path)
     rows = []
-    with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
-        for number, line in enumerate(file, 1):
-            text = line.strip()
-            if not text or text.startswith("#"):
-                continue
-            match = _LINE.match(text)
-            if match is None:
-                raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
-            try:
-                rows.append(_classbench_row(match))
-            except ValueError as error:
-                raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
+    try:
+        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip()
+                if not text or text.startswith("#"):
+                    continue
+                match = _LINE.match(text)
+                if match is None:
+                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
+                try:
+                    rows.append(_classbench_row(match))
+                except ValueError as error:
+                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
+    except OSError as error:
+        raise ClassifierError(f"{name}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
     return np.array(rows, RULE_DTYPE)

@@ -9,8 +9,8 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from flowclass.engine.keys import KEY_DTYPE
-from flowclass.errors import ClassifierError
+from flowclass.engine.keys import KEY_DTYPE, integer
+from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
 
@@ -66,6 +66,30 @@ assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
 assert FIRST_DTYPE.itemsize == sizeof(fc_fragment_first)
 
 
+def secret_key(secret):
+    """16 octets, random for None."""
+    if secret is None:
+        return os.urandom(16)
+    if not isinstance(secret, (bytes, bytearray, memoryview)):
+        raise ArgumentError("secret", "a bytes-like object", secret)
+    if len(secret) != 16:
+        raise ClassifierError(f"secret: expected 16 octets, got {len(secret)}")
+    return bytes(secret)
+
+
+def link_types(numbers, n):
+    """The argument ``linktypes`` as an array of ``n`` u16."""
+    try:
+        array = np.asarray(numbers)
+    except ValueError:  # sequences of unequal lengths
+        array = np.empty(0)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or np.any((array < 0) | (array > 0xffff)):
+        raise ClassifierError("linktypes: expected one dimension of integers from 0 to 65535")
+    if len(array) != n:
+        raise ClassifierError(f"linktypes: expected {n}, got {len(array)}")
+    return np.ascontiguousarray(array, dtype=np.uint16)
+
+
 cdef class Fragments:
     """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
 
@@ -78,11 +102,8 @@ cdef class Fragments:
     """
 
     def __cinit__(self, capacity=65536, secret=None, *, defer=False):
-        cdef bytes key = os.urandom(16) if secret is None else bytes(secret)
-        if len(key) != 16:
-            raise ClassifierError(f"secret: expected 16 octets, got {len(key)}")
-        if not 1 <= capacity <= 1 << 24:
-            raise ClassifierError(f"capacity: expected 1 to {1 << 24}, got {capacity}")
+        cdef bytes key = secret_key(secret)
+        capacity = integer("capacity", capacity, 1, 1 << 24)
         self.lock = threading.Lock()
         if fc_fragments_new(capacity, <const uint8_t *><const char *>key, &self.ptr) != 0:
             raise MemoryError
@@ -178,7 +199,12 @@ def as_batch(packets):
 
 
 def _join(packets):
-    views = [memoryview(p) for p in packets]
+    if isinstance(packets, (str, bytes, bytearray, memoryview, dict)):  # one packet is none of several
+        raise ArgumentError("packets", "a sequence of bytes-like objects", packets)
+    try:
+        views = [memoryview(p) for p in packets]
+    except TypeError as error:
+        raise ClassifierError(f"packets: expected a sequence of bytes-like objects: {error}") from None
     lengths = np.fromiter((v.nbytes for v in views), dtype=np.uint32, count=len(views))
     offsets = np.zeros(len(views), dtype=np.uint64)
     np.cumsum(lengths[:-1], out=offsets[1:], dtype=np.uint64)
@@ -205,18 +231,17 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
     cdef Py_ssize_t n = offsets.size
     keys = _out("keys", keys, KEY_DTYPE, n)
     infos = _out("infos", infos, PACKET_DTYPE, n)
-    if not 0 <= inner <= FC_INNERMOST:
-        raise ClassifierError(f"inner: expected 0 to {FC_INNERMOST}, got {inner}")
+    inner = integer("inner", inner, 0, FC_INNERMOST)
+    if fragments is not None and not isinstance(fragments, Fragments):
+        raise ArgumentError("fragments", "a Fragments", fragments)
     cdef fc_parse_options options
     options.inner = inner
-    options.fragments = NULL if fragments is None else (<Fragments?>fragments).ptr
-    cdef int link = linktype
+    options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
+    cdef int link = integer("linktype", linktype, 0, 0xffff)
     cdef const uint16_t[::1] types
     cdef const uint16_t *types_ptr = NULL
     if linktypes is not None:
-        types = np.ascontiguousarray(linktypes, dtype=np.uint16)
-        if types.shape[0] != n:
-            raise ClassifierError(f"linktypes: expected {n}, got {types.shape[0]}")
+        types = link_types(linktypes, n)
     if n == 0:
         return keys, infos
     if linktypes is not None:
@@ -236,6 +261,6 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
 def _out(name, array, dtype, n):
     if array is None:
         return np.empty(n, dtype=dtype)
-    if array.dtype != dtype or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
         raise ClassifierError(f"{name}: expected a contiguous array of at least {n} {dtype.names}")
     return array[:n]

@@ -27,6 +27,7 @@ from flowclass.wire.messages import (
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
+from flowclass.wire.reader import as_bytes
 
 from .acknowledgement import Outcome, acknowledge
 from .cache import BindingCache, BusyError, Store, Table, Transaction
@@ -172,6 +173,9 @@ class Anchor(ABC):
     ) -> list[bytes]:
         """An IPv6 packet with a Mobility Header -> packets to send.
 
+        `now` is a finite number of seconds, or FlowclassError is raised; time does not go back: one that lies before an
+        earlier call's counts as that.
+
         Any bytes are answered or passed over in silence; nothing is raised for what a packet holds. An update that
         isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137). For a correspondent
         node, `authorized` are the packed care-of addresses whose keygen tokens secured it, where the caller has checked
@@ -189,9 +193,10 @@ class Anchor(ABC):
     ) -> Pending:
         """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
         updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
+        now = self.cache.advance(now)
         octets = b""
         if not isinstance(packet, MobilityPacket):
-            octets = bytes(packet)
+            octets = as_bytes(packet)
             try:
                 packet = decode_packet(octets, self.profile)
             except DecodeError as error:
@@ -382,7 +387,7 @@ class Anchor(ABC):
 
     def tick(self, now: float) -> list[bytes]:
         """Expire what is over; returns Binding Refresh Requests to send (K17)."""
-        packets = []
+        packets: list[bytes] = []
         for event in self.cache.tick(now):
             if event.kind is EventKind.REFRESH_DUE:
                 packets += self._refresh_request(event)

@@ -19,7 +19,7 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from flowclass.engine.rules import WILD_CARD, Range, rule_row
-from flowclass.errors import BindingsFileError
+from flowclass.errors import ArgumentError, BindingsFileError
 
 from .lines import json_lines, line_of, toml_lines
 from .state import DISCARD, FORWARD, NCAST, CareOf, Flow, Node, Prefix
@@ -101,6 +101,8 @@ def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> Bindin
 
     ``lenient``: BIDs that the node doesn't have are no errors, but collected in ``unknown_bids``.
     """
+    if not isinstance(path, (str, PathLike)):
+        raise ArgumentError("path", "a path", path)
     return _Reader(fspath(path), lenient).read()
 
 

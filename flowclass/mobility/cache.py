@@ -20,7 +20,7 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import ArgumentError, FlowclassError
 
 from .config import Switches
 from .events import Event, EventKind
@@ -31,6 +31,16 @@ __all__ = ["BindingCache", "BusyError", "Store", "Table", "Transaction"]
 
 class BusyError(FlowclassError):
     """A transaction for this home address is open (duplicate address detection runs); one at a time."""
+
+
+def later(now: float, clock: float) -> float:
+    """`now`, or `clock` where that is later: time does not go back. FlowclassError for what is no finite number."""
+    try:
+        if -inf < now < inf:
+            return now if now > clock else clock
+    except (TypeError, ValueError):
+        raise ArgumentError("now", "a number of seconds", now) from None
+    raise FlowclassError(f"now: a finite number of seconds expected, got {now}")
 
 
 class Table(Protocol):
@@ -139,8 +149,7 @@ class BindingCache:
         open."""
         if home in self._open:
             raise BusyError("an update of this home address is in progress")
-        if now > self._clock:
-            self._clock = now
+        now = self.advance(now)
         node = self.nodes.get(home)
         if node is None:
             node = Node(home, profile)
@@ -244,6 +253,11 @@ class BindingCache:
 
     # ---- time
 
+    def advance(self, now: float) -> float:
+        """Let time go on to `now`, and return what time it is: see `later`."""
+        self._clock = now = later(now, self._clock)
+        return now
+
     def next_deadline(self) -> float | None:
         """When `tick` has something to do next; None: never, as things are."""
         heap = self._heap
@@ -268,8 +282,7 @@ class BindingCache:
 
     def tick(self, now: float) -> list[Event]:
         """Expire what is over (an entry ends at its time exactly) and say what is due: REFRESH_DUE, *_EXPIRED, ..."""
-        if now > self._clock:
-            self._clock = now
+        now = self.advance(now)
         events: list[Event] = []
         heap = self._heap
         while heap and heap[0][0] <= now:
@@ -310,7 +323,7 @@ class BindingCache:
 
     def restart(self, now: float) -> None:
         """Time starts again here: whatever follows is counted from this clock."""
-        self._clock = now
+        self._clock = later(now, -inf)
 
     def compact(self) -> None:
         """Drop stale heap entries; never needed for correctness."""

@@ -34,6 +34,7 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
+from .cache import later
 from .nonces import MAX_RR_BINDING_LIFETIME
 from .receiver import FIRST_TIMEOUT, MAX_TIMEOUT, MAX_UPDATE_RATE, Receiver
 from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role
@@ -60,7 +61,8 @@ class MobileNode:
     """A mobile node, or mobile router with its prefixes, for one home address (at an anchor point: regional address).
 
     ``lifetime`` is what it asks for, in units of 4 seconds. ``random`` gives octets for cookies and first sequence
-    numbers. Times are the caller's seconds, as everywhere.
+    numbers. Times are the caller's seconds, as everywhere: finite, and one that lies before an
+    earlier call's counts as that.
     """
 
     def __init__(
@@ -82,6 +84,7 @@ class MobileNode:
         self.listener = listener
         self.random = random
         self._receivers: dict[IPv6Address, Receiver] = {}
+        self._clock = -inf
 
     # ---- what is wanted
 
@@ -109,6 +112,12 @@ class MobileNode:
         except KeyError:
             raise FlowclassError(f"{peer} is no receiver: add_receiver first") from None
 
+    def _at(self, peer: IPv6Address, now: float) -> tuple[Receiver, float]:
+        """A receiver, and what time it is, before anything is changed."""
+        receiver = self._receiver(peer)
+        self._clock = later(now, self._clock)
+        return receiver, self._clock
+
     def register(
         self,
         peer: IPv6Address,
@@ -123,7 +132,7 @@ class MobileNode:
         """Register a care-of address, or change it: all flows on the BID move along (R66, R104). `bid` 0: without a BID
         option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
         next."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         moved = receiver.updates.wanted_care_of.get(bid)
         receiver.updates.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
         if moved is not None and moved.address != address:
@@ -132,13 +141,13 @@ class MobileNode:
 
     def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
         """Give up care-of addresses; with none left, everything."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         receiver.updates.drop_care_of(bids)
         return self._flush(receiver, now)
 
     def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
         """Abolish all bindings, flows included, from the home link (R108; RFC 6275 section 11.5.5)."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         receiver.updates.leave(at_home=True)
         self._give_up(receiver)
         return self._flush(receiver, now)
@@ -156,7 +165,7 @@ class MobileNode:
         flush: bool = True,
     ) -> list[bytes]:
         """A new flow binding (R52, R85, R89, R92): the FID must not be in the list. No selector: a wild card (R62)."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         if fid in receiver.updates.wanted_flows:
             raise FlowclassError(f"FID {fid} exists: replace it (R85)")
         receiver.updates.want_flow(FlowEntry(fid, pri, action, tuple(bids), selector))
@@ -176,7 +185,7 @@ class MobileNode:
         flush: bool = True,
     ) -> list[bytes]:
         """Change attributes of a flow; what isn't given stays (R63, R64, R86, R93)."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         old = self._flow(receiver, fid, "R86")
         new = replace(
             old,
@@ -190,7 +199,7 @@ class MobileNode:
 
     def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
         """Tell the receiver that a flow is still valid (R69, R87); `tick` does it in time by itself."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R87")
         known = receiver.updates.flows.get(fid)
         if known is not None:
@@ -199,7 +208,7 @@ class MobileNode:
 
     def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
         """Remove a flow binding (R67, R88)."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R88")
         del receiver.updates.wanted_flows[fid]
         return self._flush(receiver, now) if flush else []
@@ -214,7 +223,7 @@ class MobileNode:
     def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
         """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
         the new address. The other way, changing the address of a BID, is `register`."""
-        receiver = self._receiver(peer)
+        receiver, now = self._at(peer, now)
         updates = receiver.updates
         was = updates.wanted_care_of.get(old)
         updates.want_care_of(CareOfEntry(new, address, was.priority if was is not None else 0))
@@ -233,7 +242,7 @@ class MobileNode:
 
     def flush(self, peer: IPv6Address, *, now: float) -> list[bytes]:
         """Send what the receiver hasn't been told, if nothing is under way to it."""
-        return self._flush(self._receiver(peer), now)
+        return self._flush(*self._at(peer, now))
 
     def _give_up(self, receiver: Receiver) -> None:
         receiver.updates.give_up()
@@ -287,6 +296,7 @@ class MobileNode:
     def receive(self, packet: bytes, *, now: float, authenticated: bool = True) -> list[bytes]:
         """A packet for this node -> packets to send. `authenticated`: IPsec of the home agent or anchor point was
         right. Nothing is raised for what the packet holds."""
+        self._clock = now = later(now, self._clock)
         try:
             found = decode_packet(packet, self.profile)
         except DecodeError:
@@ -433,6 +443,7 @@ class MobileNode:
 
     def tick(self, now: float) -> list[bytes]:
         """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire."""
+        self._clock = now = later(now, self._clock)
         packets = []
         for receiver in self._receivers.values():
             plan = receiver.updates.outstanding

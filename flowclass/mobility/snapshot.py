@@ -15,8 +15,9 @@ from msgspec import Meta, Struct
 from flowclass.engine.rules import WILD_CARD, describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.wire.profiles import get_profile
+from flowclass.wire.reader import as_bytes
 
-from .cache import BindingCache
+from .cache import BindingCache, later
 from .state import DISCARD, NCAST, CareOf, Flow, Node
 
 __all__ = ["export_cache", "import_cache"]
@@ -77,6 +78,8 @@ class _Snapshot(Struct, forbid_unknown_fields=True):
 def export_cache(cache: BindingCache, now: float) -> bytes:
     """Everything in the cache that hasn't expired at `now`; open transactions aren't in it."""
 
+    now = cache.advance(now)
+
     def left(time: float) -> float | None:
         return None if time == inf else max(time - now, 0.0)
 
@@ -113,8 +116,9 @@ def export_cache(cache: BindingCache, now: float) -> bytes:
 def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
     """Put what was exported in place of all that the cache has. Raises FlowclassError for data that makes no sense, and
     then the cache is as it was."""
+    now = later(now, -inf)
     try:
-        snapshot = msgspec.json.decode(data, type=_Snapshot)
+        snapshot = msgspec.json.decode(as_bytes(data), type=_Snapshot)
         if snapshot.format != FORMAT:
             raise FlowclassError(f"a snapshot of format {snapshot.format}: {FORMAT} expected")
         nodes = [_node(raw, now) for raw in snapshot.nodes]

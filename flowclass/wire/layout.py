@@ -28,13 +28,13 @@ def padding(count: int, pad_n: int | None = 1) -> bytes:
 
 def octets6(address: IPv6Address) -> bytes:
     """The 16 octets of an IPv6 address; refuses another kind, which would shift all that follows."""
-    if address.version != 6:
+    if not isinstance(address, IPv6Address):
         raise EncodeError(f"{address} where an IPv6 address belongs")
     return address.packed
 
 
 def octets4(address: IPv4Address) -> bytes:
     """The 4 octets of an IPv4 address; refuses another kind."""
-    if address.version != 4:
+    if not isinstance(address, IPv4Address):
         raise EncodeError(f"{address} where an IPv4 address belongs")
     return address.packed

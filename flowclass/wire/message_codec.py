@@ -8,7 +8,7 @@ from struct import Struct
 from struct import error as StructError
 from typing import Any, Final
 
-from flowclass.errors import DecodeError, EncodeError, ParameterProblem
+from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError, ParameterProblem
 from flowclass.wire import messages
 from flowclass.wire.layout import octets6
 from flowclass.wire.messages import Message, UnknownMessage
@@ -185,9 +185,14 @@ def encode_message_between(
     message: Message, source: bytes | None, destination: bytes | None, profile: Profile
 ) -> bytes:
     """`encode_message` with packed addresses."""
+    if type(message) not in _ENCODERS and type(message) is not UnknownMessage:
+        raise ArgumentError("message", "a Mobility Header message", message)
     try:
         return _encode(message, source, destination, profile)
-    except StructError as error:
+    except FlowclassError:
+        raise
+    except (StructError, TypeError, ValueError, AttributeError) as error:
+        # a field that holds what no field of that kind can hold
         raise EncodeError(f"{type(message).__name__}: {error}") from None
 
 

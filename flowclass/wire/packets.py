@@ -7,7 +7,7 @@ from ipaddress import IPv6Address
 from struct import Struct
 from typing import Any, ClassVar, Final
 
-from flowclass.errors import DecodeError, EncodeError, ParameterProblem
+from flowclass.errors import ArgumentError, DecodeError, EncodeError, ParameterProblem
 from flowclass.wire.layout import octets6
 from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_fits, decode_message_at, encode_message_between
 from flowclass.wire.messages import Message
@@ -239,6 +239,8 @@ def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
 
 def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:
     """The packet's octets, checksum computed; headers in RFC 6275's order: routing header, destination options."""
+    if not isinstance(packet, MobilityPacket):
+        raise ArgumentError("packet", "a MobilityPacket", packet)
     source, destination, home, routing = packet.addresses
     if not packet.extensions:
         number, payload = _payload(packet.addresses, packet.message, get_profile(profile))

@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
 
-from flowclass.errors import EncodeError, FlowclassError
+from flowclass.errors import ArgumentError, EncodeError, FlowclassError
 
 __all__ = ["DRAFT", "RFC6089", "Action", "FlowLayout", "FlowStatus", "Profile", "Request", "get_profile"]
 
@@ -276,6 +276,8 @@ def get_profile(profile: str | Profile) -> Profile:
     """A profile by its name, ``"draft"`` or ``"rfc6089"``; a `Profile` is returned as it is."""
     if isinstance(profile, Profile):
         return profile
+    if not isinstance(profile, str):
+        raise ArgumentError("profile", "a Profile or its name", profile)
     try:
         return _BY_NAME[profile]
     except KeyError:

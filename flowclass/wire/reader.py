@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from types import TracebackType
 
-from flowclass.errors import DecodeError
+from flowclass.errors import ArgumentError, DecodeError
 
 __all__ = ["Reader", "as_bytes"]
 
 
 def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
     """Any bytes-like object as ``bytes``; ``bytes`` themselves are not copied."""
-    return data if type(data) is bytes else bytes(memoryview(data))
+    if type(data) is bytes:
+        return data
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise ArgumentError("data", "a bytes-like object", data) from None
 
 
 class Reader:
