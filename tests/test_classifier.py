@@ -16,6 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowclass as fc
+from flowclass.generate.adversarial import adversarial_set
+from flowclass.generate.key_traces import key_trace, near_misses
 
 KERNELS = [name for name, runs in fc.kernels().items() if runs]
 Case = tuple[npt.NDArray[np.void], npt.NDArray[np.void]]
@@ -167,6 +169,26 @@ def test_updates_equal_the_oracle(seed: int) -> None:
         assert len(table) == len(model.rules)
     table.rebuild()
     assert table.classify(keys).tolist() == want
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("family", ["overlapping_ranges", "one_leaf", "medium_rectangles"])
+def test_leaves_of_hundreds_of_rules(family: str, version: int) -> None:
+    rows = adversarial_set(family, 1500, version=version, seed=3)
+    keys = np.concatenate([near_misses(rows, 300, worst=256), key_trace(rows, 300, kind="corner")])
+    keys["present"][::5] &= ~np.uint8(32)  # a field that rules ask for
+    table, model, rnd = fc.Classifier(rows), Model(rows), Random(version)
+    assert table.info["largest_leaf"] > 128
+    for kernel in KERNELS:
+        assert table.classify(keys, kernel=kernel).tolist() == oracle.brute_force(rows, keys).tolist()
+    for _ in range(4):
+        gone = rnd.sample(sorted(model.rules), 350)
+        table.remove(gone)
+        moved = [(rnd.uniform(-10, 1600), model.rules.pop(i)[1]) for i in gone]
+        ids = table.insert(np.array([row for _, row in moved], fc.RULE_DTYPE), [p for p, _ in moved])
+        model.rules.update(zip(ids.tolist(), moved, strict=True))
+        for kernel in KERNELS:
+            assert table.classify(keys, kernel=kernel).tolist() == model.classify(keys)
 
 
 def test_refused_updates_change_nothing() -> None:

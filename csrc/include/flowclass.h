@@ -92,6 +92,7 @@ typedef struct fc_build_options {
     uint32_t leaf;   /* rules that are compared without splitting further */
     uint32_t slots;  /* at most so many slots of a node per rule in it */
     uint32_t copies; /* at most so many places for a rule in a node, on average */
+    uint32_t vector; /* leaves of more rules, where no node helps, are searched by bit vectors; at most 65,535 */
     uint8_t keep_covered; /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
     uint8_t reserved[3];
 } fc_build_options;
@@ -101,7 +102,7 @@ typedef struct fc_table_info {
     uint32_t rules;
     uint32_t trees[2];     /* IPv4, IPv6 */
     uint32_t depth;        /* nodes on the longest path of a tree, its root included */
-    uint32_t largest_leaf; /* rules: with trees and depth, the bound on a look-up's work */
+    uint32_t largest_leaf; /* rules: with trees and depth, the bound on a look-up's work (vector.c: 512 rules at a time) */
     uint32_t nodes;
     uint32_t rebuilds; /* of a classifier, since its first update */
     uint64_t slots;

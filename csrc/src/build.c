@@ -185,26 +185,14 @@ static void leaf_remember(fc_build *b, uint64_t hash, uint32_t slot)
     b->leaf_hash_used++;
 }
 
-static uint32_t leaf_number(const fc_build *b, uint32_t slot, uint32_t i)
+static uint32_t leaf_number(const fc_forest *f, const fc_leaf_at *leaf, uint32_t i)
 {
-    const fc_forest *f = b->f;
-    int is_long = FC_LEAF_BLOCKS(slot) == FC_LEAF_LONG;
-    if (f->lanes == 32)
-        return ((const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 16))[i + (is_long ? 4 : 0)];
-    const uint16_t *block = (const uint16_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 64 + (is_long ? 64 : 0));
-    uint32_t per = FC_LEAF_BLOCKS(slot) == 0 ? 2 : f->lanes == 8 ? 4 : 2, lanes = f->lanes;
-    block += (size_t)(i / per) * 64;
-    return fc_body_number(block[(i % per) * lanes + lanes - 1], block[(per + i % per) * lanes + lanes - 1]);
-}
-
-static uint32_t leaf_capacity(const fc_build *b, uint32_t slot)
-{
-    uint32_t blocks = FC_LEAF_BLOCKS(slot);
-    if (b->f->lanes == 32)
-        return blocks < FC_LEAF_LONG ? blocks : *(const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 16);
-    if (blocks == FC_LEAF_LONG)
-        blocks = *(const uint32_t *)(b->arena + (size_t)FC_LEAF_OFFSET(slot) * 64);
-    return blocks == 0 ? 2 : blocks * (b->f->lanes == 8 ? 4 : 2);
+    uint32_t number;
+    const uint16_t *lo, *span;
+    if (leaf->vector)
+        return fc_vector_numbers(leaf->vector)[i];
+    fc_leaf_body(f, leaf, i, &number, &lo, &span);
+    return number;
 }
 
 /* The same list again: many slots of a node differ in nothing but rules that were cut off. */
@@ -213,13 +201,16 @@ static uint32_t leaf_find(const fc_build *b, uint64_t hash, const uint32_t *list
     if (b->leaf_hash_size == 0)
         return 0;
     uint32_t mask = b->leaf_hash_size - 1;
+    b->f->arena = b->arena; /* it moves as it grows */
     for (uint32_t at = (uint32_t)(hash >> 32) & mask; b->leaf_hash[at]; at = (at + 1) & mask) {
         if ((b->leaf_hash[at] ^ hash) >> 32)
             continue;
-        uint32_t slot = (uint32_t)b->leaf_hash[at], size = leaf_capacity(b, slot), i = 0;
-        if (size < n || (size > n && leaf_number(b, slot, n) != list[n - 1]))
+        uint32_t slot = (uint32_t)b->leaf_hash[at], i = 0;
+        fc_leaf_at leaf = fc_leaf_open(b->f, slot);
+        uint32_t size = leaf.vector ? leaf.vector->n : leaf.n;
+        if (size < n || (size > n && (leaf.vector || leaf_number(b->f, &leaf, n) != list[n - 1])))
             continue;
-        while (i < n && leaf_number(b, slot, i) == list[i])
+        while (i < n && leaf_number(b->f, &leaf, i) == list[i])
             i++;
         if (i == n)
             return slot;
@@ -227,18 +218,40 @@ static uint32_t leaf_find(const fc_build *b, uint64_t hash, const uint32_t *list
     return 0;
 }
 
+/* Offset of a new vector, in units of 64 octets; 0 on failure. */
+static uint32_t vector_write(fc_build *b, const uint32_t *list, uint32_t n)
+{
+    fc_vector_plan *plan = fc_build_get(b, sizeof(*plan));
+    size_t at = SIZE_MAX;
+    if (plan != NULL) {
+        b->status = fc_vector_shape(b->f, b->rules, list, n, plan);
+        if (b->status == FC_OK)
+            at = take(b, (size_t)plan->units * 64, 64);
+        if (at != SIZE_MAX)
+            fc_vector_fill(b->f, b->rules, plan, list, b->arena + at);
+    }
+    free(plan);
+    return at == SIZE_MAX ? 0 : (uint32_t)(at / 64);
+}
+
 static uint32_t leaf_write(fc_build *b, const uint32_t *list, uint32_t n)
 {
-    fc_leaf_shape shape = fc_shape_leaf(b->f, n);
-    size_t at = take(b, shape.octets, shape.unit);
+    uint32_t vector = 0, all = n;
+    if (n > b->f->vector && !b->draft) {
+        vector = vector_write(b, list, n);
+        b->f->vectors = 1;
+        n = 0;
+    }
+    fc_leaf_shape shape = fc_shape_leaf(b->f, n, vector != 0);
+    size_t at = b->status == FC_OK ? take(b, shape.octets, shape.unit) : SIZE_MAX;
     if (at == SIZE_MAX)
         return FC_SLOT(FC_ONE, FC_EMPTY);
     if (at / shape.unit > FC_MAX_LEAF_OFFSET) {
         b->status = FC_ELIMIT;
         return FC_SLOT(FC_ONE, FC_EMPTY);
     }
-    fc_fill_leaf(b->f, &shape, list, n, b->arena + at);
-    b->info->leaf_rules += n;
+    fc_fill_leaf(b->f, &shape, list, n, vector, b->arena + at);
+    b->info->leaf_rules += all;
     return FC_SLOT(FC_LEAF, shape.tag << 26 | (uint32_t)(at / shape.unit));
 }
 
@@ -497,6 +510,8 @@ static void default_options(fc_build_options *o, uint32_t n, int lanes)
         d = (fc_build_options){.leaf = 14, .slots = 16, .copies = 8};
     if (lanes == 32)
         d.leaf = 3; /* a body is 128 octets there, and compared alone */
+    d.vector = lanes == 8 ? 256 : lanes == 16 ? 128 : 64;
+    o->vector = o->vector ? o->vector : d.vector;
     o->leaf = o->leaf ? o->leaf : d.leaf;
     o->slots = o->slots ? o->slots : d.slots;
     o->copies = o->copies ? o->copies : d.copies;
@@ -598,12 +613,16 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
     fc_build b = {.f = f, .count = fc_count_choose(), .info = info};
     facts x = {0};
     *f = (fc_forest){.version = (uint8_t)version, .words = version == 4 ? 3 : 6};
+    b.rules = own ? own->rows : rules;
     if (options != NULL)
         b.o = *options;
     survey(f, rules, n);
     int status = FC_OK, source = 0, destination = 0;
     if (f->n > 0) {
         default_options(&b.o, f->n, f->lanes);
+        if (f->verify && b.o.vector > 16 && (options == NULL || options->vector == 0))
+            b.o.vector = 16; /* a bounding box that matches in vain costs 40 ns */
+        f->vector = b.o.vector < UINT16_MAX ? (uint16_t)b.o.vector : UINT16_MAX;
         status = prepare(&b, rules, n, own, &x);
         b.care = x.care;
         b.value = x.value;

@@ -316,7 +316,7 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
             uint32_t number;
             const uint16_t *lo, *span;
             fc_leaf_body(f, &at, i, &number, &lo, &span);
-            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
+            cost += i % at.per == 0 && i < 4u * f->vector ? 4 + 20.0 * (i == 0) : 0; /* a vector takes no longer */
             if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
                 best = number < best ? number : best;
                 break;
@@ -357,6 +357,7 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     if (m < n) { /* the sample's leaves are to be as full as the whole's */
         b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
     }
+    b->draft = 1;
     for (int i = 0; i < CANDIDATES && b->status == FC_OK; i++) {
         const uint8_t *c = candidates[b->f->version == 6][i];
         if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
@@ -369,5 +370,6 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
         }
     }
     b->o = o;
+    b->draft = 0;
     free(sample);
 }

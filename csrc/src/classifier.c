@@ -47,6 +47,7 @@ struct fc_classifier {
     uint32_t n_log, max_log;
     int log_lost; /* no memory for it: the rebuild is for nothing */
     uint64_t rebuilds;
+    fc_build_options options;
 };
 
 /* ---- States --------------------------------------------------------------------------------------------------------- */
@@ -154,7 +155,8 @@ static int build_state(fc_classifier *c, const gathered *g, state **out)
         s->bodies[v] = fc_reserve(NUMBERS * 128);
         fc_numbering numbering = {.number = g->number, .limit = g->limit, .bodies = s->bodies[v],
                                   .priority = c->priority, .rows = c->rows};
-        status = s->bodies[v] ? fc_live_build(&s->live[v], v ? 6 : 4, g->rows, g->n, &numbering, &c->epoch, &part)
+        status = s->bodies[v] ? fc_live_build(&s->live[v], v ? 6 : 4, g->rows, g->n, &numbering, &c->options, &c->epoch,
+                                             &part)
                               : FC_ENOMEM;
         fc_add_info(&s->info, &part, &s->live[v].forest, v);
     }
@@ -522,6 +524,8 @@ int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *
         return status;
     }
     fc_table_get_info(s->table, &s->info);
+    if (options != NULL)
+        c->options = *options;
     c->count = n;
     atomic_init(&c->now, s);
     *out = c;

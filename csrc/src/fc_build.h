@@ -18,12 +18,32 @@ void fc_table_rows(const fc_table *table, fc_rule *rows);
 
 typedef struct fc_leaf_shape {
     uint32_t blocks, per, tag; /* tag: what the slot says of the length */
+    uint32_t places;
     size_t unit, header, octets;
 } fc_leaf_shape;
 
 #define FC_MAX_LEAF_OFFSET 0x03ffffffu
-fc_leaf_shape fc_shape_leaf(const fc_forest *forest, uint32_t n);
-void fc_fill_leaf(const fc_forest *forest, const fc_leaf_shape *shape, const uint32_t *list, uint32_t n, uint8_t *to);
+fc_leaf_shape fc_shape_leaf(const fc_forest *forest, uint32_t n, int is_long); /* is_long: with a header in any case */
+/* vector: offset of the leaf's fc_vector, or 0; only with a header */
+void fc_fill_leaf(const fc_forest *forest, const fc_leaf_shape *shape, const uint32_t *list, uint32_t n, uint32_t vector,
+                  uint8_t *to);
+
+/* ---- vector.c ---------------------------------------------------------------------------------------------------- */
+
+#define FC_VECTOR_ROWS 4096 /* of a vector, at most */
+
+typedef struct fc_vector_plan { /* the intervals of each field */
+    uint32_t n, blocks, fields, units;
+    struct fc_vector_field field[8]; /* without offsets */
+    fc_value first[FC_VECTOR_ROWS + 8];
+} fc_vector_plan;
+
+/* How a list of n > 0 rules (numbers, in priority order) is to be laid out: FC_OK, FC_ENOMEM. rules: by rank, or by number
+ * where the forest has no ranks. */
+int fc_vector_shape(const fc_forest *forest, const fc_rule *rules, const uint32_t *list, uint32_t n, fc_vector_plan *plan);
+/* Writes 64 * plan->units octets. */
+void fc_vector_fill(const fc_forest *forest, const fc_rule *rules, const fc_vector_plan *plan, const uint32_t *list,
+                    uint8_t *to);
 
 /* Counts, over the n < 65536 rules `list`, those with a definite 1 and a definite 0 in each bit of one word: rule i has
  * care[i * stride] and value[i * stride]. ones and zeros have 64 places each. */
@@ -36,6 +56,7 @@ fc_count_fn *fc_count_choose(void);
 typedef struct fc_build {
     fc_forest *f;
     fc_build_options o;
+    const fc_rule *rules; /* by rank, or by number where the forest has no ranks */
     const uint64_t *care, *value; /* words each, by number */
     const uint8_t *prefix;        /* the rule is no more than its fixed bits */
     uint16_t *bodies;
@@ -45,6 +66,7 @@ typedef struct fc_build {
     fc_table_info *info;
     uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
     uint32_t leaf_hash_size, leaf_hash_used;
+    int draft; /* only to be judged (fc_choose_partition): no vectors */
     int status;
 } fc_build;
 

@@ -46,8 +46,32 @@ enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
 /* A leaf's `blocks`: 1..14 blocks; 0 a half block (two bodies of 8 lanes); 15: a 64-octet header with the true number
  * of blocks in its first four octets comes before them. A block is 128 octets, the lower ends of 4 (8 lanes) or 2 (16
  * lanes) bodies, then their spans; unused places repeat the last body. With 32 lanes a leaf is a list of body numbers
- * (uint32, rising), `blocks` counts numbers, the offset is in 16-octet units and the header has 16 octets. */
+ * (uint32, rising), `blocks` counts numbers, the offset is in 16-octet units and the header has 16 octets.
+ * The next four octets of a header are 0, or lead to more rules of the leaf: the offset of an fc_vector in 64-octet
+ * units. Such a leaf may have no blocks at all. */
 #define FC_LEAF_LONG 15u
+
+/* Hundreds of rules that no node could tell apart (vector.c). The values of each field that matters are cut into
+ * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are from
+ * the structure, in 64-octet units. */
+typedef struct fc_value { /* of any field */
+    uint64_t high, low;
+} fc_value;
+
+typedef struct fc_vector {
+    uint32_t n, blocks; /* rules; 512-bit pieces of a row */
+    uint32_t fields;    /* at least one */
+    uint32_t units;     /* of 64 octets, all in all */
+    uint32_t numbers;   /* offset of n numbers of bodies; FC_EMPTY: removed */
+    uint32_t removed;   /* the writer's count of these */
+    uint32_t unused[2];
+    struct fc_vector_field {
+        uint32_t field; /* bit number of enum fc_field */
+        uint32_t rows;
+        uint32_t first; /* offset of the intervals' first values: fc_value, rising, the first is 0 */
+        uint32_t row;   /* offset of the first row; after the last comes that for keys without the field */
+    } field[];
+} fc_vector;
 
 typedef struct fc_bits { /* a node that indexes by selected bits of at most two words */
     uint64_t mask[2];
@@ -83,6 +107,8 @@ typedef struct fc_forest {
     uint8_t permuted;    /* 1: lanes are chosen by lane_map; 0: canonical order */
     uint8_t conditions;  /* the union of the rules' conditions */
     uint8_t verify;      /* 1: some body is a bounding box only */
+    uint8_t vectors;     /* 1: some leaf has an fc_vector; in a forest that takes updates any may get one */
+    uint16_t vector;     /* leaves of more rules get one */
     uint8_t trees;
     uint8_t source_bits, destination_bits; /* prefixes of so many bits are long: fc_tree_of */
     uint8_t lane_map[FC_MAX_LANES];
@@ -243,6 +269,7 @@ typedef struct fc_leaf_at {
     const uint8_t *data;
     uint32_t n;   /* places, repeated bodies included */
     uint32_t per; /* bodies in a block */
+    const fc_vector *vector; /* more rules, or NULL */
 } fc_leaf_at;
 
 static inline fc_leaf_at fc_leaf_open(const fc_forest *f, uint32_t slot)
@@ -250,12 +277,14 @@ static inline fc_leaf_at fc_leaf_open(const fc_forest *f, uint32_t slot)
     uint32_t blocks = FC_LEAF_BLOCKS(slot), unit = f->lanes == 32 ? 16 : 64, per = f->lanes == 8 ? 4 : f->lanes == 16 ? 2 : 1;
     const uint8_t *data = f->arena + (size_t)FC_LEAF_OFFSET(slot) * unit;
     if (blocks == FC_LEAF_LONG) {
-        memcpy(&blocks, data, 4);
-        data += unit;
+        uint32_t head[2];
+        memcpy(head, data, 8);
+        return (fc_leaf_at){data + unit, head[0] * per, per,
+                            head[1] ? (const fc_vector *)(f->arena + (size_t)head[1] * 64) : NULL};
     }
     if (blocks == 0)
-        return (fc_leaf_at){data, 2, 2};
-    return (fc_leaf_at){data, blocks * per, per};
+        return (fc_leaf_at){data, 2, 2, NULL};
+    return (fc_leaf_at){data, blocks * per, per, NULL};
 }
 
 static inline void fc_leaf_body(const fc_forest *f, const fc_leaf_at *at, uint32_t i, uint32_t *number, const uint16_t **lo,
@@ -271,6 +300,56 @@ static inline void fc_leaf_body(const fc_forest *f, const fc_leaf_at *at, uint32
     *lo = block + (i % at->per) * f->lanes;
     *span = *lo + at->per * f->lanes;
     *number = fc_body_number((*lo)[f->lanes - 1], (*span)[f->lanes - 1]);
+}
+
+static inline const uint32_t *fc_vector_numbers(const fc_vector *v)
+{
+    return (const uint32_t *)((const uint8_t *)v + (size_t)v->numbers * 64);
+}
+
+/* The last of `rows` rising first values that is not above `value`; the first of them is 0. */
+static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, fc_value value)
+{
+    uint32_t at = 0;
+    for (; rows > 1; rows -= rows / 2) {
+        const fc_value *middle = &first[at + rows / 2];
+        int above = (middle->high > value.high) | ((middle->high == value.high) & (middle->low > value.low));
+        at += above ? 0 : rows / 2;
+    }
+    return at;
+}
+
+/* For each field of a vector the row of the interval that the key's value is in. */
+static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const uint64_t **row)
+{
+    const fc_value value[8] = {{key->source[0], key->source[1]},
+                               {key->destination[0], key->destination[1]},
+                               {0, key->flow_label},
+                               {0, key->spi},
+                               {0, key->source_port},
+                               {0, key->destination_port},
+                               {0, key->traffic_class >> 2},
+                               {0, key->protocol}};
+    for (uint32_t i = 0; i < v->fields; i++) {
+        const struct fc_vector_field *p = &v->field[i];
+        const fc_value *first = (const fc_value *)((const uint8_t *)v + (size_t)p->first * 64);
+        uint32_t at = key->present >> p->field & 1 ? fc_vector_interval(first, p->rows, value[p->field]) : p->rows;
+        row[i] = (const uint64_t *)((const uint8_t *)v + ((size_t)p->row + (size_t)at * v->blocks) * 64);
+    }
+}
+
+/* The 512 bits of a block that all rows have, to `both`; returns which of its words are not 0. Portable. */
+static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+{
+    uint32_t some = 0;
+    for (uint32_t q = 0; q < 8; q++) {
+        uint64_t all = row[0][8 * (size_t)block + q];
+        for (uint32_t i = 1; i < rows; i++)
+            all &= row[i][8 * (size_t)block + q];
+        both[q] = all;
+        some |= (uint32_t)(all != 0) << q;
+    }
+    return some;
 }
 
 /* Memory for arenas: 64-octet aligned, on huge pages from 2 MiB up where the system has them. */

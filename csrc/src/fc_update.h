@@ -34,7 +34,7 @@ typedef struct fc_live {
 
 /* Rules rows[i], numbered number[i], in priority order. `bodies` has room for `limit` bodies of 32 lanes. */
 int fc_live_build(fc_live *live, int version, const fc_rule *rules, uint32_t n, const fc_numbering *numbering,
-                  fc_epoch *epoch, fc_table_info *info);
+                  const fc_build_options *options, fc_epoch *epoch, fc_table_info *info);
 void fc_live_release(fc_live *live);
 int fc_live_fits(const fc_live *live, const fc_rule *rule); /* can the layout hold it? else: rebuild */
 /* Both change what readers see in one step. FC_ELIMIT, FC_ENOMEM: nothing has changed. */

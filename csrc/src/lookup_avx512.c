@@ -57,6 +57,15 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     return (uint32_t)__builtin_popcount(_mm512_mask_cmple_epu16_mask(0x7fffffff, t, _mm512_set1_epi16((short)value)));
 }
 
+INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+{
+    __m512i all = _mm512_load_si512(row[0] + 8 * (size_t)block);
+    for (uint32_t i = 1; i < rows; i++)
+        all = _mm512_and_si512(all, _mm512_load_si512(row[i] + 8 * (size_t)block));
+    _mm512_store_si512(both, all);
+    return _mm512_test_epi64_mask(all, all);
+}
+
 INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
 {
     uint32_t kept = 0;

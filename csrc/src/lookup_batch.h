@@ -7,6 +7,7 @@
  *   block_matches(lanes, key, block)  bit mask over the bodies of a 128-octet block: 1 where one matches
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
+ *   meet(row, rows, block, both)     as fc_meet
  *   and, with FC_OWN_SORT defined, keep_worse, mark_ports and sort_slots of lookup_plain.h by better means
  *
  * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
@@ -246,6 +247,58 @@ INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int car
     }
 }
 
+/* ---- Bit vectors (vector.c): rare, so one key at a time and apart from the stages ----------------------- */
+
+INLINE int body_of_fails(const fc_forest *f, const uint16_t *key, const uint16_t *body)
+{
+    return f->lanes == 8 ? body_fails(8, key, body) : f->lanes == 16 ? body_fails(16, key, body) : body_fails(32, key, body);
+}
+
+FC_TARGET static __attribute__((noinline)) void search_vector(const fc_forest *f, const fc_key *key, work *w, uint32_t i,
+                                                              const uint16_t *lanes, const fc_vector *v)
+{
+    const uint64_t *row[8];
+    uint64_t both[8] __attribute__((aligned(64)));
+    const uint32_t *numbers = fc_vector_numbers(v);
+    int dynamic = f->priority != NULL;
+    fc_vector_rows(v, key, row);
+    for (uint32_t b = 0; b < v->blocks; b++) {
+        for (uint32_t some = meet((const uint64_t *const *)row, v->fields, b, both); some; some &= some - 1) {
+            uint32_t q = (uint32_t)__builtin_ctz(some);
+            for (uint64_t bits = both[q]; bits; bits &= bits - 1) {
+                const uint32_t *at = numbers + 512 * (size_t)b + 64 * q + (uint32_t)__builtin_ctzll(bits);
+                uint32_t number = __atomic_load_n(at, __ATOMIC_RELAXED);
+                if (number == FC_EMPTY)
+                    continue;
+                if (dynamic ? f->priority[number] > w->rank[i] : number >= w->best[i])
+                    return;
+                const uint16_t *body = f->bodies + (size_t)number * 2 * f->lanes;
+                if (!body_of_fails(f, lanes, body) && accept(f, key, number, body[2 * f->lanes - 1])) {
+                    offer(f, w, i, number, 0, dynamic);
+                    return;
+                }
+            }
+        }
+    }
+}
+
+/* Answers from the leaves that have vectors; those without any other rules leave the list. */
+FC_TARGET static __attribute__((noinline)) void search_vectors(const fc_forest *f, const batch *keys, work *w)
+{
+    const uint16_t *lanes = f->permuted ? w->lanes : (const uint16_t *)w->words;
+    uint32_t stride = f->permuted ? 16 : 4 * STRIDE(f->lanes, 0), kept = 0;
+    for (uint32_t j = 0; j < w->leaf.n; j++) {
+        uint32_t i = w->leaf.key[j], slot = w->leaf.slot[j];
+        fc_leaf_at leaf = fc_leaf_open(f, slot);
+        if (leaf.vector)
+            search_vector(f, key_at(keys, i), w, i, lanes + i * stride, leaf.vector);
+        w->leaf.key[kept] = i;
+        w->leaf.slot[kept] = slot;
+        kept += leaf.n > 0;
+    }
+    w->leaf.n = kept;
+}
+
 /* Rounds over the leaves, a block each: those without a match that have another block stay. */
 INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                          int dynamic)
@@ -329,7 +382,7 @@ INLINE uint32_t keep_hopeful(work *w, uint32_t n, uint64_t best)
 }
 
 INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
-                int dynamic)
+                int dynamic, int vectors)
 {
     for (int t = 0; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
@@ -367,6 +420,8 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
                 __builtin_prefetch(p + 64);
         }
         match_ones(f, keys, w, lanes, permuted, careful, dynamic);
+        if (vectors)
+            search_vectors(f, keys, w);
         if (lanes == 8)
             match_halves(f, keys, w, careful, dynamic);
         if (lanes < 32)
@@ -389,10 +444,12 @@ INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t
 }
 
 INLINE void one_leaf(const fc_forest *f, const batch *keys, work *w, uint32_t i, uint32_t slot, int lanes, int permuted,
-                     int dynamic)
+                     int dynamic, int vectors)
 {
     const uint16_t *key = key_lanes(w, i, lanes, permuted);
     fc_leaf_at leaf = fc_leaf_open(f, slot);
+    if (vectors && leaf.vector)
+        search_vector(f, key_at(keys, i), w, i, key, leaf.vector);
     if (lanes == 32) {
         for (uint32_t k = 0; k < leaf.n; k++) {
             uint32_t number = ((const uint32_t *)leaf.data)[k];
@@ -415,7 +472,8 @@ INLINE void one_leaf(const fc_forest *f, const batch *keys, work *w, uint32_t i,
     }
 }
 
-INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic)
+INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic,
+                    int vectors)
 {
     for (uint32_t i = 0; i < n; i++) {
         const uint64_t *words = w->words + i * STRIDE(lanes, permuted);
@@ -425,7 +483,7 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
                 continue;
             uint32_t slot = one_slot(f, tree, words);
             if (slot >> 30 == FC_LEAF) {
-                one_leaf(f, keys, w, i, slot, lanes, permuted, dynamic);
+                one_leaf(f, keys, w, i, slot, lanes, permuted, dynamic, vectors);
             } else if (slot < (dynamic ? FC_EMPTY : w->best[i])) {
                 const uint16_t *body = f->bodies + (size_t)slot * 2 * (uint32_t)lanes;
                 int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body) ||
@@ -437,21 +495,22 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
 }
 
 /* One copy of the stages for each layout, with and without keys that lack something. */
-INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic)
+INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic, int vectors)
 {
     int lacking = prepare(f, keys, n, w, lanes, permuted);
     if (lacking < 0)
         return 0;
     if (n <= FEW)
-        run_few(f, keys, n, w, lanes, permuted, dynamic);
-    else if (lacking || f->verify)
-        run(f, keys, n, w, lanes, permuted, 1, dynamic);
+        run_few(f, keys, n, w, lanes, permuted, dynamic, vectors);
+    else if (lacking || f->verify || (vectors && !dynamic))
+        run(f, keys, n, w, lanes, permuted, 1, dynamic, vectors);
     else
-        run(f, keys, n, w, lanes, permuted, 0, dynamic);
+        run(f, keys, n, w, lanes, permuted, 0, dynamic, vectors);
     return 1;
 }
 
-INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best, int dynamic)
+INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best, int dynamic,
+                   int vectors)
 {
     work w;
     const batch in = {keys, index};
@@ -462,13 +521,13 @@ INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index
             w.rank[i] = UINT64_MAX;
     }
     if (f->lanes == 8)
-        same = choose(f, &in, n, &w, 8, 0, dynamic);
+        same = choose(f, &in, n, &w, 8, 0, dynamic, vectors);
     else if (f->lanes == 32)
-        same = choose(f, &in, n, &w, 32, 0, dynamic);
+        same = choose(f, &in, n, &w, 32, 0, dynamic, vectors);
     else if (f->permuted)
-        same = choose(f, &in, n, &w, 16, 1, dynamic);
+        same = choose(f, &in, n, &w, 16, 1, dynamic, vectors);
     else
-        same = choose(f, &in, n, &w, 16, 0, dynamic);
+        same = choose(f, &in, n, &w, 16, 0, dynamic, vectors);
     memcpy(best, w.best, 4 * n);
     return same;
 }
@@ -476,10 +535,19 @@ INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index
 FC_TARGET static __attribute__((noinline)) int look_up_dynamic(const fc_forest *f, const fc_key *keys, const uint32_t *index,
                                                                uint32_t n, uint32_t *best)
 {
-    return look_up(f, keys, index, n, best, 1);
+    return look_up(f, keys, index, n, best, 1, 1);
+}
+
+/* Apart, because the calls for vectors alone cost others 4 % (IPv6, AVX-512). */
+FC_TARGET static __attribute__((noinline)) int look_up_vectors(const fc_forest *f, const fc_key *keys, const uint32_t *index,
+                                                               uint32_t n, uint32_t *best)
+{
+    return look_up(f, keys, index, n, best, 0, 1);
 }
 
 FC_TARGET int FC_LOOKUP(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
 {
-    return f->priority != NULL ? look_up_dynamic(f, keys, index, n, best) : look_up(f, keys, index, n, best, 0);
+    return f->priority != NULL ? look_up_dynamic(f, keys, index, n, best)
+           : f->vectors        ? look_up_vectors(f, keys, index, n, best)
+                               : look_up(f, keys, index, n, best, 0, 0);
 }

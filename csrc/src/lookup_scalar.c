@@ -20,6 +20,32 @@ static int better(const fc_forest *f, uint32_t a, uint32_t b)
     return f->priority[a] < f->priority[b] || (f->priority[a] == f->priority[b] && a < b);
 }
 
+/* The best of a vector's rules that is better than `best`, else `best`. */
+static uint32_t search(const fc_forest *f, const fc_vector *v, const uint16_t *lanes, uint32_t lacking, const fc_key *key,
+                       uint32_t best)
+{
+    const uint64_t *row[8];
+    uint64_t both[8];
+    fc_vector_rows(v, key, row);
+    for (uint32_t b = 0; b < v->blocks; b++) {
+        if (fc_meet((const uint64_t *const *)row, v->fields, b, both) == 0)
+            continue;
+        for (uint32_t i = 0; i < 512; i++) {
+            if (!(both[i / 64] >> (i & 63) & 1))
+                continue;
+            uint32_t number = __atomic_load_n(&fc_vector_numbers(v)[512 * (size_t)b + i], __ATOMIC_RELAXED);
+            if (number == FC_EMPTY)
+                continue;
+            if (!better(f, number, best))
+                return best;
+            const uint16_t *body = f->bodies + (size_t)number * 2 * f->lanes;
+            if (match_one(f, number, body, body + f->lanes, lanes, lacking, key) != FC_EMPTY)
+                return number;
+        }
+    }
+    return best;
+}
+
 static uint32_t lookup(const fc_forest *f, const fc_key *key)
 {
     uint64_t words[FC_MAX_WORDS];
@@ -42,6 +68,8 @@ static uint32_t lookup(const fc_forest *f, const fc_key *key)
             continue;
         }
         fc_leaf_at at = fc_leaf_open(f, slot);
+        if (at.vector != NULL)
+            best = search(f, at.vector, lanes, lacking, key, best);
         for (uint32_t i = 0; i < at.n; i++) { /* in priority order: the first match is the leaf's best */
             uint32_t number;
             const uint16_t *lo, *span;

@@ -116,19 +116,33 @@ static int retired_room(fc_live *v, uint32_t more)
     return FC_OK;
 }
 
-static void retire_leaf(fc_live *v, uint32_t slot, uint64_t epoch)
+static void retire(fc_live *v, size_t at, size_t octets, uint64_t epoch)
 {
-    if (slot >> 30 != FC_LEAF)
+    uint32_t units = (uint32_t)((octets + 63) / 64);
+    if (at < v->built && units > 64) { /* the build does not round up */
+        uint32_t p = 64;
+        while (2 * p <= units)
+            p *= 2;
+        units = p;
+    }
+    fc_retired *r = &v->retired[(v->first_retired + v->n_retired++) % v->max_retired];
+    *r = (fc_retired){.epoch = epoch, .at = (uint32_t)(at / 64), .units = units};
+}
+
+/* What of a slot's memory the slot that took its place does not share. At most two pieces. */
+static void retire_leaf(fc_live *v, uint32_t slot, uint32_t instead, uint64_t epoch)
+{
+    if (slot >> 30 != FC_LEAF || slot == instead)
         return;
     const fc_forest *f = &v->forest;
     size_t unit = f->lanes == 32 ? 16 : 64, at = (size_t)FC_LEAF_OFFSET(slot) * unit;
     fc_leaf_at leaf = fc_leaf_open(f, slot);
     size_t octets = (size_t)(leaf.data - (f->arena + at)) +
                     (f->lanes == 32 ? 4 * (size_t)leaf.n : FC_LEAF_BLOCKS(slot) ? 128 * (size_t)(leaf.n / leaf.per) : 64);
-    if (f->lanes == 32 && at < v->built) /* the build packs lists closer than units: left until the next one */
-        return;
-    fc_retired *r = &v->retired[(v->first_retired + v->n_retired++) % v->max_retired];
-    *r = (fc_retired){.epoch = epoch, .at = (uint32_t)(at / 64), .units = (uint32_t)((octets + 63) / 64)};
+    if (f->lanes < 32 || at >= v->built) /* the build packs lists closer than units: left until the next one */
+        retire(v, at, octets, epoch);
+    if (leaf.vector && !(instead >> 30 == FC_LEAF && fc_leaf_open(f, instead).vector == leaf.vector))
+        retire(v, (size_t)((const uint8_t *)leaf.vector - f->arena), (size_t)leaf.vector->units * 64, epoch);
 }
 
 /* ---- Where a rule is ---------------------------------------------------------------------------------------------- */
@@ -234,59 +248,118 @@ static int before(const fc_forest *f, uint32_t a, uint32_t b)
     return f->priority[a] < f->priority[b] || (f->priority[a] == f->priority[b] && a < b);
 }
 
-/* The numbers in a slot, in priority order, into memory for `max`; returns how many there are. */
-static uint32_t members(const fc_forest *f, uint32_t slot, uint32_t *list, uint32_t max)
-{
-    if (slot >> 30 == FC_ONE) {
-        if (FC_PAYLOAD(slot) == FC_EMPTY)
-            return 0;
-        if (max)
-            list[0] = FC_PAYLOAD(slot);
-        return 1;
-    }
-    fc_leaf_at leaf = fc_leaf_open(f, slot);
-    uint32_t n = 0, last = FC_EMPTY;
-    for (uint32_t i = 0; i < leaf.n; i++) {
-        uint32_t number;
-        const uint16_t *lo, *span;
-        fc_leaf_body(f, &leaf, i, &number, &lo, &span);
-        if (number == last) /* the places that fill a block */
-            break;
-        if (n < max)
-            list[n] = number;
-        n++;
-        last = number;
-    }
-    return n;
-}
-
 static uint32_t empty_slot(void)
 {
     return FC_SLOT(FC_ONE, FC_EMPTY);
 }
 
-/* A slot for a list; FC_OK, or FC_ELIMIT when the arena is full. */
-static int write_slot(fc_live *v, const uint32_t *list, uint32_t n, uint32_t *slot)
+/* The i-th number beside a leaf's vector, FC_EMPTY after the last. */
+static uint32_t loose(const fc_forest *f, const fc_leaf_at *leaf, uint32_t i)
+{
+    uint32_t number = FC_EMPTY, before_it = FC_EMPTY;
+    const uint16_t *lo, *span;
+    if (i < leaf->n)
+        fc_leaf_body(f, leaf, i, &number, &lo, &span);
+    if (i > 0 && i < leaf->n)
+        fc_leaf_body(f, leaf, i - 1, &before_it, &lo, &span);
+    return number == before_it ? FC_EMPTY : number; /* repeated: the places that fill a block */
+}
+
+/* The numbers in a slot, in priority order, into memory for `max`; returns how many there are. */
+static uint32_t members(const fc_forest *f, uint32_t slot, uint32_t *list, uint32_t max)
+{
+    if (slot == empty_slot())
+        return 0;
+    if (slot >> 30 == FC_ONE) {
+        if (max)
+            list[0] = FC_PAYLOAD(slot);
+        return 1;
+    }
+    fc_leaf_at leaf = fc_leaf_open(f, slot);
+    uint32_t n = 0, all = leaf.vector ? leaf.vector->n : 0, a = loose(f, &leaf, 0);
+    for (uint32_t i = 0, j = 0; a != FC_EMPTY || j < all; n++) {
+        uint32_t b = j < all ? fc_vector_numbers(leaf.vector)[j] : FC_EMPTY;
+        if (j < all && b == FC_EMPTY) {
+            j++;
+            n--;
+            continue;
+        }
+        int from_vector = b != FC_EMPTY && (a == FC_EMPTY || before(f, b, a));
+        if (n < max)
+            list[n] = from_vector ? b : a;
+        if (from_vector)
+            j++;
+        else
+            a = loose(f, &leaf, ++i);
+    }
+    return n;
+}
+
+/* A leaf for a list, and for the vector at offset `vector` if not 0. FC_OK, or FC_ELIMIT when the arena is full. */
+static int write_leaf(fc_live *v, const uint32_t *list, uint32_t n, uint32_t vector, uint32_t *slot)
 {
     fc_forest *f = &v->forest;
-    if (n < 2) {
-        *slot = n ? FC_SLOT(FC_ONE, list[0]) : empty_slot();
-        return FC_OK;
-    }
-    fc_leaf_shape shape = fc_shape_leaf(f, n);
+    fc_leaf_shape shape = fc_shape_leaf(f, n, vector != 0);
     uint32_t at = obtain(v, (uint32_t)((shape.octets + 63) / 64));
     if (at == 0 || (size_t)at * 64 / shape.unit > FC_MAX_LEAF_OFFSET)
         return FC_ELIMIT;
-    fc_fill_leaf(f, &shape, list, n, v->arena + (size_t)at * 64);
+    fc_fill_leaf(f, &shape, list, n, vector, v->arena + (size_t)at * 64);
     *slot = FC_SLOT(FC_LEAF, shape.tag << 26 | (uint32_t)((size_t)at * 64 / shape.unit));
     return FC_OK;
 }
 
-/* The slot that is to take the place of `old`: with `number` added or taken out. */
+/* A slot for a list; FC_OK, FC_ENOMEM, FC_ELIMIT when the arena is full. */
+static int write_slot(fc_live *v, const uint32_t *list, uint32_t n, uint32_t *slot)
+{
+    if (n < 2) {
+        *slot = n ? FC_SLOT(FC_ONE, list[0]) : empty_slot();
+        return FC_OK;
+    }
+    if (n <= v->forest.vector)
+        return write_leaf(v, list, n, 0, slot);
+    fc_vector_plan *plan = malloc(sizeof(*plan));
+    uint32_t at = 0;
+    int status = plan ? fc_vector_shape(&v->forest, v->forest.rows, list, n, plan) : FC_ENOMEM;
+    if (status == FC_OK) {
+        at = obtain(v, plan->units);
+        status = at ? FC_OK : FC_ELIMIT;
+    }
+    if (status == FC_OK) {
+        fc_vector_fill(&v->forest, v->forest.rows, plan, list, v->arena + (size_t)at * 64);
+        status = write_leaf(v, NULL, 0, at, slot);
+        if (status != FC_OK)
+            give_back(v, at, plan->units);
+    }
+    free(plan);
+    return status;
+}
+
+#define LOOSE 32 /* rules beside a vector, until it is made anew: some 1 ms at 10,000 rules */
+
+/* The slot that is to take the place of `old`: with `number` added or taken out. The same slot: its vector is to lose the
+ * number (drop()). */
 static int changed_slot(fc_live *v, uint32_t old, uint32_t number, int insert, uint32_t *slot)
 {
     fc_forest *f = &v->forest;
-    uint32_t small[64], *list = small, n = members(f, old, small, 64), i = 0, j;
+    uint32_t small[64], *list = small, n = 0, i = 0, j, vector = 0;
+    if (old >> 30 == FC_LEAF) {
+        fc_leaf_at leaf = fc_leaf_open(f, old);
+        if (leaf.vector) { /* the rules beside it alone, if that will do */
+            while ((list[n] = loose(f, &leaf, n)) != FC_EMPTY)
+                n++;
+            for (j = 0; j < n && list[j] != number;)
+                j++;
+            vector = (uint32_t)((size_t)((const uint8_t *)leaf.vector - f->arena) / 64);
+            if (insert ? n >= LOOSE : j == n && 2 * leaf.vector->removed >= leaf.vector->n) {
+                vector = 0;
+            } else if (!insert && j == n) {
+                *slot = old;
+                return FC_OK;
+            }
+        }
+    }
+    if (!vector)
+        n = members(f, old, small, 64);
     if (n >= 63) {
         list = malloc(((size_t)n + 1) * sizeof(*list));
         if (list == NULL)
@@ -306,11 +379,25 @@ static int changed_slot(fc_live *v, uint32_t old, uint32_t number, int insert, u
         }
         n = i;
     }
-    int status = write_slot(v, list, n, slot);
+    int status = vector ? write_leaf(v, list, n, vector, slot) : write_slot(v, list, n, slot);
     v->strain += insert && n > 24 ? 1 : 0;
     if (list != small)
         free(list);
     return status;
+}
+
+/* Takes a number out of a slot's vector, under the eyes of readers. */
+static void drop(fc_live *v, uint32_t slot, uint32_t number)
+{
+    fc_vector *vector = (fc_vector *)fc_leaf_open(&v->forest, slot).vector;
+    uint32_t *numbers = (uint32_t *)fc_vector_numbers(vector);
+    for (uint32_t i = 0; i < vector->n; i++) {
+        if (numbers[i] == number) {
+            __atomic_store_n(&numbers[i], FC_EMPTY, __ATOMIC_RELEASE);
+            vector->removed++;
+            return;
+        }
+    }
 }
 
 /* ---- One update, whole ---------------------------------------------------------------------------------------------------- */
@@ -337,23 +424,26 @@ static void finish(fc_live *v)
 static int apply(fc_live *v, const outline *o, places *p, uint32_t number, int insert)
 {
     uint32_t fixed[WIDE], *fresh = p->n <= WIDE ? fixed : malloc(p->n * sizeof(*fresh)), done = 0;
-    int status = fresh == NULL ? FC_ENOMEM : retired_room(v, 2 * p->n);
+    int status = fresh == NULL ? FC_ENOMEM : retired_room(v, 4 * p->n);
     for (; done < p->n && status == FC_OK; done++)
         status = changed_slot(v, *p->at[done], number, insert, &fresh[done]);
     if (status == FC_OK) {
         announce(v, o);
         for (uint32_t i = 0; i < p->n; i++) {
             uint32_t old = *p->at[i];
-            __atomic_store_n(p->at[i], fresh[i], __ATOMIC_RELEASE);
+            if (fresh[i] == old)
+                drop(v, old, number);
+            else
+                __atomic_store_n(p->at[i], fresh[i], __ATOMIC_RELEASE);
             fresh[i] = old;
         }
         finish(v);
         uint64_t epoch = fc_epoch_retire(v->epoch);
         for (uint32_t i = 0; i < p->n; i++)
-            retire_leaf(v, fresh[i], epoch);
+            retire_leaf(v, fresh[i], *p->at[i], epoch);
     } else {
         for (uint32_t i = 0; fresh != NULL && i + 1 < done; i++)
-            retire_leaf(v, fresh[i], 0); /* nobody has seen them */
+            retire_leaf(v, fresh[i], *p->at[i], 0); /* nobody has seen them */
     }
     if (fresh != fixed)
         free(fresh);
@@ -407,23 +497,20 @@ int fc_live_insert(fc_live *v, uint32_t number, const fc_rule *rule)
 /* Is the rule among those of the wide tree? */
 static int is_wide(fc_live *v, uint32_t number)
 {
-    uint32_t slot = *wide_tree(v)->slot, small[256], n;
-    if (v->wide == 0)
-        return 0;
-    n = members(&v->forest, slot, small, 256);
-    if (n <= 256) {
-        for (uint32_t i = 0; i < n; i++) {
-            if (small[i] == number)
-                return 1;
-        }
-        return 0;
-    }
+    uint32_t slot = *wide_tree(v)->slot;
+    if (v->wide == 0 || slot >> 30 == FC_ONE)
+        return FC_PAYLOAD(slot) == number && v->wide;
     fc_leaf_at leaf = fc_leaf_open(&v->forest, slot);
+    uint32_t all = leaf.vector ? leaf.vector->n : 0;
     for (uint32_t i = 0; i < leaf.n; i++) {
         uint32_t other;
         const uint16_t *lo, *span;
         fc_leaf_body(&v->forest, &leaf, i, &other, &lo, &span);
         if (other == number)
+            return 1;
+    }
+    for (uint32_t i = 0; i < all; i++) {
+        if (fc_vector_numbers(leaf.vector)[i] == number)
             return 1;
     }
     return 0;
@@ -466,13 +553,14 @@ int fc_live_fits(const fc_live *v, const fc_rule *rule)
     return 1;
 }
 
-int fc_live_build(fc_live *v, int version, const fc_rule *rules, uint32_t n, const fc_numbering *numbering, fc_epoch *epoch,
-                  fc_table_info *info)
+int fc_live_build(fc_live *v, int version, const fc_rule *rules, uint32_t n, const fc_numbering *numbering,
+                  const fc_build_options *options, fc_epoch *epoch, fc_table_info *info)
 {
-    static const fc_build_options options = {.keep_covered = 1};
+    fc_build_options o = *options;
+    o.keep_covered = 1;
     memset(v, 0, sizeof(*v));
     v->epoch = epoch;
-    int status = fc_forest_build(&v->forest, version, rules, n, numbering, &options, info);
+    int status = fc_forest_build(&v->forest, version, rules, n, numbering, &o, info);
     fc_forest *f = &v->forest;
     if (status != FC_OK || f->trees == 0)
         return status;

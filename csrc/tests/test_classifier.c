@@ -63,7 +63,7 @@ static void model_insert(model *m, uint32_t id, const fc_rule *rule, double prio
     m->alive[id] = 1;
 }
 
-static void alone(uint32_t n, int fields, int updates)
+static void alone(uint32_t n, int fields, int updates, const fc_build_options *options)
 {
     model *m = calloc(1, sizeof(*m));
     fc_classifier *c;
@@ -72,7 +72,7 @@ static void alone(uint32_t n, int fields, int updates)
         fc_rule r = random_rule(fields);
         model_insert(m, i, &r, i);
     }
-    CHECK(fc_classifier_new(m->rule, n, NULL, &c, NULL) == FC_OK);
+    CHECK(fc_classifier_new(m->rule, n, options, &c, NULL) == FC_OK);
     for (int u = 0; u < updates; u++) {
         if (below(2) && m->n && live) {
             uint32_t id;
@@ -101,6 +101,36 @@ static void alone(uint32_t n, int fields, int updates)
     CHECK(info.rules == live);
     if (m->n)
         compare_all(c, m, 1000);
+    fc_classifier_free(c);
+    free(m);
+}
+
+/* Leaves of some hundred rules side by side, written by the build and then changed: none writes into the next. */
+static void large_leaves(void)
+{
+    model *m = calloc(1, sizeof(*m));
+    fc_classifier *c;
+    uint32_t id, done;
+    for (uint32_t i = 0; i < 1600; i++) {
+        fc_rule r = {.version = 4, .conditions = FC_PROTOCOL | FC_SOURCE_PORT};
+        r.protocol_first = r.protocol_last = (uint8_t)(i % 8 << 5);
+        r.source_port_first = (uint16_t)(1000 - i / 8);
+        r.source_port_last = (uint16_t)(1000 + i / 8);
+        model_insert(m, i, &r, i);
+    }
+    CHECK(fc_classifier_new(m->rule, 1600, NULL, &c, NULL) == FC_OK);
+    for (uint32_t i = 0; i < 1600; i += 8) { /* every leaf of those that the build wrote is given back */
+        for (uint32_t p = 0; p < 8; p++) {
+            id = i + (i / 8 + p) % 8;
+            CHECK(fc_classifier_remove(c, &id, 1, &done) == FC_OK);
+            m->alive[id] = 0;
+            CHECK(fc_classifier_insert(c, &m->rule[id], &m->priority[id], 1, &id, &done) == FC_OK);
+            model_insert(m, id, &m->rule[i + (i / 8 + p) % 8], i + (i / 8 + p) % 8);
+        }
+        if (i % 160 == 0)
+            compare_all(c, m, 300);
+    }
+    compare_all(c, m, 2000);
     fc_classifier_free(c);
     free(m);
 }
@@ -171,7 +201,7 @@ static void *reader(void *argument)
     return NULL;
 }
 
-static void under_readers(int fields)
+static void under_readers(int fields, const fc_build_options *options)
 {
     uint32_t done, id;
     model *m = calloc(1, sizeof(*m));
@@ -179,7 +209,7 @@ static void under_readers(int fields)
         fc_rule r = random_rule(fields);
         model_insert(m, i, &r, i);
     }
-    CHECK(fc_classifier_new(m->rule, FIRST, NULL, &shared.c, NULL) == FC_OK);
+    CHECK(fc_classifier_new(m->rule, FIRST, options, &shared.c, NULL) == FC_OK);
     shared.answer = calloc((size_t)STEPS + 1, sizeof(*shared.answer));
     for (int i = 0; i < FIRST + STEPS; i++)
         atomic_store(&shared.number[i], i < FIRST ? i : -1);
@@ -232,15 +262,23 @@ int main(void)
     quick = getenv("FC_TEST_QUICK") != NULL;
     steps = quick ? 300 : STEPS;
     const int five = FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL;
+    /* leaves of more than four rules become bit vectors, few of them and none */
+    static const fc_build_options vectors = {.leaf = 2, .slots = 1, .copies = 1, .vector = 4}, one = {.leaf = 9999, .vector = 1};
     refusals();
-    alone(0, 0xff, quick ? 150 : 600);
-    alone(20, five, quick ? 300 : 1500);
-    alone(1000, five, quick ? 100 : 1500);
-    alone(600, 0xff, quick ? 100 : 1500);
-    alone(300, FC_SOURCE_PORT, quick ? 100 : 1000);
-    under_readers(five);
+    large_leaves();
+    alone(0, 0xff, quick ? 150 : 600, NULL);
+    alone(20, five, quick ? 300 : 1500, NULL);
+    alone(1000, five, quick ? 100 : 1500, NULL);
+    alone(600, 0xff, quick ? 100 : 1500, NULL);
+    alone(300, FC_SOURCE_PORT, quick ? 100 : 1000, NULL);
+    alone(20, five, quick ? 300 : 1500, &vectors);
+    alone(600, 0xff, quick ? 100 : 1500, &vectors);
+    alone(300, FC_SOURCE_PORT, quick ? 100 : 1000, &one);
+    alone(30, 0xff, quick ? 100 : 1000, &one);
+    under_readers(five, NULL);
+    under_readers(five, &vectors);
     if (!quick)
-        under_readers(0xff);
+        under_readers(0xff, NULL);
     puts("classifier: ok");
     return 0;
 }

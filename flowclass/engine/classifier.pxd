@@ -24,6 +24,7 @@ cdef extern from "flowclass.h" nogil:
         uint32_t leaf
         uint32_t slots
         uint32_t copies
+        uint32_t vector
         uint8_t keep_covered
     ctypedef struct fc_table_info:
         uint32_t rules
