@@ -23,6 +23,7 @@ from hypothesis import strategies as st
 from flowclass.engine.packets import Fragments, parse
 from flowclass.errors import CaptureError
 from flowclass.traces import decompress
+from flowclass.traces.ahead import Ahead
 from flowclass.traces.reader import NO_TIME, Trace
 
 START = 1_700_000_000
@@ -174,8 +175,13 @@ def test_compressed_and_cut(name: str) -> None:
         with Trace(io.BytesIO(whole[:n])) as trace:
             found = [b.packet(i) for b in trace.records() for i in range(len(b))]
         assert found == [payload(i) for i in range(len(found))]
-        assert "the compressed data ends early" in [d.what for d in trace.damages]
         assert n < len(whole) - 9 or len(found) > 35_000
+        # one cut, one damage: at the record that it went through, or at the end where it went between two
+        [damage] = trace.damages
+        assert damage.what == "the compressed data ends early"
+        assert damage.offset == 24 + sum(16 + len(packet) for packet in found)
+        assert 0 <= damage.skipped < 16 + 60
+        assert f": octet {damage.offset}: the compressed data ends early" in str(damage)
 
 
 def test_compressed_and_cut_before_anything_came_out() -> None:
@@ -217,18 +223,18 @@ def test_a_fallback_for_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_bounded_whatever_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few kilobytes that are 16 MiB of one record's zeros and more: no piece is larger than OUTPUT."""
     sizes = []
-    original = decompress._Threaded._put
+    original = Ahead._put
 
     def put(self: Any, item: Any) -> bool:
-        sizes.append(len(item) if isinstance(item, bytes) else 0)
+        sizes.append(len(item[0]) if isinstance(item[0], bytes) else 0)
         return original(self, item)
 
-    monkeypatch.setattr(decompress._Threaded, "_put", put)
+    monkeypatch.setattr(Ahead, "_put", put)
     data = pcap(3) + bytes(1 << 24)
     for compressed in (gzip.compress(data), zstd(data), lzma.compress(data)):
         with Trace(io.BytesIO(compressed)) as trace:
             assert sum(map(len, trace.records())) == 3 + (1 << 24) // 16
-        assert max(sizes) <= decompress.OUTPUT
+        assert 0 < max(sizes) <= decompress.OUTPUT
         sizes.clear()
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from flowclass.traces.summary import Summary
 
 _SHOWN_WAYS = 40
+_BEHIND = 4
 
 
 class _Size(click.ParamType[int]):
@@ -55,7 +56,8 @@ class _Size(click.ParamType[int]):
     "--workers",
     type=click.IntRange(1, 1024),
     metavar="N",
-    help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on.",
+    help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on where it"
+    " was. With --replay: read, decide and write side by side.",
 )
 @click.option(
     "--part-size",
@@ -85,16 +87,18 @@ def command(
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
     rows like others. Exit status 1 says that a capture was damaged: what could be read is in the results.
     """
-    if workers is not None or scheduler is not None:
-        if replay or bindings_file is None:
-            raise click.UsageError("--workers and --scheduler go with --bindings alone: a replay is one sequence")
+    if scheduler is not None and (replay or bindings_file is None):
+        raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
+    if (workers is not None and not replay) or scheduler is not None:
+        if bindings_file is None:
+            raise click.UsageError("--workers needs --bindings FILE or --replay")
         summary = _by_workers(traces, bindings_file, inner, workers, part_size, scheduler, output)
     else:
         if part_size is not None:
-            raise click.UsageError("--part-size goes with --workers or --scheduler")
+            raise click.UsageError("--part-size goes with --workers or --scheduler, and not with --replay")
         agent = make_agent(bindings_file, replay, profile, option_type)
         check_traces(traces, output)
-        summary = _alone(traces, agent, replay, inner, output)
+        summary = _alone(traces, agent, replay, inner, output, threads=workers is not None and workers > 1)
     if as_json:
         click.echo(json.dumps(summary.to_dict() | {"output": output}))
     else:
@@ -104,7 +108,10 @@ def command(
     return 1 if summary.damage else 0
 
 
-def _alone(traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, output: str | None) -> Summary:
+def _alone(
+    traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, output: str | None, threads: bool
+) -> Summary:
+    from flowclass.traces.ahead import Behind
     from flowclass.traces.classify import Run
     from flowclass.traces.outputs import open_output
     from flowclass.traces.replay import replay as replay_traces
@@ -112,8 +119,9 @@ def _alone(traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, ou
     with ExitStack() as stack:
         writer = None if output is None else stack.enter_context(open_output(output))
         tell = stack.enter_context(progress("classifying", total_size(traces)))
-        run = Run(agent, writer=writer, inner=inner, progress=tell)
-        return replay_traces(run, traces) if replay else run.classify(traces)
+        behind = stack.enter_context(Behind(_BEHIND)) if threads else None
+        run = Run(agent, writer=writer, inner=inner, progress=tell, behind=behind)
+        return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
 
 def _by_workers(

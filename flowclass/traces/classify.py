@@ -20,6 +20,7 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
 from flowclass.mobility import HomeAgent
 
+from .ahead import Behind
 from .outcomes import Outcome, Outcomes, Rows, outcome_of
 from .outputs import RowWriter
 from .reader import KeyBatch, Trace
@@ -48,7 +49,8 @@ class Run:
 
     ``writer`` gets the rows, ``observers`` are called with each batch of them; ``inner`` says which IP header counts,
     as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far, ``updated`` the time of each
-    binding update that a replay met, and whether it was accepted.
+    binding update that a replay met, and whether it was accepted. With ``behind`` counting and writing are done there:
+    when that is left, they are complete.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Run:
         inner: int = 0,
         progress: Callable[[int], None] = lambda done: None,
         updated: Callable[[int, bool], None] = lambda time_ns, accepted: None,
+        behind: Behind | None = None,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -72,6 +75,9 @@ class Run:
         self._progress = progress
         self.updated = updated
         self._done = 0
+        self._behind = behind
+        if behind is not None:
+            self._outcomes.before_forget = behind.wait
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
@@ -109,11 +115,17 @@ class Run:
         rows = self.decide(
             file.file, frames, batch.keys[part], batch.infos[part], batch.originals[part], batch.times[part]
         )
+        if self._behind is None:
+            self._keep(file, rows, batch.lengths[part])
+        else:
+            self._behind.call(self._keep, file, rows, batch.lengths[part])
+        return rows
+
+    def _keep(self, file: FileSummary, rows: Rows, lengths: Sizes) -> None:
         self.summary.add(rows, file)
-        self.summary.cut += int(np.count_nonzero(batch.lengths[part] < batch.originals[part]))
+        self.summary.cut += int(np.count_nonzero(lengths < rows.sizes))
         for taker in self._takers:
             taker(rows)
-        return rows
 
     def decide(
         self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times = _NO_TIMES

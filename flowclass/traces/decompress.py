@@ -8,17 +8,15 @@ no compressed data) ends the stream of octets after everything before it was giv
 from __future__ import annotations
 
 import bz2
-import contextlib
 import importlib
 import lzma
-import threading
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from queue import Empty, Full, Queue
+from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from flowclass.errors import CaptureError
+from flowclass.traces.ahead import Ahead
 from flowclass.traces.sources import ByteSource, RawSource
 
 __all__ = ["decompressed"]
@@ -28,7 +26,6 @@ OUTPUT: Final = (
     1 << 18
 )  # decompressed octets at a time: larger pieces leave the cache (445 ms for 200 MB; 640 at 1 << 20)
 QUEUED: Final = 4  # chunks of OUTPUT between the two threads
-CLOSE_TRIES: Final = 20  # of 50 ms each
 XZ_MEMORY: Final = 100 << 20  # xz -9 needs 65 MiB; a hostile file asks for 4 GiB
 
 _GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
@@ -230,32 +227,22 @@ def decompressed(source: RawSource) -> ByteSource:
     return source
 
 
-@dataclass(slots=True)
 class _Threaded:
     """Octets made by another thread, at most `QUEUED` chunks ahead."""
 
-    source: RawSource
-    chunks: Iterator[bytes]
-    damage: list[str] = field(default_factory=list)
-    _queue: Queue[bytes | BaseException | None] = field(default_factory=lambda: Queue(QUEUED))
-    _stop: threading.Event = field(default_factory=threading.Event)
-    _thread: threading.Thread | None = None
-    _current: memoryview = field(default_factory=lambda: memoryview(b""))
-    _ended: bool = False
+    def __init__(self, source: RawSource, chunks: Iterator[bytes]) -> None:
+        self.damage: list[str] = []
+        self._source = source
+        self._chunks = Ahead(chunks, QUEUED)
+        self._current = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="decompress", daemon=True)
-            self._thread.start()
         filled = 0
-        while filled < len(buffer) and not self._ended:
+        while filled < len(buffer):
             if not self._current:
-                chunk = self._queue.get()
-                if chunk is None or isinstance(chunk, BaseException):
-                    self._ended = True
-                    self.damage = self.source.damage
-                    if chunk is not None:
-                        raise chunk
+                chunk = next(self._chunks, None)
+                if chunk is None:
+                    self.damage = self._source.damage
                     break
                 self._current = memoryview(chunk)
             n = min(len(buffer) - filled, len(self._current))
@@ -265,31 +252,5 @@ class _Threaded:
         return filled
 
     def close(self) -> None:
-        self._stop.set()
-        for _ in range(CLOSE_TRIES):
-            if self._thread is None or not self._thread.is_alive():
-                self.source.close()
-                return
-            with contextlib.suppress(Empty):  # it may wait for room
-                self._queue.get_nowait()
-            self._thread.join(0.05)
-        # it waits for a pipe that gives nothing: it is left alone, with its file, and ends with the process
-
-    def _run(self) -> None:
-        last: BaseException | None = None
-        try:
-            for chunk in self.chunks:
-                if not self._put(chunk):
-                    return
-        except BaseException as error:
-            last = error
-        self._put(last)
-
-    def _put(self, item: bytes | BaseException | None) -> bool:
-        while not self._stop.is_set():
-            try:
-                self._queue.put(item, timeout=0.2)
-            except Full:
-                continue
-            return True
-        return False
+        if self._chunks.close():
+            self._source.close()

@@ -76,6 +76,7 @@ class Outcomes:
     def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
         self.values: list[Outcome] = []
         self.epoch = 0
+        self.before_forget: Callable[[], None] = lambda: None
         self._ids: dict[Outcome, int] = {}
         self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)
         self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # by decision number
@@ -111,6 +112,7 @@ class Outcomes:
             self.forget()
 
     def forget(self) -> None:
+        self.before_forget()
         self._numbers.clear()
         self.values = []
         self._ids = {}

@@ -41,7 +41,7 @@ class Damage:
     """One damaged place.
 
     ``offset``
-        in octets from the start of the (decompressed) trace; None where the compressed data itself is damaged.
+        in octets from the start of the trace, of what came out of it where it is compressed.
     ``frame``
         the number that the next good frame has.
     ``skipped``
@@ -49,15 +49,14 @@ class Damage:
     """
 
     file: str
-    offset: int | None
+    offset: int
     frame: int
     skipped: int
     what: str
 
     def __str__(self) -> str:
-        place = f"{self.file}: octet {self.offset}: " if self.offset is not None else f"{self.file}: "
         passed = f", {self.skipped} octets skipped" if self.skipped else ""
-        return f"{place}{self.what}{passed} (before frame {self.frame})"
+        return f"{self.file}: octet {self.offset}: {self.what}{passed} (before frame {self.frame})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,15 +234,16 @@ class Trace:
         self._end(status)
 
     def keys(
-        self, *, batch: int = 16384, fragments: Fragments | None = None, inner: int = 0, keep: int = 0
+        self, *, batch: int = 16384, fragments: Fragments | None = None, inner: int = 0, keep: int = 0, held: int = 1
     ) -> Iterator[KeyBatch]:
         """Batches of exactly ``batch`` keys, the last one shorter.
 
         ``fragments`` and ``inner`` as in `flowclass.engine.packets.parse`; ``keep``: the octets of packets whose
-        ``infos["flags"]`` has one of these bits are kept beside the keys.
+        ``infos["flags"]`` has one of these bits are kept beside the keys; ``held``: how many batches the caller still
+        has when it asks for the next one (more is slower, not wrong).
         """
         pool: list[KeyArrays] = []
-        arrays, filled, kept = _unused(pool, batch), 0, dict[int, bytes]()
+        arrays, filled, kept = _unused(pool, batch, held), 0, dict[int, bytes]()
         status = MORE
         while status not in (END, STOPPED):
             status, n, used = self._capture.read_keys(
@@ -256,7 +256,7 @@ class Trace:
             self._move(used, fresh=False)
             if filled == batch or (status in (END, STOPPED) and filled):
                 yield self._key_batch(arrays, filled, kept)
-                arrays, filled, kept = _unused(pool, batch), 0, {}
+                arrays, filled, kept = _unused(pool, batch, held), 0, {}
             if status == MORE:
                 self._fill()
         self._end(status)
@@ -313,19 +313,25 @@ class Trace:
     def _end(self, status: int) -> None:
         if status == STOPPED:
             return  # whatever is wrong behind it is for the next part to say
-        self.damages.extend(Damage(self.name, None, self.frames + 1, 0, what) for what in self._source_damage())
+        if why := self._source_damage():
+            # the octets ended here for a reason: if a record did too, this is one damage
+            end, skipped = self._capture.position, 0
+            if self.damages and (last := self.damages[-1]).what == _KINDS[1] and last.offset + last.skipped == end:
+                end, skipped = last.offset, last.skipped
+                self.damages.pop()
+            self.damages.append(Damage(self.name, end, self.frames + 1, skipped, "; ".join(why)))
 
     def _source_damage(self) -> list[str]:
         found, self._source.damage = self._source.damage, []
         return found
 
 
-def _unused(pool: list[KeyArrays], capacity: int) -> KeyArrays:
+def _unused(pool: list[KeyArrays], capacity: int, held: int) -> KeyArrays:
     """Arrays that nobody holds any more, or new ones; a caller who keeps every batch gets new ones each time."""
     for arrays in pool:
         if arrays.unused:
             return arrays
     arrays = KeyArrays(capacity)
-    del pool[:-2]  # two: a loop still has the batch before while the next is read
+    del pool[: -held - 1]
     pool.append(arrays)
     return arrays

@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
+from .ahead import Ahead
 from .classify import Run, Source, new_fragments
 from .outcomes import Rows
 from .reader import NO_TIME, KeyBatch, Trace
@@ -26,21 +27,26 @@ __all__ = ["replay", "stream"]
 _SIGNALLING = 1  # FC_PACKET_SIGNALLING
 _MOBILITY_HEADER = 135
 _BINDING_UPDATE = 5
+_AHEAD = 3
+_HELD = 12  # those, and as many again that the rows are being made of
 
 
-def replay(run: Run, sources: Sequence[Source]) -> Summary:
-    """All packets of all sources, decided by ``run.agent``, which changes on the way. Raises `CaptureError`."""
-    for _ in stream(run, sources):
+def replay(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Summary:
+    """All packets of all sources, decided by ``run.agent``, which changes on the way. Raises `CaptureError`.
+
+    ``ahead``: a thread for each source reads it, and makes its keys, ahead of the decisions.
+    """
+    for _ in stream(run, sources, ahead=ahead):
         pass
     return run.summary
 
 
-def stream(run: Run, sources: Sequence[Source]) -> Iterator[Rows]:
+def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Iterator[Rows]:
     """The same, piece by piece: the work is done as pieces are asked for."""
     run.summary.updates = Updates()
     with ExitStack() as stack:
         traces = [stack.enter_context(Trace(source)) for source in sources]
-        cursors = [_Cursor(run, trace) for trace in traces]
+        cursors = [_Cursor(run, trace, stack if ahead else None) for trace in traces]
         clock = _Clock()
         heap = [(cursor.time, place) for place, cursor in enumerate(cursors) if cursor.advance(0)]
         heapify(heap)
@@ -79,7 +85,7 @@ class _Clock:
 class _Cursor:
     """A place in one trace: ``batch`` and the position in it."""
 
-    def __init__(self, run: Run, trace: Trace) -> None:
+    def __init__(self, run: Run, trace: Trace, threads: ExitStack | None) -> None:
         self.trace = trace
         self.file: FileSummary = run.begin_file(trace)
         self.run = run
@@ -88,7 +94,12 @@ class _Cursor:
         self.times = np.empty(0, dtype=np.int64)
         self.updates: list[int] = []
         self._latest = NO_TIME
-        self._batches = trace.keys(fragments=new_fragments(), inner=run.inner, keep=_SIGNALLING)
+        self._batches: Iterator[KeyBatch]
+        keys = trace.keys(fragments=new_fragments(), inner=run.inner, keep=_SIGNALLING, held=_HELD if threads else 1)
+        self._batches = keys
+        if threads is not None:
+            self._batches = Ahead(keys, _AHEAD)
+            threads.callback(self._batches.close)
 
     @property
     def time(self) -> int:

@@ -286,7 +286,7 @@ def _damage_section(summary: Summary) -> str:
     if not damage:
         return ""
     rows = [
-        f'<tr><td><code>{escape(d.file)}</code></td><td class="n">{"" if d.offset is None else _count(d.offset)}</td>'
+        f'<tr><td><code>{escape(d.file)}</code></td><td class="n">{_count(d.offset)}</td>'
         f'<td class="n">{_count(d.frame)}</td><td class="n">{_count(d.skipped)}</td><td>{escape(d.what)}</td></tr>'
         for d in damage[:_MOST_ROWS]
     ]
