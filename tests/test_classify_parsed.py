@@ -36,6 +36,32 @@ def test_same_as_from_packets(tmp_path: Path) -> None:
         assert np.array_equal(table.classify_parsed(keys[:cut], infos[:cut]), expected[:cut])
 
 
+def test_places_of_many_decisions(tmp_path: Path) -> None:
+    rng = random.Random(4)
+    nodes = random_nodes(rng, 20, 8)
+    file = tmp_path / "b.toml"
+    file.write_text(bindings_toml(nodes))
+    table = load_bindings(file).cache.table
+    assert isinstance(table, ForwardingTable)
+    table.publish(bytes([192, 0, 2, 1]), targets=[(1, bytes([198, 51, 100, 1]))], default=0)
+    packets = [p.frame for p in mobility_trace(rng, nodes, 1000)]
+    packets.append(ethernet(ip_packet(Fields(bytes([198, 51, 100, 2]), bytes([192, 0, 2, 1])))))
+    decisions = table.classify_packets(packets, linktype=1)
+    homes, versions, targets, ends = table.places(decisions)
+    assert set(versions.tolist()) == {0, 4, 6}
+    starts = [0, *ends.tolist()]
+    for i, decision in enumerate(decisions):
+        size = {0: 0, 4: 4, 6: 16}[int(versions[i])]
+        assert (homes[i, :size].tobytes() or None) == table.home_address(decision)
+        assert not homes[i, size:].any()
+        own = targets[starts[i] : starts[i + 1]]
+        assert tuple(t["address"].tobytes()[: 4 if t["version"] == 4 else 16] for t in own) == table.care_of(decision)
+    assert int(np.diff(starts).max()) > 1
+    assert [len(part) for part in table.places(decisions[:0])] == [0, 0, 0, 0]
+    with pytest.raises(ClassifierError, match="DECISION_DTYPE"):
+        table.places(np.zeros(3))
+
+
 def test_arguments() -> None:
     table = ForwardingTable()
     keys, infos = parse([b"", b""])

@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from flowclass.cli import main
@@ -178,9 +179,9 @@ def test_interning() -> None:
     table = Outcomes(RECORD)
     asked = []
 
-    def resolve(record: np.void) -> Outcome:
-        asked.append(record.item())
-        return Outcome("none", "flow", fid=int(record["a"]))  # b makes no difference to the outcome
+    def resolve(fresh: npt.NDArray[np.void]) -> list[Outcome]:
+        asked.extend(fresh.tolist())
+        return [Outcome("none", "flow", fid=a) for a in fresh["a"].tolist()]  # b makes no difference to the outcome
 
     ids = table.intern(records, resolve)
     assert [table.values[i].fid for i in ids] == records["a"].tolist()
@@ -203,7 +204,7 @@ def test_many_different_outcomes_are_forgotten_in_time(monkeypatch: pytest.Monke
             part = np.zeros(50, RECORD)
             part["a"] = numbers[start : start + 50]
             table.trim()
-            ids = table.intern(part, lambda record: Outcome("none", "flow", fid=int(record["a"])))
+            ids = table.intern(part, lambda fresh: [Outcome("none", "flow", fid=a) for a in fresh["a"].tolist()])
             assert len(table) <= 150
             frames = np.arange(start, start + 50, dtype=np.uint64)
             writer.write(Rows("f", frames, frames.astype(np.int64), ids, table, np.ones(50, np.uint32)))

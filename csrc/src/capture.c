@@ -281,10 +281,54 @@ static int pcap_cut(fc_capture *c, window *w)
     return cut(c, w);
 }
 
+/* Records with nothing odd about them, each with the next one's header in sight: what pcap_step does, a third of its
+ * instructions. Stops before the first that needs a closer look. */
+static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
+{
+    const uint32_t header = c->record_header, unit = c->unit_ns, most = c->max_captured;
+    const size_t capacity = r->capacity;
+    const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
+    const uint8_t *p = w->data + w->at;
+    size_t rest = left(w), n = r->count;
+    if (rest < header || c->swapped_lengths)
+        return;
+#define U32(at) (big ? fc_be32(at) : fc_le32(at))
+    uint32_t captured = U32(p + 8);
+    while (n < capacity && captured != 0 && captured <= FC_MAX_RECORD && rest >= 2 * (size_t)header + captured &&
+           w->size - rest < stop) {
+        const uint8_t *next = p + header + captured;
+        uint32_t next_captured = U32(next + 8);
+        if (next_captured > most)
+            break;
+        __builtin_prefetch(next + 64); /* the packet's headers begin in the line of the record's, and go on in this one */
+        r->offsets[n] = (size_t)(p - w->data) + header;
+        r->lengths[n] = captured;
+        r->originals[n] = U32(p + 12);
+        r->times[n] = (int64_t)U32(p) * 1000000000 + (int64_t)U32(p + 4) * unit;
+        r->linktypes[n] = c->linktype;
+        r->interfaces[n++] = 0;
+        c->last_seconds = U32(p);
+        rest -= header + captured;
+        p = next;
+        captured = next_captured;
+    }
+#undef U32
+    c->has_last |= n > r->count;
+    c->frames += n - r->count;
+    r->count = n;
+    w->at = (size_t)(p - w->data);
+}
+
 static int pcap_step(fc_capture *c, window *w, fc_records *r)
 {
     const uint32_t header = c->record_header;
     while (r->count < r->capacity && c->base + w->at < c->stop) {
+        if (c->big)
+            pcap_usual(c, w, r, 1);
+        else
+            pcap_usual(c, w, r, 0);
+        if (r->count == r->capacity || c->base + w->at >= c->stop)
+            break;
         if (left(w) < header)
             return need_more(c, w);
         const uint8_t *p = w->data + w->at;

@@ -15,8 +15,9 @@
  *        5       F      E       D       C       B            record   for the body of the first candidate
  *        6       G      F       E       D       C            bodies   for the target
  *
- * The stages hold only the usual case, in loops with few branches; whatever is unusual (a further address of a node, a
- * prefix, many flows, a packet that is no key) is put aside and decided one by one as the scalar kernel does. */
+ * The stages hold only the usual cases, in loops with few branches: a home address, an address in a mobile network prefix
+ * (looked for where no home address was found, all keys of a part together), nobody's address. Whatever is unusual (a further
+ * address of a node, many flows, a packet that is no key) is put aside and decided one by one as the scalar kernel does. */
 #include "fib_search.h"
 
 #ifndef FIB_PART
@@ -32,6 +33,7 @@ typedef struct fib_lane { /* a key on its way */
     const uint8_t *end;      /* of the body to look at next; of the one that matched */
     const fc_target *target; /* unless head says that it isn't one */
     uint64_t head;           /* first the candidates; then the body's head, its first octet 1; by default: 0 */
+    uint64_t by_prefix;      /* all ones: of a mobile network, the home address is another */
     uint32_t ref, node;
 } fib_lane;
 
@@ -40,6 +42,7 @@ typedef struct fib_part { /* and those beside it */
     const fc_key *keys;
     const fc_packet *infos; /* or NULL */
     fc_decision *out;
+    uint64_t changes; /* of fc_fib, before the index was looked at */
     uint32_t n, n_usual, n_open, n_rest;
     fib_hash hash[FIB_PART];
     fib_lane lane[FIB_PART];
@@ -68,6 +71,7 @@ FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x
     uint32_t next = hash->bucket + 1;
     hash->bucket = next == x->buckets ? 0 : next;
     ref &= (uint32_t)-(ways != 0);
+    lane->by_prefix = 0;
     lane->ref = ref;
     lane->record = fib_at(&fib->arena, ref);
     return further;
@@ -102,11 +106,11 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
 }
 
 /* Is this key one for the stages? It must be a whole packet's with a destination, no signalling, and its record that of a
- * node with this home address, some target, and few flows. */
-FIB_TARGET static inline int fib_is_usual(const fib_record *r, const fc_key *k, const fc_packet *info)
+ * node with this home address (or prefix), some target, and few flows. */
+FIB_TARGET static inline int fib_is_usual(const fib_record *r, uint64_t by_prefix, const fc_key *k, const fc_packet *info)
 {
     uint64_t tail = fib_tail(k);
-    uint64_t wrong = (r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1]);
+    uint64_t wrong = ((r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1])) & ~by_prefix;
     wrong |= (tail >> FIB_TAIL_VERSION & (FC_DESTINATION << 8 | 0xfd)) ^ (FC_DESTINATION << 8 | 4); /* version 4 or 6 */
     wrong |= (r->flags & (FIB_IPV4 | FIB_ANCHOR | FIB_BIG | FIB_UNUSABLE)) ^ (~tail >> (FIB_TAIL_VERSION + 1) & 1);
     wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FIB_MOBILITY; /* whether present or not is asked elsewhere */
@@ -141,15 +145,127 @@ FIB_TARGET static inline uint64_t fib_by_default(const fib_lane *l)
     return (uint64_t)((const fib_record *)(const void *)l->record)->default_target << 56 | FC_ACTION_FORWARD << (8 + FIB_ACTION);
 }
 
-/* Stage 3: which flows may match. Keys of the usual kind go to `usual`, those with candidates to `open` too. */
-FIB_TARGET static inline void fib_stage_record(fib_part *p)
+FIB_TARGET static inline void fib_lead_to(const fc_fib *fib, fib_lane *l, uint32_t ref)
 {
-    uint32_t usual = 0, open = 0, rest = 0;
+    l->ref = ref;
+    l->record = fib_at(&fib->arena, ref);
+    __builtin_prefetch(l->record);
+    __builtin_prefetch(l->record + 64);
+}
+
+/* One length of prefix for `absent` keys of one version: those that it has go to `found`, those that have to be looked for
+ * one by one (a tag alike, an entry in a bucket after its own) to `odd`, the others stay. */
+FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_index *x, fib_part *p, unsigned version,
+                                                 unsigned length, uint8_t *absent, uint32_t n, uint8_t *found,
+                                                 uint32_t *n_found, uint8_t *odd, uint32_t *n_odd)
+{
+    uint64_t network[FIB_PART][2];
+    fib_hash hash[FIB_PART];
+    uint32_t left = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        fib_mask(p->keys[absent[j]].destination, version, length, network[j]);
+        hash[j] = fib_hash_of(x, network[j][0], network[j][1], fib_kind(version, length));
+        __builtin_prefetch(&x->bucket[hash[j].bucket]);
+    }
+    for (uint32_t j = 0; j < n; j++) {
+        uint8_t i = absent[j];
+        fib_lane *l = &p->lane[i];
+        uint32_t further = fib_look(fib, x, &hash[j], l), ref;
+        if (!l->ref) {
+            odd[*n_odd] = i;
+            *n_odd += further;
+            absent[left] = i;
+            left += !further;
+            continue;
+        }
+        const fib_record *r = fib_open(fib, l->ref, &ref);
+        l->by_prefix = (uint64_t)-fib_has_prefix(r, network[j], version, length);
+        fib_lead_to(fib, l, ref);
+        found[*n_found] = i;
+        *n_found += l->by_prefix != 0;
+        odd[*n_odd] = i;
+        *n_odd += l->by_prefix == 0;
+    }
+    return left;
+}
+
+/* Keys with no home address among the nodes: those in a node's prefix follow in `order` from `n` on (returned: how many are
+ * there then), nobody's are decided. As in fib_find, what was not found counts only if nobody came or went meanwhile. */
+FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint8_t *absent, uint32_t n_absent, uint8_t *order,
+                                            uint32_t n)
+{
+    const fib_index *x = atomic_load_explicit(&fib->prefix, memory_order_acquire);
+    uint8_t of[2][FIB_PART + 1], odd[FIB_PART + 1];
+    uint32_t left[2] = {0, 0}, n_odd = 0, first = n;
+    for (uint32_t j = 0; j < n_absent; j++) {
+        unsigned six = p->keys[absent[j]].version == 6;
+        of[six][left[six]++] = absent[j];
+    }
+    for (unsigned six = 0; six < 2; six++)
+        for (int word = six ? 2 : 0; word >= 0 && left[six]; word--) {
+            uint64_t lengths = atomic_load_explicit(&fib->lengths[six][word], memory_order_acquire);
+            while (lengths && left[six]) {
+                int bit = 63 - __builtin_clzll(lengths);
+                lengths ^= (uint64_t)1 << bit;
+                left[six] = fib_try_prefix(fib, x, p, six ? 6 : 4, (unsigned)(64 * word + bit), of[six], left[six], order, &n,
+                                           odd, &n_odd);
+            }
+        }
+    int same = atomic_load_explicit(&fib->changes, memory_order_acquire) == p->changes;
+    if (FIB_UNLIKELY(!same)) {
+        for (; n > first; n--)
+            odd[n_odd++] = order[n - 1];
+    }
+    for (unsigned six = 0; six < 2; six++)
+        for (uint32_t j = 0; j < left[six]; j++) {
+            uint8_t i = of[six][j];
+            const fc_key *k = &p->keys[i];
+            int is_key = (k->version == 4 || k->version == 6) && k->present & FC_DESTINATION;
+            if (FIB_LIKELY(same && is_key && !(p->infos && p->infos[i].status)))
+                fib_write(&p->out[i], FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
+            else
+                odd[n_odd++] = i;
+        }
+    for (uint32_t j = 0; j < n_odd; j++)
+        p->rest[p->n_rest++] = odd[j];
+    return n;
+}
+
+/* In which order the keys of a part go on: those that have their record; those behind an anchor, which is followed; those of
+ * prefixes. Returns how many. */
+FIB_TARGET static inline uint32_t fib_stage_order(fc_fib *fib, fib_part *p, uint8_t *order)
+{
+    uint8_t anchored[FIB_PART + 1], absent[FIB_PART + 1];
+    uint32_t n = 0, n_anchored = 0, n_absent = 0;
     for (uint32_t i = 0; i < p->n; i++) {
+        const fib_lane *l = &p->lane[i];
+        int anchor = (((const fib_record *)(const void *)l->record)->flags & FIB_ANCHOR) != 0, there = l->ref != 0;
+        order[n] = anchored[n_anchored] = absent[n_absent] = (uint8_t)i;
+        n += !anchor;
+        n_anchored += anchor & there;
+        n_absent += !there;
+    }
+    for (uint32_t j = 0; j < n_anchored; j++) {
+        fib_lane *l = &p->lane[anchored[j]];
+        fib_anchor *a = (fib_anchor *)(void *)(uintptr_t)l->record;
+        fib_lead_to(fib, l, atomic_load_explicit(&a->ref, memory_order_acquire));
+        order[n++] = anchored[j];
+    }
+    return n_absent ? fib_stage_absent(fib, p, absent, n_absent, order, n) : n;
+}
+
+/* Stage 3: which flows may match. Keys of the usual kind go to `usual`, those with candidates to `open` too. */
+FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
+{
+    uint8_t order[FIB_PART + 1];
+    p->n_rest = 0;
+    uint32_t n = fib_stage_order(fib, p, order), usual = 0, open = 0, rest = p->n_rest;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t i = order[j];
         fib_lane *l = &p->lane[i];
         const fc_key *k = &p->keys[i];
         const fib_record *r = (const fib_record *)(const void *)l->record;
-        if (FIB_UNLIKELY(!fib_is_usual(r, k, p->infos ? &p->infos[i] : NULL))) {
+        if (FIB_UNLIKELY(!fib_is_usual(r, l->by_prefix, k, p->infos ? &p->infos[i] : NULL))) {
             p->rest[rest++] = (uint8_t)i;
             continue;
         }
@@ -259,7 +375,7 @@ FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos
         if (FIB_IN_STAGE(3))
             fib_stage_bodies(FIB_PART_IN(3));
         if (FIB_IN_STAGE(2))
-            fib_stage_record(FIB_PART_IN(2));
+            fib_stage_record(fib, FIB_PART_IN(2));
         if (FIB_IN_STAGE(1))
             fib_stage_bucket(fib, FIB_PART_IN(1));
         if (FIB_IN_STAGE(0)) {
@@ -269,6 +385,7 @@ FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos
             p->infos = infos ? infos + at : NULL;
             p->out = out + at;
             p->n = (uint32_t)(n - at < FIB_PART ? n - at : FIB_PART);
+            p->changes = atomic_load_explicit(&fib->changes, memory_order_acquire);
             p->index = atomic_load_explicit(&fib->home, memory_order_acquire);
             fib_stage_hash(p);
         }

@@ -239,16 +239,70 @@ static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *ke
     return FC_PACKET_NOT_IP;
 }
 
+/* Most packets of most traces, without the walk and nearly without branches: an IPv6 or IPv4 header without extensions,
+ * options or fragmentation, and both ports. 1, or 0: anything else, nothing written. (The walk's structure in memory cost
+ * 7 ns a packet more: gcc loads as one word what was just stored as two, which no processor can forward.) */
+static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
+{
+    const uint8_t *p = data + at;
+    uint32_t left = caplen - at, size, header;
+    if (left >= IPV6_HEADER + 4 && p[0] >> 4 == 6) {
+        uint32_t payload = fc_be16(p + 4), first_word = fc_be32(p);
+        if (kinds[p[6]] != PORTS || payload < 4)
+            return 0;
+        header = IPV6_HEADER;
+        size = IPV6_HEADER + payload;
+        *key = (fc_key){
+            .source = {fc_be64(p + 8), fc_be64(p + 16)},
+            .destination = {fc_be64(p + 24), fc_be64(p + 32)},
+            .flow_label = first_word & 0xfffff,
+            .traffic_class = (uint8_t)(first_word >> 20),
+            .protocol = p[6],
+            .version = 6,
+            .present = FC_SOURCE | FC_DESTINATION | FC_FLOW_LABEL | FC_TRAFFIC_CLASS | FC_PROTOCOL | FC_SOURCE_PORT |
+                       FC_DESTINATION_PORT,
+        };
+    } else if (left >= IPV4_HEADER + 4 && p[0] == 0x45) {
+        size = fc_be16(p + 2);
+        if (kinds[p[9]] != PORTS || size < IPV4_HEADER + 4 || fc_be16(p + 6) & 0x3fff)
+            return 0;
+        header = IPV4_HEADER;
+        *key = (fc_key){
+            .source = {0, fc_be32(p + 12)},
+            .destination = {0, fc_be32(p + 16)},
+            .traffic_class = p[1],
+            .protocol = p[9],
+            .version = 4,
+            .present = FC_SOURCE | FC_DESTINATION | FC_TRAFFIC_CLASS | FC_PROTOCOL | FC_SOURCE_PORT | FC_DESTINATION_PORT,
+        };
+    } else {
+        return 0;
+    }
+    key->source_port = fc_be16(p + header);
+    key->destination_port = fc_be16(p + header + 2);
+    *info = (fc_packet){
+        .flags = size > left ? FC_PACKET_CUT : 0,
+        .depth = 1,
+        .ip_offset = at,
+        .ip_length = size,
+        .transport_offset = at + header,
+    };
+    *upper = (fc_upper){at + header, size < left ? at + size : caplen, key->protocol};
+    return 1;
+}
+
 static int is_ip_type(uint16_t type) { return type == 0x86dd || type == 0x0800; }
 
 static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
 {
-    memset(info, 0, sizeof *info);
     uint32_t at;
     if (linktype == LINK_ETHERNET && caplen >= 14 && is_ip_type(fc_be16(data + 12)))
-        at = 14; /* most packets of most traces, without a call */
+        at = 14; /* without a call */
     else
         at = fc_link_layer(linktype, data, caplen);
+    if (at != FC_NO_IP && read_plain(data, at, caplen, key, info, upper))
+        return FC_PACKET_OK;
+    memset(info, 0, sizeof *info);
     int status = at == FC_NO_IP ? FC_PACKET_NOT_IP : read_ip(data, at, caplen, key, info, upper);
     if (status != FC_PACKET_OK)
         memset(key, 0, sizeof *key);

@@ -1,7 +1,7 @@
 # cython: language_level=3
 """What forwarding.pyx takes from flowclass.h."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowclass.engine.packets cimport fc_key, fc_packet, fc_parse_options
 

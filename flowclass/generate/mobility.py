@@ -32,7 +32,7 @@ from .packets import (
     tunnel,
 )
 
-__all__ = ["START_NS", "TracePacket", "mobility_trace"]
+__all__ = ["START_NS", "TracePacket", "extension_chain", "mobility_trace", "node_fields"]
 
 START_NS = 1_210_982_400_000_000_000  # 2008-05-17: the month of the draft
 _WITH_PORTS = (TCP, UDP, UDP, SCTP, DCCP, UDPLITE)
@@ -69,7 +69,7 @@ def _next(rng: random.Random, nodes: Sequence[NodeSpec], payload: int) -> _Made:
     if kind < 0.01:
         return [(b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\x06" + bytes(46), None, True)]  # ARP
     node = rng.choice(nodes)
-    fields = _fields(rng, node)
+    fields = node_fields(rng, node)
     if kind < 0.04:
         fields = _replaced(fields, destination=_FOREIGN.packed)
     size = rng.randrange(payload // 2, payload + 1)
@@ -80,7 +80,7 @@ def _next(rng: random.Random, nodes: Sequence[NodeSpec], payload: int) -> _Made:
         inner = ip_packet(fields, payload=size)
         outer = _replaced(fields, protocol=41, source_port=0, destination_port=0, spi=0, flow_label=0, traffic_class=0)
         return [(ethernet(tunnel(outer.source, outer.destination, inner), tags), outer, True)]
-    packet = ip_packet(fields, extensions=_extensions(rng, node), payload=size)
+    packet = ip_packet(fields, extensions=extension_chain(rng, node), payload=size)
     return [(ethernet(packet, tags), fields, True)]
 
 
@@ -89,7 +89,7 @@ def _tags(rng: random.Random) -> tuple[int, ...]:
     return () if kind < 0.8 else (100,) if kind < 0.95 else (200, 100)
 
 
-def _extensions(rng: random.Random, node: NodeSpec) -> list[Extension]:
+def extension_chain(rng: random.Random, node: NodeSpec) -> list[Extension]:
     if rng.random() < 0.85:
         return []
     extensions = []
@@ -112,7 +112,7 @@ def _fragments(rng: random.Random, fields: Fields, tags: tuple[int, ...]) -> _Ma
     return [*((part, fields, False) for part in later), (first, fields, True)]
 
 
-def _fields(rng: random.Random, node: NodeSpec) -> Fields:
+def node_fields(rng: random.Random, node: NodeSpec) -> Fields:
     """Half of the packets are on the edges of one of the node's flows, the others are anything."""
     destination = int(node.home_address)
     if node.prefixes and rng.random() < 0.5:

@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+from flowclass.engine.forwarding import ForwardingTable, Records
 from flowclass.engine.packets import Fragments
 
 MORE: Final[int]
@@ -52,3 +53,18 @@ class Capture:
         inner: int = 0,
     ) -> tuple[int, int, int]: ...
     def damage(self) -> list[tuple[int, int, int, int]]: ...
+
+class Tally:
+    @property
+    def totals(self) -> tuple[int, int, int]: ...
+    def read(
+        self,
+        capture: Capture,
+        window: Buffer | npt.NDArray[np.uint8],
+        size: int,
+        last: bool,
+        table: ForwardingTable,
+        fragments: Fragments | None = None,
+        inner: int = 0,
+    ) -> tuple[int, int]: ...
+    def take(self, table: ForwardingTable) -> tuple[Records, npt.NDArray[np.uint64], npt.NDArray[np.uint64]]: ...

@@ -7,12 +7,14 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from flowclass.engine.forwarding cimport ForwardingTable
 from flowclass.engine.packets cimport Fragments, fc_key, fc_packet, fc_parse_batch, fc_parse_options
 
+from flowclass.engine.forwarding import DECISION_DTYPE
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE
 
-__all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays"]
+__all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays", "Tally"]
 
 cdef extern from "flowclass.h" nogil:
     ctypedef struct fc_capture:
@@ -52,6 +54,23 @@ cdef extern from "flowclass.h" nogil:
     int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search)
     uint64_t fc_capture_begun(const fc_capture *capture)
     uint64_t fc_capture_position(const fc_capture *capture)
+
+cdef extern from "fc_tally.h" nogil:
+    ctypedef struct fc_fib:
+        pass
+    ctypedef struct fc_decision:
+        pass
+    ctypedef struct fc_tally:
+        pass
+    ctypedef struct fc_tally_totals:
+        uint64_t packets, octets, cut, decisions
+    int fc_tally_new(fc_tally **out)
+    void fc_tally_free(fc_tally *tally)
+    int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options,
+                      const uint8_t *data, size_t size, int last, size_t *consumed)
+    int fc_tally_decide(fc_tally *tally, fc_fib *fib)
+    void fc_tally_get(const fc_tally *tally, fc_tally_totals *out)
+    void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object)
@@ -217,3 +236,65 @@ cdef class Capture:
         cdef fc_damage found[64]
         cdef size_t i, n = fc_capture_damage(self.ptr, found, 64)
         return [(found[i].kind, found[i].offset, found[i].skipped, found[i].frame) for i in range(n)]
+
+
+cdef class Tally:
+    """Counts of decisions over one or more captures, for a summary without rows. One thread at a time."""
+
+    cdef fc_tally *ptr
+
+    def __cinit__(self):
+        if fc_tally_new(&self.ptr) != FC_OK:
+            raise MemoryError
+
+    def __dealloc__(self):
+        fc_tally_free(self.ptr)
+
+    @property
+    def totals(self):
+        """(packets, octets on the wire, packets that were cut) since the beginning."""
+        cdef fc_tally_totals totals
+        fc_tally_get(self.ptr, &totals)
+        return totals.packets, totals.octets, totals.cut
+
+    def read(self, Capture capture not None, const uint8_t[::1] window not None, size_t size, bint last,
+             ForwardingTable table not None, Fragments fragments=None, unsigned inner=0):
+        """Counts the packets of ``window[:size]``; (status, octets consumed) as `Capture.read` has them, `FULL` only for damage
+        that has to be taken. They are decided by ``table`` now or in a later call: it must not change before `take`.
+        Raises ValueError when the bytes are no capture."""
+        lock = nullcontext() if fragments is None else fragments.lock
+        cdef size_t consumed = 0
+        cdef int status
+        cdef fc_parse_options options
+        cdef const uint8_t *data = <const uint8_t *>&options if window.shape[0] == 0 else &window[0]
+        if size > <size_t>window.shape[0]:
+            raise ValueError(f"size: {size} of a window of {window.shape[0]}")
+        options.inner = inner
+        options.fragments = NULL if fragments is None else fragments.ptr
+        with lock:
+            with nogil:
+                status = fc_tally_read(self.ptr, capture.ptr, <fc_fib *>table.ptr, &options, data, size, last, &consumed)
+        if status == FC_ENOMEM:
+            raise MemoryError
+        if status < 0:
+            raise ValueError("no capture (neither pcap nor pcapng)")
+        return status, consumed
+
+    def take(self, ForwardingTable table not None):
+        """The different decisions since the last call, and the packets and octets of each: arrays of `DECISION_DTYPE`, u64
+        and u64. They are in no order that means anything."""
+        cdef fc_tally_totals totals
+        cdef int status
+        with nogil:
+            status = fc_tally_decide(self.ptr, <fc_fib *>table.ptr)
+        if status != FC_OK:
+            raise MemoryError
+        fc_tally_get(self.ptr, &totals)
+        decisions = np.empty(totals.decisions, DECISION_DTYPE)
+        packets, octets = np.empty(totals.decisions, np.uint64), np.empty(totals.decisions, np.uint64)
+        cdef uint8_t[::1] d = decisions.view(np.uint8)
+        cdef uint64_t[::1] p = packets
+        cdef uint64_t[::1] o = octets
+        if totals.decisions:
+            fc_tally_take(self.ptr, <fc_decision *>&d[0], &p[0], &o[0])
+        return decisions, packets, octets

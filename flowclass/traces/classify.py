@@ -5,13 +5,14 @@
 
 The keys of a batch of packets are made while the capture is read; here they become decisions, the decisions become
 numbers of outcomes (outcomes.py), and these go to a writer of rows and into the summary. Nothing is done per packet.
+Where nobody wants rows, decisions are counted in C.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,8 +21,9 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
 from flowclass.mobility import HomeAgent
 
+from ._capture import Tally
 from .ahead import Behind
-from .outcomes import Outcome, Outcomes, Rows, outcome_of
+from .outcomes import Outcome, Outcomes, Rows, outcomes_of
 from .outputs import RowWriter
 from .reader import KeyBatch, Trace
 from .summary import FileSummary, Summary
@@ -81,9 +83,27 @@ class Run:
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
-        for _ in self.stream(sources):
-            pass
+        if self._takers:
+            for _ in self.stream(sources):
+                pass
+        else:
+            self._count(sources)
         return self.summary
+
+    def _count(self, sources: Sequence[Source]) -> None:
+        """The summary alone: three times as fast, as nothing about a single packet leaves C."""
+        tally = Tally()
+        for source in sources:
+            with Trace(source) as trace:
+                file = self.begin_file(trace)
+                packets, octets, cut = tally.totals
+                for _ in trace.tally(tally, self._table, fragments=new_fragments(), inner=self.inner):
+                    self.tell(trace)
+                file.packets, file.octets = tally.totals[0] - packets, tally.totals[1] - octets
+                self.summary.cut += tally.totals[2] - cut
+                self.end_file(trace)
+        decisions, each_packets, each_octets = tally.take(self._table)
+        self.summary.add_decisions(decisions, self._table.places(decisions), each_packets, each_octets)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
         """The same, batch by batch: the work is done as batches are asked for."""
@@ -139,6 +159,6 @@ class Run:
         """To be told whenever the agent's bindings have changed."""
         self._outcomes.changed()
 
-    def _resolve(self, decision: Any) -> Outcome:
-        """What a decision says in addresses: at once, as node numbers are good only until the state changes."""
-        return outcome_of(decision, self._table.home_address(decision), self._table.care_of(decision))
+    def _resolve(self, decisions: npt.NDArray[np.void]) -> list[Outcome]:
+        """What decisions say in addresses: at once, as node numbers are good only until the state changes."""
+        return outcomes_of(decisions, *self._table.places(decisions))

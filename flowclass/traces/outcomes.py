@@ -6,11 +6,11 @@ A trace has millions of packets but few different decisions, so that a batch is 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address
 from socket import AF_INET, AF_INET6, inet_ntop
-from typing import Any, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -19,7 +19,7 @@ from flowclass.engine.forwarding import DECISION_DTYPE
 
 from ._rows import DecisionNumbers
 
-__all__ = ["ACTIONS", "REASONS", "Ids", "Outcome", "Outcomes", "Rows", "address_text"]
+__all__ = ["ACTIONS", "REASONS", "Ids", "Outcome", "Outcomes", "Rows", "address_text", "outcomes_of"]
 
 ACTIONS = ("none", "forward", "discard", "n-cast")
 REASONS = ("not-ip", "malformed", "unbound", "signalling", "flow", "default")
@@ -29,9 +29,11 @@ Ids: TypeAlias = npt.NDArray[np.uint32]
 Decisions: TypeAlias = npt.NDArray[np.void]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """The columns of a row that come from the decision; None and () where a column does not apply."""
+class Outcome(NamedTuple):
+    """The columns of a row that come from the decision; None and () where a column does not apply.
+
+    A tuple, as a trace to a million nodes has millions of them: made and found again in a third of a dataclass's time.
+    """
 
     action: str
     reason: str
@@ -92,12 +94,13 @@ class Outcomes:
             self.values.append(outcome)
         return known
 
-    def intern(self, decisions: Decisions, resolve: Callable[[Any], Outcome]) -> Ids:
-        """The ids of at most `BATCH` records; ``resolve`` is asked once for each different one."""
+    def intern(self, decisions: Decisions, resolve: Callable[[Decisions], Sequence[Outcome]]) -> Ids:
+        """The ids of at most `BATCH` records; ``resolve`` is given those that are new."""
         known = len(self._numbers)
         numbers, first = self._numbers.number(decisions)
-        for place, i in enumerate(first.tolist(), known):
-            self._id_of[place] = self.number(resolve(decisions[i]))
+        if len(first):
+            fresh = resolve(decisions[first])
+            self._id_of[known : known + len(fresh)] = [self.number(outcome) for outcome in fresh]
         return self._id_of[numbers]
 
     def changed(self) -> None:
@@ -127,14 +130,38 @@ def address_text(packed: bytes) -> str:
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
-def outcome_of(decision: Any, home_address: bytes | None, care_of: tuple[bytes, ...]) -> Outcome:
-    """One DECISION_DTYPE record as an `Outcome`; addresses are packed."""
-    action, reason, flags, _, fid, bid, *_ = decision.item()
-    return Outcome(
-        action=ACTIONS[action],
-        reason=REASONS[reason],
-        home_address=None if home_address is None else address_text(home_address),
-        fid=fid if flags & _FID else None,
-        bid=bid if flags & _BID else None,
-        care_of=tuple(address_text(a) for a in care_of),
-    )
+def outcomes_of(
+    decisions: Decisions,
+    homes: npt.NDArray[np.uint8],
+    versions: npt.NDArray[np.uint8],
+    targets: npt.NDArray[np.void],
+    ends: npt.NDArray[np.int64],
+) -> list[Outcome]:
+    """DECISION_DTYPE records, and what `ForwardingTable.places` says of them, as outcomes."""
+    texts: dict[bytes, str] = {}
+    home_addresses = _texts(homes, versions, texts)
+    care_of: list[str] = _texts(targets["address"], targets["version"], texts)  # type: ignore[assignment]
+    found, start = [], 0
+    columns = [decisions[name].tolist() for name in ("action", "reason", "flags", "fid", "bid")]
+    for action, reason, flags, fid, bid, home, end in zip(*columns, home_addresses, ends.tolist(), strict=True):
+        found.append(
+            Outcome(
+                ACTIONS[action], REASONS[reason], home, fid if flags & _FID else None, bid if flags & _BID else None,
+                tuple(care_of[start:end]),
+            )
+        )  # fmt: skip
+        start = end
+    return found
+
+
+def _texts(
+    addresses: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8], known: dict[bytes, str]
+) -> list[str | None]:
+    """Of rows of 16 octets; None where the version is neither 4 nor 6."""
+    octets, found = addresses.tobytes(), list[str | None]()
+    for at, version in enumerate(versions.tolist()):
+        packed = octets[16 * at : 16 * at + (16 if version == 6 else 4)]
+        if version and packed not in known:
+            known[packed] = address_text(packed)
+        found.append(known[packed] if version else None)
+    return found

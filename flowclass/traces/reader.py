@@ -16,9 +16,10 @@ from typing import BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
 from flowclass.errors import CaptureError
-from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays
+from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays, Tally
 from flowclass.traces.decompress import decompressed
 from flowclass.traces.sources import ByteSource, RawSource, open_raw
 
@@ -257,6 +258,20 @@ class Trace:
             if filled == batch or (status in (END, STOPPED) and filled):
                 yield self._key_batch(arrays, filled, kept)
                 arrays, filled, kept = _unused(pool, batch, held), 0, {}
+            if status == MORE:
+                self._fill()
+        self._end(status)
+
+    def tally(
+        self, tally: Tally, table: ForwardingTable, *, fragments: Fragments | None = None, inner: int = 0
+    ) -> Iterator[int]:
+        """Counts what ``table`` decides about each packet; yields now and then, with the octets read so far."""
+        status = MORE
+        while status not in (END, STOPPED):
+            status, used = tally.read(self._capture, self._buffer, self._filled, self._last, table, fragments, inner)
+            self._collect_damage()
+            self._move(used, fresh=False)
+            yield self.position
             if status == MORE:
                 self._fill()
         self._end(status)

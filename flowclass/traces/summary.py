@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from .outcomes import ACTIONS, REASONS, Outcome, Rows
+from .outcomes import ACTIONS, REASONS, Outcome, Rows, outcomes_of
 from .reader import Damage
 
 __all__ = ["FileSummary", "FlowSummary", "Summary", "Updates"]
@@ -66,6 +67,7 @@ class Summary:
         self._values: list[Outcome] = []
         self._packets = np.zeros(0, dtype=np.int64)
         self._octets = np.zeros(0, dtype=np.float64)  # exact up to 2**53
+        self._counted: list[tuple[Any, ...]] = []  # what add_decisions got, folded in when somebody asks
 
     def add(self, rows: Rows, file: FileSummary) -> None:
         """Counts one batch; n-cast counts one packet for each of its care-of addresses."""
@@ -86,6 +88,17 @@ class Summary:
         self._packets[:known] += sign * np.bincount(rows.ids, minlength=known)
         self._octets[:known] += sign * np.bincount(rows.ids, weights=rows.sizes, minlength=known)
 
+    def add_decisions(
+        self,
+        decisions: npt.NDArray[np.void],
+        places: tuple[Any, ...],
+        packets: npt.NDArray[np.uint64],
+        octets: npt.NDArray[np.uint64],
+    ) -> None:
+        """Counts made by decision (DECISION_DTYPE), and what `ForwardingTable.places` said of these. The packets and
+        octets of the files are the caller's business. Texts are made when somebody asks for them."""
+        self._counted.append((decisions, places, packets, octets))
+
     @property
     def _ways(self) -> dict[_Key, FlowSummary]:
         self._fold()
@@ -93,13 +106,23 @@ class Summary:
 
     def _fold(self) -> None:
         for number in np.flatnonzero(self._packets).tolist():
-            outcome = self._values[number]
-            fid = -1 if outcome.fid is None else outcome.fid
-            key = (outcome.home_address or "", outcome.reason, outcome.action, fid)
-            way = self._folded.setdefault(key, FlowSummary())
-            way.add(int(self._packets[number]), int(self._octets[number]), outcome.care_of)
+            self._fold_one(self._values[number], int(self._packets[number]), int(self._octets[number]))
         self._packets[:] = 0
         self._octets[:] = 0
+        counted, self._counted = self._counted, []
+        for decisions, places, packets, octets in counted:
+            for outcome, *counts in zip(
+                outcomes_of(decisions, *places), packets.tolist(), octets.tolist(), strict=True
+            ):
+                self._fold_one(outcome, *counts)
+
+    def _fold_one(self, outcome: Outcome, packets: int, octets: int) -> None:
+        action, reason, home_address, fid, _, care_of = outcome
+        key = (home_address or "", reason, action, -1 if fid is None else fid)
+        way = self._folded.get(key)
+        if way is None:
+            way = self._folded[key] = FlowSummary()
+        way.add(packets, octets, care_of)
 
     @property
     def damage(self) -> list[Damage]:

@@ -1,0 +1,70 @@
+"""The summary of a run without rows, counted in C by key and by decision, against that of the rows."""
+
+from __future__ import annotations
+
+import io
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.generate.captures import Frame, write_pcap, write_pcapng
+from flowclass.generate.mobility import START_NS, mobility_trace
+from flowclass.generate.packets import MOBILITY, Fields, ethernet, ip_packet
+from flowclass.generate.traffic import traffic
+from flowclass.mobility import load_bindings
+from flowclass.traces.classify import Run
+from flowclass.traces.summary import Summary
+
+
+def capture(frames: Sequence[Frame], write: object = write_pcap, **how: int) -> io.BytesIO:
+    stream = io.BytesIO()
+    write(stream, frames, **how)  # type: ignore[operator]
+    stream.seek(0)
+    return stream
+
+
+@pytest.mark.parametrize("inner", [0, 255])
+@pytest.mark.parametrize("count", [1, 60])
+def test_a_summary_alone_is_that_of_the_rows(tmp_path: Path, count: int, inner: int) -> None:
+    """With signalling, tunnels, damage and more than one file."""
+    rng = random.Random(count)
+    nodes = random_nodes(rng, count, 8)
+    file = tmp_path / "bindings.toml"
+    file.write_text(bindings_toml(nodes))
+    frames = [Frame(p.time_ns, p.frame) for p in mobility_trace(rng, nodes, 3000)]
+    frames += traffic(rng, nodes, 3000, connections=300)
+    signalling = ip_packet(Fields(nodes[0].care_of[0][1].packed, nodes[0].home_address.packed, MOBILITY))
+    frames += [Frame(START_NS, ethernet(signalling)), Frame(START_NS, ethernet(signalling)[:40])]
+    damaged = capture(frames)
+    damaged.seek(50_000)
+    damaged.write(b"\xff" * 5000)
+
+    def summary(**how: object) -> Summary:
+        sources = [capture(frames), capture(frames, write_pcapng), capture(frames, snap_length=70)]
+        sources.append(io.BytesIO(damaged.getvalue()))
+        return Run(load_bindings(file), inner=inner, **how).classify(sources)  # type: ignore[arg-type]
+
+    alone, of_rows = summary(), summary(observers=[lambda rows: None])
+    assert alone.to_dict() == of_rows.to_dict()
+    assert alone.damage
+    assert alone.cut > 1000
+    assert all(way.packets for reason, way in alone.by_reason().items())
+
+
+def test_a_summary_of_more_keys_than_are_remembered(tmp_path: Path) -> None:
+    rng = random.Random(3)
+    nodes = random_nodes(rng, 4, 8)
+    file = tmp_path / "bindings.toml"
+    file.write_text(bindings_toml(nodes))
+    frames = list(traffic(rng, nodes, 300, connections=100))
+    # 26 to 30: in the IPv6 source behind Ethernet without tags; in others something else that varies
+    varied = [Frame(0, f.data[:26] + n.to_bytes(4, "big") + f.data[30:]) for n in range(500) for f in frames]
+    summaries = [
+        Run(load_bindings(file), observers=observers).classify([capture(varied)]).to_dict()
+        for observers in ([], [lambda rows: None])
+    ]
+    assert summaries[0] == summaries[1]
+    assert summaries[0]["packets"] == 150_000
