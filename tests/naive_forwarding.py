@@ -7,7 +7,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import oracle
+
+from flowclass.engine.keys import RULE_DTYPE
+from flowclass.mobility import BindingCache
 
 NONE, FORWARD, DISCARD, NCAST = 0, 1, 2, 3
 NOT_IP, MALFORMED, UNBOUND, SIGNALLING, FLOW, DEFAULT = range(6)
@@ -59,12 +63,21 @@ def destination(key: Any) -> bytes | None:
     return number.to_bytes(16, "big") if key["version"] == 6 else (number & 0xFFFFFFFF).to_bytes(4, "big")
 
 
+def stays_on_link(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Link-local addresses and multicast of the link's scope are in nobody's prefix."""
+    networks = ["169.254.0.0/16", "224.0.0.0/24", "255.255.255.255/32", "fe80::/10"]
+    networks += [f"ff{flags:x}{scope}::/16" for flags in range(16) for scope in range(3)]
+    return any(address in ipaddress.ip_network(network) for network in networks)
+
+
 def find(nodes: Iterable[Node], address: bytes) -> Node | None:
     """The node of an address: exactly, else by the longest prefix."""
     nodes = list(nodes)
     for node in nodes:
         if address == node.home or address in node.also:
             return node
+    if stays_on_link(ipaddress.ip_address(address)):
+        return None
     best, longest = None, -1
     for node in nodes:
         for network, length in node.prefixes:
@@ -122,3 +135,19 @@ def agrees(table: Any, decision: Any, answer: Answer) -> bool:
         bid = int(decision["bid"])
         return same and bool(flags & 2) == (bid != 0) and (bid, care_of[0]) in answer.one_of
     return same and not flags & 2 and decision["bid"] == 0 and care_of == answer.all_of
+
+
+def reading(cache: BindingCache) -> list[Node]:
+    """The cache as lists, read from its entries alone."""
+    nodes = []
+    for node in cache:
+        targets = [(entry.bid, entry.address) for entry in node.care_of.values()]
+        best = sorted((c.priority if c.priority else 1000, c.bid) for c in node.care_of.values())
+        default = [b for b, _ in targets].index(best[0][1]) if best else -1
+        flows = []
+        for entry in sorted(node.flows.values(), key=lambda f: (f.priority, f.fid)):
+            indices = tuple([b for b, _ in targets].index(b) for b in entry.bids if b in node.care_of)
+            rule = np.frombuffer(entry.rule, RULE_DTYPE)[0]
+            flows.append((entry.fid, entry.action, () if entry.action == DISCARD else indices, rule))
+        nodes.append(Node(node.home, node.also, node.prefixes, tuple(targets), default, tuple(flows)))
+    return nodes

@@ -154,6 +154,18 @@ def test_tables_of_many_nodes_and_flows(kernel: str, n_nodes: int, flows: list[i
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
+def test_what_stays_on_its_link_is_in_no_prefix(kernel: str) -> None:
+    everything = Node(HOME, (), ((bytes(16), 0), (bytes(4), 0)), ((1, bytes(16)),), 0, ())
+    table = fc.ForwardingTable(SECRET)
+    everything.publish(table)
+    near = ["fe7f:ffff::", "fe80::", "febf:ffff::", "fec0::", "ff00::", "ff02::1", "ff03::1", "fff2::1", "fff3::"]
+    near4 = ["169.253.0.1", "169.254.0.0", "169.255.0.0", "224.0.0.251", "224.0.1.0", "255.255.255.255", "223.1.1.1"]
+    keys = np.concatenate([fc.make_keys(destination=near), fc.make_keys(version=4, destination=near4)])
+    check(table, [everything], keys, kernel)
+    assert [d["action"] for d in table.classify(keys)] == [1, 0, 0, 1, 0, 0, 1, 0, 1, 1, 0, 1, 0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_every_batch_length(kernel: str) -> None:
     rnd = Random(5)
     table, nodes = random_table(rnd, 20, [0, 3, 17, 70])

@@ -9,16 +9,15 @@ from random import Random
 from typing import Any
 
 import naive_forwarding as naive
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mobility_kit import AGENT, COA1, COA2, COA3, DISCARD, HOME, HTTPS, NCAST, OTHER_HOME, SSH, Peer, R, bid, flow
 
 from flowclass.engine.forwarding import ForwardingTable
-from flowclass.engine.keys import RULE_DTYPE, make_keys
+from flowclass.engine.keys import make_keys
 from flowclass.errors import BindingsFileError
-from flowclass.mobility import BindingCache, HomeAgent, MobileNode, Switches, load_bindings
+from flowclass.mobility import HomeAgent, MobileNode, Switches, load_bindings
 from flowclass.mobility.outgoing import exchanged, publish_known
 from flowclass.wire import (
     BindingAcknowledgement,
@@ -218,22 +217,6 @@ def test_the_mobile_nodes_own_packets_take_the_same_path() -> None:
 # ---- decisions against a plain reading of the cache
 
 
-def reading(cache: BindingCache) -> list[naive.Node]:
-    """The cache as lists, read from its entries alone."""
-    nodes = []
-    for node in cache:
-        targets = [(entry.bid, entry.address) for entry in node.care_of.values()]
-        best = sorted((c.priority if c.priority else 1000, c.bid) for c in node.care_of.values())
-        default = [b for b, _ in targets].index(best[0][1]) if best else -1
-        flows = []
-        for entry in sorted(node.flows.values(), key=lambda f: (f.priority, f.fid)):
-            indices = tuple([b for b, _ in targets].index(b) for b in entry.bids if b in node.care_of)
-            rule = np.frombuffer(entry.rule, RULE_DTYPE)[0]
-            flows.append((entry.fid, entry.action, () if entry.action == DISCARD else indices, rule))
-        nodes.append(naive.Node(node.home, node.also, node.prefixes, tuple(targets), default, tuple(flows)))
-    return nodes
-
-
 @st.composite
 def selectors(draw: Any) -> Any:
     def interval(top: int) -> tuple[int, int] | None:
@@ -292,6 +275,6 @@ def test_decisions_are_those_of_a_plain_reading(sent: list[Any], seed: int) -> N
         traffic_class=[rnd.randint(0, 15) for _ in range(n)],
     )
     table: Any = peer.agent.cache.table
-    nodes = reading(peer.agent.cache)
+    nodes = naive.reading(peer.agent.cache)
     for decision, key in zip(table.classify(keys), keys, strict=True):
         assert naive.agrees(table, decision, naive.decide(nodes, key, signalling=False))

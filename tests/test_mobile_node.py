@@ -591,3 +591,22 @@ def test_rfc6089_updates_name_every_flow() -> None:
     pair.agent.cache.put(node)
     pair.through(pair.node.refresh_flow(AGENT, 2, now=0))
     assert list(pair.agent.cache.nodes[HOME.packed].flows) == [2]
+
+
+@pytest.mark.req("R87", "K30")
+def test_a_flow_whose_care_of_address_is_gone_is_refreshed_without_it(pair: Pair) -> None:
+    """The receiver keeps it, inactive. An update that left it out, because it can't be asked for again, was followed by
+    another one as soon as it was acknowledged."""
+    pair.through(pair.node.deregister(AGENT, 2, now=0))
+    pair.now = 450.0  # three quarters of the lifetime
+    (option,) = pair.flows(packets := pair.node.tick(pair.now))
+    assert (option.fid, option.pro, option.suboptions) == (1, REFRESH, ())
+    pair.through(packets)
+    assert pair.node.flush(AGENT, now=pair.now) == []
+    cached = pair.agent.cache.get(HOME.packed)
+    assert cached is not None
+    assert cached.flows[1].expires == 1050.0
+    assert pair.table.decide(HOME, source_port=22) == ("default", None, [str(COA1)])
+    # and it goes on as it was when the address comes back
+    pair.through(pair.node.register(AGENT, 2, COA3, now=pair.now))
+    assert pair.table.decide(HOME, source_port=22) == ("forward", 1, [str(COA3)])

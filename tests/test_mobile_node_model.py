@@ -10,11 +10,15 @@ import random
 from ipaddress import IPv6Address
 from typing import Any, ClassVar
 
+import naive_forwarding as naive
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from mobility_kit import AGENT, HOME, HTTPS, SSH, ReadableTable
 
+from flowclass.engine.forwarding import ForwardingTable
+from flowclass.engine.keys import make_keys
 from flowclass.engine.rules import WILD_CARD, selector_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import (
@@ -62,6 +66,7 @@ class Conversation(RuleBasedStateMachine):
         self.to_agent: list[tuple[float, bytes]] = []
         self.to_node: list[tuple[float, bytes]] = []
         self.slowest = 0.0
+        self.delivered = 0
         self.newest: int | None = None
         self.stray = False
 
@@ -71,6 +76,7 @@ class Conversation(RuleBasedStateMachine):
         self.to_agent += [(self.now, packet) for packet in packets]
 
     def deliver_to_agent(self, index: int, keep: bool = False) -> None:
+        self.delivered += 1
         sent, packet = self.to_agent[index] if keep else self.to_agent.pop(index)
         self.slowest = max(self.slowest, self.now - sent)
         replies = self.agent.receive(packet, now=self.now)
@@ -92,6 +98,7 @@ class Conversation(RuleBasedStateMachine):
             self.stray = False
 
     def deliver_to_node(self, index: int, keep: bool = False) -> None:
+        self.delivered += 1
         _, packet = self.to_node[index] if keep else self.to_node.pop(index)
         self.send(self.node.receive(packet, now=self.now))
 
@@ -195,8 +202,10 @@ class Conversation(RuleBasedStateMachine):
     @rule()
     def settled(self) -> None:
         """The network works again; what is under way arrives in order, and answers at once."""
+        most = self.delivered + 200
         for _ in range(200):
             while self.to_agent or self.to_node:
+                assert self.delivered < most, "they talk for ever"
                 while self.to_agent:
                     self.deliver_to_agent(0)
                 while self.to_node:
@@ -240,7 +249,9 @@ class Conversation(RuleBasedStateMachine):
         for fid, wish in self.list.wanted_flows.items():
             if set(wish.bids) <= set(self.list.wanted_care_of):
                 assert wish.same(self.list.flows[fid])
-        for fid in flows.keys() - self.list.flows.keys():
+        for fid, maybe in self.list.doubtful.items():
+            assert fid not in flows or flows[fid].expires <= maybe.expires + self.slowest
+        for fid in flows.keys() - self.list.flows.keys() - self.list.doubtful.keys():
             # not removed, because the node thought that it had expired: then it does so as soon as the slowest packet
             assert self.tolerates(fid, flows[fid].expires)
 
@@ -253,6 +264,39 @@ class Conversation(RuleBasedStateMachine):
 
     def tolerates(self, fid: int, expires: float) -> bool:
         return self.stray or expires - self.now <= self.slowest
+
+    # ---- without hypothesis, for long
+
+    def step(self, rnd: random.Random) -> None:
+        """One thing that may happen, of the rules above; messages arrive more often than anything is asked for."""
+        bids = rnd.sample([1, 2, 3], rnd.randint(1, 3))
+        fid, pri, address = rnd.randint(1, 4), rnd.randint(1, 9), rnd.choice(ADDRESSES)
+        selector, action = rnd.choice(SELECTORS), rnd.choice([FORWARD, NCAST, DISCARD])
+        match rnd.randint(0, 19):
+            case 0:
+                self.register(bids[0], address, rnd.randint(0, 3))
+            case 1:
+                self.move(bids[0], bids[-1], address)
+            case 2:
+                self.add_flow(fid, pri, bids, selector, action)
+            case 3:
+                self.replace_flow(fid, pri, rnd.choice([None, bids]), selector, rnd.random() < 0.5)
+            case 4:
+                rnd.choice([self.remove_flow, self.refresh_flow])(fid)
+            case 5 if rnd.random() < 0.3:
+                rnd.choice([self.return_home, lambda: self.deregister(bids[0])])()
+            case 6 if rnd.random() < 0.3:
+                self.lose_everything_under_way()
+            case 7 | 8:
+                self.wait(rnd.choice([0.5, 1.0, 5.0, 40.0]))
+            case 9:
+                self.settled()
+            case _:
+                doubled = rnd.random() < 0.2
+                if self.to_agent and rnd.random() < 0.5:
+                    self.deliver_to_agent(rnd.randrange(len(self.to_agent)), doubled)
+                elif self.to_node:
+                    self.deliver_to_node(rnd.randrange(len(self.to_node)), doubled)
 
 
 class WithAnAnchorPoint(Conversation):
@@ -291,3 +335,58 @@ for _case in (
     TestRfc6089CorrespondentNode,
 ):
     _case.settings = SETTINGS
+
+
+class EngineToo(ReadableTable):
+    """What is published, in the engine's forwarding table as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.engine = ForwardingTable()
+
+    def publish(self, home_address: bytes, **what: Any) -> int:
+        super().publish(home_address, **what)
+        return self.engine.publish(home_address, **what)
+
+    def withdraw(self, home_address: bytes) -> None:
+        super().withdraw(home_address)
+        self.engine.withdraw(home_address)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        Conversation,
+        WithAnAnchorPoint,
+        WithAnRfc6089HomeAgent,
+        WithACorrespondentNode,
+        WithAnRfc6089CorrespondentNode,
+    ],
+    ids=lambda kind: kind.__name__,
+)
+def test_thousands_of_messages(kind: type[Conversation], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long conversations over a network that loses, doubles and reorders; the engine decides as a plain reading of the
+    cache does, after every step."""
+    monkeypatch.setattr(f"{__name__}.ReadableTable", EngineToo)
+    received = 0
+    for seed in range(16):
+        rnd = random.Random(seed)
+        talk = kind()
+        talk.start(seed)
+        for _ in range(500):
+            talk.step(rnd)
+            talk.the_table_says_what_the_cache_says()
+            keys = make_keys(
+                version=6,
+                source=1,
+                destination=int(HOME),
+                protocol=[6, 17],
+                source_port=rnd.choices([22, 443, 80], k=2),
+            )
+            table: Any = talk.table
+            nodes = naive.reading(talk.agent.cache)
+            for key, decision in zip(keys, table.engine.classify(keys), strict=True):
+                assert naive.agrees(table.engine, decision, naive.decide(nodes, key))
+        talk.settled()
+        received += talk.delivered
+    assert received > 2000

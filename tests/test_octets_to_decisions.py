@@ -189,3 +189,48 @@ def test_rfc_6089_copies_to_every_bid() -> None:
     network.update(bid(1, COA1, 1), bid(2, COA2, 2), flow(1, bids=[1, 2], selector=SSH), source=COA1)
     assert sorted(network.where(data_packet(ports=(22, 1)))[0]) == [str(COA1), str(COA2)]
     assert network.where(data_packet(ports=(80, 1))) == [(str(COA1),)]
+
+
+def fragments_of(packet: bytes, identification: int, sizes: tuple[int, ...]) -> list[bytes]:
+    """An IPv6 packet without extension headers in fragments (RFC 8200 4.5); sizes: multiples of 8, but the last."""
+    made, at = [], 40
+    for size in sizes:
+        more = at + size < len(packet)
+        header = struct.pack(">BBHI", packet[6], 0, (at - 40) | more, identification)
+        head = packet[:4] + struct.pack(">HB", size + 8, 44) + packet[7:40]
+        made.append(head + header + packet[at : at + size])
+        at += size
+    return made
+
+
+def test_fragments_follow_their_first_one(network: Network) -> None:
+    """RFC 6089 5.3.6: also those that come in a later batch; without memory, and with other identifiers, they don't."""
+    assert network.update(bid(1, COA1, 1), bid(2, COA2, 2), flow(1, 1, bids=[2], selector=SSH), source=COA1) == 0
+    ssh = data_packet(ports=(22, 50000))
+    first, second, third = fragments_of(ssh, 7, (8, 8, 4))
+    assert network.where(first, second) == [(str(COA2),)] * 2
+    assert network.where(third) == [(str(COA2),)]
+    assert network.where(fragments_of(ssh, 8, (8, 12))[1]) == [(str(COA1),)]
+    alone = network.agent.classify([first, second], fragments=None)
+    assert [network.agent.care_of(d) for d in alone] == [(COA2,), (COA1,)]
+    # the flow goes elsewhere: so do fragments that are still to come
+    assert network.update(bid(1, COA1, 1), flow(1, 1, pro=1, bids=[1]), source=COA1) == 0
+    assert network.where(third) == [(str(COA1),)]
+
+
+def test_what_stays_on_its_link_is_never_tunnelled(network: Network) -> None:
+    """RFC 6275 10.4.2: not even to a mobile router whose prefix is short enough."""
+    everything = MobileNetworkPrefix(IPv6Address("8000::"), 1)
+    assert network.update(bid(1, COA1), everything, source=COA1, flags=A | H | R) == 0
+    for destination, sent in (
+        ("fd00::1", True),
+        ("fe80::1", False),
+        ("febf:ffff::1", False),
+        ("fec0::1", True),
+        ("ff01::1", False),
+        ("ff02::1:ff00:100", False),
+        ("ff32::1", False),
+        ("ff05::1:3", True),
+    ):
+        packet = data_packet(destination=IPv6Address(destination))
+        assert network.where(packet) == [(str(COA1),) if sent else ()], destination

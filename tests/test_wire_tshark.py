@@ -24,10 +24,14 @@ from flowclass.wire import (
     BindingAuthorizationData,
     BindingError,
     BindingIdentifier,
+    BindingReference,
     BindingRefreshAdvice,
+    BindingRefreshRequest,
     BindingUpdate,
     CareOfTest,
     CareOfTestInit,
+    FlowIdentification,
+    FlowSummary,
     HomeTest,
     HomeTestInit,
     IPv4AddressAcknowledgement,
@@ -39,6 +43,9 @@ from flowclass.wire import (
     NonceIndices,
     PadN,
     Profile,
+    TrafficSelector4,
+    TrafficSelector6,
+    TrafficSelectorOption,
     UnknownMessage,
     decode_packet,
     encode_packet,
@@ -205,9 +212,15 @@ def test_tshark_sees_what_was_encoded(
         compare(frame, profile, seen)
 
 
-def test_tshark_reads_every_option(tmp_path: Path) -> None:
-    # one of each, so that no option depends on luck; tshark names the flow options and leaves them undissected
+@pytest.mark.parametrize("profile", [DRAFT, RFC6089], ids=lambda p: p.name)
+def test_tshark_reads_every_option(profile: Profile, tmp_path: Path) -> None:
+    """One of each, so that no option depends on luck; flow options it names, and knows their place and octets."""
     a6, a4 = IPv6Address("2001:db8::1"), IPv4Address("192.0.2.9")
+    selectors = TrafficSelector6(source=(a6, a6), source_port=(22, 23)), TrafficSelector4(protocol=(6, 6))
+    flows: list[Any] = [
+        FlowIdentification(i, i, suboptions=(BindingReference((1, 2)), TrafficSelectorOption(selector)))
+        for i, selector in enumerate(selectors, 1)
+    ]
     options = (
         BindingRefreshAdvice(100),
         AlternateCareOf(a6),
@@ -217,14 +230,42 @@ def test_tshark_reads_every_option(tmp_path: Path) -> None:
         IPv4AddressAcknowledgement(a4, 131, 30),
         NatDetection(110, True),
         IPv4CareOf(a4),
-        BindingIdentifier(1, a6, 10, 167, True),
+        BindingIdentifier(1, a6, 0 if profile is DRAFT else 10, 167, True),
         BindingIdentifier(2, a4),
         BindingIdentifier(3),
-        BindingAuthorizationData(bytes(range(12))),
+        *flows,
+        FlowIdentification(3, 3),
     )
-    for message in (BindingUpdate(1, 2, 0xFFFF, options), BindingAcknowledgement(4, 1, 2, 0xC0, options)):
-        frame = encode_packet(MobilityPacket(a6, a6, message, home_address=a6))
+    mac = BindingAuthorizationData(bytes(range(12)))
+    summary = (FlowSummary((1, 2, 3)),) if profile is RFC6089 else ()
+    for message in (
+        BindingUpdate(1, 2, 0xFFFF, (*options, *summary, mac)),
+        BindingAcknowledgement(4, 1, 2, 0xC0, (*options, mac)),
+    ):
+        frame = encode_packet(MobilityPacket(a6, a6, message, home_address=a6), profile)
         (seen,) = dissect(tmp_path, [frame])
-        compare(frame, DRAFT, seen)
-        dissected = [name for option, _ in seen.options if (name := option.name) and name != "mip6.options.padn"]
-        assert len(dissected) == len(options)
+        compare(frame, profile, seen)
+        named = [int(option.value[:2], 16) for option, _ in seen.options if option.name]
+        assert {2, 3, 4, 5, 6, 29, 30, 31, 32, 35} <= set(named)
+        numbers = [int(option.value[:2], 16) for option, _ in seen.options]
+        assert numbers.count(profile.flow_identification) == 3
+        assert numbers.count(44) == (message.type == 5 and profile is RFC6089)
+
+
+def test_tshark_reads_every_message(tmp_path: Path) -> None:
+    a6 = IPv6Address("2001:db8::1")
+    messages = [
+        BindingRefreshRequest((BindingIdentifier(1),)),
+        HomeTestInit(b"cookie-1"),
+        CareOfTestInit(b"cookie-2", (BindingIdentifier(1),)),
+        HomeTest(7, b"cookie-1", b"token--1"),
+        CareOfTest(8, b"cookie-2", b"token--2", (BindingIdentifier(1, status=1),)),
+        BindingUpdate(9, 150, 0xC000),
+        BindingAcknowledgement(135, 9, 150, 0x48),
+        BindingError(2, a6),
+    ]
+    for profile in (DRAFT, RFC6089):
+        frames = [encode_packet(MobilityPacket(a6, a6, message, routing_home=a6), profile) for message in messages]
+        for frame, seen, message in zip(frames, dissect(tmp_path, frames), messages, strict=True):
+            assert seen.fields["mip6.mhtype"] == str(message.type)
+            compare(frame, profile, seen)

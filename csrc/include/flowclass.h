@@ -336,7 +336,8 @@ enum fc_action { FC_ACTION_NONE = 0, FC_ACTION_FORWARD = 1, FC_ACTION_DISCARD = 
 enum fc_reason {
     FC_REASON_NOT_IP = 0,
     FC_REASON_MALFORMED = 1,
-    FC_REASON_UNBOUND = 2,    /* no node has the destination, or the node has nothing usable to send to */
+    FC_REASON_UNBOUND = 2,    /* no node has the destination, or the node has nothing usable to send to; a link-local
+                                 address or link-scope multicast is in no prefix */
     FC_REASON_SIGNALLING = 3, /* Mobility Header, ICMPv6 144 to 147 (a key alone: protocol 135) to a node */
     FC_REASON_FLOW = 4,
     FC_REASON_DEFAULT = 5,

@@ -34,8 +34,8 @@
  *      expected to leave the fewest candidates (choose_signatures).
  *   3. The candidates' bodies are compared in order, nearly without branches (fib_body_matches). FID 2 matches.
  *   4. Its targets: n-cast takes all; forward with several takes one, by rendezvous hashing of the connection.
- * Prefixes are looked for only when no address is found, a probe for each length in use, the longest first. The flows of
- * a node with more than FIB_LINEAR of them are a table of the flat classifier (build.c). tests/test_fib.c has the example.
+ * Prefixes are looked for only when no address is found, a probe for each length in use, the longest first; not for what
+ * stays on its link (fib_stays_on_link). The flows of a node with more than FIB_LINEAR of them are a table of the flat classifier (build.c). tests/test_fib.c has the example.
  *
  * A CHANGE (publish). The new record is written beside the old one; then one release-store of its reference makes it the
  * node's state: in the index entry, or in the anchor where several entries lead to the node. Entries for new addresses

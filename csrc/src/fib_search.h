@@ -95,8 +95,19 @@ static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x,
     return NULL;
 }
 
+/* Link-local addresses, and multicast whose scope ends with the link or before: packets to them are never sent on (RFC 6275
+ * 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), however short somebody's prefix is. */
+static inline int fib_stays_on_link(const uint64_t a[2], unsigned version)
+{
+    if (version == 4)
+        return a[1] >> 16 == 0xa9fe || a[1] >> 8 == 0xe00000 || a[1] == 0xffffffff;
+    return a[0] >> 54 == 0x3fa || (a[0] >> 56 == 0xff && (a[0] >> 48 & 15) <= 2);
+}
+
 static inline const fib_record *fib_longest_prefix(fc_fib *fib, const uint64_t a[2], unsigned version, uint32_t *ref)
 {
+    if (fib_stays_on_link(a, version))
+        return NULL;
     const fib_index *x = atomic_load_explicit(&fib->prefix, memory_order_acquire);
     for (int word = version == 4 ? 0 : 2; word >= 0; word--) {
         uint64_t lengths = atomic_load_explicit(&fib->lengths[version == 6][word], memory_order_acquire);

@@ -160,6 +160,7 @@ class Anchor(ABC):
         self.admit_update = admit_update
         self.admit_flow = admit_flow
         self.counters = Counters()
+        self._fragments: Any = None
 
     # ---- packets in, packets out
 
@@ -445,8 +446,17 @@ class Anchor(ABC):
 
     def classify(self, packets: Any, **how: Any) -> Any:
         """Packets (a list of bytes-like, or buffer, offsets and lengths) -> array of DECISION_DTYPE; keywords as for
-        ForwardingTable.classify_packets."""
+        ForwardingTable.classify_packets.
+
+        Later fragments are decided as their first ones were that came before, in this call or an earlier one (RFC 6089
+        section 5.3.6): by ``fragments``, or else by a memory of the agent's own, for which calls wait for each other.
+        With None, or several `threads`, each fragment is decided by itself.
+        """
         table: Any = self.cache.table
+        if how.get("threads", 1) == 1 and "fragments" not in how:
+            if self._fragments is None:
+                self._fragments = new_fragments()
+            how["fragments"] = self._fragments
         return table.classify_packets(packets, **how)
 
     def care_of(self, decision: Any) -> tuple[IPv4Address | IPv6Address, ...]:
@@ -481,6 +491,13 @@ class Anchor(ABC):
 
 def is_unicast(address: IPv6Address) -> bool:
     return not address.is_multicast and not address.is_unspecified
+
+
+def new_fragments() -> Any:
+    """A memory of first fragments, hashed with a secret of its own."""
+    from flowclass.engine.packets import Fragments
+
+    return Fragments()
 
 
 def new_table() -> Table:

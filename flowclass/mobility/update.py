@@ -25,7 +25,7 @@ from flowclass.wire.packets import MobilityPacket
 
 from .state import Prefix
 
-__all__ = ["Update", "collect", "in_prefixes", "is_routable", "not_greater"]
+__all__ = ["Update", "collect", "in_prefixes", "is_routable", "not_greater", "stays_on_link"]
 
 ACKNOWLEDGE: Final = 0x8000
 HOME_REGISTRATION: Final = 0x4000
@@ -131,6 +131,13 @@ def is_routable(address: bytes) -> bool:
         return False  # multicast, link-local
     # unspecified, loopback, IPv4-compatible; IPv4-mapped
     return first != 0 or not (address.startswith(_NOT_ROUTABLE))
+
+
+def stays_on_link(address: bytes) -> bool:
+    """Link-local, or multicast whose scope ends with the link: in nobody's prefix (fib_stays_on_link in csrc)."""
+    if len(address) == 4:
+        return address[:2] == b"\xa9\xfe" or address[:3] == b"\xe0\0\0" or address == b"\xff\xff\xff\xff"
+    return (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (address[0] == 0xFF and address[1] & 15 <= 2)
 
 
 def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:

@@ -251,8 +251,8 @@ class UpdateList:
             if len(plan.flows) >= _FLOWS_PER_UPDATE:
                 break
             wish = self.wanted_flows.get(fid)
-            if wish is not None and not reachable.issuperset(wish.bids):
-                continue  # when its care-of addresses are there
+            if wish is not None and not reachable.issuperset(wish.bids) and not self._refreshes(fid, wish):
+                continue  # when its care-of addresses are there; to refresh it they needn't be (K30)
             if self.role == "correspondent" and not self._concerns(fid, wish, carried):
                 continue
             if self.profile.explicit_requests:
@@ -262,6 +262,11 @@ class UpdateList:
         if self.profile.omission_purges:
             named = {option.fid for option in plan.flows}
             plan.summary = tuple(fid for fid in self.flows if fid in self.wanted_flows and fid not in named)
+
+    def _refreshes(self, fid: int, wish: FlowEntry) -> bool:
+        """Whether the receiver has a flow as it is wanted, so that there's nothing to say but that it is."""
+        known = self.flows.get(fid)
+        return known is not None and fid not in self.doubtful and wish.same(known)
 
     def _concerns(self, fid: int, wish: FlowEntry | None, carried: set[int]) -> bool:
         entry = wish or self.flows.get(fid) or self.doubtful.get(fid)
@@ -274,7 +279,7 @@ class UpdateList:
         if wish is None:
             plan.flows.append(flow_option(known or self.doubtful[fid], REMOVE))
             return
-        if known is not None and not doubtful and wish.same(known):
+        if self._refreshes(fid, wish):
             plan.flows.append(flow_option(wish, REFRESH))
             return
         # Replace can't turn a description into a wild card: without one it keeps what is there (K11)
@@ -290,8 +295,7 @@ class UpdateList:
         plan.entries[fid] = wish
 
     def _put_implicit(self, plan: Plan, fid: int, wish: FlowEntry) -> None:
-        known = self.flows.get(fid)
-        if known is not None and fid not in self.doubtful and wish.same(known):
+        if self._refreshes(fid, wish):
             return  # its place is the summary
         suboptions: list[SubOption] = [BindingReference(wish.bids)]
         if wish.selector is not None:

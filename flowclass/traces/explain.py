@@ -16,6 +16,7 @@ from flowclass.engine.keys import FIELDS, RULE_DTYPE
 from flowclass.errors import FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.state import DISCARD, NCAST, Flow, Node
+from flowclass.mobility.update import stays_on_link
 
 from .classify import Run, Source, new_fragments
 from .outcomes import Outcome, Rows, address_text
@@ -142,6 +143,8 @@ def _node(agent: HomeAgent, key: Any, outcome: Outcome) -> tuple[Node | None, st
             if destination in node.also:
                 return node, "another home address of it"
             return node, f"its prefix {_longest(node, destination)}"
+    if stays_on_link(destination):
+        return None, f"{address_text(destination)} is no home address, and packets to it stay on their link"
     return None, f"{address_text(destination)} is no home address and in no mobile network prefix"
 
 
