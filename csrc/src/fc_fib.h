@@ -76,13 +76,14 @@ enum fib_flag {
 typedef struct fib_record {
     uint64_t home[2];
     uint32_t node;
-    uint8_t flags;   /* enum fib_flag */
-    uint8_t n;       /* flows; FIB_BIG: 0 */
-    uint8_t pick[3]; /* the octets of an fc_key that signatures are of */
-    uint8_t n_targets, default_target; /* FIB_NONE8: none. FIB_BIG: unused */
-    uint8_t unused;
+    uint8_t flags; /* enum fib_flag */
+    uint8_t n;     /* flows; FIB_BIG: 0 */
     uint16_t units; /* size; FIB_BIG: in fib_big */
-    uint16_t unused2;
+    uint16_t usual; /* the FIB_TAIL_USUAL bits of a key whose decision needs this record only; 0: no key's does */
+    uint8_t default_target; /* FIB_NONE8: none. FIB_BIG: unused. This and the form stand as in a flow's fib_body */
+    uint8_t n_targets;
+    uint8_t default_form; /* as of a flow that forwards; 0: there is no default target */
+    uint8_t pick[3];      /* the octets of an fc_key that signatures are of */
 } fib_record;
 
 /* What a key that matches flow i must have in the picked octets (0: anything; a 0 in a key counts as 1), and where the
@@ -102,34 +103,45 @@ typedef struct fib_anchor {
     uint8_t pad[11];
 } fib_anchor;
 
-/* The head of a body: its last 8 octets. Below it stand: source and destination port ranges (8 octets, with FIB_PORTS),
- * the source prefix (upper half, and lower half if longer than 64 bits; IPv4: the lower half only), and fib_extra with
- * FIB_EXTRA. */
+/* The head of a body: its last 8 octets, where a key's last 8 octets have the same: the exclusive or of both tells what
+ * differs, and fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets, with
+ * FIB_PORTS: the two first ones, the two spans), the source prefix (its upper half only with FIB_HALF; IPv4: the lower half
+ * only), and fib_extra with FIB_EXTRA. */
 typedef struct fib_body {
-    uint8_t conditions; /* enum fc_field: absent fields fail; those that all of the node's addresses meet are left out */
-    uint8_t form;       /* enum fib_form */
     uint16_t fid;
-    uint8_t source_mask; /* of fib_masks; 0: no condition, or in fib_extra */
-    uint8_t protocol, protocol_span;
     uint8_t target; /* of one; FIB_MULTI: number of a list */
+    uint8_t source_mask; /* of fib_masks; 0: no condition, or in fib_extra */
+    uint8_t form;        /* enum fib_form */
+    uint8_t protocol;    /* with FIB_PROTOCOL */
+    uint8_t version;     /* with FIB_VERSION */
+    uint8_t conditions; /* enum fc_field: absent fields fail; those that all of the node's addresses meet are left out */
 } fib_body;
 
 enum fib_form {
-    FIB_V4 = 1 << 0, /* takes keys of this version; (form >> (version & 2)) & 1 */
-    FIB_LOW = 1 << 1, /* the source is IPv4's */
-    FIB_V6 = 1 << 2,
+    FIB_PROTOCOL = 1 << 0, /* one protocol; a range of them is in fib_extra */
+    FIB_VERSION = 1 << 1,  /* one version */
+    FIB_MULTI = 1 << 2,
     FIB_ACTION = 3, /* bits 3 and 4 */
-    FIB_MULTI = 1 << 5,
-    FIB_EXTRA = 1 << 6,
+    FIB_EXTRA = 1 << 5,
+    FIB_HALF_SHIFT = 6,
+    FIB_HALF = 1 << FIB_HALF_SHIFT,
     FIB_PORTS = 1 << 7, /* the top bit: a shift makes it 0 or 1 */
 };
+
+/* fib_body's fields in its word. */
+#define FIB_HEAD_TARGET 16
+#define FIB_HEAD_MASK 24
+#define FIB_HEAD_FORM 32
+
+extern const uint64_t fib_compared[4]; /* fib_store.c. Octets of a tail that are compared, by form & 3 */
 
 typedef struct fib_extra { /* the less usual conditions; those not made are met by every value */
     uint32_t label, label_span;
     uint32_t spi, spi_span;
     uint8_t class6, class_span; /* upper six bits */
     uint8_t which;              /* FC_SOURCE, FC_DESTINATION: 32 octets below, first and last, source nearer */
-    uint8_t unused[5];
+    uint8_t protocol, protocol_span;
+    uint8_t unused[3];
 } fib_extra;
 
 typedef struct fib_trailer { /* the last 8 octets of a record with FIB_TRAILER */
@@ -151,7 +163,10 @@ typedef struct fib_big { /* many flows or targets: a table of the flat classifie
 } fib_big;
 
 _Static_assert(sizeof(fib_record) == FIB_HEADER && sizeof(fib_signature) == 4, "header");
-_Static_assert(sizeof(fib_anchor) == 32, "anchor");
+_Static_assert(sizeof(fib_anchor) == 32 && offsetof(fib_anchor, flags) == offsetof(fib_record, flags), "anchor");
+_Static_assert(offsetof(fib_record, default_target) - 24 == offsetof(fib_body, target) &&
+                   offsetof(fib_record, default_form) - 24 == offsetof(fib_body, form),
+               "a default is read as a body's head");
 _Static_assert(sizeof(fib_body) == 8 && sizeof(fib_extra) == 24, "body");
 _Static_assert(sizeof(fib_trailer) == 8 && sizeof(fib_meta) == 8, "trailer, meta");
 _Static_assert(sizeof(fc_target) == 20 && sizeof(fc_address) == 24 && sizeof(fc_decision) == 32, "public");
@@ -182,6 +197,7 @@ static inline const fib_trailer *fib_trailer_of(const fib_record *r)
 #define FIB_TAIL_PROTOCOL 40
 #define FIB_TAIL_VERSION 48
 #define FIB_TAIL_PRESENT 56
+#define FIB_TAIL_USUAL (FC_DESTINATION << 8 | 0xff) /* at FIB_TAIL_VERSION */
 _Static_assert(offsetof(fc_key, source_port) == FIB_TAIL_OFFSET && offsetof(fc_key, traffic_class) == 44 &&
                    offsetof(fc_key, protocol) == 45 && offsetof(fc_key, version) == 46 && offsetof(fc_key, present) == 47,
                "keys are read as words and octets");
@@ -210,6 +226,9 @@ typedef struct fib_hash {
     uint32_t bucket;
     uint16_t tag;
 } fib_hash;
+
+static inline uint32_t fib_kind(unsigned version, unsigned length) { return version << 8 | length; }
+#define FIB_KIND_HOME(version) ((uint32_t)(version) << 8)
 
 /* Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 3.5): strongly universal in its upper 32
  * bits, so whoever doesn't know the key can do no better than chance in filling a bucket, and 4 cycles a key (SipHash-1-3:

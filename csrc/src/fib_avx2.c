@@ -35,6 +35,8 @@ FIB_TARGET static inline uint64_t candidates(const uint8_t *s, unsigned n, uint3
     return _bzhi_u64(c, n);
 }
 
+#include "fib_sse.h"
+
 #define FIB_TAGS tags
 #define FIB_CANDIDATES candidates
 #include "fib_block.h"

@@ -9,7 +9,7 @@
 typedef struct draft {
     fib_body head;
     fib_extra extra;
-    uint16_t ports[4]; /* source first and span, destination first and span */
+    uint16_t ports[4]; /* first of source and destination, their spans */
     const fc_rule *rule;
     uint64_t known;           /* octets of a key that are the same in all keys which match, as bits ... */
     uint8_t value[sizeof(fc_key)]; /* ... and what they are */
@@ -78,7 +78,7 @@ static void draft_source(draft *d, const fc_rule *r)
         d->head.form |= FIB_EXTRA;
     } else if (length > least) { /* all addresses of the version: the condition is that there is one */
         d->head.source_mask = (uint8_t)(r->version == 4 ? (int)FIB_MASK_IPV4 + length - 96 : length);
-        d->head.form |= r->version == 4 ? FIB_LOW : 0;
+        d->head.form |= r->version == 6 && length <= 64 ? FIB_HALF : 0;
     }
 }
 
@@ -87,6 +87,7 @@ static void draft_extra(draft *d, const fc_rule *r, unsigned conditions)
     fib_extra *x = &d->extra;
     x->label_span = x->spi_span = UINT32_MAX;
     x->class_span = 63;
+    x->protocol_span = 255;
     if (conditions & FC_FLOW_LABEL) {
         x->label = r->flow_label_first;
         x->label_span = r->flow_label_last - r->flow_label_first;
@@ -101,6 +102,14 @@ static void draft_extra(draft *d, const fc_rule *r, unsigned conditions)
     }
     if (conditions & FC_DESTINATION)
         x->which |= FC_DESTINATION;
+    if (conditions & FC_PROTOCOL && r->protocol_first == r->protocol_last) {
+        d->head.protocol = r->protocol_first;
+        d->head.form |= FIB_PROTOCOL;
+    } else if (conditions & FC_PROTOCOL) {
+        x->protocol = r->protocol_first;
+        x->protocol_span = (uint8_t)(r->protocol_last - r->protocol_first);
+        d->head.form |= FIB_EXTRA;
+    }
     if (conditions & (FC_FLOW_LABEL | FC_SPI | FC_TRAFFIC_CLASS | FC_DESTINATION))
         d->head.form |= FIB_EXTRA;
 }
@@ -113,19 +122,15 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
     memset(d, 0, sizeof *d);
     d->rule = r;
     d->head.conditions = (uint8_t)conditions;
-    d->head.form = r->version == 4 ? FIB_V4 : r->version == 6 ? FIB_V6 : FIB_V4 | FIB_V6;
-    d->head.protocol_span = 255;
-    if (conditions & FC_PROTOCOL) {
-        d->head.protocol = r->protocol_first;
-        d->head.protocol_span = (uint8_t)(r->protocol_last - r->protocol_first);
-    }
-    d->ports[1] = d->ports[3] = UINT16_MAX;
+    d->head.form = r->version ? FIB_VERSION : 0;
+    d->head.version = r->version;
+    d->ports[2] = d->ports[3] = UINT16_MAX;
     if (conditions & FC_SOURCE_PORT) {
         d->ports[0] = r->source_port_first;
-        d->ports[1] = (uint16_t)(r->source_port_last - r->source_port_first);
+        d->ports[2] = (uint16_t)(r->source_port_last - r->source_port_first);
     }
     if (conditions & FC_DESTINATION_PORT) {
-        d->ports[2] = r->destination_port_first;
+        d->ports[1] = r->destination_port_first;
         d->ports[3] = (uint16_t)(r->destination_port_last - r->destination_port_first);
     }
     if (conditions & (FC_SOURCE_PORT | FC_DESTINATION_PORT))
@@ -147,7 +152,7 @@ static void write_body(const draft *d, uint8_t *end)
     if (d->head.form & FIB_PORTS)
         memcpy(end -= 8, d->ports, 8);
     const uint64_t *mask = fib_masks[d->head.source_mask];
-    for (int half = 0; half < 2; half++)
+    for (int half = 1; half >= 0; half--)
         if (mask[half])
             memcpy(end -= 8, &d->rule->source_first[half], 8);
     if (!(d->head.form & FIB_EXTRA))
@@ -356,6 +361,7 @@ static void write_header(const fc_node *node, fib_record *r, uint32_t flows)
     r->n = (uint8_t)flows;
     r->n_targets = (uint8_t)node->n_targets;
     r->default_target = node->default_target == FC_NO_TARGET ? FIB_NONE8 : (uint8_t)node->default_target;
+    r->default_form = node->default_target == FC_NO_TARGET ? 0 : FC_ACTION_FORWARD << FIB_ACTION;
 }
 
 /* In a record, `reserved` holds the flags that a target gives a decision. */
@@ -404,6 +410,7 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units)
     uint8_t *p = fib->scratch;
     write_header(node, r, b->n);
     r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
+    r->usual = node->n_targets ? (uint16_t)(FC_DESTINATION << 8 | node->home.version) : 0;
     fib_signature *s = (fib_signature *)(void *)(r + 1);
     choose_signatures(b, r, s);
     for (uint32_t i = 0; i < b->n; i++)

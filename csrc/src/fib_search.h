@@ -65,8 +65,6 @@ static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned leng
     out[1] = a[1] & mask[1];
 }
 
-static inline uint32_t fib_kind(unsigned version, unsigned length) { return version << 8 | length; }
-#define FIB_KIND_HOME(version) ((uint32_t)(version) << 8)
 
 /* Walks the entries that may be of (a, kind) until `accept` takes one. Entries are not moved while an index lives; one that
  * is found is checked against its record, so a reader that meets an entry in the middle of a change misses or has it.
@@ -165,6 +163,7 @@ static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
     int fail = k->flow_label - x.label > x.label_span;
     fail |= k->spi - x.spi > x.spi_span;
     fail |= (uint8_t)((k->traffic_class >> 2) - x.class6) > x.class_span;
+    fail |= (uint8_t)(k->protocol - x.protocol) > x.protocol_span;
     if (x.which & FC_SOURCE)
         fail |= !fib_in_range(k->source, low -= 32);
     if (x.which & FC_DESTINATION)
@@ -172,24 +171,42 @@ static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
     return fail;
 }
 
+/* Two steps that a kernel may have a better way for: are the ports of a tail outside of their ranges, does the source
+ * differ from the prefix at `p` where the mask has bits. Not 0: yes. */
+#ifndef FIB_PORTS_OUT
+static inline uint32_t fib_ports_out(uint64_t tail, const uint8_t *p)
+{
+    uint64_t range = fib_load64(p);
+    return ((uint16_t)(tail - range) > (uint16_t)(range >> 32)) |
+           ((uint16_t)((tail >> 16) - (range >> 16)) > (uint16_t)(range >> 48));
+}
+#define FIB_PORTS_OUT fib_ports_out
+#endif
+#ifndef FIB_SOURCE_OUT
+static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64_t *mask)
+{
+    return (((k->source[0] ^ fib_load64(p)) & mask[0]) | ((k->source[1] ^ fib_load64(p + 8)) & mask[1])) != 0;
+}
+#define FIB_SOURCE_OUT fib_source_out
+#endif
+#ifndef FIB_TARGET
+#define FIB_TARGET
+#endif
+
 /* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule makes
  * can't be predicted. What is read and then masked away is beside the body, inside the record. */
-static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
+FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
 {
     uint64_t head = fib_load64(end - 8), tail = fib_tail(k);
-    unsigned form = head >> 8 & 0xff, ports = form >> 7;
-    uint64_t fail = (head & 0xff & ~(tail >> FIB_TAIL_PRESENT)) | (~(form >> (tail >> FIB_TAIL_VERSION & 2)) & 1);
-    fail |= (uint8_t)((tail >> FIB_TAIL_PROTOCOL) - (head >> 40)) > (uint8_t)(head >> 48);
+    uint32_t form = (uint32_t)(head >> FIB_HEAD_FORM) & 0xff, ports = form >> 7;
+    uint64_t compared = fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
+    uint64_t fail = (tail ^ head) & compared;
     const uint8_t *p = end - 16;
-    uint64_t range = fib_load64(p);
-    fail |= ((uint16_t)(tail - range) > (uint16_t)(range >> 16)) & ports;
-    fail |= ((uint16_t)((tail >> 16) - (range >> 32)) > (uint16_t)(range >> 48)) & ports;
+    fail |= FIB_PORTS_OUT(tail, p) & -ports;
     p -= 8 * ports;
-    const uint8_t *low = p + 4 * (form & FIB_LOW); /* IPv4: the upper half isn't there */
-    const uint64_t *mask = fib_masks[head >> 32 & 0xff];
-    fail |= (k->source[0] ^ fib_load64(low)) & mask[0];
-    fail |= (k->source[1] ^ fib_load64(low - 8)) & mask[1];
-    if (FIB_UNLIKELY(form & FIB_EXTRA) && !fail)
+    const uint64_t *mask = fib_masks[head >> FIB_HEAD_MASK & 0xff];
+    fail |= (unsigned)FIB_SOURCE_OUT(k, p - 8 + (form >> (FIB_HALF_SHIFT - 3) & 8), mask);
+    if (FIB_UNLIKELY(form & FIB_EXTRA))
         fail |= (unsigned)fib_extra_fails(p + 8 - 8 * ((mask[0] != 0) + (mask[1] != 0)), k);
     return fail == 0;
 }
@@ -203,7 +220,7 @@ static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
 }
 
 /* The first flow of a record that matches, as the end of its body; NULL for none. */
-static inline const uint8_t *fib_first_flow(const fib_record *r, const fc_key *k)
+FIB_TARGET static inline const uint8_t *fib_first_flow(const fib_record *r, const fc_key *k)
 {
     const fib_signature *s = fib_signatures(r);
     uint8_t octet[3];
@@ -371,7 +388,7 @@ static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32
 }
 
 /* Everything but the flows of a FIB_BIG record; that record if it is one that has to be asked, else NULL. */
-static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info, fc_decision *out)
+FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info, fc_decision *out)
 {
     if (info && info->status != FC_PACKET_OK) {
         fib_write(out, FC_ACTION_NONE, info->status == FC_PACKET_NOT_IP ? FC_REASON_NOT_IP : FC_REASON_MALFORMED, 0, 0, 0, 0);

@@ -16,6 +16,9 @@
 #define V1(n) {0, UINT64_MAX << (32 - (n))} /* an IPv4 address has 0 above: the mask may ask for that */
 #define V4(n) V1(n), V1((n) + 1), V1((n) + 2), V1((n) + 3)
 #define V16(n) V4(n), V4((n) + 4), V4((n) + 8), V4((n) + 12)
+const uint64_t fib_compared[4] = {0, (uint64_t)0xff << FIB_TAIL_PROTOCOL, (uint64_t)0xff << FIB_TAIL_VERSION,
+                                  (uint64_t)0xffff << FIB_TAIL_PROTOCOL};
+
 const uint64_t fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)};
 
 /* ---- Arena -------------------------------------------------------------------------------------------------------
