@@ -12,7 +12,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_py import build_py
 
 SANITIZE = os.environ.get("FLOWCLASS_SANITIZE")
-CFLAGS = ["-std=c11", "-O3", "-g", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE"]
+CFLAGS = ["-std=c11", "-O3", "-g0", "-fPIC", "-Wall", "-Wextra", "-fvisibility=hidden", "-D_GNU_SOURCE"]
 LDFLAGS = ["-pthread"]
 if SANITIZE:
     CFLAGS += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-g", "-O1"]  # the last -O counts
