@@ -446,6 +446,17 @@ def test_broken_pipe(tmp_path: Path) -> None:
         assert child.wait(timeout=60) == 0
 
 
+def test_tables_into_a_broken_pipe(tmp_path: Path, bindings: Path) -> None:
+    trace = write_trace(tmp_path / "t.pcap", [step.frame.data for step in section5()], linktype=1)
+    for arguments in (["classify", str(trace), "--bindings", str(bindings)], ["demo"]):
+        with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+            assert child.stdout is not None
+            assert child.stderr is not None
+            child.stdout.close()
+            assert child.stderr.read() == b""
+            assert child.wait(timeout=60) == 0
+
+
 def test_interrupted(tmp_path: Path, bindings: Path) -> None:
     """Ctrl-C while it waits for more of its input: 130, no output file, nothing left beside it."""
     fifo, out = tmp_path / "fifo", tmp_path / "rows.csv"

@@ -179,6 +179,9 @@ def test_states(tmp_path: Path) -> None:
         assert frames + sum(map(len, second.records())) == 100
         assert second.begun == place.offset
     assert 2000 <= place.offset < 2300
+    with Trace(trace, start=Place(place.offset + 1, place.state), guess=True, stop=place.offset + 9) as third:
+        assert list(third.records()) == []  # one that finds no record before its end looks no further
+        assert third.begun == third.place().offset == place.offset + 9
     for state in (b"", b"x", place.state[:-1], place.state + bytes(16), b"\3" + place.state[1:], b"\xff" * 44):
         with pytest.raises(ValueError, match="no state"):
             Trace(trace, start=Place(place.offset, state))

@@ -251,11 +251,19 @@ static int end_search(fc_capture *c, window *w, int (*step)(fc_capture *, window
     return found ? STEP_AGAIN : STEP_MORE;
 }
 
+/* A search for the first record of a part came to its end. */
+static int no_record_here(const fc_capture *c, const window *w)
+{
+    return c->damage_kind == NO_DAMAGE && c->base + w->at >= c->stop;
+}
+
 /* Looks for the next row of records from w->at on; everything before it is skipped. */
 static int pcap_search(fc_capture *c, window *w, fc_records *r)
 {
     (void)r;
     for (; left(w) >= c->record_header; w->at++) {
+        if (no_record_here(c, w))
+            return end_search(c, w, pcap_step, NO_DAMAGE, 1);
         int found = row_of_records(c, w, w->at);
         if (found < 0)
             return STEP_MORE;
@@ -518,6 +526,8 @@ static int ng_search(fc_capture *c, window *w, fc_records *r)
 {
     (void)r;
     for (; left(w) >= 12; w->at++) {
+        if (no_record_here(c, w))
+            return end_search(c, w, ng_step, NO_DAMAGE, 1);
         const uint8_t *p = w->data + w->at;
         uint32_t total, type = ng_known(c, p, &total);
         if (!type || total > LOOK_AHEAD || (c->damage_kind == FC_DAMAGE_SECTION && type != SHB_BYTES))

@@ -34,8 +34,12 @@ def make_console() -> Console:
     """For standard output: colours and the terminal's width on a terminal, plain text elsewhere."""
     from rich.console import Console
 
+    class Here(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError  # main knows what to do; rich would end with status 1
+
     # a pipe or file has no width: wide enough for two IPv6 addresses and their counts side by side
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 132)
+    return Here(highlight=False, width=None if sys.stdout.isatty() else 132)
 
 
 def make_table(title: str, *columns: tuple[str, str]) -> Table:
