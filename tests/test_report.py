@@ -101,6 +101,18 @@ def test_in_a_browser(section5: Path, tmp_path: Path) -> None:
     buttons = re.findall(r"<button[^>]*>", done.stdout)
     assert len(buttons) == 2
     assert not any("hidden" in button for button in buttons)
+    # by the keyboard alone: the arrow keys say what a span holds, the second button shows octets
+    keys = """<script>document.getElementById("timeline").focus();
+for (const key of ["ArrowRight", "ArrowRight", "ArrowLeft", "ArrowLeft"])
+  document.activeElement.dispatchEvent(new KeyboardEvent("keydown", {key, bubbles: true}));
+document.querySelectorAll("button")[1].click()</script>"""
+    driven = tmp_path / "driven.html"
+    driven.write_text(page.read_text() + keys)
+    done = subprocess.run([*browser, "--dump-dom", driven.as_uri()], capture_output=True, text=True, timeout=120)
+    readout = re.search(r'id="readout"[^>]*>([^<]*)', done.stdout)
+    assert readout is not None
+    assert re.search(r": unbound \d+ octets$", readout[1]), readout[1]
+    assert re.findall(r'<button data-what="(\d)" aria-pressed="true"', done.stdout) == ["1"]
     shot = [*browser, f"--screenshot={picture}", "--window-size=1000,1400", page.as_uri()]
     subprocess.run(shot, capture_output=True, timeout=120, check=True)
     assert picture.stat().st_size > 20_000
@@ -134,6 +146,42 @@ def test_timeline_loses_nothing(seed: int) -> None:
         right[KINDS.index(outcome.reason), (time - start) // width] += 1
     assert np.array_equal(counts[0], right)
     assert np.array_equal(counts[1], 10 * right)
+
+
+def test_one_time_that_is_far_off_does_not_hide_the_others() -> None:
+    """Damage in a header made one packet five months younger: the picture is of the two minutes of all others."""
+    times = [START_NS + i * 10**7 for i in range(12_000)]
+    odd = START_NS + 13_000_000 * 10**9
+    for place in (0, 1, 6000, 11_999):
+        timeline = Timeline()
+        mine = [*times[:place], odd, *times[place:]]
+        for at in range(0, len(mine), 500):
+            timeline.add(rows(mine[at : at + 500], [FLOW] * len(mine[at : at + 500])))
+        start, width, counts = timeline.spans(100)
+        assert timeline.left_out == 1
+        assert counts[0].sum() == 12_000
+        assert START_NS - width < start <= START_NS
+        assert counts.shape[2] > 50
+    # but what is no exception is shown: a trace of two days with nothing in between
+    timeline = Timeline()
+    for start in (START_NS, START_NS + 86_400 * 10**9):
+        for at in range(0, 12_000, 500):
+            timeline.add(rows([start + (at + i) * 10**7 for i in range(500)], [FLOW] * 500))
+    assert timeline.left_out == 0
+    assert timeline.spans()[2][0].sum() == 24_000
+
+
+def test_page_of_a_damaged_time(tmp_path: Path) -> None:
+    trace, bindings, page = tmp_path / "t.pcap", tmp_path / "b.toml", tmp_path / "page.html"
+    frames = [Frame(START_NS + i * 10**7, b"x" * 60) for i in range(12_000)]
+    frames[7] = Frame(START_NS + 10**16, b"x" * 60)
+    bindings.write_text("")
+    with trace.open("wb") as stream:
+        write_pcap(stream, frames)
+    assert main(["report", str(trace), "--bindings", str(bindings), "-o", str(page)]) == 0
+    text = text_of(page)
+    for words in ("1 packet of a time far from all others left out.", "UTC, 2 min", "There are no flow bindings."):
+        assert words in text
 
 
 def test_timeline_without_times() -> None:

@@ -45,7 +45,11 @@ def _page(agent: HomeAgent, summary: Summary, timeline: Timeline, marks: list[tu
     start, width, counts = timeline.spans()
     names = [file.file for file in summary.files]
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
-    body = [_timeline_section(start, width, counts, marks), _node_section(summary), _never_section(agent, summary)]
+    body = [
+        _timeline_section(start, width, counts, marks, timeline.left_out),
+        _node_section(summary),
+        _never_section(agent, summary),
+    ]
     body += [_care_of_section(summary), _damage_section(summary)]
     template = Template(files("flowclass.traces").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
@@ -60,8 +64,7 @@ def _page(agent: HomeAgent, summary: Summary, timeline: Timeline, marks: list[tu
 def _subtitle(timeline: Timeline) -> str:
     if timeline.first is None or timeline.last is None:
         return "no times in this capture"
-    seconds = (timeline.last - timeline.first) / 1e9
-    return f"{_time(timeline.first)} to {_time(timeline.last)} UTC, {seconds:,.3f} s"
+    return f"{_time(timeline.first)} to {_time(timeline.last)} UTC, {_duration(timeline.last - timeline.first)}"
 
 
 def _time(ns: int) -> str:
@@ -70,6 +73,14 @@ def _time(ns: int) -> str:
         return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ns % 10**9 // 10**6:03d}"
     except (OverflowError, ValueError, OSError):
         return f"{ns / 1e9:.3f} s"
+
+
+def _duration(ns: int) -> str:
+    """To four digits, in the largest unit that is not larger."""
+    for unit, name in ((86_400 * 10**9, "d"), (3600 * 10**9, "h"), (60 * 10**9, "min"), (10**9, "s"), (10**6, "ms")):
+        if ns >= unit:
+            return f"{float(f'{ns / unit:.4g}'):g} {name}"
+    return f"{ns / 1000:g} \u00b5s"
 
 
 def _count(number: int) -> str:
@@ -85,7 +96,7 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     if (updates := summary.updates) is not None:
         facts.append((f"binding updates, {_count(updates.accepted)} accepted", _count(updates.received)))
     if summary.damage:
-        facts.append(("damaged places", _count(len(summary.damage))))
+        facts.append((f"damaged place{'s' * (len(summary.damage) > 1)}", _count(len(summary.damage))))
     return facts
 
 
@@ -95,7 +106,7 @@ def _script_data(start: int, width: int, counts: npt.NDArray[np.int64]) -> str:
         "n": n,
         "kinds": KINDS,
         "counts": counts.tolist(),
-        "labels": [f"{_time(start + i * width)}, {width / 1e9:g} s" for i in range(n)],
+        "labels": [f"{_time(start + i * width)}, {_duration(width)}" for i in range(n)],
         "width": _WIDTH,
         "left": _LEFT,
         "step": (_WIDTH - _LEFT - _RIGHT) / max(n, 1),
@@ -103,20 +114,25 @@ def _script_data(start: int, width: int, counts: npt.NDArray[np.int64]) -> str:
     return json.dumps(data).replace("<", "\\u003c")
 
 
-def _timeline_section(start: int, width: int, counts: npt.NDArray[np.int64], marks: list[tuple[int, bool]]) -> str:
+def _timeline_section(
+    start: int, width: int, counts: npt.NDArray[np.int64], marks: list[tuple[int, bool]], left_out: int
+) -> str:
     if counts.shape[2] == 0:
         return "<section><h2>Over time</h2><p>The captures have no times.</p></section>"
     used = [k for k in range(len(KINDS)) if counts[0, k].any()]
     legend = "".join(f'<li><span style="background:var(--k{k})"></span>{KINDS[k]}</li>' for k in used)
     if marks:
         legend += "<li>dashed lines: binding updates (red: not accepted)</li>"
+    times = (
+        f" {_count(left_out)} packet{'s' * (left_out > 1)} of a time far from all others left out." if left_out else ""
+    )
     layers = "".join(_bars(counts[w], used, w) for w in range(2))
     axes = _time_axis(start, width * counts.shape[2]) + _marks(start, width * counts.shape[2], marks)
     described = f"Packets over time in {counts.shape[2]} spans; the tables below have the totals."
     return f"""<section><h2>Over time</h2>
 <p><button data-what="0" aria-pressed="true" hidden>packets</button>
 <button data-what="1" aria-pressed="false" hidden>octets</button>
-<span class="hint">A span is {width / 1e9:g} s. Point at one, or use the arrow keys.</span></p>
+<span class="hint">A span is {_duration(width)}. Point at one, or use the arrow keys.{times}</span></p>
 <ul class="legend">{legend}</ul>
 <svg id="timeline" class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" tabindex="0" role="img" aria-label="{described}"
  aria-describedby="readout">{layers}{axes}
@@ -177,7 +193,7 @@ def _time_axis(start: int, length: int) -> str:
         x = _LEFT + part / 4 * (_WIDTH - _LEFT - _RIGHT)
         anchor = ("start", "middle", "middle", "middle", "end")[part]
         offset = length * part // 4
-        label = _time(start) if part == 0 else f"+{offset / 1e9:.4g} s"
+        label = _time(start) if part == 0 else f"+{_duration(offset)}"
         parts.append(f'<path class="axis" d="M{x:.1f} {_HEIGHT - _BOTTOM}v5"/>')
         parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="{anchor}">{label}</text>')
     return "".join(parts)
@@ -185,6 +201,7 @@ def _time_axis(start: int, length: int) -> str:
 
 def _marks(start: int, length: int, marks: list[tuple[int, bool]]) -> str:
     parts = []
+    marks = [mark for mark in marks if start <= mark[0] < start + length]
     for time, accepted in marks[:_MOST_MARKS]:
         x = _LEFT + (time - start) / length * (_WIDTH - _LEFT - _RIGHT)
         words = f"binding update at {_time(time)}{'' if accepted else ', not accepted'}"
@@ -256,6 +273,8 @@ def _never_section(agent: HomeAgent, summary: Summary) -> str:
                 rows.append(f'<tr class="never"><td><code>{home}</code></td><td>flow {flow.fid}</td>'
                             f'<td class="n">{flow.priority}</td><td>{bids}</td></tr>')  # fmt: skip
     title = "<section><h2>Flow bindings that never matched</h2>"
+    if not flows:
+        return f"{title}<p>There are no flow bindings{' at the end' if summary.updates else ''}.</p></section>"
     if not count:
         return f"{title}<p>None: each of {_count(flows)} did.</p></section>"
     headings = [("home address", ""), ("flow binding", ""), ("PRI", "n"), ("BIDs", "")]

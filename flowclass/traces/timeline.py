@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import numpy as np
 import numpy.typing as npt
 
 from .outcomes import Outcome, Outcomes, Rows
 from .reader import NO_TIME
+
+Times: TypeAlias = npt.NDArray[np.int64]
+Kinds: TypeAlias = npt.NDArray[np.intp]
+Sizes: TypeAlias = npt.NDArray[np.uint32]
 
 __all__ = ["KINDS", "Timeline", "kind_of"]
 
@@ -27,10 +33,16 @@ class Timeline:
     """Packets and octets of each kind in `BINS` equal spans of time.
 
     Nobody knows beforehand how long a trace is: it begins with spans of a microsecond, and when a packet falls outside
-    two neighbours become one, so that the spans double until it fits. Packets without a time are left out.
+    two neighbours become one, so that the spans double until it fits. Packets without a time are left out, and so are
+    those few (``left_out``, one in `FEW` at most) whose times are so far from all others that a picture with them would
+    show nothing else: a flipped bit makes months of a second.
     """
 
     BINS = 512
+    FAR = 64
+    """A packet this many times as far away as all that was seen before is put off."""
+    FEW = 10_000
+    MOST_FAR = 1000
 
     def __init__(self) -> None:
         self.origin: int | None = None
@@ -38,8 +50,14 @@ class Timeline:
         self.counts = np.zeros((2, len(KINDS), self.BINS), dtype=np.int64)  # packets, octets
         self.first: int | None = None
         self.last: int | None = None
-        self._kinds = np.zeros(0, dtype=np.intp)
+        self._total = 0
+        self._far: list[tuple[Times, Kinds, Sizes]] = []
+        self._kinds: Kinds = np.zeros(0, dtype=np.intp)
         self._values: list[Outcome] | None = None
+
+    @property
+    def left_out(self) -> int:
+        return sum(len(times) for times, _, _ in self._far)
 
     def add(self, rows: Rows) -> None:
         timed = rows.times != NO_TIME
@@ -47,11 +65,34 @@ class Timeline:
             return
         times = rows.times[timed]
         kinds = self._kinds_of(rows.outcomes)[rows.ids[timed]]
+        sizes = rows.sizes[timed]
+        if self.origin is None:
+            # the first packets as a whole: one of them may be the odd one
+            ordered, edge = np.sort(times), len(times) // 64
+            self.origin = int(ordered[edge])
+            while self.width * self.BINS <= int(ordered[-1 - edge]) - self.origin:
+                self.width *= 2
+        self._total += len(times)
+        middle, reach = self.origin + self.width * (self.BINS // 2), self.FAR * self.width * self.BINS
+        far = np.abs(times.astype(np.float64) - middle) > reach
+        if far.any():
+            self._far.append((times[far], kinds[far], sizes[far]))
+            times, kinds, sizes = times[~far], kinds[~far], sizes[~far]
+            if self.left_out > self.MOST_FAR:
+                self._take_far()
+        if len(times):
+            self._place(times, kinds, sizes)
+
+    def _take_far(self) -> None:
+        taken, self._far = self._far, []
+        for some in taken:
+            self._place(*some)
+
+    def _place(self, times: Times, kinds: Kinds, sizes: Sizes) -> None:
+        assert self.origin is not None
         low, high = int(times.min()), int(times.max())
         self.first = low if self.first is None else min(self.first, low)
         self.last = high if self.last is None else max(self.last, high)
-        if self.origin is None:
-            self.origin = low
         while high >= self.origin + self.width * self.BINS:
             self._double(0)
         while low < self.origin:
@@ -61,10 +102,10 @@ class Timeline:
         size = len(KINDS) * self.BINS
         shape = (len(KINDS), self.BINS)
         self.counts[0] += np.bincount(places, minlength=size).reshape(shape)
-        octets = np.bincount(places, weights=rows.sizes[timed], minlength=size)
+        octets = np.bincount(places, weights=sizes, minlength=size)
         self.counts[1] += octets.astype(np.int64).reshape(shape)
 
-    def _kinds_of(self, outcomes: Outcomes) -> npt.NDArray[np.intp]:
+    def _kinds_of(self, outcomes: Outcomes) -> Kinds:
         if self._values is not outcomes.values:
             self._values, self._kinds = outcomes.values, np.zeros(0, dtype=np.intp)
         if len(self._kinds) < len(outcomes):
@@ -81,6 +122,8 @@ class Timeline:
 
     def spans(self, most: int = 128) -> tuple[int, int, npt.NDArray[np.int64]]:
         """(start ns, width ns, counts of shape (2, kinds, n)) over the time that has packets, n at most ``most``."""
+        if self.left_out > self._total // self.FEW:
+            self._take_far()
         if self.origin is None or self.first is None or self.last is None:
             return 0, 1, np.zeros((2, len(KINDS), 0), dtype=np.int64)
         low = (self.first - self.origin) // self.width
