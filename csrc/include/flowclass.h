@@ -189,6 +189,7 @@ enum fc_packet_flag {
     FC_PACKET_SIGNALLING = 1 << 0, /* Mobility Header (135), or ICMPv6 types 144 to 147 */
     FC_PACKET_CUT = 1 << 1,        /* fewer bytes captured than the IP header's length field declares */
     FC_PACKET_COMPLETED = 1 << 2,  /* a later fragment that took the key of its first fragment */
+    FC_PACKET_OPEN = 1 << 3,       /* a later fragment about which a note was made: see fc_fragments_defer */
 };
 
 /* What the parser found beside the key: 24 bytes. */

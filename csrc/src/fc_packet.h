@@ -32,6 +32,7 @@ typedef struct fc_fragment_id {
 void fc_fragments_remember(fc_fragments *fragments, const fc_fragment_id *id, const fc_key *key, const fc_packet *info);
 int fc_fragments_find(fc_fragments *fragments, const fc_fragment_id *id, fc_key *key, fc_packet *info);
 void fc_fragments_passed(fc_fragments *fragments, size_t n); /* n packets of a batch: the notes' numbers go on */
+void fc_fragments_originals(fc_fragments *fragments, const uint32_t *originals, size_t n); /* for the last batch's notes */
 void fc_fragments_at(fc_fragments *fragments, size_t i);     /* which packet of the batch comes now */
 
 #endif

@@ -233,6 +233,13 @@ void fc_fragments_at(fc_fragments *f, size_t i)
 
 void fc_fragments_passed(fc_fragments *f, size_t n) { f->passed += n; }
 
+void fc_fragments_originals(fc_fragments *f, const uint32_t *originals, size_t n)
+{
+    uint64_t first = f->passed - n;
+    for (size_t i = f->n_notes; i > 0 && f->notes[i - 1].packet >= first; i--)
+        f->notes[i - 1].original = originals[f->notes[i - 1].packet - first];
+}
+
 void fc_fragments_remember(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info)
 {
     tell(f, id, key, info, f->open);
@@ -252,6 +259,7 @@ int fc_fragments_find(fc_fragments *f, const fc_fragment_id *id, fc_key *key, fc
     const entry *e = find(f, id, (uint32_t)hash(f, id) & f->mask);
     if (f->defers && (e ? e->open != 0 : f->told < f->capacity)) {
         note(f, id, key, info, e ? e->open : 0);
+        info->flags |= FC_PACKET_OPEN;
         return 0;
     }
     if (!e)

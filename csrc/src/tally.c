@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "fc_internal.h"
+#include "fc_packet.h"
 #include "fc_tally.h"
 
 #define BLOCK 256u
@@ -271,6 +272,8 @@ static int count_block(fc_tally *t, fc_fib *fib, size_t n)
         if (i < AHEAD)
             continue;
         size_t j = i - AHEAD;
+        if (t->infos[j].flags & FC_PACKET_OPEN)
+            continue; /* it is for whoever takes the note */
         if (plain(&t->infos[j]))
             status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j]);
         else
@@ -305,6 +308,8 @@ int fc_tally_read(fc_tally *t, fc_capture *capture, fc_fib *fib, const fc_parse_
         if (status < 0)
             return status;
         fc_parse_batch(0, r->linktypes, data + at, r->offsets, r->lengths, r->count, options, t->keys, t->infos);
+        if (options->fragments)
+            fc_fragments_originals(options->fragments, t->originals, r->count);
         int counted = count(t, fib, r->count);
         if (counted != FC_OK)
             return counted;

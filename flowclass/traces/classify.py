@@ -96,12 +96,21 @@ class Run:
         for source in sources:
             with Trace(source) as trace:
                 file = self.begin_file(trace)
-                packets, octets, cut = tally.totals
-                for _ in trace.tally(tally, self._table, fragments=new_fragments(), inner=self.inner):
+                for _ in self.count(file, trace, tally, new_fragments()):
                     self.tell(trace)
-                file.packets, file.octets = tally.totals[0] - packets, tally.totals[1] - octets
-                self.summary.cut += tally.totals[2] - cut
                 self.end_file(trace)
+        self.end_count(tally)
+
+    def count(self, file: FileSummary, trace: Trace, tally: Tally, fragments: Fragments) -> Iterator[None]:
+        """One trace, in pieces; packets that ``fragments`` leaves open are in the file, but in no decision."""
+        packets, octets, cut = tally.totals
+        for _ in trace.tally(tally, self._table, fragments=fragments, inner=self.inner):
+            yield
+        file.packets, file.octets = tally.totals[0] - packets, tally.totals[1] - octets
+        self.summary.cut += tally.totals[2] - cut
+
+    def end_count(self, tally: Tally) -> None:
+        """What was counted, into the summary."""
         decisions, each_packets, each_octets = tally.take(self._table)
         self.summary.add_decisions(decisions, self._table.places(decisions), each_packets, each_octets)
 

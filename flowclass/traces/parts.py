@@ -29,10 +29,11 @@ from typing import IO, Any, BinaryIO, Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.packets import NOTE_DTYPE
+from flowclass.engine.packets import NOTE_DTYPE, Fragments
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import BindingsFile
 
+from ._capture import Tally
 from .classify import Run, new_fragments
 from .outcomes import Ids, Outcome, Outcomes, Rows
 from .outputs import TEXT_FORMATS, TextSize, TextWriter, atomic_file
@@ -158,31 +159,32 @@ def agent_of(job: Job) -> HomeAgent:
 def do_unit(job: Job, unit: Unit, part: str) -> None:
     """Classifies a unit into a part: ``part`` with .rows, .notes and .result, which is there only if all is whole."""
     run = Run(agent_of(job), inner=job.inner)
+    result = Result(run.summary)
     with ExitStack() as stack:
         trace = stack.enter_context(Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop))
         file = run.begin_file(trace)
-        rows_file = None
-        if job.ending is not None:
-            rows_file = _RowsFile(stack.enter_context(atomic_file(f"{part}.rows")), job.ending)
-        notes_file = None
+        memory, notes = new_fragments(defer=unit.is_cut), None
         if unit.is_cut:
-            notes_file = _NotesFile(stack.enter_context(atomic_file(f"{part}.notes")))
-        memory = new_fragments() if notes_file is None else notes_file.memory
-        for batch in trace.keys(fragments=memory, inner=job.inner):
-            rows = run.take(file, batch, 0, len(batch))
-            left_open = None if notes_file is None else notes_file.take(rows)
-            if left_open is not None:
-                run.summary.count(left_open, -1)
-            if rows_file is not None:
+            notes = _NotesFile(stack.enter_context(atomic_file(f"{part}.notes")), memory)
+        if job.ending is None:
+            tally = Tally()
+            for _ in run.count(file, trace, tally, memory):
+                if notes is not None:
+                    notes.take()
+            run.end_count(tally)
+        else:
+            rows_file = _RowsFile(stack.enter_context(atomic_file(f"{part}.rows")), job.ending)
+            for batch in trace.keys(fragments=memory, inner=job.inner):
+                rows = run.take(file, batch, 0, len(batch))
+                left_open = None if notes is None else notes.take(rows)
+                if left_open is not None:
+                    run.summary.count(left_open, -1)
                 rows_file.write(rows, left_open)
-        result = Result(run.summary)
-        if notes_file is not None:
-            # where a guess found no record, that is where it began
+            result.text = 0 if rows_file.size is None else rows_file.size.octets
+        if notes is not None:
             begun = Place(trace.begun, b"" if unit.start is None else unit.start.state)
-            result.begun, result.ended, result.notes = begun, trace.place(), notes_file.count
+            result.begun, result.ended, result.notes = begun, trace.place(), notes.count
             result.firsts, result.told = memory.firsts(), memory.told
-        if rows_file is not None:
-            result.text = rows_file.size.octets if rows_file.size is not None else 0
     with atomic_file(f"{part}.result") as stream:
         pickle.dump(result, stream)
 
@@ -190,26 +192,25 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
 class _NotesFile:
     """Notes about fragments that are left open, as they come."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self.memory = new_fragments(defer=True)
+    def __init__(self, stream: IO[bytes], memory: Fragments) -> None:
         self.count = 0
-        self._stream = stream
+        self._stream, self._memory = stream, memory
 
-    def take(self, rows: Rows) -> Rows | None:
-        """Writes the notes about these rows (the last ones read); gives those rows that they leave open."""
+    def take(self, rows: Rows | None = None) -> Rows | None:
+        """Writes the notes there are; of ``rows``, where these are the ones they are about, gives those left open."""
         places = []
-        while len(notes := self.memory.notes()):
-            where = notes["packet"].astype(np.int64) - (int(rows.frames[0]) - 1)
-            notes["original"] = rows.sizes[where]
+        while len(notes := self._memory.notes()):
+            if rows is not None:
+                where = notes["packet"].astype(np.int64) - (int(rows.frames[0]) - 1)
+                notes["original"] = rows.sizes[where]
+                places.append(where)
             self._stream.write(notes.tobytes())
             self.count += len(notes)
-            places.append(where)
-        if not places:
+        if rows is None or not places:
             return None
         chosen = np.concatenate(places)
-        return Rows(
-            rows.file, rows.frames[chosen], rows.times[chosen], rows.ids[chosen], rows.outcomes, rows.sizes[chosen]
-        )
+        frames, times, ids, sizes = rows.frames[chosen], rows.times[chosen], rows.ids[chosen], rows.sizes[chosen]
+        return Rows(rows.file, frames, times, ids, rows.outcomes, sizes)
 
 
 def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
