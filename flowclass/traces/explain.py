@@ -55,7 +55,7 @@ class Explanation:
     outcome: Outcome
 
     def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        return asdict(self) | {"outcome": self.outcome._asdict()}
 
 
 class _Found(Exception):
