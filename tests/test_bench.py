@@ -224,7 +224,7 @@ def test_nodes_as_table(capsys: pytest.CaptureFixture[str]) -> None:
 def test_traces_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     (result,) = run_json(capsys, "traces", "--packets", "600", "--rounds", "1", "--no-peers")
     assert result["packets"] >= 600
-    assert list(result["nanoseconds_per_packet"]) == ["read", "keys", "summary", "csv rows"]
+    assert list(result["nanoseconds_per_packet"]) == ["read", "keys", "summary", "decisions", "csv rows"]
     assert result["peers_nanoseconds_per_packet"] == {}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import shlex
 import shutil
@@ -92,3 +93,18 @@ def test_links_and_commands_exist() -> None:
         assert (ROOT / target).exists(), target
     for name in set(re.findall(r"`flowclass ([a-z]+)", TEXT)):
         assert (ROOT / f"flowclass/cli/{name}.py").exists(), name
+
+
+@pytest.mark.needs_tool("tcpdump", "tshark")
+def test_what_other_tools_miss(tmp_path: Path) -> None:
+    """The table is what the script prints."""
+    pytest.importorskip("dpkt")
+    pytest.importorskip("scapy")
+    spec = importlib.util.spec_from_file_location("compare_tools", ROOT / "benchmarks" / "compare_tools.py")
+    assert spec is not None
+    assert spec.loader is not None
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    asked, rows, absent = script.table(tmp_path)
+    assert not absent
+    assert "\n".join([asked, "", *rows, ""]) in TEXT

@@ -17,14 +17,14 @@ import numpy.typing as npt
 
 from flowclass.bench.linear import first_match
 
-__all__ = ["Peer", "PeerTrace", "peers_for"]
+__all__ = ["Peer", "PeerTrace", "harness", "peers_for"]
 
 Rules = npt.NDArray[np.void]
 Keys = npt.NDArray[np.void]
 
 # a linear search is timed over as many keys as cost about 20 ms (3 ns per comparison)
 _LINEAR_COMPARISONS = 6_000_000
-_HARNESS = Path(__file__).parents[2] / "benchmarks" / "peers" / "rte_acl.py"
+_HARNESSES = Path(__file__).parents[2] / "benchmarks" / "peers"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +60,12 @@ def _linear(rules: Rules) -> Peer:
 
 
 @cache
-def _harness() -> ModuleType | str:
-    """The module benchmarks/peers/rte_acl.py, or why there is none."""
-    if not _HARNESS.exists():
-        return "rte_acl: its harness is in benchmarks/peers of a source checkout"
-    spec = importlib.util.spec_from_file_location("flowclass_peer_rte_acl", _HARNESS)
+def harness(name: str) -> ModuleType | str:
+    """The module benchmarks/peers/NAME.py, or why there is none."""
+    path = _HARNESSES / f"{name}.py"
+    if not path.exists():
+        return f"{name}: its harness is in benchmarks/peers of a source checkout"
+    spec = importlib.util.spec_from_file_location(f"flowclass_peer_{name}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -74,18 +75,18 @@ def _harness() -> ModuleType | str:
 
 
 def _rte_acl(rules: Rules) -> Peer | str:
-    harness = _harness()
-    if isinstance(harness, str):
-        return harness
+    peer = harness("rte_acl")
+    if isinstance(peer, str):
+        return peer
     try:
-        built: Any = harness.RteAcl(rules)
+        built: Any = peer.RteAcl(rules)
     except (ValueError, RuntimeError) as error:
         return str(error)
 
     def prepare(keys: Keys) -> PeerTrace:
         trace = built.prepare(keys)
         calls: dict[str, Callable[[], object]] = {}
-        for name in harness.ALGORITHMS:
+        for name in peer.ALGORITHMS:
             try:
                 trace.run(name)
             except RuntimeError:
@@ -93,7 +94,7 @@ def _rte_acl(rules: Rules) -> Peer | str:
             calls[name] = partial(trace.run, name)
         return PeerTrace(len(keys), calls, trace.answers)
 
-    return Peer(f"rte_acl {harness.version()}", built.build_seconds, built.bytes, prepare)
+    return Peer(f"rte_acl {peer.version()}", built.build_seconds, built.bytes, prepare)
 
 
 def peers_for(rules: Rules, names: tuple[str, ...] = ("rte_acl", "linear")) -> tuple[list[Peer], list[str]]:

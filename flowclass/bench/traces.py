@@ -1,44 +1,59 @@
-"""Captures: nanoseconds per packet for reading, for making keys, and for decisions with a row or a summary each."""
+"""Captures: nanoseconds per packet for reading, for making keys, for decisions with a summary or rows, beside tcpdump's
+and libpcap's. Processor time of all threads and processes, and of the system (copies out of the page cache), counts."""
 
 from __future__ import annotations
 
+import os
 import random
+import resource
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Final, NamedTuple
 
-from flowclass.bench.timing import Spread, alternate, quiet
+from flowclass.bench.peers import harness
+from flowclass.bench.timing import Spread, quiet, ratio
 from flowclass.errors import FlowclassError
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
+from flowclass.generate.traffic import traffic
 from flowclass.mobility import HomeAgent, load_bindings
 from flowclass.traces.classify import Run
+from flowclass.traces.outcomes import Rows
 from flowclass.traces.outputs import open_output
 from flowclass.traces.reader import Trace
 
-__all__ = ["TracesResult", "generated", "measure"]
+__all__ = ["FILTER", "TracesResult", "generated", "generated_traffic", "measure"]
 
+FILTER: Final = "tcp port 22 or tcp port 443 or udp port 53 or udp port 5060 or esp"
+"""Five terms: what tcpdump has to do for each packet, where a home agent tries eight flows of a hundred nodes."""
 _DISTINCT = 5000  # made packet by packet in Python; a longer trace repeats them
+_DECOMPRESS = {".gz": "gzip -dc", ".zst": "zstd -dc", ".xz": "xz -dc", ".bz2": "bzip2 -dc"}
+_SUMMARY = "summary"
 
 
 @dataclass(frozen=True, slots=True)
 class TracesResult:
-    """One capture file. ``nanoseconds`` per packet by what is done: each includes what stands before it, but for the
-    peers."""
+    """One capture file. ``nanoseconds`` of processor time per packet by what is done: each includes what stands before
+    it, but for the peers, whose start is included; ``wall`` likewise. ``ratios``: how many times faster than each peer
+    the summary is, round by round (processor time, then wall)."""
 
     file: str
     packets: int
     octets: int
     nanoseconds: Mapping[str, Spread]
     peers: Mapping[str, Spread]
+    wall: Mapping[str, Spread]
+    ratios: Mapping[str, tuple[Spread, Spread]]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -48,6 +63,11 @@ class TracesResult:
             "octets": self.octets,
             "nanoseconds_per_packet": {name: spread.as_dict() for name, spread in self.nanoseconds.items()},
             "peers_nanoseconds_per_packet": {name: spread.as_dict() for name, spread in self.peers.items()},
+            "wall_nanoseconds_per_packet": {name: spread.as_dict() for name, spread in self.wall.items()},
+            "times_faster_than": {
+                name: {"processor": processor.as_dict(), "wall": wall.as_dict()}
+                for name, (processor, wall) in self.ratios.items()
+            },
         }
 
 
@@ -65,6 +85,31 @@ def generated(packets: int, seed: int, *, nodes: int = 100, flows: int = 8) -> I
         yield trace, bindings
 
 
+def generated_traffic(
+    folder: Path, name: str, packets: int, *, seed: int = 1, snap_length: int = 262144, skew: float = 1.0
+) -> tuple[Path, Path]:
+    """``name`` in ``folder``: traffic to 100 nodes with 8 flows each (`generate.traffic`), and its bindings."""
+    rng = random.Random(seed)
+    people = random_nodes(rng, 100, 8)
+    trace, bindings = folder / name, folder / f"{name}.toml"
+    bindings.write_text(bindings_toml(people))
+    connections = max(100, min(50_000, packets // 20))
+    with trace.open("wb", buffering=1 << 20) as stream:
+        frames = traffic(rng, people, packets, connections=connections, skew=skew)
+        write_pcap(stream, frames, snap_length=snap_length)
+    return trace, bindings
+
+
+def _read_again(path: Path) -> None:
+    """Has the page cache hold a file as it does after reading it from a disk: in large pieces, where writing leaves
+    small ones, out of which copying takes twice as long (87 instead of 37 ns for each 713 octets)."""
+    with path.open("rb", buffering=0) as stream:
+        os.fsync(stream.fileno())
+        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        while stream.read(1 << 20):
+            pass
+
+
 def _records(path: str) -> int:
     with Trace(path) as trace:
         return sum(map(len, trace.records()))
@@ -79,41 +124,97 @@ def _summary(path: str, agent: HomeAgent) -> int:
     return Run(agent).classify([path]).packets
 
 
+def _nothing(rows: Rows) -> None:
+    pass
+
+
+def _decisions(path: str, agent: HomeAgent) -> int:
+    return Run(agent, observers=[_nothing]).classify([path]).packets
+
+
 def _rows(path: str, agent: HomeAgent, output: str) -> int:
     with open_output(output) as writer:
         return Run(agent, writer=writer).classify([path]).packets
 
 
 def _tools(path: str) -> dict[str, Callable[[], object]]:
-    """What people have: copying the octets, and tcpdump reading the records (start-up included, uncompressed only)."""
-    commands = {"cat": ["cat", path], "tcpdump -w": ["tcpdump", "-r", path, "-w", "/dev/null"]}
-    return {
-        name: partial(subprocess.run, command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, check=False)
-        for name, command in commands.items()
-        if shutil.which(command[0])
-    }
+    """What people have: copying the octets, libpcap's bare loop, tcpdump with and without a filter; behind gzip or zstd
+    where the capture is compressed."""
+    unpack = _DECOMPRESS.get(os.path.splitext(path)[1])
+    quoted = shlex.quote(path)
+    source, before = ("-", f"{unpack} {quoted} | ") if unpack else (quoted, "")
+    commands = {"cat": f"cat {quoted}"}
+    if unpack and shutil.which(unpack.split()[0]):
+        commands[unpack.split()[0]] = f"{unpack} {quoted}"
+    if shutil.which("tcpdump") and len(commands) == 1 + bool(unpack):
+        commands["tcpdump, 5 terms"] = f"{before}tcpdump -r {source} -w /dev/null '{FILTER}'"
+        commands["tcpdump"] = f"{before}tcpdump -r {source} -w /dev/null"
+    loop = harness("pcap_loop")
+    if not unpack and not isinstance(loop, str):
+        commands["libpcap loop"] = f"{shlex.quote(loop.program())} {quoted}"
+    quiet_run = {"shell": True, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    return {name: partial(subprocess.run, command, **quiet_run) for name, command in commands.items()}
 
 
-def measure(path: Path, bindings: Path | None, *, rounds: int, peers: bool) -> TracesResult:
-    """Every pass has to see the same number of packets, or FlowclassError. Without bindings nothing is decided."""
+class _Cost(NamedTuple):
+    """Seconds of one call."""
+
+    processor: float
+    wall: float
+
+
+def _processor() -> float:
+    """Seconds of processor time of this process, all of its threads, and the processes that it has waited for."""
+    children = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return time.process_time() + children.ru_utime + children.ru_stime
+
+
+def _cost(call: Callable[[], object]) -> _Cost:
+    processor, wall = _processor(), time.perf_counter()
+    call()
+    return _Cost(_processor() - processor, time.perf_counter() - wall)
+
+
+def measure(path: Path, bindings: Path | None, *, rounds: int, peers: bool, parquet: bool = False) -> TracesResult:
+    """Every pass has to see the same number of packets, or FlowclassError. Without bindings nothing is decided. All
+    take turns, pinned to one processor; for compressed captures to two, as two processes or threads work at once."""
     name = str(path)
     passes: dict[str, Callable[[], int]] = {"read": partial(_records, name), "keys": partial(_keys, name)}
     with TemporaryDirectory() as folder:
         if bindings is not None:
             agent = load_bindings(bindings)
-            passes["summary"] = partial(_summary, name, agent)
+            passes[_SUMMARY] = partial(_summary, name, agent)
+            passes["decisions"] = partial(_decisions, name, agent)
             passes["csv rows"] = partial(_rows, name, agent, str(Path(folder) / "rows.csv"))
+            if parquet and find_spec("pyarrow"):
+                passes["parquet rows"] = partial(_rows, name, agent, str(Path(folder) / "rows.parquet"))
         counts = {what: call() for what, call in passes.items()}
         packets = counts["read"]
         if not packets:
             raise FlowclassError(f"{name}: no packets")
         if set(counts.values()) != {packets}:
             raise FlowclassError(f"{name}: the passes disagree on the number of packets: {counts}")
-        with quiet():
-            times = alternate(passes, rounds, clock=time.perf_counter)
-            others = alternate(_tools(name), rounds, clock=time.perf_counter) if peers else {}
-    return TracesResult(path.name, packets, path.stat().st_size, _each(times, packets), _each(others, packets))
+        tools = _tools(name) if peers else {}
+        costs: dict[str, list[_Cost]] = {what: [] for what in (*passes, *tools)}
+        with quiet(2 if path.suffix in _DECOMPRESS else 1):
+            _read_again(path)
+            for _ in range(rounds):
+                for what, call in (*passes.items(), *tools.items()):
+                    costs[what].append(_cost(call))
+    each = {what: Spread.of([c.processor / packets * 1e9 for c in found]) for what, found in costs.items()}
+    return TracesResult(
+        path.name,
+        packets,
+        path.stat().st_size,
+        {what: each[what] for what in passes},
+        {what: each[what] for what in tools},
+        {what: Spread.of([c.wall / packets * 1e9 for c in found]) for what, found in costs.items()},
+        {what: _ratios(costs[_SUMMARY], costs[what]) for what in tools if _SUMMARY in costs},
+    )
 
 
-def _each(times: Mapping[str, Sequence[float]], packets: int) -> dict[str, Spread]:
-    return {name: Spread.of([s / packets * 1e9 for s in values]) for name, values in times.items()}
+def _ratios(ours: list[_Cost], theirs: list[_Cost]) -> tuple[Spread, Spread]:
+    return (
+        ratio([c.processor for c in ours], [c.processor for c in theirs]),
+        ratio([c.wall for c in ours], [c.wall for c in theirs]),
+    )

@@ -310,7 +310,7 @@ def _nodes_tables(results: Sequence[NodesResult]) -> list[Any]:
     help="Decide the packets of FILES by this bindings file.",
 )
 @click.option("--packets", type=size, default="200k", show_default=True, help="Packets of the generated capture.")
-@click.option("--peers/--no-peers", default=True, help="Measure cat and tcpdump beside (where installed).")
+@click.option("--peers/--no-peers", default=True, help="Measure cat, tcpdump and libpcap beside.")
 @_common
 def traces(
     files: tuple[Path, ...],
@@ -339,7 +339,7 @@ def traces(
 def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
     names = list(dict.fromkeys(name for r in results for name in (*r.nanoseconds, *r.peers)))
     table = make_table(
-        "Captures: nanoseconds per packet, one thread; each pass includes those to its left, peers stand alone",
+        "Captures: nanoseconds of processor time per packet; each pass includes those to its left, peers stand alone",
         *(("file", "left"), ("packets", "right"), ("octets", "right")),
         *((name, "right") for name in names),
     )
@@ -347,7 +347,22 @@ def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
         both = {**r.nanoseconds, **r.peers}
         cells = (f"{both[name].median:.0f}" if name in both else "" for name in names)
         table.add_row(r.file, str(r.packets), str(r.octets), *cells)
-    return [table]
+    shares = make_table(
+        "What the summary takes of a peer's time",
+        *(
+            ("file", "left"),
+            ("peer", "left"),
+            ("processor", "right"),
+            ("low", "right"),
+            ("high", "right"),
+            ("wall", "right"),
+        ),
+    )
+    for r in results:
+        for name, (processor, wall) in r.ratios.items():
+            values = (processor.median, processor.high, processor.low, wall.median)
+            shares.add_row(r.file, name, *(f"{1 / value:.2f}" for value in values))
+    return [table, shares] if any(r.ratios for r in results) else [table]
 
 
 def _finish(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
 from .bindings import CORRESPONDENTS, NUMBERS, FlowSpec, NodeSpec
@@ -42,12 +42,15 @@ _FOREIGN = IPv6Address("2001:db8:ffff::1")
 @dataclass(frozen=True, slots=True)
 class TracePacket:
     """One frame. ``fields``: what its outermost IP header says, None if it isn't IP; ``ports``: whether ports or SPI
-    can be known (not in a later fragment that came before its first)."""
+    can be known (not in a later fragment that came before its first); ``inner``: what its innermost IP header says;
+    ``traits``: what makes it hard to read: "VLAN tag", "extension header", "fragment", "tunnel"."""
 
     time_ns: int
     frame: bytes
     fields: Fields | None
     ports: bool = True
+    inner: Fields | None = None
+    traits: tuple[str, ...] = ()
 
 
 def mobility_trace(
@@ -56,32 +59,33 @@ def mobility_trace(
     """At least ``packets`` frames (a fragmented packet is not broken off), ``interval_ns`` apart."""
     count = 0
     while count < packets:
-        for frame, fields, ports in _next(rng, nodes, payload):
-            yield TracePacket(START_NS + count * interval_ns, frame, fields, ports)
+        for packet in _next(rng, nodes, payload):
+            yield replace(packet, time_ns=START_NS + count * interval_ns)
             count += 1
 
 
-_Made = list[tuple[bytes, Fields | None, bool]]
-
-
-def _next(rng: random.Random, nodes: Sequence[NodeSpec], payload: int) -> _Made:
+def _next(rng: random.Random, nodes: Sequence[NodeSpec], payload: int) -> list[TracePacket]:
     kind = rng.random()
     if kind < 0.01:
-        return [(b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\x06" + bytes(46), None, True)]  # ARP
+        return [TracePacket(0, b"\xff" * 6 + b"\x02\0\0\0\0\x02\x08\x06" + bytes(46), None)]  # ARP
     node = rng.choice(nodes)
     fields = node_fields(rng, node)
     if kind < 0.04:
         fields = _replaced(fields, destination=_FOREIGN.packed)
     size = rng.randrange(payload // 2, payload + 1)
     tags = _tags(rng)
+    traits: tuple[str, ...] = ("VLAN tag",) if tags else ()
     if kind < 0.07 and fields.protocol in (TCP, UDP, SCTP):
-        return _fragments(rng, fields, tags)
+        return _fragments(rng, fields, tags, (*traits, "fragment"))
     if kind < 0.09:
         inner = ip_packet(fields, payload=size)
         outer = _replaced(fields, protocol=41, source_port=0, destination_port=0, spi=0, flow_label=0, traffic_class=0)
-        return [(ethernet(tunnel(outer.source, outer.destination, inner), tags), outer, True)]
-    packet = ip_packet(fields, extensions=extension_chain(rng, node), payload=size)
-    return [(ethernet(packet, tags), fields, True)]
+        frame = ethernet(tunnel(outer.source, outer.destination, inner), tags)
+        return [TracePacket(0, frame, outer, True, fields, (*traits, "tunnel"))]
+    extensions = extension_chain(rng, node)
+    packet = ip_packet(fields, extensions=extensions, payload=size)
+    traits += ("extension header",) if extensions else ()
+    return [TracePacket(0, ethernet(packet, tags), fields, True, fields, traits)]
 
 
 def _tags(rng: random.Random) -> tuple[int, ...]:
@@ -104,12 +108,12 @@ def extension_chain(rng: random.Random, node: NodeSpec) -> list[Extension]:
     return extensions or [destination_options()]
 
 
-def _fragments(rng: random.Random, fields: Fields, tags: tuple[int, ...]) -> _Made:
+def _fragments(rng: random.Random, fields: Fields, tags: tuple[int, ...], traits: tuple[str, ...]) -> list[TracePacket]:
     parts = fragment6(ip_packet(fields, payload=80), size=48, identification=rng.getrandbits(32))
+    first, *later = [TracePacket(0, ethernet(part, tags), fields, True, fields, traits) for part in parts]
     if rng.random() < 0.8:
-        return [(ethernet(part, tags), fields, True) for part in parts]
-    first, *later = [ethernet(part, tags) for part in parts]  # the first fragment comes last: nothing is known before
-    return [*((part, fields, False) for part in later), (first, fields, True)]
+        return [first, *later]
+    return [*(replace(part, ports=False) for part in later), first]  # nothing is known before the first
 
 
 def node_fields(rng: random.Random, node: NodeSpec) -> Fields:

@@ -1,0 +1,37 @@
+"""libpcap's loop over a capture as a peer: a small program, built on demand where libpcap's headers are."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+__all__ = ["available", "program"]
+
+_SOURCE: Final = Path(__file__).with_name("pcap_loop_peer.c")
+
+
+@cache
+def available() -> str | None:
+    """None when the peer can be built, else what is missing."""
+    if shutil.which("cc") is None:
+        return "libpcap: no C compiler"
+    test = subprocess.run(
+        ["cc", "-E", "-include", "pcap/pcap.h", "-x", "c", os.devnull], capture_output=True, check=False
+    )
+    return "libpcap: no headers (Debian: apt install libpcap-dev)" if test.returncode else None
+
+
+@cache
+def program() -> str:
+    """Its path: compiled next to the source (benchmarks/peers/build), again when the source is newer."""
+    target = _SOURCE.parent / "build" / "pcap_loop"
+    if not target.exists() or target.stat().st_mtime < _SOURCE.stat().st_mtime:
+        target.parent.mkdir(exist_ok=True)
+        scratch = target.with_suffix(f".{os.getpid()}")
+        subprocess.run(["cc", "-O2", "-Wall", "-o", str(scratch), str(_SOURCE), "-lpcap"], check=True)
+        scratch.replace(target)
+    return str(target)
