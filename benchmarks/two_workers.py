@@ -34,8 +34,8 @@ CASES = ("many_files", "one_file", "replay")
 COMMAND = [sys.executable, "-m", "flowclass", "classify"]
 
 
-def make_files(folder: Path, octets: int, snap: int) -> None:
-    """Bindings, many files, one file of the same size in all, and that file with binding updates in front."""
+def make_files(folder: Path, case: str, octets: int, snap: int) -> None:
+    """Bindings, and what one case reads; many files are one under many names, and the ceiling needs them always."""
     rng = random.Random(1)
     nodes = random_nodes(rng, 100, 8)
     (folder / "bindings.toml").write_text(bindings_toml(nodes))
@@ -43,15 +43,18 @@ def make_files(folder: Path, octets: int, snap: int) -> None:
     updates = [Frame(START_NS - 1, ethernet(o)) for node in nodes for o in update_packets(node, lifetime=60_000)]
     header, body = pcap(frames, snap)
     head, first = pcap(updates, 65535)
-    for name, start, times in (
-        *((f"{number}.pcap", header, octets // FILES // len(body)) for number in range(FILES)),
-        ("one_file.pcap", header, octets // len(body)),
-        ("replay.pcap", head + first, octets // len(body)),
-    ):
-        with (folder / name).open("wb") as stream:
+    wanted = {"0.pcap": (header, octets // FILES // len(body))}
+    if case == "one_file":
+        wanted["one_file.pcap"] = (header, octets // len(body))
+    if case == "replay":
+        wanted["replay.pcap"] = (head + first, octets // len(body))
+    for name, (start, times) in wanted.items():
+        with (folder / name).open("wb", buffering=1 << 24) as stream:
             stream.write(start)
             for _ in range(times):
                 stream.write(body)
+    for number in range(1, FILES):
+        (folder / f"{number}.pcap").hardlink_to(folder / "0.pcap")
 
 
 def pcap(frames: Sequence[Frame], snap: int) -> tuple[bytes, bytes]:
@@ -131,22 +134,19 @@ def main() -> None:
     parser.add_argument("--snap", type=int, default=96, help="octets of each packet; 65535 for full payload")
     parser.add_argument("--rows", choices=("none", "csv"), help="only so; both if not given")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--keep", metavar="DIR", help="leave the files there for the next time")
     options = parser.parse_args()
     if bad := [case for case in options.cases if case not in CASES]:
         parser.error(f"no case {bad[0]}")
-    with TemporaryDirectory() as name:
-        folder = Path(options.keep or name)
-        if not (folder / "replay.pcap").exists():
-            folder.mkdir(exist_ok=True)
-            make_files(folder, options.size, options.snap)
-        print(f"{'case':12} rows   one process   two workers   ceiling (median, lowest to highest)")
-        for case in options.cases or CASES:
+    print(f"{'case':12} rows   one process   two workers   ceiling (median, lowest to highest)")
+    for case in options.cases or CASES:
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            make_files(folder, case, options.size, options.snap)
             for kind in (options.rows,) if options.rows else ("none", "csv"):
                 found = measure(folder, case, kind == "csv", options.rounds)
                 told = [f"{found[key].median:5.2f} ({found[key].low:.2f} to {found[key].high:.2f})"
                         for key in ("ratio", "ceiling")]  # fmt: skip
-                print(f"{case:12} {kind:4} {found['seconds'].median:8.2f} s    {'   '.join(told)}")
+                print(f"{case:12} {kind:4} {found['seconds'].median:8.2f} s    {'   '.join(told)}", flush=True)
 
 
 if __name__ == "__main__":

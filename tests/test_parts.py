@@ -113,6 +113,23 @@ def test_any_cut(folder: Path, seed: int) -> None:
         assert found.to_dict() == summary, size
 
 
+def test_pieces_that_are_copied_into_place(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for a cluster's workers; one trace is given twice, and the kernel may not be able to copy."""
+    trace, out = folder / "t", folder / "out.csv"
+    trace.write_bytes(capture(random.Random(9), 500))
+    with open_output(str(folder / "right.csv")) as writer:
+        Run(load_bindings(folder / "b.toml"), writer=writer).classify([str(trace), str(trace)])
+    pool = Here()
+    pool.one_file, pool.ahead = False, 100
+    job = Job(read_bindings(folder / "b.toml"), 0, ".csv")
+    for able in (True, False):
+        if not able:
+            monkeypatch.delattr(os, "copy_file_range", raising=False)
+        run_job(job, [str(trace), str(trace)], str(out), str(folder / "parts"), pool, part_size=9000)
+        assert out.read_bytes() == (folder / "right.csv").read_bytes()
+        out.unlink()
+
+
 @pytest.mark.parametrize("ending", [".arrow", ".parquet"])
 def test_columns_do_not_tell_where_the_cuts_were(folder: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
     columnar = pytest.importorskip("flowclass.traces.columnar")

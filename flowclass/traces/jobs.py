@@ -264,7 +264,7 @@ class _Assembly:
             arguments = (self._job.ending, part, self._first_frame, settled, self._target, offset, size)
             self.texts.append(_Text(arguments, lambda: None))
         else:
-            piece = f"{part}.text"
+            piece = f"{part}.{offset}.text"  # a trace may be given twice
             arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
             self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
 
