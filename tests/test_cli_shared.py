@@ -6,8 +6,15 @@ import json
 from pathlib import Path
 
 import pytest
+from test_jobs import Here
 
 from flowclass.cli import main
+from flowclass.mobility import load_bindings
+from flowclass.mobility.bindings_file import read_bindings
+from flowclass.traces.classify import Run
+from flowclass.traces.jobs import Job, run_job
+from flowclass.traces.outputs import open_output
+from flowclass.traces.parts import cut
 
 
 def captures(shared: Path) -> list[Path]:
@@ -44,6 +51,21 @@ def test_classify(shared: Path, tmp_path: Path, bindings: Path, capsys: pytest.C
         assert all(str(path) in line for line in captured.err.splitlines())
         statuses[path] = status
     assert sum(statuses.values()) < 30  # most are sound
+
+
+def test_parts(shared: Path, tmp_path: Path, bindings: Path) -> None:
+    """Cut into pieces, each capture comes to what it comes to as a whole."""
+    job, out, right = Job(read_bindings(bindings), 0, ".csv"), tmp_path / "out.csv", tmp_path / "right.csv"
+    parts = 0
+    for path in captures(shared):
+        with open_output(str(right)) as writer:
+            summary = Run(load_bindings(bindings), writer=writer).classify([str(path)])
+        size = max(path.stat().st_size // 7, 100)
+        parts += len(cut(str(path), size))
+        found = run_job(job, [str(path)], str(out), str(tmp_path / "parts"), Here(), part_size=size)
+        assert out.read_bytes() == right.read_bytes(), path
+        assert found.to_dict() == summary.to_dict(), path
+    assert parts > 3000
 
 
 def test_decode(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -249,8 +249,12 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
     uint8_t of[2][FIB_PART + 1], odd[FIB_PART + 1];
     uint32_t left[2] = {0, 0}, n_odd = 0, first = n;
     for (uint32_t j = 0; j < n_absent; j++) {
-        unsigned six = p->keys[absent[j]].version == 6;
-        of[six][left[six]++] = absent[j];
+        const fc_key *k = &p->keys[absent[j]];
+        unsigned six = k->version == 6;
+        if (FIB_UNLIKELY(fib_stays_on_link(k->destination, k->version)))
+            odd[n_odd++] = absent[j]; /* in no prefix */
+        else
+            of[six][left[six]++] = absent[j];
     }
     for (unsigned six = 0; six < 2; six++)
         for (int word = six ? 2 : 0; word >= 0 && left[six]; word--) {
