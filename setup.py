@@ -50,7 +50,9 @@ extensions = [
 setup(
     ext_modules=cythonize(extensions, build_dir="build/cython", include_path=["."]),
     # one static library, linked into each extension: the core is compiled once
-    libraries=[("flowclass_core", {"sources": CORE, "include_dirs": INCLUDE, "cflags": CFLAGS, "obj_deps": {"": HEADERS}})],
+    libraries=[
+        ("flowclass_core", {"sources": CORE, "include_dirs": INCLUDE, "cflags": CFLAGS, "obj_deps": {"": HEADERS}})
+    ],
     cmdclass={"build_py": BuildPy},
     options={"build_ext": {"parallel": os.cpu_count()}},
 )
