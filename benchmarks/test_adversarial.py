@@ -10,7 +10,7 @@ from conftest import assert_right, case, table
 from flowclass.bench.lookup import slowest
 from flowclass.generate.adversarial import ADVERSARIAL
 
-# LOOKUP.md's sizes, cut to 10,000 where the plain benchmark run would otherwise build for seconds
+# sizes at which they hurt most, cut to 10,000 where the plain benchmark run would otherwise build for seconds
 SIZES = {"nested_ranges": 32_000, "overlapping_ranges": 64_000, "small_rectangles": 64_000}
 
 

@@ -1,4 +1,4 @@
-"""How a packet is decided (INTERFACES.md, rules 1 to 6), written a second time: lists, loops, nothing clever."""
+"""How a packet is decided (docs/interfaces.md, rules 1 to 6), written a second time: lists, loops, nothing clever."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The bindings file: what is taken, and every mistake with its key and line (INTERFACES.md, "Bindings file")."""
+"""The bindings file: what is taken, and every mistake with its key and line (docs/interfaces.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The command line from outside: what INTERFACES.md promises of rows, summaries, errors and exit statuses."""
+"""The command line from outside: what docs/interfaces.md promises of rows, summaries, errors and exit statuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Arrow and Parquet: the same rows as .jsonl, with the types of INTERFACES.md, and as a stream for other tools."""
+"""Arrow and Parquet: the same rows as .jsonl, with the types of docs/interfaces.md, and as a stream for other tools."""
 
 from __future__ import annotations
 

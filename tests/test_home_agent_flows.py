@@ -1,4 +1,4 @@
-"""Flow identification options at a home agent, draft profile: PROTOCOL.md 1.13 in its order, every status code."""
+"""Flow identification options at a home agent, draft profile: section 8.1 in its order, every status code."""
 
 from __future__ import annotations
 
@@ -486,7 +486,7 @@ def test_an_agent_without_flow_bindings_says_nothing_of_them() -> None:
 
 
 def test_the_order_of_the_checks(peer: Peer) -> None:
-    """An option with many faults has the status of the first check that it fails (PROTOCOL.md 1.13)."""
+    """An option with many faults has the status of the first check that it fails."""
     peer = Peer(capabilities=Capabilities(ports=False, ncast=False), admit_flow=lambda node, option: False)
     peer.send(bid(1, COA1))
     peer.agent.admit_flow = None

@@ -1,4 +1,4 @@
-"""Per-packet rows as files: the columns of INTERFACES.md, and whole or not at all."""
+"""Per-packet rows as files: the columns of docs/interfaces.md, and whole or not at all."""
 
 from __future__ import annotations
 

@@ -369,7 +369,7 @@ static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_
     fib_write_list(out, r, targets, indices, 2, n, k);
 }
 
-/* What is decided before any flow is looked at; 1 if something was. INTERFACES: the first reason that holds. */
+/* What is decided before any flow is looked at; 1 if something was. docs/interfaces.md: the first reason that holds. */
 static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k,
                                    const fc_packet *info)
 {

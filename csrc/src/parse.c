@@ -212,7 +212,7 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
         info->fragment = field & 0x1fff ? FC_FRAGMENT_LATER : FC_FRAGMENT_FIRST;
         info->fragment_id = fc_be16(p + 4);
     }
-    /* AH is an extension header here too (PROTOCOL.md 2.4 number 10), but not in a later fragment: that begins inside. */
+    /* AH is an extension header here too (RFC 4302), but not in a later fragment: that begins inside. */
     while (w.protocol == AH && info->fragment != FC_FRAGMENT_LATER) {
         uint32_t left = end - w.at;
         if (left < 8 || ah_size(data + w.at) > left)

@@ -1,6 +1,6 @@
 """Traffic selectors (RFC 6088) as rule rows of the engine (`RULE_DTYPE`, 96 octets, host byte order).
 
-The correspondence is PROTOCOL.md 3.6: a selector without any condition matches all packets of its IP version; no
+A selector without any condition matches all packets of its IP version; no
 selector at all is a wild card for both (R62, version 0); a start without an end is that one value; of the traffic
 class the lower two bits are ignored on both sides.
 """

@@ -1,4 +1,4 @@
-"""The bindings file: what a home agent has, written down (INTERFACES.md, "Bindings file"), in TOML or JSON.
+"""The bindings file: what a home agent has, written down (docs/interfaces.md), in TOML or JSON.
 
 Three steps: text to plain data (tomllib, json), plain data to the shapes below (msgspec: unknown and missing keys,
 types), shapes to nodes (this module: numbers, addresses, ranges, everything that must be unique). The first mistake is

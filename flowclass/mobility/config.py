@@ -1,7 +1,7 @@
 """What an anchor may be told: switches where the draft leaves a choice, limits, and capabilities.
 
-Every choice of PROTOCOL.md part 2 that is marked "switch" is a field of `Switches` with the default given there; they
-are listed for users in docs/switches.md. Switches of the wire format (K2, K22) belong to the wire profile value.
+Every choice that the texts leave is a field of `Switches` (K numbers: docs/requirements.md); docs/switches.md lists
+them for users. Switches of the wire format (K2, K22) belong to the wire profile value.
 """
 
 from __future__ import annotations

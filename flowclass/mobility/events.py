@@ -9,7 +9,7 @@ __all__ = ["Event", "EventKind"]
 
 
 class EventKind(StrEnum):
-    """The kinds of PROTOCOL.md 7.3; "expired" ones are removals that time made."""
+    """What may happen; "expired" ones are removals that time made."""
 
     NODE_ADDED = "node-added"
     NODE_REMOVED = "node-removed"

@@ -1,7 +1,7 @@
-"""Flow identification options against one node: PROTOCOL.md 1.13 (draft) and RFC 6089 sections 5.3.2 to 5.3.4.
+"""Flow identification options against one node: draft sections 8.1 and 8.3.1, RFC 6089 sections 5.3.2 to 5.3.4.
 
 Both functions work on a transaction's working copy and answer with one status per option, in the options' order. The
-checks of the draft are made in exactly the order of section 8.1 as 1.13 lists them: an option with two faults has the
+checks of the draft are made in exactly the order of its section 8.1: an option with two faults has the
 status of the first.
 """
 

@@ -1,4 +1,4 @@
-"""The whole cache as octets, and back: for a warm restart, or another process (PROTOCOL.md part 7).
+"""The whole cache as octets, and back: for a warm restart, or another process.
 
 JSON. Times are seconds that are left, so that the clock of the process that reads it may start anywhere; null: for
 ever. Octets are hexadecimal. Nothing is installed before everything has been checked.

@@ -1,7 +1,7 @@
 """Replay: the binding updates in a trace drive a home agent, and each packet is decided by the state at its time.
 
 A binding update is taken as authenticated and addressed to this home agent; its own row is decided by the state
-before it; acknowledgements in the trace are ignored (INTERFACES.md, "How a packet is decided", 7). Several traces are
+before it; acknowledgements in the trace are ignored (docs/interfaces.md). Several traces are
 read side by side in the order of their times; among equal times, in the order in which they were given. Within one
 trace the order is the file's: a time that lies before an earlier packet's counts as that one's.
 
