@@ -164,6 +164,22 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
     assert not folder.exists()
 
 
+def test_one_run_at_a_time_for_an_output(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    bindings, names = traces
+    job, out = Job(read_bindings(bindings), 0, ".csv"), tmp_path / "out.csv"
+    folder = parts_folder(str(out))
+
+    class Meanwhile(Here):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+            with pytest.raises(FlowclassError, match="another run is making it"):
+                run_job(job, names, str(out), folder, Here())
+            return super().submit(function, *arguments)
+
+    run_job(job, names, str(out), folder, Meanwhile())
+    serial(bindings, names, tmp_path / "right.csv")
+    assert out.read_bytes() == (tmp_path / "right.csv").read_bytes()
+
+
 def test_agents_are_made_once_per_process(traces: tuple[Path, list[str]], tmp_path: Path) -> None:
     bindings, names = traces
     job = Job(read_bindings(bindings))

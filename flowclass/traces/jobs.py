@@ -11,11 +11,12 @@ What is done stays done: a run that was interrupted finds its units again, as th
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import pickle
 import shutil
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
 from typing import IO, Any
@@ -58,17 +59,34 @@ def run_job(
     """
     slots = [_Slot(unit, number) for number, trace in enumerate(traces) for unit in cut(trace, part_size)]
     os.makedirs(folder, exist_ok=True)
-    work = _Work(job, slots, output, folder, pool, progress)
-    try:
-        summary = work.run()
-    except BrokenExecutor as error:
-        raise FlowclassError("a worker process died; the same command goes on where it was") from error
-    except Exception:
-        work.give_up()
+    with _only_user(folder, output):
+        work = _Work(job, slots, output, folder, pool, progress)
+        try:
+            summary = work.run()
+        except BrokenExecutor as error:
+            raise FlowclassError("a worker process died; the same command goes on where it was") from error
+        except Exception:
+            work.give_up()
+            shutil.rmtree(folder)
+            raise
         shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
     return summary
+
+
+@contextlib.contextmanager
+def _only_user(folder: str, output: str | None) -> Iterator[None]:
+    """Nobody else may make the same output meanwhile. The lock ends with this process, however that ends."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FlowclassError(f"{output}: another run is making it") from None
+        except OSError:
+            pass  # some clusters' file systems have no locks
+        yield
+    finally:
+        os.close(handle)
 
 
 @dataclass(slots=True, eq=False)
