@@ -14,9 +14,12 @@ from mobility_kit import (
     COA2,
     COA3,
     HOME,
+    HTTPS,
     OTHER_HOME,
     OVERWRITE,
+    SSH,
     A,
+    Answer,
     H,
     M,
     P,
@@ -27,6 +30,7 @@ from mobility_kit import (
     flow,
 )
 
+from flowclass.errors import FlowclassError
 from flowclass.mobility import PLAIN, Capabilities, EventKind, HomeAgent, Limits, Switches
 from flowclass.mobility.update import is_routable, not_greater
 from flowclass.wire import (
@@ -34,6 +38,7 @@ from flowclass.wire import (
     BindingError,
     BindingRefreshAdvice,
     BindingRefreshRequest,
+    FlowSummary,
     IPv4CareOf,
     MalformedOption,
     MobileNetworkPrefix,
@@ -536,6 +541,30 @@ def test_an_entry_that_has_expired_is_not_there_for_the_next_update_either() -> 
 
 
 # ---- an update left open
+
+
+@pytest.mark.parametrize("profile", ["draft", "rfc6089"])
+def test_what_an_embedder_grants(profile: str) -> None:
+    """Less than was asked for, of what this update makes; never more, and never nothing."""
+    peer = Peer(profile)
+    peer.send(bid(1, COA1), flow(1, 1, bids=[1], selector=SSH))
+    peer.now += 1
+    options: tuple[Any, ...] = (bid(2, COA2), flow(2, 2, bids=[2], selector=HTTPS))
+    if profile == "rfc6089":
+        options += (FlowSummary((1,)),)
+    pending = peer.agent.begin(encode_packet(peer.packet(*options), profile), now=peer.now)
+    for wrong in (0, -1):
+        with pytest.raises(FlowclassError, match=r"^granted_lifetime: 1 or more"):
+            pending.commit(wrong)
+    (reply,) = pending.commit(granted_lifetime=10)
+    assert Answer(decode_packet(reply, profile)).lifetime == 10
+    early, late = peer.now - 1 + 600, peer.now + 40
+    assert {b: c.expires for b, c in peer.node.care_of.items()} == {1: early, 2: late}
+    assert {f: x.expires for f, x in peer.node.flows.items()} == {1: early if profile == "draft" else late, 2: late}
+    assert peer.agent.next_deadline() == late - 10
+    pending = peer.agent.begin(encode_packet(peer.packet(bid(1)), profile), now=peer.now)
+    (reply,) = pending.commit(granted_lifetime=1000)
+    assert Answer(decode_packet(reply, profile)).lifetime == 150
 
 
 def test_an_update_left_open_for_duplicate_address_detection() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
@@ -36,7 +37,7 @@ from mobility_kit import (
 )
 
 from flowclass.errors import FlowclassError
-from flowclass.mobility import Capabilities, CareOf, CorrespondentNode, HomeAgent, MobilityAnchorPoint, NonceTable
+from flowclass.mobility import Capabilities, CareOf, CorrespondentNode, HomeAgent, MobilityAnchorPoint, Node, NonceTable
 from flowclass.wire import (
     AlternateCareOf,
     BindingAuthorizationData,
@@ -480,6 +481,63 @@ def test_a_snapshot_that_makes_no_sense_changes_nothing(damage: Callable[[bytes]
     with pytest.raises(FlowclassError):
         peer.agent.import_state(damage(data), peer.now)
     assert peer.state() == before
+
+
+def changed(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
+    snapshot = json.loads(data)
+    change(snapshot["nodes"][0])
+    return json.dumps(snapshot).encode()
+
+
+def with_rule_octet(place: int, value: int) -> Callable[[dict[str, Any]], object]:
+    def change(node: dict[str, Any]) -> None:
+        rule = bytearray.fromhex(node["flows"][0]["rule"])
+        rule[place] = value
+        node["flows"][0]["rule"] = rule.hex()
+
+    return change
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        with_rule_octet(92, 9),  # an unknown version
+        lambda n: n.update(prefixes=[[HOME.packed.hex(), 64]]),  # host bits
+        lambda n: n.update(prefixes=[[f"20010db8{i:04x}{0:020x}", 48] for i in range(300)]),
+        lambda n: n.update(also=[n["home"]]),
+        lambda n: n.update(also=[OTHER_HOME.packed.hex()]),
+        lambda n: n.update(agent="00"),
+        lambda n: n["care_of"].append(n["care_of"][0]),
+        lambda n: n["care_of"].append({**n["care_of"][0], "bid": 0}),
+        lambda n: n["flows"].append(n["flows"][0]),
+        lambda n: n["flows"][0].update(bids=[1, 1]),
+    ],
+)
+def test_a_snapshot_that_the_engine_refuses_changes_nothing(change: Callable[[dict[str, Any]], object]) -> None:
+    data = changed(full_peer().agent.export_state(1000.0), change)
+    peer = Peer(agent=HomeAgent())
+    peer.send(bid(9, COA3), flow(9, selector=HTTPS))
+    peer.send(bid(9, COA3), home=COA3)
+    table: Any = peer.agent.cache.table
+    before = peer.state(), table.info()["nodes"], peer.agent.next_deadline()
+    with pytest.raises(FlowclassError, match=r"^no snapshot of a binding cache: "):
+        peer.agent.import_state(data, peer.now)
+    assert (peer.state(), table.info()["nodes"], peer.agent.next_deadline()) == before
+
+
+def test_a_snapshot_may_give_a_prefix_to_another_node() -> None:
+    network = bytes.fromhex("20010db80005") + bytes(10), 48
+
+    def agent_with(owner: IPv6Address) -> HomeAgent:
+        agent = HomeAgent()
+        for home in (HOME, OTHER_HOME):
+            prefixes = (network,) if home == owner else ()
+            agent.cache.put(Node(home.packed, care_of={1: CareOf(1, COA1.packed)}, prefixes=prefixes))
+        return agent
+
+    agent = agent_with(OTHER_HOME)
+    agent.import_state(agent_with(HOME).export_state(0.0), 0.0)
+    assert (len(agent.cache), agent.cache.owners) == (2, {network: HOME.packed})
 
 
 def test_a_home_agent_from_a_snapshot_is_a_home_agent() -> None:

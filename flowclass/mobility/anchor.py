@@ -14,6 +14,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
 from flowclass.wire.flow import FlowIdentification
@@ -86,11 +87,16 @@ class Pending(Struct, eq=False):
     def commit(self, granted_lifetime: int | None = None) -> list[bytes]:
         """Make the changes, then return the packets to send: the acknowledgement.
 
+        ``granted_lifetime``, in units of 4 seconds, is what bindings and flows of this update get at most, where that
+        is less than `Limits` have let through.
+
         If the store or the forwarding table can't, nothing has changed and the answer is a refusal with 130.
         """
         transaction, update, outcome = self.transaction, self.update, self.outcome
         if transaction is None or update is None or outcome is None:
             return self.answer
+        if granted_lifetime is not None:
+            self._grant(granted_lifetime, transaction, outcome)
         try:
             transaction.commit()
         except (FlowclassError, OSError, MemoryError):
@@ -100,6 +106,23 @@ class Pending(Struct, eq=False):
         self.transaction = None
         self.answer = self.agent._answer(update, outcome)
         return self.answer
+
+    def _grant(self, lifetime: int, transaction: Transaction, outcome: Outcome) -> None:
+        """Shorten what the update has made: entries that aren't the cache's own yet."""
+        if lifetime < 1:
+            raise FlowclassError(f"granted_lifetime: 1 or more units of 4 seconds expected, got {lifetime}")
+        if lifetime >= outcome.lifetime:
+            return
+        outcome.lifetime = lifetime
+        node, old = transaction.node, self.agent.cache.get(transaction.home) or Node(transaction.home)
+        seconds = lifetime * LIFETIME_UNIT
+        expires, refresh_at = times(transaction.now, seconds, self.agent.switches.refresh_lead)
+        for bid, entry in node.care_of.items():
+            if old.care_of.get(bid) is not entry:
+                node.care_of[bid] = replace(entry, expires=expires, refresh_at=refresh_at)
+        for fid, flow in node.flows.items():
+            if old.flows.get(fid) is not flow:
+                node.flows[fid] = replace(flow, expires=expires, refresh_at=refresh_at)
 
     def abort(self, status: int = NO_RESOURCES) -> list[bytes]:
         """Change nothing and return the refusal: 134 when duplicate address detection found one, 143, ..."""
@@ -299,7 +322,7 @@ class Anchor(ABC):
             if self.capabilities.ipv4 and not self.correspondent:
                 outcome.extra = register_ipv4(node, update, self.cache.owners, self.ipv4_homes, self.allocate_ipv4)
         node.sequence, node.memory = update.sequence, self.replay_memory
-        node.agent = update.destination
+        node.agent, node.profile = update.destination, self.profile.name
         if self.capabilities.flow_bindings:
             self._flows(context, outcome, now, seconds, own_bid, authorized)
         return outcome

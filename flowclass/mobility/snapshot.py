@@ -13,12 +13,12 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flowclass.engine.rules import WILD_CARD, describe_rule
-from flowclass.errors import FlowclassError
+from flowclass.errors import ClassifierError, FlowclassError
 from flowclass.wire.profiles import get_profile
 from flowclass.wire.reader import as_bytes
 
 from .cache import BindingCache, later
-from .state import DISCARD, NCAST, CareOf, Flow, Node
+from .state import DISCARD, NCAST, PLAIN, CareOf, Flow, Node
 
 __all__ = ["export_cache", "import_cache"]
 
@@ -128,14 +128,28 @@ def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
     owned = [owner for node in nodes for owner in (*node.prefixes, *((a, 8 * len(a)) for a in node.also))]
     if len(homes) != len(nodes) or len(set(owned)) != len(owned):
         raise FlowclassError("no snapshot of a binding cache: a home address or a prefix is in it twice")
-    for home in [home for home in cache.nodes if home not in homes]:
-        cache.remove(home, now)
+    deleted = [(_address(raw.home), raw.sequence, now + raw.left) for raw in snapshot.deleted]
+    before = list(cache)
+    try:
+        _exchange(cache, [node for node in nodes if node.care_of or node.flows], now)
+    except Exception as error:  # what the forwarding table won't take, or a store
+        _exchange(cache, before, now)
+        if not isinstance(error, ClassifierError):
+            raise
+        raise FlowclassError(f"no snapshot of a binding cache: {error}") from None
     cache.restart(now)
+    for home, sequence, until in deleted:
+        cache.remember(home, sequence, until)
+
+
+def _exchange(cache: BindingCache, nodes: list[Node], now: float) -> None:
+    """Put these nodes in place of all that the cache has; addresses may go from one to another."""
+    kept = {node.home: (node.prefixes, node.also) for node in nodes}
+    for node in list(cache):
+        if kept.get(node.home) != (node.prefixes, node.also):
+            cache.remove(node.home, now)
     for node in nodes:
-        if node.care_of or node.flows:
-            cache.put(node)
-    for raw in snapshot.deleted:
-        cache.remember(bytes.fromhex(raw.home), raw.sequence, now + raw.left)
+        cache.put(node)
 
 
 def _node(raw: _Node, now: float) -> Node:
@@ -144,6 +158,10 @@ def _node(raw: _Node, now: float) -> Node:
 
     get_profile(raw.profile)
     node = Node(_address(raw.home), raw.profile)
+    if len({c.bid for c in raw.care_of}) != len(raw.care_of) or len({f.fid for f in raw.flows}) != len(raw.flows):
+        raise FlowclassError("no snapshot of a binding cache: a BID or a FID is in a node twice")
+    if len(raw.care_of) > 1 and any(c.bid == PLAIN for c in raw.care_of):
+        raise FlowclassError("no snapshot of a binding cache: a binding without BID is not alone")
     for c in raw.care_of:
         node.care_of[c.bid] = CareOf(c.bid, _address(c.address), c.priority, until(c.left), until(c.ask), c.home)
     for f in raw.flows:
@@ -154,13 +172,15 @@ def _node(raw: _Node, now: float) -> Node:
             raise FlowclassError(f"no snapshot of a binding cache: the rule of flow {f.fid}")
         if f.action != DISCARD and not f.bids:
             raise FlowclassError(f"no snapshot of a binding cache: flow {f.fid} goes nowhere")
+        if len(set(f.bids)) != len(f.bids):
+            raise FlowclassError(f"no snapshot of a binding cache: flow {f.fid} names a BID twice")
         node.flows[f.fid] = Flow(f.fid, f.priority, f.action, tuple(f.bids), rule, until(f.left), until(f.ask))
     node.sequence, node.registration, node.router = raw.sequence, raw.registration, raw.router
     node.prefixes = tuple((_address(network), length) for network, length in raw.prefixes)
     if any(not 0 <= length <= 8 * len(network) for network, length in node.prefixes):
         raise FlowclassError("no snapshot of a binding cache: a prefix length")
     node.also = tuple(_address(address) for address in raw.also)
-    node.agent = bytes.fromhex(raw.agent)
+    node.agent = _address(raw.agent) if raw.agent else b""
     node.memory = raw.memory
     return node
 
