@@ -321,9 +321,11 @@ def test_a_flow_that_the_receiver_has_lost_is_added_again(pair: Pair, request_: 
         packets = pair.node.refresh_flow(AGENT, 1, now=0)
     (option,) = pair.flows(packets)
     packets = pair.answer(pair.message(packets), 0, bid(1), replace(option, status=status, suboptions=()))
-    (again,) = pair.flows(packets)
+    *removal, again = pair.flows(packets)
     assert (again.fid, again.pro) == (1, ADD)
     assert TrafficSelectorOption(SSH) in again.suboptions
+    # 129 says other things as well, so that it may be there
+    assert [(option.fid, option.pro) for option in removal] == ([(1, REMOVE)] if status == 129 else [])
 
 
 @pytest.mark.req("K5")
@@ -343,9 +345,11 @@ def test_a_quarrel_ends() -> None:
     count = 0
     while packets and count < 20:
         count += 1
-        (option,) = pair.flows(packets)
-        status = 135 if option.pro == ADD else 129
-        packets = pair.answer(pair.message(packets), 0, bid(1), replace(option, status=status, suboptions=()))
+        answers = [
+            replace(option, status={ADD: 135, REMOVE: 136}.get(option.pro, 129), suboptions=())
+            for option in pair.flows(packets)
+        ]
+        packets = pair.answer(pair.message(packets), 0, bid(1), *answers)
     assert count == 5  # the last one is a Remove, in vain
     assert pair.refusals[-1].what == "flow"
 
@@ -610,3 +614,33 @@ def test_a_flow_whose_care_of_address_is_gone_is_refreshed_without_it(pair: Pair
     # and it goes on as it was when the address comes back
     pair.through(pair.node.register(AGENT, 2, COA3, now=pair.now))
     assert pair.table.decide(HOME, source_port=22) == ("forward", 1, [str(COA3)])
+
+
+def test_how_often_tests_are_sent_to_a_correspondent_node() -> None:
+    """RFC 6275 11.8: three messages of one kind within a second, whatever is asked for in the meantime."""
+    node = MobileNode(HOME, random=bytes)
+    node.add_receiver(CN, "correspondent")
+    kinds: list[int] = []
+    for i in range(6):
+        packets = node.register(CN, 1, IPv6Address(f"2001:db8:ee::{i}"), now=0.1 * i)
+        packets += node.return_home(CN, now=0.1 * i)
+        kinds += [decode_packet(packet).message.type for packet in packets]
+    assert (kinds.count(1), kinds.count(2)) == (3, 3)
+    assert node.register(CN, 1, COA1, now=0.6) == []
+    later = [decode_packet(packet).message.type for packet in node.tick(1.2)]
+    assert sorted(later) == [1, 2]
+
+
+@pytest.mark.req("K12")
+@pytest.mark.parametrize("call", ["refresh_flow", "replace_flow"])
+def test_a_flow_whose_refresh_was_given_up_may_outlive_what_is_known(pair: Pair, call: str) -> None:
+    """It may have been done, and its answer be lost: then the receiver has the flow when its known time is over."""
+    assert getattr(pair.node, call)(AGENT, 1, now=500.0, **({"pri": 9} if call == "replace_flow" else {}))
+    pair.list.give_up()
+    pair.list.forget_expired(599.0)
+    assert pair.list.flows.keys() == {1}
+    pair.list.forget_expired(600.0)
+    assert not pair.list.flows
+    assert pair.list.doubtful[1].expires == 1100.0  # until then it's removed, or removed and added
+    pair.list.forget_expired(1100.0)
+    assert not pair.list.doubtful

@@ -249,6 +249,39 @@ def test_movement(script: Script) -> None:
     assert [(o.bid, o.care_of) for o in update.options if isinstance(o, BindingIdentifier)] == [(2, moved)]
     assert flows([update]) == []
     script.agree()
+    script.now += 1  # three new addresses a second (RFC 6275 11.5.3)
     # the other: each flow on the old BID is replaced, description left out
     options = flows(script.ask("move", 2, 3, COA2))
     assert [(o.fid, o.pro, o.bids, o.selector) for o in options] == [(1, REPLACE, (3,), None), (2, REPLACE, (3,), None)]
+
+
+def test_how_often_a_home_agent_hears_about_new_addresses(script: Script) -> None:
+    """RFC 6275 11.5.3: not more than three times within a second; what concerns the old ones is said at once."""
+    addresses = [IPv6Address(f"2001:db8:ee::{i:x}") for i in range(1, 7)]
+    script.now += 5
+    sent = [script.ask("register", 1, address, 10) for address in addresses]
+    assert [len(updates) for updates in sent] == [1, 1, 1, 0, 0, 0]
+    assert script.node.next_deadline() == script.now + 1
+    assert script.read(script.node.tick(script.now + 0.5)) == []
+    script.now += 1
+    (update,) = script.read(script.node.tick(script.now))
+    assert [o.care_of for o in update.options if isinstance(o, BindingIdentifier)] == [addresses[-1]]
+    script.agree()
+    assert len(script.ask("add_flow", 1, 1, [1], SSH)) == 1
+    script.agree()
+    assert [len(script.ask("replace_flow", 1, pri=pri)) for pri in (2,)] == [1]
+
+
+def test_a_receiver_that_always_refuses_the_sequence_number(script: Script) -> None:
+    """Each refusal leads to another attempt, but not to more than three of one update within a second."""
+    script.now += 5
+    script.ask("register", 1, COA2, 10)
+    count = len(script.sent)
+    for _ in range(10):
+        message = BindingAcknowledgement(135, script.sent[-1].sequence + 1 & 0xFFFF, 0)
+        octets = encode_packet(MobilityPacket(AGENT, COA1, message, routing_home=HOME))
+        script.read(script.node.receive(octets, now=script.now))
+    assert len(script.sent) - count == 2
+    deadline = script.node.next_deadline()
+    assert deadline is not None
+    assert len(script.read(script.node.tick(deadline))) == 1

@@ -260,9 +260,16 @@ class MobileNode:
             packets = receiver.test(plan, now)
             if packets is not None:
                 return packets
-            if len(receiver.recent) == MAX_UPDATE_RATE and now - receiver.recent[0] < 1.0:
-                receiver.next_at = receiver.recent[0] + 1.0
-                return []
+        rate = receiver.updates_sent if updates.role == "correspondent" else receiver.moves_sent
+        moves = plan.lifetime > 0 and any(
+            (known := updates.care_of.get(entry.bid)) is None or known.address != entry.address
+            for entry in plan.care_of
+        )
+        if (updates.role == "correspondent" or moves) and rate.next(now) > now:
+            receiver.next_at = rate.next(now)
+            return []
+        if moves:
+            receiver.moves_sent.count(now)
         receiver.timeout = FIRST_TIMEOUT if updates.care_of else FIRST_TIMEOUT_NEW
         updates.outstanding = plan
         return [self._send(receiver, plan, now)]
@@ -274,7 +281,7 @@ class MobileNode:
         plan.sent[updates.sequence] = now
         updates.contacted = True
         receiver.next_at = now + receiver.timeout
-        receiver.recent.append(now)
+        receiver.updates_sent.count(now)
         flags = ACKNOWLEDGE | (OVERWRITE if plan.overwrite else 0)
         options: tuple[Any, ...] = plan.options()
         if updates.role != "correspondent":
@@ -365,6 +372,8 @@ class MobileNode:
             if not not_greater(updates.sequence, message.sequence):
                 return []  # about an older one, that a newer one has overtaken
             updates.sequence = message.sequence
+            if sum(now - time < 1.0 for time in plan.sent.values()) >= MAX_UPDATE_RATE:
+                return []  # it's sent again in time
             return [self._send(receiver, plan, now)]
         if message.sequence not in plan.sent:
             return []

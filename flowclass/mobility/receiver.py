@@ -19,11 +19,29 @@ from .nonces import MAX_TOKEN_LIFETIME
 from .requests import Plan
 from .update_list import UpdateList
 
-__all__ = ["FIRST_TIMEOUT", "MAX_TIMEOUT", "MAX_UPDATE_RATE", "Receiver"]
+__all__ = ["FIRST_TIMEOUT", "MAX_TIMEOUT", "MAX_UPDATE_RATE", "Rate", "Receiver"]
 
 FIRST_TIMEOUT: Final = 1.0  # RFC 6275 section 12: INITIAL_BINDACK_TIMEOUT
 MAX_TIMEOUT: Final = 32.0  # MAX_BINDACK_TIMEOUT
-MAX_UPDATE_RATE: Final = 3  # updates per second to one correspondent node
+MAX_UPDATE_RATE: Final = 3  # messages of one kind per second
+
+
+class Rate:
+    """When messages of one kind were sent to one receiver: at most `MAX_UPDATE_RATE` of them within a second (RFC 6275
+    sections 11.5.3 and 11.8)."""
+
+    __slots__ = ("_times",)
+
+    def __init__(self) -> None:
+        self._times: deque[float] = deque(maxlen=MAX_UPDATE_RATE)
+
+    def next(self, now: float) -> float:
+        """When the next may go: `now`, or later."""
+        times = self._times
+        return now if len(times) < MAX_UPDATE_RATE else max(now, times[0] + 1.0)
+
+    def count(self, now: float) -> None:
+        self._times.append(now)
 
 
 @dataclass(slots=True)
@@ -57,7 +75,10 @@ class Receiver:
         default_factory=dict
     )  # by the address tested; the home address among them
     tests: dict[IPv6Address, _Test] = field(default_factory=dict)
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=MAX_UPDATE_RATE))
+    updates_sent: Rate = field(default_factory=Rate)
+    moves_sent: Rate = field(default_factory=Rate)  # updates about a new care-of address
+    home_tests: Rate = field(default_factory=Rate)
+    care_of_tests: Rate = field(default_factory=Rate)
 
     def test(self, plan: Plan, now: float) -> list[bytes] | None:
         """Test init messages for the tokens that are missing; None: all are there, and will be for a while.
@@ -74,15 +95,21 @@ class Receiver:
         if not missing:
             return None
         packets = []
+        times = []
         for address in missing:
             test = self.tests.get(address)
             if test is None or test.next_at <= now:
+                rate = self.home_tests if address == self.home else self.care_of_tests
+                if (when := rate.next(now)) > now:
+                    times.append(when)
+                    continue
+                rate.count(now)
                 timeout = FIRST_TIMEOUT if test is None else min(2 * test.timeout, MAX_TIMEOUT)
                 # section 11.8: each transmission has a new cookie
                 test = self.tests[address] = _Test(self.random(8), now + timeout, timeout)
                 message = HomeTestInit(test.cookie) if address == self.home else CareOfTestInit(test.cookie)
                 packets.append(encode_packet(MobilityPacket(address, self.updates.peer, message), self.updates.profile))
-        self.next_at = min(test.next_at for test in self.tests.values())
+        self.next_at = min(times + [test.next_at for test in self.tests.values() if test.next_at > now])
         return packets
 
     def tested(self, address: IPv6Address, message: HomeTest | CareOfTest, home: bool, now: float) -> bool:

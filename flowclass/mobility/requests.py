@@ -56,7 +56,8 @@ class CareOfEntry:
 
 @dataclass(frozen=True, slots=True)
 class FlowEntry:
-    """A flow binding, wanted or known; ``certain`` is False when only its existence is known."""
+    """A flow binding, wanted or known; ``certain`` is False when only its existence is known. A receiver may have it
+    until ``lingers``, where that is later than ``expires``."""
 
     fid: int
     pri: int
@@ -66,6 +67,7 @@ class FlowEntry:
     expires: float = inf
     refresh_at: float = inf
     certain: bool = True
+    lingers: float = 0.0
 
     def same(self, other: FlowEntry) -> bool:
         return other.certain and (self.pri, self.action, self.bids, self.selector) == (

@@ -8,7 +8,8 @@ there is none. Three things are remembered to make that work:
 * a flow in `doubtful` may be at the receiver or not (an Add or Remove was given up unanswered): it's removed and added
   in one update, which the receiver does in order (K25), so that no packet sees it missing;
 * a known flow whose content isn't known (135 for an Add that was sent twice, a Replace that was given up) is replaced;
-* a known flow that the receiver has lost (129 or 136 for a Replace or Refresh, K6) is added again.
+* a known flow that the receiver has lost (136 for a Replace or Refresh) is added again; 129 may mean that too (K6), or
+  something else, so that the flow is doubtful.
 
 A request that is refused for good is rolled back: `wanted` becomes what is `known`, and the caller is told.
 """
@@ -138,7 +139,11 @@ class UpdateList:
 
     def forget_expired(self, now: float) -> None:
         self.care_of = {bid: entry for bid, entry in self.care_of.items() if entry.expires > now}
-        self.flows = {fid: entry for fid, entry in self.flows.items() if entry.expires > now}
+        for fid, flow in list(self.flows.items()):
+            if flow.expires <= now:
+                del self.flows[fid]
+                if flow.lingers > now:
+                    self.doubtful[fid] = replace(flow, expires=flow.lingers)
         self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if entry.expires > now}
 
     def deadline(self) -> float:
@@ -322,8 +327,10 @@ class UpdateList:
             self.care_of[entry.bid] = replace(entry, expires=until, refresh_at=inf, certain=False)
         for option in plan.flows:
             known = self.flows.get(option.fid)
-            if option.pro == REPLACE and known is not None:
-                self.flows[option.fid] = replace(known, certain=False)
+            if option.pro in (REPLACE, REFRESH) and known is not None:
+                # if this was done, or is done yet, it outlives what is known of it
+                certain = known.certain and option.pro == REFRESH
+                self.flows[option.fid] = replace(known, lingers=until, certain=certain)
             elif option.pro != REFRESH:
                 entry_then = plan.entries.get(option.fid) or known
                 if entry_then is not None:
@@ -447,7 +454,9 @@ class UpdateList:
                 self.doubtful.pop(fid, None)
                 return None
             if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
-                self.flows.pop(fid, None)  # K6: it has lost the flow, add it again
+                lost = self.flows.pop(fid, None)  # K6: it has lost the flow, add it again
+                if lost is not None and status != codes.fid_not_found:
+                    self.doubtful[fid] = lost  # 129 says other things as well, a BID that is gone for one (K23)
                 return None
         self._roll_back(fid)
         return Refusal("flow", fid, status)
