@@ -164,6 +164,26 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
     assert not folder.exists()
 
 
+def test_a_trace_that_grows_meanwhile(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+    """What was there when the run began is in the result."""
+    bindings, names = traces
+    trace, out = tmp_path / "t.pcap", tmp_path / "out.csv"
+    trace.write_bytes(Path(names[2]).read_bytes())
+    serial(bindings, [str(trace)], tmp_path / "right.csv")
+
+    class Growing(Here):
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+            future = super().submit(function, *arguments)
+            with trace.open("ab") as stream:
+                stream.write(b"x" * 7)
+            return future
+
+    job = Job(read_bindings(bindings), 0, ".csv")
+    run_job(job, [str(trace)], str(out), parts_folder(str(out)), Growing(), part_size=20_000)
+    right = (tmp_path / "right.csv").read_text().splitlines()
+    assert out.read_text().splitlines()[: len(right) - 1] == right[:-1]
+
+
 def test_one_run_at_a_time_for_an_output(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
     bindings, names = traces
     job, out = Job(read_bindings(bindings), 0, ".csv"), tmp_path / "out.csv"

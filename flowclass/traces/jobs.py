@@ -115,6 +115,7 @@ class _Work:
         self._todo = deque(sorted(slots, key=lambda slot: -slot.unit.size))
         self._running: dict[Future[Any], Callable[[], None]] = {}
         self._octets = 0
+        self._parts: dict[Unit, str] = {}
         self._end = _Assembly(job, output, folder, pool.one_file)
 
     def run(self) -> Summary:
@@ -143,7 +144,9 @@ class _Work:
         wait(self._running)
 
     def _part(self, unit: Unit) -> str:
-        return os.path.join(self._folder, self._job.part_name(unit))
+        if unit not in self._parts:  # once: a trace may be written to meanwhile
+            self._parts[unit] = os.path.join(self._folder, self._job.part_name(unit))
+        return self._parts[unit]
 
     def _submit(self) -> None:
         while self._end.texts and len(self._running) < self._pool.ahead:
