@@ -295,13 +295,7 @@ int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key)
 {
     if (f->rows != NULL)
         return fc_rule_matches(&f->rows[number], key);
-    uint32_t a = 0, b = f->n_exact;
-    while (a < b) {
-        uint32_t m = a + (b - a) / 2;
-        if (f->exact_at[m] < number)
-            a = m + 1;
-        else
-            b = m;
-    }
-    return a < f->n_exact && f->exact_at[a] == number && fc_rule_matches(&f->exact[a], key);
+    const struct fc_exact *at = &f->exact_at[number / 64];
+    uint64_t below = at->bits & ((1ull << (number & 63)) - 1);
+    return fc_rule_matches(&f->exact[at->before + (uint64_t)__builtin_popcountll(below)], key);
 }

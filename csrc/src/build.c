@@ -41,9 +41,10 @@
  *
  * Work. A look-up costs at most trees x (depth nodes + one leaf); the build reports the largest leaf. Choosing k bits looks
  * at each entry k times, with counters for 64 bits at once (count.c): 0.1 s for 100k rules. `slots` and `copies` bound the
- * memory of a node per rule. References: bit selection is that of "BitCuts" (Liu et al., IEEE/ACM ToN 2019) and PextCuts;
- * trees by field are those of EffiCuts (Vamanan et al., SIGCOMM 2010); range nodes go back to HiCuts (Gupta and McKeown,
- * 1999). */
+ * memory of a node per rule, `work_limit` the time of all choices. Leaves of hundreds of rules, which these bounds and sets
+ * that no node divides leave behind, are searched by bit vectors (vector.c). References: bit selection is that of "BitCuts"
+ * (Liu et al., IEEE/ACM ToN 2019) and PextCuts; trees by field are those of EffiCuts (Vamanan et al., SIGCOMM 2010); range
+ * nodes go back to HiCuts (Gupta and McKeown, 1999). */
 #include <stdlib.h>
 
 #include "fc_build.h"
@@ -376,7 +377,7 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
         return FC_SLOT(FC_ONE, list[0]);
     if (depth > b->info->depth)
         b->info->depth = depth;
-    if (n <= b->o.leaf || depth >= FC_MAX_DEPTH)
+    if (n <= b->o.leaf || depth >= FC_MAX_DEPTH || b->work > b->work_limit)
         return leaf(b, list, n);
     fc_cut c;
     uint32_t slot;
@@ -474,6 +475,8 @@ int fc_build_trees(fc_build *b, const uint32_t *list, uint32_t n, int source, in
     }
     f->trees = 0;
     b->used = 0;
+    b->work = 0;
+    b->work_limit = 600 * (uint64_t)n; /* ClassBench's families need 30 to 180 a rule; made to hurt, sets took 1,700 */
     b->leaf_hash_used = 0;
     if (b->leaf_hash_size)
         memset(b->leaf_hash, 0, b->leaf_hash_size * sizeof(*b->leaf_hash));
@@ -510,7 +513,7 @@ static void default_options(fc_build_options *o, uint32_t n, int lanes)
         d = (fc_build_options){.leaf = 14, .slots = 16, .copies = 8};
     if (lanes == 32)
         d.leaf = 3; /* a body is 128 octets there, and compared alone */
-    d.vector = lanes == 8 ? 256 : lanes == 16 ? 128 : 64;
+    d.vector = lanes == 8 ? 128 : lanes == 16 ? 64 : 48; /* from 128, 64, 24 on vectors are as fast as comparing */
     o->vector = o->vector ? o->vector : d.vector;
     o->leaf = o->leaf ? o->leaf : d.leaf;
     o->slots = o->slots ? o->slots : d.slots;
@@ -556,13 +559,16 @@ static int prepare(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbe
     x->list = fc_build_get(b, sizeof(uint32_t) * f->n);
     uint32_t *rank = !own && f->n < n ? fc_build_get(b, sizeof(uint32_t) * f->n) : NULL;
     fc_rule *exact = !own && f->n_exact ? fc_build_get(b, sizeof(fc_rule) * f->n_exact) : NULL;
-    uint32_t *exact_at = !own && f->n_exact ? fc_build_get(b, sizeof(uint32_t) * f->n_exact) : NULL;
+    size_t exact_words = (size_t)f->n / 64 + 1;
+    struct fc_exact *exact_at = !own && f->n_exact ? fc_build_get(b, sizeof(*exact_at) * exact_words) : NULL;
     f->bodies = b->bodies;
     f->rank = rank;
     f->exact = exact;
     f->exact_at = exact_at;
     if (b->bodies == NULL || b->status != FC_OK)
         return b->status = FC_ENOMEM;
+    if (exact_at != NULL)
+        memset(exact_at, 0, sizeof(*exact_at) * exact_words);
     for (uint32_t i = 0; i < n; i++) {
         if (rules[i].version != 0 && rules[i].version != f->version)
             continue;
@@ -571,9 +577,11 @@ static int prepare(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbe
         fc_write_body(f, number, &rules[i], lo, hi, is_exact, b->bodies + (size_t)number * 2 * f->lanes);
         x->prefix[number] = (uint8_t)fc_rule_bits(f->version, &rules[i], lo, hi, x->care + (size_t)number * f->words,
                                                   x->value + (size_t)number * f->words);
+        if (exact != NULL && number % 64 == 0)
+            exact_at[number / 64].before = inexact;
         if (!is_exact && exact != NULL) {
-            exact[inexact] = rules[i];
-            exact_at[inexact++] = number;
+            exact[inexact++] = rules[i];
+            exact_at[number / 64].bits |= 1ull << (number & 63);
         }
         if (rank)
             rank[m] = i;
@@ -603,7 +611,7 @@ static int settle(fc_build *b)
         f->tree[t].slot = (const uint32_t *)(arena + ((const uint8_t *)f->tree[t].slot - b->arena));
     f->arena = arena;
     b->info->bytes += size + 4 * (size_t)f->lanes * f->n + (f->rank ? 4 * (size_t)f->n : 0) +
-                      (sizeof(fc_rule) + 4) * (size_t)f->n_exact;
+                      (f->n_exact ? sizeof(fc_rule) * (size_t)f->n_exact + sizeof(struct fc_exact) * ((size_t)f->n / 64 + 1) : 0);
     return FC_OK;
 }
 

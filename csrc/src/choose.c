@@ -118,6 +118,7 @@ void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
     for (;;) {
         double best = 0;
         int word = -1, bit = 0;
+        b->work += (uint64_t)c->start[1u << c->bits] * (uint64_t)n_words;
         c->cost = weigh(b, c, words, n_words, cost);
         best = 0.97 * c->cost;
         for (int w = 0; w < n_words; w++) {
@@ -144,11 +145,6 @@ void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
 
 /* ---- Range nodes, for rules that no bit tells apart --------------------------------------------------------------- */
 
-static int compare16(const void *a, const void *b)
-{
-    return (int)*(const uint16_t *)a - (int)*(const uint16_t *)b;
-}
-
 static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
 {
     uint32_t i = 0;
@@ -157,29 +153,48 @@ static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
     return i;
 }
 
-/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. */
-static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, uint16_t *work, uint16_t *threshold)
+/* A set of 16-bit values: what is in it comes out in order, and no two alike, without a sort. */
+typedef struct values {
+    uint64_t some[16], bits[1024];
+} values;
+
+static void put(values *v, uint32_t x)
 {
-    uint32_t m = 0, d = 0, lanes = b->f->lanes;
-    uint32_t step = n > 4096 ? n / 4096 : 1; /* a sample finds quantiles as well */
+    v->some[x >> 12] |= 1ull << (x >> 6 & 63);
+    v->bits[x >> 6] |= 1ull << (x & 63);
+}
+
+/* All values, rising, to `out`; returns how many. The set is empty then. */
+static uint32_t take_all(values *v, uint16_t *out)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < 16; i++) {
+        for (; v->some[i]; v->some[i] &= v->some[i] - 1) {
+            uint32_t word = 64 * i + (uint32_t)__builtin_ctzll(v->some[i]);
+            for (; v->bits[word]; v->bits[word] &= v->bits[word] - 1)
+                out[n++] = (uint16_t)(64 * word + (uint32_t)__builtin_ctzll(v->bits[word]));
+        }
+    }
+    return n;
+}
+
+/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. `work` has room for 8,192. */
+static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, values *seen, uint16_t *work, uint16_t *threshold)
+{
+    uint32_t lanes = b->f->lanes;
+    uint32_t step = n > 4096 ? (n + 4095) / 4096 : 1; /* a sample finds quantiles as well */
     for (uint32_t i = 0; i < n; i += step) {
         const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
         uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
         if (lo)
-            work[m++] = lo;
+            put(seen, lo);
         if (hi != 0xffff)
-            work[m++] = (uint16_t)(hi + 1);
+            put(seen, hi + 1u);
     }
-    if (m == 0)
-        return 0;
-    qsort(work, m, sizeof(*work), compare16);
-    for (uint32_t i = 0; i < m; i++) {
-        if (i == 0 || work[i] != work[d - 1])
-            work[d++] = work[i];
-    }
-    for (uint32_t i = 0; i < 31; i++)
+    uint32_t d = take_all(seen, work);
+    for (uint32_t i = 0; i < 31 && d; i++)
         threshold[i] = d <= 31 ? work[i < d ? i : d - 1] : work[(uint64_t)i * d / 31];
-    return 1;
+    return d > 0;
 }
 
 /* Counts by differences: every rule covers the children from its first to its last. */
@@ -208,25 +223,25 @@ static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int 
 
 void fc_choose_interval(fc_build *b, const uint32_t *list, uint32_t n, fc_intervals *best)
 {
-    uint16_t threshold[31];
-    uint16_t *work = fc_build_get(b, sizeof(*work) * 2 * ((size_t)n + 1));
+    uint16_t threshold[31], work[8192];
+    values seen = {.some = {0}};
     best->lane = -1;
-    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
-        if (quantiles(b, list, n, lane, work, threshold))
+    for (int lane = 0; lane < b->f->range_lanes; lane++) {
+        b->work += 2 * (uint64_t)n;
+        if (quantiles(b, list, n, lane, &seen, work, threshold))
             weigh_lane(b, list, n, lane, threshold, best);
     }
-    free(work);
 }
 
 /* The intervals of a lane once more, where ranges lie in one another by the thousand: an interval's list ends with the first
  * rule that covers it, which weigh_lane() does not know. Dearer to find out, so it comes last. */
 void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_region *at, fc_intervals *best)
 {
-    uint16_t threshold[31];
+    uint16_t threshold[31], work[8192];
     uint32_t lanes = b->f->lanes;
-    uint16_t *work = fc_build_get(b, sizeof(*work) * 2 * ((size_t)n + 1));
-    for (int lane = 0; lane < b->f->range_lanes && work != NULL; lane++) {
-        if (!quantiles(b, list, n, lane, work, threshold))
+    values seen = {.some = {0}};
+    for (int lane = 0; lane < b->f->range_lanes; lane++) {
+        if (!quantiles(b, list, n, lane, &seen, work, threshold))
             continue;
         fc_region child = *at;
         uint32_t canonical = b->f->lane_map[lane];
@@ -256,7 +271,6 @@ void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_r
             memcpy(best->threshold, threshold, sizeof(best->threshold));
         }
     }
-    free(work);
 }
 
 /* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
@@ -312,11 +326,11 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
             continue;
         }
         fc_leaf_at at = fc_leaf_open(f, slot);
-        for (uint32_t i = 0; i < at.n; i++) {
+        for (uint32_t i = 0; i < at.n && i < 4u * f->vector; i++) { /* a vector takes no longer */
             uint32_t number;
             const uint16_t *lo, *span;
             fc_leaf_body(f, &at, i, &number, &lo, &span);
-            cost += i % at.per == 0 && i < 4u * f->vector ? 4 + 20.0 * (i == 0) : 0; /* a vector takes no longer */
+            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
             if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
                 best = number < best ? number : best;
                 break;

@@ -66,6 +66,8 @@ typedef struct fc_build {
     fc_table_info *info;
     uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
     uint32_t leaf_hash_size, leaf_hash_used;
+    uint64_t work; /* entries looked at by the choices so far, and */
+    uint64_t work_limit; /* after how many of them what is left becomes leaves */
     int draft; /* only to be judged (fc_choose_partition): no vectors */
     int status;
 } fc_build;

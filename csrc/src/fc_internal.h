@@ -66,9 +66,10 @@ typedef struct fc_vector {
     uint32_t removed;   /* the writer's count of these */
     uint32_t unused[2];
     struct fc_vector_field {
-        uint32_t field; /* bit number of enum fc_field */
+        uint16_t field; /* bit number of enum fc_field */
+        uint16_t wide;  /* 1: an IPv6 address */
         uint32_t rows;
-        uint32_t first; /* offset of the intervals' first values: fc_value, rising, the first is 0 */
+        uint32_t first; /* offset of the intervals' first values, rising, the first is 0: fc_value, or as fc_vector_narrow wants */
         uint32_t row;   /* offset of the first row; after the last comes that for keys without the field */
     } field[];
 } fc_vector;
@@ -116,8 +117,11 @@ typedef struct fc_forest {
     const uint16_t *bodies; /* 2 * lanes values each, by number */
     const uint8_t *arena;
     const uint32_t *rank;     /* number -> index in the table's rule order; NULL: the same */
-    const fc_rule *exact;     /* rows of the rules whose bodies have FC_BODY_VERIFY ... */
-    const uint32_t *exact_at; /* ... and their numbers, rising */
+    const fc_rule *exact; /* rows of the rules whose bodies have FC_BODY_VERIFY, by rising number; which have: */
+    const struct fc_exact { /* for each 64 numbers */
+        uint64_t bits;
+        uint64_t before; /* rows of smaller numbers */
+    } *exact_at;
     uint32_t n_exact;
     uint32_t n;
     size_t arena_used;
@@ -319,30 +323,46 @@ static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, 
     return at;
 }
 
+/* The same for values of 32 bits, without branches: first the first value of each 32 of up to FC_NARROW_ROWS rows, then all of
+ * them; both are filled up to 32 with UINT32_MAX. */
+#define FC_NARROW_ROWS 1024u
+static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, uint32_t value)
+{
+    uint32_t group = 0, at = 0, groups = (rows + 31) / 32;
+    for (int i = 0; i < 32; i++)
+        group += first[i] <= value;
+    group = (group < groups ? group : groups) - 1;
+    first += 32 + 32 * group;
+    for (int i = 0; i < 32; i++)
+        at += first[i] <= value;
+    at += 32 * group;
+    return (at < rows ? at : rows) - 1;
+}
+
 /* For each field of a vector the row of the interval that the key's value is in. */
 static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const uint64_t **row)
 {
-    const fc_value value[8] = {{key->source[0], key->source[1]},
-                               {key->destination[0], key->destination[1]},
-                               {0, key->flow_label},
-                               {0, key->spi},
-                               {0, key->source_port},
-                               {0, key->destination_port},
-                               {0, key->traffic_class >> 2},
-                               {0, key->protocol}};
+    const uint32_t narrow[8] = {(uint32_t)key->source[1], (uint32_t)key->destination[1], key->flow_label,   key->spi,
+                                key->source_port,         key->destination_port,         key->traffic_class >> 2, key->protocol};
     for (uint32_t i = 0; i < v->fields; i++) {
         const struct fc_vector_field *p = &v->field[i];
-        const fc_value *first = (const fc_value *)((const uint8_t *)v + (size_t)p->first * 64);
-        uint32_t at = key->present >> p->field & 1 ? fc_vector_interval(first, p->rows, value[p->field]) : p->rows;
+        const void *first = (const uint8_t *)v + (size_t)p->first * 64;
+        uint32_t at = p->rows;
+        if (key->present >> p->field & 1) {
+            const uint64_t *wide = p->field ? key->destination : key->source;
+            at = p->wide ? fc_vector_interval(first, p->rows, (fc_value){wide[0], wide[1]})
+                         : fc_vector_narrow(first, p->rows, narrow[p->field]);
+        }
         row[i] = (const uint64_t *)((const uint8_t *)v + ((size_t)p->row + (size_t)at * v->blocks) * 64);
     }
 }
 
-/* The 512 bits of a block that all rows have, to `both`; returns which of its words are not 0. Portable. */
-static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+/* The bits that all rows have in `n` blocks, 1 to FC_MEET, to `both`; returns which of its words are not 0. Portable. */
+#define FC_MEET 4u
+static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {
     uint32_t some = 0;
-    for (uint32_t q = 0; q < 8; q++) {
+    for (uint32_t q = 0; q < 8 * n; q++) {
         uint64_t all = row[0][8 * (size_t)block + q];
         for (uint32_t i = 1; i < rows; i++)
             all &= row[i][8 * (size_t)block + q];

@@ -82,21 +82,25 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     return (uint32_t)(__builtin_popcount(low) + __builtin_popcount(high)) / 2;
 }
 
-INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {
-    const __m256i *first = (const __m256i *)(row[0] + 8 * (size_t)block);
-    __m256i a = _mm256_load_si256(first), b = _mm256_load_si256(first + 1);
-    for (uint32_t i = 1; i < rows; i++) {
-        const __m256i *more = (const __m256i *)(row[i] + 8 * (size_t)block);
-        a = _mm256_and_si256(a, _mm256_load_si256(more));
-        b = _mm256_and_si256(b, _mm256_load_si256(more + 1));
-    }
-    _mm256_store_si256((__m256i *)both, a);
-    _mm256_store_si256((__m256i *)both + 1, b);
+    uint32_t some = 0;
     const __m256i zero = _mm256_setzero_si256();
-    uint32_t low = (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a, zero)));
-    uint32_t high = (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(b, zero)));
-    return (low | high << 4) ^ 0xff;
+    for (uint32_t k = 0; k < n; k++) {
+        const __m256i *first = (const __m256i *)(row[0] + 8 * (size_t)(block + k));
+        __m256i a = _mm256_load_si256(first), b = _mm256_load_si256(first + 1);
+        for (uint32_t i = 1; i < rows; i++) {
+            const __m256i *more = (const __m256i *)(row[i] + 8 * (size_t)(block + k));
+            a = _mm256_and_si256(a, _mm256_load_si256(more));
+            b = _mm256_and_si256(b, _mm256_load_si256(more + 1));
+        }
+        _mm256_store_si256((__m256i *)(both + 8 * k), a);
+        _mm256_store_si256((__m256i *)(both + 8 * k + 4), b);
+        uint32_t low = (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(a, zero)));
+        uint32_t high = (uint32_t)_mm256_movemask_pd(_mm256_castsi256_pd(_mm256_cmpeq_epi64(b, zero)));
+        some |= ((low | high << 4) ^ 0xff) << (8 * k);
+    }
+    return some;
 }
 
 #include "lookup_batch.h"

@@ -57,13 +57,34 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     return (uint32_t)__builtin_popcount(_mm512_mask_cmple_epu16_mask(0x7fffffff, t, _mm512_set1_epi16((short)value)));
 }
 
-INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {
-    __m512i all = _mm512_load_si512(row[0] + 8 * (size_t)block);
-    for (uint32_t i = 1; i < rows; i++)
-        all = _mm512_and_si512(all, _mm512_load_si512(row[i] + 8 * (size_t)block));
-    _mm512_store_si512(both, all);
-    return _mm512_test_epi64_mask(all, all);
+    uint32_t some = 0;
+    if (n == 4) { /* so that a row's address is loaded once for four blocks */
+        const uint64_t *p = row[0] + 8 * (size_t)block;
+        __m512i a = _mm512_load_si512(p), b = _mm512_load_si512(p + 8), c = _mm512_load_si512(p + 16), d = _mm512_load_si512(p + 24);
+        for (uint32_t i = 1; i < rows; i++) {
+            p = row[i] + 8 * (size_t)block;
+            a = _mm512_and_si512(a, _mm512_load_si512(p));
+            b = _mm512_and_si512(b, _mm512_load_si512(p + 8));
+            c = _mm512_and_si512(c, _mm512_load_si512(p + 16));
+            d = _mm512_and_si512(d, _mm512_load_si512(p + 24));
+        }
+        _mm512_store_si512(both, a);
+        _mm512_store_si512(both + 8, b);
+        _mm512_store_si512(both + 16, c);
+        _mm512_store_si512(both + 24, d);
+        return _mm512_test_epi64_mask(a, a) | (uint32_t)_mm512_test_epi64_mask(b, b) << 8 |
+               (uint32_t)_mm512_test_epi64_mask(c, c) << 16 | (uint32_t)_mm512_test_epi64_mask(d, d) << 24;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        __m512i all = _mm512_load_si512(row[0] + 8 * (size_t)(block + k));
+        for (uint32_t i = 1; i < rows; i++)
+            all = _mm512_and_si512(all, _mm512_load_si512(row[i] + 8 * (size_t)(block + k)));
+        _mm512_store_si512(both + 8 * k, all);
+        some |= (uint32_t)_mm512_test_epi64_mask(all, all) << (8 * k);
+    }
+    return some;
 }
 
 INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)

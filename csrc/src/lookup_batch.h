@@ -7,7 +7,7 @@
  *   block_matches(lanes, key, block)  bit mask over the bodies of a 128-octet block: 1 where one matches
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
- *   meet(row, rows, block, both)     as fc_meet
+ *   meet(row, rows, block, n, both)     as fc_meet
  *   and, with FC_OWN_SORT defined, keep_worse, mark_ports and sort_slots of lookup_plain.h by better means
  *
  * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
@@ -264,12 +264,13 @@ FC_TARGET static __attribute__((noinline)) void search_vector(const fc_forest *f
                                                               const uint16_t *lanes, const fc_vector *v)
 {
     const uint64_t *row[8];
-    uint64_t both[8] __attribute__((aligned(64)));
+    uint64_t both[8 * FC_MEET] __attribute__((aligned(64)));
     const uint32_t *numbers = fc_vector_numbers(v);
     int dynamic = f->priority != NULL;
     fc_vector_rows(v, key, row);
-    for (uint32_t b = 0; b < v->blocks; b++) {
-        for (uint32_t some = meet((const uint64_t *const *)row, v->fields, b, both); some; some &= some - 1) {
+    for (uint32_t b = 0; b < v->blocks; b += FC_MEET) {
+        uint32_t n = v->blocks - b < FC_MEET ? v->blocks - b : FC_MEET;
+        for (uint32_t some = meet((const uint64_t *const *)row, v->fields, b, n, both); some; some &= some - 1) {
             uint32_t q = (uint32_t)__builtin_ctz(some);
             for (uint64_t bits = both[q]; bits; bits &= bits - 1) {
                 const uint32_t *at = numbers + 512 * (size_t)b + 64 * q + (uint32_t)__builtin_ctzll(bits);

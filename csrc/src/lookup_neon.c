@@ -53,9 +53,9 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     return vaddvq_u16(n) - (threshold[31] <= value); /* the 32nd is the lane's number */
 }
 
-INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint64_t *both)
+INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {
-    return fc_meet(row, rows, block, both);
+    return fc_meet(row, rows, block, n, both);
 }
 
 #include "lookup_batch.h"

@@ -28,7 +28,7 @@ static uint32_t search(const fc_forest *f, const fc_vector *v, const uint16_t *l
     uint64_t both[8];
     fc_vector_rows(v, key, row);
     for (uint32_t b = 0; b < v->blocks; b++) {
-        if (fc_meet((const uint64_t *const *)row, v->fields, b, both) == 0)
+        if (fc_meet((const uint64_t *const *)row, v->fields, b, 1, both) == 0)
             continue;
         for (uint32_t i = 0; i < 512; i++) {
             if (!(both[i / 64] >> (i & 63) & 1))

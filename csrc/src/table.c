@@ -165,7 +165,7 @@ void fc_table_rows(const fc_table *t, fc_rule *rows)
         for (uint32_t i = 0, e = 0; i < f->n; i++) {
             fc_rule *row = &rows[f->rank ? f->rank[i] : i];
             int seen = row->version != 0; /* by the other forest: a rule for both versions */
-            if (e < f->n_exact && f->exact_at[e] == i)
+            if (f->exact_at != NULL && (f->exact_at[i / 64].bits >> (i & 63) & 1))
                 *row = f->exact[e++];
             else
                 fc_read_body(f, f->bodies + (size_t)i * 2 * f->lanes, row);

@@ -215,6 +215,88 @@ def eight_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
     return _until_unique(make, n)
 
 
+def staggered(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """A grid of squares, each half of the ports wide, around one point: each corner of the grid is in other rules.
+
+    Above 16,384 rules the grids repeat, one for each protocol.
+    """
+    rules = full_ranges(n, version)
+    cell = np.arange(n)
+    side = min(128, int(np.ceil(np.sqrt(n))))
+    for name, place in (("source_port", cell % side), ("destination_port", cell // side % side)):
+        start = place * (32768 // side) + rng.integers(0, 32768 // side, n)
+        _set_ranges(rules, name, start, start + 32767)
+    row = cell // (side * side)
+    if n > side * side:
+        _set_ranges(rules, "protocol", row % 256, row % 256)
+    return rules[rng.permutation(n)]
+
+
+def one_box(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Address ranges with the same bounding product of 16-bit ranges, which is all that a comparison of lanes sees.
+
+    They begin in the upper half of one block of 16 bits less and end in the lower half of the next.
+    """
+    word, shift = (0, 48) if version == 6 else (1, 16)
+    half = np.uint64(1 << (shift - 1))
+
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        for side in ("source", "destination"):
+            first, last = _words(rng, count, version), _words(rng, count, version)
+            first[:, word] = first[:, word] % half + half + np.uint64(0x2001 << shift)
+            last[:, word] = last[:, word] % half + np.uint64(0x2002 << shift)
+            rules[f"{side}_first"], rules[f"{side}_last"] = first, last
+            rules["conditions"] |= np.uint8(FIELDS[side])
+        return rules
+
+    return _until_unique(make, n)
+
+
+def present_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Wide source port ranges; each rule also asks for some fields to be there, whatever their value.
+
+    No value proves that a packet has a field, so no rule covers a region.
+    """
+    rules = full_ranges(n, version)
+    first = rng.integers(0, 32768, n)
+    _set_ranges(rules, "source_port", first, first + rng.integers(0, 32768, n))
+    optional = sum(FIELDS[name] for name in ("flow_label", "spi", "destination_port", "traffic_class", "protocol"))
+    rules["conditions"] |= (rng.integers(1, 256, n) & optional).astype(np.uint8)
+    return rules
+
+
+def corners(rng: np.random.Generator, n: int, version: int) -> Rules:
+    """Boxes in all eight fields that hold one header, but for one field, in which they end just before it."""
+    bits = {"source": 32 if version == 4 else 128, "flow_label": 20, "spi": 32, "source_port": 16, "traffic_class": 8}
+    bits |= {"destination": bits["source"], "destination_port": 16, "protocol": 8}
+    centre = {name: int.from_bytes(rng.bytes(16), "big") >> (128 - b) | 1 << (b - 1) for name, b in bits.items()}
+
+    def make(count: int) -> Rules:
+        rules = full_ranges(count, version)
+        short = rng.integers(0, 8, count)
+        for i, (name, b) in enumerate(bits.items()):
+            reach = [
+                [int.from_bytes(rng.bytes(16), "big") >> (129 - b + int(k)) for k in rng.integers(0, b, count)]
+                for _ in "ab"
+            ]
+            top, c = (1 << b) - 1, centre[name]
+            first = [c - r for r in reach[0]]
+            last = [min(c + r, top) if short[k] != i else max(c - 1 - r // 4, first[k]) for k, r in enumerate(reach[1])]
+            if name in ("source", "destination"):
+                for end, values in (("first", first), ("last", last)):
+                    rules[f"{name}_{end}"] = [[v >> 64, v & 0xFFFFFFFFFFFFFFFF] for v in values]
+            else:
+                rules[f"{name}_first"], rules[f"{name}_last"] = first, last
+            rules["conditions"] |= np.uint8(FIELDS[name])
+        if version == 4:
+            rules["conditions"] &= np.uint8(255 - FIELDS["flow_label"])
+            rules["flow_label_first"], rules["flow_label_last"] = 0, (1 << 20) - 1
+        return rules
+
+    return _until_unique(make, n)
+
+
 ADVERSARIAL: Final[Mapping[str, Maker]] = {name: globals()[name] for name in ADVERSARIAL_NAMES}
 
 

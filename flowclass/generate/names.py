@@ -17,5 +17,9 @@ ADVERSARIAL_NAMES: Final = (
     "one_leaf",
     "address_ranges",
     "eight_fields",
+    "staggered",
+    "one_box",
+    "present_fields",
+    "corners",
 )
 MAX_RULES: Final = 1 << 24
