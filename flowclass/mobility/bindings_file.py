@@ -106,6 +106,34 @@ def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> Bindin
     return _Reader(fspath(path), lenient).read()
 
 
+class _Repeating(dict[str, Any]):
+    """A JSON object that gives ``key`` twice: Python's reader would take the last one without a word."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    names = [name for name, _ in pairs]
+    repeating = _Repeating(found)
+    repeating.key = next(name for i, name in enumerate(names) if name in names[:i])
+    return repeating
+
+
+def _repeated(value: Any, path: str) -> str | None:
+    """The path of the first key that is given twice."""
+    if isinstance(value, _Repeating):
+        return f"{path}.{value.key}" if path else value.key
+    inner: Any = ()
+    if isinstance(value, dict):
+        inner = ((f"{path}.{name}" if path else name, item) for name, item in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{path}[{i}]", item) for i, item in enumerate(value))
+    return next((found for where, item in inner if (found := _repeated(item, where)) is not None), None)
+
+
 class _Reader:
     """One reading of one file: holds the place of what is being looked at."""
 
@@ -142,7 +170,10 @@ class _Reader:
             not self.file.endswith(".toml") and self.text.lstrip().startswith("{")
         )
         try:
-            return json.loads(self.text) if self.is_json else tomllib.loads(self.text)
+            if not self.is_json:
+                return tomllib.loads(self.text)
+            data = json.loads(self.text, object_pairs_hook=_object)
+            repeated = _repeated(data, "")
         except json.JSONDecodeError as error:
             raise BindingsFileError(f"no valid JSON: {error.msg}", file=self.file, line=error.lineno) from None
         except tomllib.TOMLDecodeError as error:
@@ -152,6 +183,9 @@ class _Reader:
             raise BindingsFileError(f"no valid TOML: {what}", file=self.file, line=line) from None
         except (RecursionError, ValueError):  # ValueError: integers beyond the interpreter's limit of digits
             raise BindingsFileError("nested too deeply, or a number too long", file=self.file) from None
+        if repeated is not None:
+            self.fail("the key is given twice", repeated)
+        return data
 
     def shape(self, data: Any) -> _File:
         try:
