@@ -127,7 +127,7 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     good = write(tmp_path / "good.toml", [flow(1, 1, "source_port = 1")])
     bad = write(tmp_path / "bad.toml", [flow(1, 1, "source_port = 1"), flow(2, 1, "source_port = 1")])
     assert main(["check", str(good)]) == 0
-    assert "1 nodes and 1 flows" in capsys.readouterr().out
+    assert "1 node and 1 flow" in capsys.readouterr().out
     assert main(["check", str(bad)]) == 1
     assert capsys.readouterr().out.startswith(f"{bad}:11: flow 2 of 2001:db8:1::1 can never match")
     assert main(["check", str(bad), "--json"]) == 1

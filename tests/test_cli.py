@@ -6,6 +6,7 @@ import csv
 import gzip
 import json
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -242,6 +243,44 @@ def test_section_5(tmp_path: Path, profile: str) -> None:
     assert run("classify", trace, "--bindings", bindings, "-o", out).returncode == 0
     again = [json.loads(line) for line in out.read_text().splitlines()]
     assert again[7:] == rows[7:]
+
+
+def test_why_updates_were_rejected(tmp_path: Path) -> None:
+    """The same update twice: the second one's sequence number is old (RFC 6275: 135)."""
+    octets = [step.frame.data[14:] for step in section5()]
+    update = next(o for o in octets if o[6] == 60 or o[6] == 135)
+    trace = write_trace(tmp_path / "twice.pcap", [update, update])
+    updates = json.loads(run("classify", trace, "--replay", "--json").stdout)["updates"]
+    assert (updates["accepted"], updates["rejected"], updates["profile"]) == (1, 1, "draft")
+    assert updates["statuses"] == {"0": 1, "135": 1}
+    assert sum(updates["flow_statuses"].values()) == updates["flows_accepted"] + updates["flows_rejected"]
+    text = run("classify", trace, "--replay").stdout
+    assert "2 binding updates: 1 accepted, 1 rejected" in text
+    assert "rejected binding updates: 1 with 135 (" in text
+
+
+def test_damage_in_a_compressed_trace(tmp_path: Path, bindings: Path) -> None:
+    """Octets flipped at many places: few lines, all places in --json, and no lengths that no packet has."""
+    rng, trace = random.Random(5), tmp_path / "d.pcap"
+    packets = [ip_packet(Fields(PEER, HOME, TCP, 22, 1)) + rng.randbytes(rng.randrange(60)) for _ in range(20_000)]
+    write_trace(trace, packets)
+    plain = bytearray(trace.read_bytes())
+    at = 24
+    for i, packet in enumerate(packets):  # a length on the wire that can't be
+        if i % 50 == 7:
+            plain[at + 15] = 0x7F
+        elif i % 100 == 13:
+            plain[at + 8 : at + 12] = b"\xff\xff\xff\x7f"
+        at += 16 + len(packet)
+    damaged = tmp_path / "d.pcap.gz"
+    damaged.write_bytes(gzip.compress(bytes(plain)))
+    done = run("classify", damaged, "--bindings", bindings, "--json")
+    assert done.returncode == 1
+    lines, found = done.stderr.splitlines(), json.loads(done.stdout)
+    assert len(found["files"][0]["damage"]) > 100
+    assert len(lines) == 11
+    assert lines[-1] == f"flowclass: {damaged}: and {len(found['files'][0]['damage']) - 10} more damaged places"
+    assert found["octets"] <= sum(map(len, packets))
 
 
 def test_option_type(tmp_path: Path) -> None:

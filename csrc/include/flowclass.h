@@ -276,7 +276,7 @@ typedef struct fc_capture fc_capture;
 typedef struct fc_records {
     uint64_t *offsets;   /* of the packet, from the start of the window given */
     uint32_t *lengths;   /* captured octets */
-    uint32_t *originals; /* octets on the wire */
+    uint32_t *originals; /* octets on the wire; the captured ones where the capture says more than there can be */
     int64_t *times;      /* ns since 1970, truncated; FC_NO_TIME where the capture has none */
     uint16_t *linktypes;  /* LINKTYPE_x; 65535: a number above 65534 */
     uint32_t *interfaces; /* pcapng: within the section; pcap: 0 */

@@ -115,13 +115,26 @@ static int cut(fc_capture *c, window *w)
 
 static int need_more(fc_capture *c, window *w) { return w->last ? cut(c, w) : STEP_MORE; }
 
+/* LINKTYPE_DBUS, _USB_LINUX_MMAPPED, _USBPCAP, _EBHSCR have records beyond the usual limit */
+static uint32_t max_captured(uint16_t linktype)
+{
+    return linktype == 231 || linktype == 220 || linktype == 249 || linktype == 279 ? MAX_HUGE_RECORD : FC_MAX_RECORD;
+}
+
+/* On the wire: more than this is damage, and would make nonsense of sums. (The largest of segmentation offload: 512 KiB.) */
+static uint32_t max_original(uint16_t linktype)
+{
+    uint32_t most = max_captured(linktype);
+    return most > 4 * FC_MAX_RECORD ? most : 4 * FC_MAX_RECORD;
+}
+
 static void add_record(fc_capture *c, fc_records *r, size_t offset, uint32_t captured, uint32_t original, int64_t time,
                        uint16_t linktype, uint32_t interface)
 {
     size_t i = r->count++;
     r->offsets[i] = offset;
     r->lengths[i] = captured < FC_MAX_RECORD ? captured : FC_MAX_RECORD;
-    r->originals[i] = original;
+    r->originals[i] = original <= max_original(linktype) ? original : captured;
     r->times[i] = time;
     r->linktypes[i] = linktype;
     r->interfaces[i] = interface;
@@ -134,12 +147,6 @@ static void advance(fc_capture *c, window *w, uint64_t n)
     uint64_t now = n < left(w) ? n : left(w);
     w->at += (size_t)now;
     c->skip = n - now;
-}
-
-/* LINKTYPE_DBUS, _USB_LINUX_MMAPPED, _USBPCAP, _EBHSCR have records beyond the usual limit */
-static uint32_t max_captured(uint16_t linktype)
-{
-    return linktype == 231 || linktype == 220 || linktype == 249 || linktype == 279 ? MAX_HUGE_RECORD : FC_MAX_RECORD;
 }
 
 static uint16_t narrow_linktype(uint32_t linktype) { return linktype > 65534 ? 65535 : (uint16_t)linktype; }
@@ -294,6 +301,7 @@ static int pcap_cut(fc_capture *c, window *w)
 static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
 {
     const uint32_t header = c->record_header, unit = c->unit_ns, most = c->max_captured;
+    const uint32_t most_original = max_original(c->linktype);
     const size_t capacity = r->capacity;
     const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
     const uint8_t *p = w->data + w->at;
@@ -311,7 +319,8 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
         __builtin_prefetch(next + 64); /* the packet's headers begin in the line of the record's, and go on in this one */
         r->offsets[n] = (size_t)(p - w->data) + header;
         r->lengths[n] = captured;
-        r->originals[n] = U32(p + 12);
+        uint32_t original = U32(p + 12);
+        r->originals[n] = original <= most_original ? original : captured;
         r->times[n] = (int64_t)U32(p) * 1000000000 + (int64_t)U32(p + 4) * unit;
         r->linktypes[n] = c->linktype;
         r->interfaces[n++] = 0;

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,11 +14,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
+    from flowclass.traces.reader import Damage
     from flowclass.wire import Profile
 
 __all__ = [
     "InnerCommand",
     "count_text",
+    "counted",
     "inner_option",
     "make_console",
     "make_table",
@@ -25,7 +28,10 @@ __all__ = [
     "profile_options",
     "progress",
     "warn",
+    "warn_damage",
 ]
+
+_SHOWN_DAMAGE = 10
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -58,9 +64,26 @@ def count_text(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+def counted(number: int, noun: str) -> str:
+    """1 packet, 1 234 packets."""
+    return f"{count_text(number)} {noun}{'s' * (number != 1)}"
+
+
 def warn(message: str) -> None:
     """One line on standard error."""
     print(f"flowclass: {' '.join(message.split())}", file=sys.stderr)
+
+
+def warn_damage(damages: Iterable[Damage]) -> None:
+    """A line for each damaged place, but few for each file: one flipped bit in a .gz makes hundreds of places."""
+    count: Counter[str] = Counter()
+    for damage in damages:
+        count[damage.file] += 1
+        if count[damage.file] <= _SHOWN_DAMAGE:
+            warn(str(damage))
+    for file, number in count.items():
+        if number > _SHOWN_DAMAGE:
+            warn(f"{file}: and {counted(number - _SHOWN_DAMAGE, 'more damaged place')}")
 
 
 @contextlib.contextmanager

@@ -6,6 +6,8 @@ import json
 
 import click
 
+from ._console import counted
+
 
 @click.command("check", short_help="Examine a bindings file.")
 @click.argument("bindings_file", metavar="FILE")
@@ -30,5 +32,6 @@ def command(bindings_file: str, as_json: bool) -> int:
         for finding in findings:
             click.echo(str(finding))
         if not findings:
-            click.echo(f"{bindings_file}: nothing to complain about in {len(found.nodes)} nodes and {flows} flows")
+            size = f"{counted(len(found.nodes), 'node')} and {counted(flows, 'flow')}"
+            click.echo(f"{bindings_file}: nothing to complain about in {size}")
     return 1 if findings else 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -14,16 +14,19 @@ import click
 from ._console import (
     InnerCommand,
     count_text,
+    counted,
     inner_option,
     make_console,
     make_table,
     profile_of,
     profile_options,
     progress,
-    warn,
+    warn_damage,
 )
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from flowclass.mobility import HomeAgent
     from flowclass.traces.summary import Summary
 
@@ -103,8 +106,7 @@ def command(
         click.echo(json.dumps(summary.to_dict() | {"output": output}))
     else:
         show(summary, output)
-    for damage in summary.damage:
-        warn(str(damage))
+    warn_damage(summary.damage)
     return 1 if summary.damage else 0
 
 
@@ -203,17 +205,21 @@ def total_size(traces: Sequence[str]) -> int | None:
 
 def show(summary: Summary, output: str | None) -> None:
     """The summary as tables."""
+    from flowclass.wire import BINDING_STATUS, get_profile
+
     console = make_console()
     files = f"{len(summary.files)} files" if len(summary.files) > 1 else summary.files[0].file
-    console.print(f"{count_text(summary.packets)} packets, {count_text(summary.octets)} octets, {files}", markup=False)
+    console.print(f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}", markup=False)
     if summary.cut:
         console.print(f"{count_text(summary.cut)} of them were cut by the capture; decided on what is there")
     if (updates := summary.updates) is not None:
         console.print(
-            f"{updates.received} binding updates: {updates.accepted} accepted, {updates.rejected} rejected,"
+            f"{counted(updates.received, 'binding update')}: {updates.accepted} accepted, {updates.rejected} rejected,"
             f" {updates.ignored} ignored; flow options: {updates.flows_accepted} accepted,"
             f" {updates.flows_rejected} rejected"
         )
+        _show_statuses("binding updates", updates.statuses, BINDING_STATUS, console)
+        _show_statuses("flow options", updates.flow_statuses, get_profile(updates.profile).status.names, console)
     reasons = make_table("", ("reason", "left"), ("packets", "right"), ("octets", "right"), ("share", "right"))
     for name, way in summary.by_reason().items():
         if way.packets:
@@ -223,6 +229,14 @@ def show(summary: Summary, output: str | None) -> None:
     _show_ways(summary, console)
     if output is not None:
         console.print(f"rows: {output}", markup=False)
+
+
+def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], console: Console) -> None:
+    """Why binding updates were rejected."""
+    rejected = [f"{count_text(n)} with {status} ({names.get(status, 'unknown')})" for status, n in counts.items()
+                if status >= 128]  # fmt: skip
+    if rejected:
+        console.print(f"rejected {of}: {', '.join(rejected)}", markup=False)
 
 
 def _show_ways(summary: Summary, console: object) -> None:

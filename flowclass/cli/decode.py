@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._console import profile_of, profile_options, warn
+from ._console import profile_of, profile_options, warn, warn_damage
 
 if TYPE_CHECKING:
     from flowclass.traces.reader import KeyBatch, Trace
@@ -35,8 +35,7 @@ def command(trace: str, profile: str | None, option_type: int | None, as_json: b
         faults = _print_json(trace, chosen, found, capture) if as_json else _print_text(found, capture)
     for fault in faults:
         warn(f"{trace}: {fault}")
-    for damage in capture.damages:
-        warn(str(damage))
+    warn_damage(capture.damages)
     return 1 if faults or capture.damages else 0
 
 

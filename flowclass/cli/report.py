@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ._console import InnerCommand, inner_option, profile_options, progress, warn
+from ._console import InnerCommand, inner_option, profile_options, progress, warn_damage
 
 
 @click.command("report", cls=InnerCommand, short_help="Write one HTML page about capture files, with pictures.")
@@ -42,6 +42,5 @@ def command(
         page, summary = make_report(agent, traces, updates=replay, inner=inner, progress=tell)
     with atomic_file(output) as stream:
         stream.write(page.encode("utf-8", "replace"))
-    for damage in summary.damage:
-        warn(str(damage))
+    warn_damage(summary.damage)
     return 1 if summary.damage else 0

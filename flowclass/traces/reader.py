@@ -56,7 +56,7 @@ class Damage:
     what: str
 
     def __str__(self) -> str:
-        passed = f", {self.skipped} octets skipped" if self.skipped else ""
+        passed = f", {self.skipped} octet{'s' * (self.skipped != 1)} skipped" if self.skipped else ""
         return f"{self.file}: octet {self.offset}: {self.what}{passed} (before frame {self.frame})"
 
 

@@ -173,3 +173,6 @@ def _count(run: Run, counts: Updates) -> None:
     counts.accepted, counts.rejected = sum(counters.updates[:128]), sum(counters.updates[128:])
     counts.ignored = sum(counters.ignored.values())
     counts.flows_accepted, counts.flows_rejected = sum(counters.flows[:128]), sum(counters.flows[128:])
+    counts.profile = run.agent.profile.name
+    counts.statuses = {status: n for status, n in enumerate(counters.updates) if n}
+    counts.flow_statuses = {status: n for status, n in enumerate(counters.flows) if n}

@@ -42,7 +42,8 @@ class FlowSummary:
 class Updates:
     """Binding updates that a replay met. ``accepted`` and ``rejected`` go by the status of the acknowledgement;
     ``ignored`` got none: unreadable, a bad checksum, or none of a home agent's business. Flows go by the status of
-    their own option."""
+    their own option. ``statuses`` and ``flow_statuses``: how many had which (names: `wire.BINDING_STATUS`, those of the
+    ``profile``)."""
 
     received: int = 0
     accepted: int = 0
@@ -50,6 +51,9 @@ class Updates:
     ignored: int = 0
     flows_accepted: int = 0
     flows_rejected: int = 0
+    profile: str = "draft"
+    statuses: dict[int, int] = field(default_factory=dict)
+    flow_statuses: dict[int, int] = field(default_factory=dict)
 
 
 _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -1
