@@ -6,6 +6,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+from flowclass.engine._table cimport *
 
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
 from flowclass.errors import ArgumentError, ClassifierError
@@ -92,7 +95,7 @@ cdef class Classifier:
         PyObject_GetBuffer(rules.view(np.uint8), &view, PyBUF_C_CONTIGUOUS)
         rows = <const fc_rule *>view.buf
         with nogil:
-            status = fc_classifier_new(rows, n, NULL, &self.ptr, &bad)
+            status = fc_classifier_new(rows, n, NULL, <fc_classifier **>&self.ptr, &bad)
         PyBuffer_Release(&view)
         if status == FC_EINVAL:
             raise ClassifierError(f"rule {bad}: a first above its last, a value out of range, or an unknown version")
@@ -102,7 +105,7 @@ cdef class Classifier:
             raise MemoryError
 
     def __dealloc__(self):
-        fc_classifier_free(self.ptr)
+        fc_classifier_free(<fc_classifier *>self.ptr)
 
     def __len__(self):
         return self.info["rules"]
@@ -113,15 +116,15 @@ cdef class Classifier:
         (copies of rules in leaves) of the last build; rebuilds since the first update; bytes (all memory in use)."""
         cdef fc_table_info info
         with nogil:
-            fc_classifier_get_info(self.ptr, &info)
+            fc_classifier_get_info(<fc_classifier *>self.ptr, &info)
         return {
             "rules": info.rules, "trees": (info.trees[0], info.trees[1]), "depth": info.depth,
             "largest_leaf": info.largest_leaf, "nodes": info.nodes, "slots": info.slots,
             "leaf_rules": info.leaf_rules, "rebuilds": info.rebuilds, "bytes": info.bytes,
         }
 
-    cdef int lookup(self, const fc_key *keys, size_t n, int32_t *out, int kernel) noexcept nogil:
-        return fc_classifier_lookup(self.ptr, keys, n, out, kernel)
+    cdef int lookup(self, const void *keys, size_t n, int32_t *out, int kernel) noexcept nogil:
+        return fc_classifier_lookup(<fc_classifier *>self.ptr, <const fc_key *>keys, n, out, kernel)
 
     def classify(self, keys, out=None, *, kernel="auto", threads=1):
         """For each key the id of the first rule that matches, or -1: an int32 array of the keys' length.
@@ -158,7 +161,7 @@ cdef class Classifier:
         rows = <const fc_key *>from_.buf
         hits = <int32_t *>to.buf
         with nogil:
-            status = fc_classifier_lookup(self.ptr, rows, n, hits, which)
+            status = fc_classifier_lookup(<fc_classifier *>self.ptr, rows, n, hits, which)
         PyBuffer_Release(&from_)
         PyBuffer_Release(&to)
         if status != FC_OK:
@@ -191,7 +194,7 @@ cdef class Classifier:
         PyObject_GetBuffer(priorities, &weights, PyBUF_C_CONTIGUOUS)
         PyObject_GetBuffer(ids, &numbers, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         with nogil:
-            status = fc_classifier_insert(self.ptr, <const fc_rule *>view.buf, <const double *>weights.buf, n,
+            status = fc_classifier_insert(<fc_classifier *>self.ptr, <const fc_rule *>view.buf, <const double *>weights.buf, n,
                                           <uint32_t *>numbers.buf, &done)
         PyBuffer_Release(&view)
         PyBuffer_Release(&weights)
@@ -225,7 +228,7 @@ cdef class Classifier:
         n = len(wanted)
         PyObject_GetBuffer(wanted, &numbers, PyBUF_C_CONTIGUOUS)
         with nogil:
-            status = fc_classifier_remove(self.ptr, <const uint32_t *>numbers.buf, n, &done)
+            status = fc_classifier_remove(<fc_classifier *>self.ptr, <const uint32_t *>numbers.buf, n, &done)
         PyBuffer_Release(&numbers)
         if status == FC_ENOENT:
             raise ClassifierError(f"no rule has the id {int(wanted[done])}; the first {done} of {n} were removed")
@@ -236,6 +239,6 @@ cdef class Classifier:
         """Builds anew now, while readers go on, what is otherwise built anew in the background when updates have worn it."""
         cdef int status
         with nogil:
-            status = fc_classifier_rebuild(self.ptr)
+            status = fc_classifier_rebuild(<fc_classifier *>self.ptr)
         if status != FC_OK:
             raise MemoryError
