@@ -7,10 +7,10 @@ from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
-from mobility_kit import AGENT, COA1, COA2, DISCARD, FORWARD, HOME, HTTPS, NCAST, REMOVE, SSH
+from mobility_kit import AGENT, COA1, COA2, DISCARD, FORWARD, HOME, HTTPS, NCAST, OTHER_HOME, REMOVE, SSH
 
-from flowclass.errors import FlowclassError
-from flowclass.mobility import MobileNode
+from flowclass.errors import EncodeError, FlowclassError
+from flowclass.mobility import HomeAgent, MobileNode
 from flowclass.wire import (
     BindingAcknowledgement,
     BindingIdentifier,
@@ -18,6 +18,7 @@ from flowclass.wire import (
     FlowIdentification,
     MobilityPacket,
     Option,
+    TrafficSelector6,
     decode_packet,
     encode_packet,
 )
@@ -285,3 +286,111 @@ def test_a_receiver_that_always_refuses_the_sequence_number(script: Script) -> N
     deadline = script.node.next_deadline()
     assert deadline is not None
     assert len(script.read(script.node.tick(deadline))) == 1
+
+
+WRONG_CALLS: dict[str, tuple[Callable[[MobileNode], object], str]] = {
+    "priority": (lambda m: m.register(AGENT, 2, COA2, 500, now=1.0), r"^priority: 0 to 127 expected, got 500$"),
+    "BID": (lambda m: m.register(AGENT, 70000, COA2, now=1.0), r"^bid: 0 to 65535 expected, got 70000$"),
+    "no BID": (lambda m: m.register(AGENT, [], COA2, now=1.0), "^bid: an integer"),  # type: ignore[arg-type]
+    "address": (
+        lambda m: m.register(AGENT, 2, "2001:db8:b::1", now=1.0),  # type: ignore[arg-type]
+        "^address: an IPv6Address or IPv4Address expected, got str$",
+    ),
+    "selector": (lambda m: m.add_flow(AGENT, 9, 9, [1], "tcp", now=1.0), "^selector: "),  # type: ignore[arg-type]
+    "reversed": (
+        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source_port=(5, 2)), now=1.0),
+        "^selector: the range of source_port is reversed",
+    ),
+    "port": (
+        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source_port=(5, 70000)), now=1.0),
+        "^selector: ",
+    ),
+    "an address in a selector": (
+        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source=("::", "::1")), now=1.0),  # type: ignore[arg-type]
+        "^selector: ",
+    ),
+    "BIDs": (lambda m: m.add_flow(AGENT, 9, 9, "1", now=1.0), "^bids: "),  # type: ignore[arg-type]
+    "many BIDs": (lambda m: m.add_flow(AGENT, 9, 9, [1] * 127, now=1.0), "^bids: 127 with this selector fit no option"),
+    "FID": (lambda m: m.add_flow(AGENT, "9", 9, [1], now=1.0), "^fid: "),  # type: ignore[arg-type]
+    "replaced": (
+        lambda m: m.replace_flow(AGENT, 1, selector=TrafficSelector6(source_port=(5, 2)), now=1.0),
+        "^selector: ",
+    ),
+    "moved": (lambda m: m.move(AGENT, 1, 70000, COA2, now=1.0), "^new: "),
+    "given up": (lambda m: m.deregister(AGENT, 1, [], now=1.0), "^bids: "),  # type: ignore[arg-type]
+    "peer": (lambda m: m.flush([], now=1.0), "^peer: "),  # type: ignore[arg-type]
+    "role": (
+        lambda m: m.add_receiver(OTHER_HOME, "foo"),  # type: ignore[arg-type]
+        "^role: one of home-agent, map, correspondent expected, got 'foo'$",
+    ),
+}
+
+
+@pytest.mark.parametrize("outstanding", [False, True])
+@pytest.mark.parametrize("case", WRONG_CALLS)
+def test_a_wrong_argument_changes_nothing(case: str, outstanding: bool) -> None:
+    call, message = WRONG_CALLS[case]
+    agent, other = HomeAgent(), IPv6Address("2001:db8:2::1")
+    node = MobileNode(HOME, random=bytes)
+    wishes = node.add_receiver(AGENT)
+    node.add_receiver(other)
+    (packet,) = node.register(AGENT, 1, COA1, now=0.0)
+    (answer,) = agent.receive(packet, now=0.0)
+    node.receive(answer, now=0.0)
+    (packet,) = node.add_flow(AGENT, 1, 1, [1], SSH, now=0.0)
+    (answer,) = agent.receive(packet, now=0.0)
+    if not outstanding:
+        node.receive(answer, now=0.0)
+    node.register(other, 1, COA1, now=0.0)
+    before = dict(wishes.wanted_care_of), dict(wishes.wanted_flows)
+    with pytest.raises(FlowclassError, match=message):
+        call(node)
+    assert (wishes.wanted_care_of, wishes.wanted_flows) == before
+    if outstanding:
+        assert node.receive(answer, now=1.0) == []
+    assert node.flush(AGENT, now=1.0) == []
+    assert [decode_packet(p).destination for p in node.tick(2.0)] == [other]
+
+
+def test_a_receiver_that_cannot_be_spoken_to() -> None:
+    """Its messages can't be made; the others' go out all the same."""
+    short = False
+    node = MobileNode(HOME, random=lambda count: b"" if short else bytes(count))
+    correspondent = IPv6Address("2001:db8:99::7")
+    node.add_receiver(correspondent, "correspondent")
+    node.add_receiver(AGENT)
+    node.register(correspondent, 1, COA1, now=0.0)
+    node.register(AGENT, 1, COA1, now=0.0)
+    short = True
+    (packet,) = node.tick(2.0)
+    assert decode_packet(packet).destination == AGENT
+    (answer,) = HomeAgent().receive(packet, now=2.0)
+    node.receive(answer, now=2.0)
+    with pytest.raises(EncodeError):
+        node.tick(40.0)
+
+
+@pytest.mark.parametrize(
+    ("made", "message"),
+    [
+        (lambda: MobileNode("2001:db8::1"), "^home: an IPv6Address expected, got str$"),  # type: ignore[arg-type]
+        (lambda: MobileNode(HOME, lifetime=-1), "^lifetime: 1 to 65535 expected, got -1$"),
+        (lambda: MobileNode(HOME, lifetime=70000), "^lifetime: 1 to 65535 expected, got 70000$"),
+        (lambda: MobileNode(HOME, prefixes=["2001:db8::/64"]), "^prefixes: "),  # type: ignore[list-item]
+        (lambda: MobileNode(HOME, listener=5), "^listener: a function expected"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_node_of_wrong_arguments(made: Callable[[], MobileNode], message: str) -> None:
+    with pytest.raises(FlowclassError, match=message):
+        made()
+
+
+def test_a_flow_that_fits_no_option() -> None:
+    """Each part has an encoding, all of them together have none: RFC 6089 options have 255 octets."""
+    node = MobileNode(HOME, "rfc6089", random=bytes)
+    wishes = node.add_receiver(AGENT)
+    node.register(AGENT, 1, COA1, now=0.0)
+    selector = TrafficSelector6(source=(COA1, COA2), destination=(COA1, COA2))
+    with pytest.raises(FlowclassError, match=r"^bids: 126 with this selector fit no option"):
+        node.add_flow(AGENT, 9, 9, [1] * 126, selector, now=0.0)
+    assert not wishes.wanted_flows

@@ -13,9 +13,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from flowclass.errors import DecodeError, FlowclassError
+from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError
 from flowclass.wire.messages import (
     BindingAcknowledgement,
     BindingError,
@@ -34,10 +34,11 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
+from .arguments import check_address, check_callable, check_number
 from .cache import later
 from .nonces import MAX_RR_BINDING_LIFETIME
 from .receiver import FIRST_TIMEOUT, MAX_TIMEOUT, MAX_UPDATE_RATE, Receiver
-from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role
+from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
 from .state import FORWARD, NCAST, PLAIN
 from .update import ACKNOWLEDGE, HOME_REGISTRATION, MAP_REGISTRATION, MOBILE_ROUTER, OVERWRITE, not_greater
 from .update_list import UpdateList
@@ -55,14 +56,19 @@ BULK_PROHIBITED: Final = 168
 
 _UNKNOWN_BINDING: Final = 1
 _LIFETIME_UNIT: Final = 4
+_MAX_PRIORITY: Final = 127  # BID-PRI has 7 bits (RFC 6089 section 4.1)
+_ROLES: Final[tuple[str, ...]] = get_args(Role)
 
 
 class MobileNode:
     """A mobile node, or mobile router with its prefixes, for one home address (at an anchor point: regional address).
 
-    ``lifetime`` is what it asks for, in units of 4 seconds. ``random`` gives octets for cookies and first sequence
-    numbers. Times are the caller's seconds, as everywhere: finite, and one that lies before an
-    earlier call's counts as that.
+    ``lifetime`` is what it asks for, in units of 4 seconds, 1 to 65535. ``prefixes`` are those of a mobile router,
+    pairs (network as an IPv6Address, length). ``listener`` is called with a receiver's address and each `Refusal`.
+    ``random`` gives octets for cookies and first sequence numbers. Times are the caller's seconds, as everywhere:
+    finite, and one that lies before an earlier call's counts as that.
+
+    The arguments of a call are checked first: FlowclassError, and nothing has changed.
     """
 
     def __init__(
@@ -76,11 +82,15 @@ class MobileNode:
         listener: Callable[[IPv6Address, Refusal], object] | None = None,
         random: Callable[[int], bytes] = os.urandom,
     ) -> None:
+        check_address("home", home)
+        check_number("lifetime", lifetime, 1, 0xFFFF)
+        check_callable("listener", listener, optional=True)
+        check_callable("random", random)
         self.home = home
         self.profile = get_profile(profile)
         self.lifetime = lifetime
         self.mobile_router = mobile_router
-        self.prefixes = tuple(prefixes)
+        self.prefixes = _prefixes(prefixes)
         self.listener = listener
         self.random = random
         self._receivers: dict[IPv6Address, Receiver] = {}
@@ -89,7 +99,11 @@ class MobileNode:
     # ---- what is wanted
 
     def add_receiver(self, peer: IPv6Address, role: Role = "home-agent") -> UpdateList:
-        """Start a binding update list for a receiver; nothing is sent yet."""
+        """Start a binding update list for a receiver; nothing is sent yet. `role` is "home-agent", "map" or
+        "correspondent"."""
+        check_address("peer", peer)
+        if role not in _ROLES:
+            raise FlowclassError(f"role: one of {', '.join(_ROLES)} expected, got {role!r}")
         if peer in self._receivers:
             raise FlowclassError(f"{peer} is a receiver already")
         if role == "correspondent" and self.mobile_router:
@@ -111,6 +125,8 @@ class MobileNode:
             return self._receivers[peer]
         except KeyError:
             raise FlowclassError(f"{peer} is no receiver: add_receiver first") from None
+        except TypeError:
+            raise ArgumentError("peer", "an IPv6Address", peer) from None
 
     def _at(self, peer: IPv6Address, now: float) -> tuple[Receiver, float]:
         """A receiver, and what time it is, before anything is changed."""
@@ -131,7 +147,10 @@ class MobileNode:
     ) -> list[bytes]:
         """Register a care-of address, or change it: all flows on the BID move along (R66, R104). `bid` 0: without a BID
         option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
-        next."""
+        next. `priority`: 0 (none) to 127, lower is preferred."""
+        check_number("bid", bid, 0, 0xFFFF)
+        check_number("priority", priority, 0, _MAX_PRIORITY)
+        check_address("address", address, ipv4=True)
         receiver, now = self._at(peer, now)
         moved = receiver.updates.wanted_care_of.get(bid)
         receiver.updates.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
@@ -141,6 +160,8 @@ class MobileNode:
 
     def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
         """Give up care-of addresses; with none left, everything."""
+        for bid in bids:
+            check_number("bids", bid, 0, 0xFFFF)
         receiver, now = self._at(peer, now)
         receiver.updates.drop_care_of(bids)
         return self._flush(receiver, now)
@@ -165,10 +186,12 @@ class MobileNode:
         flush: bool = True,
     ) -> list[bytes]:
         """A new flow binding (R52, R85, R89, R92): the FID must not be in the list. No selector: a wild card (R62)."""
+        entry = FlowEntry(fid, pri, action, _bids(bids), selector)
+        check_flow(entry)
         receiver, now = self._at(peer, now)
         if fid in receiver.updates.wanted_flows:
             raise FlowclassError(f"FID {fid} exists: replace it (R85)")
-        receiver.updates.want_flow(FlowEntry(fid, pri, action, tuple(bids), selector))
+        receiver.updates.want_flow(entry)
         return self._flush(receiver, now) if flush else []
 
     def replace_flow(
@@ -190,10 +213,11 @@ class MobileNode:
         new = replace(
             old,
             pri=old.pri if pri is None else pri,
-            bids=old.bids if bids is None else tuple(bids),
+            bids=old.bids if bids is None else _bids(bids),
             selector=selector if selector is not None or wild_card else old.selector,
             action=old.action if action is None else action,
         )
+        check_flow(new)
         receiver.updates.want_flow(new)
         return self._flush(receiver, now) if flush else []
 
@@ -215,6 +239,7 @@ class MobileNode:
 
     @staticmethod
     def _flow(receiver: Receiver, fid: int, rule: str) -> FlowEntry:
+        check_number("fid", fid, 0, 0xFFFF)
         try:
             return receiver.updates.wanted_flows[fid]
         except KeyError:
@@ -223,6 +248,9 @@ class MobileNode:
     def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
         """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
         the new address. The other way, changing the address of a BID, is `register`."""
+        check_number("old", old, 0, 0xFFFF)
+        check_number("new", new, 0, 0xFFFF)
+        check_address("address", address, ipv4=True)
         receiver, now = self._at(peer, now)
         updates = receiver.updates
         was = updates.wanted_care_of.get(old)
@@ -451,16 +479,50 @@ class MobileNode:
         return None if when == inf else when
 
     def tick(self, now: float) -> list[bytes]:
-        """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire."""
+        """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire.
+
+        A receiver whose message can't be made (octets of ``random`` that don't fit, say) waits for 32 seconds and
+        doesn't keep the others' from being sent; EncodeError is raised only when there is nothing else to send."""
         self._clock = now = later(now, self._clock)
         packets = []
+        failed: EncodeError | None = None
         for receiver in self._receivers.values():
-            plan = receiver.updates.outstanding
-            if plan is None:
-                if self._due(receiver) <= now:
-                    receiver.next_at = inf
-                    packets += self._flush(receiver, now)
-            elif receiver.next_at <= now:
-                receiver.timeout = min(2 * receiver.timeout, MAX_TIMEOUT)
-                packets.append(self._send(receiver, plan, now))
+            try:
+                packets += self._tick(receiver, now)
+            except EncodeError as error:
+                failed = error
+                receiver.next_at = now + MAX_TIMEOUT
+        if failed is not None and not packets:
+            raise failed
         return packets
+
+    def _tick(self, receiver: Receiver, now: float) -> list[bytes]:
+        plan = receiver.updates.outstanding
+        if plan is None:
+            if self._due(receiver) <= now:
+                receiver.next_at = inf
+                return self._flush(receiver, now)
+        elif receiver.next_at <= now:
+            receiver.timeout = min(2 * receiver.timeout, MAX_TIMEOUT)
+            return [self._send(receiver, plan, now)]
+        return []
+
+
+def _prefixes(prefixes: Sequence[tuple[IPv6Address, int]]) -> tuple[tuple[IPv6Address, int], ...]:
+    try:
+        found = tuple((network, length) for network, length in prefixes)
+    except (TypeError, ValueError):
+        raise ArgumentError("prefixes", "pairs (IPv6Address, length)", prefixes) from None
+    for network, length in found:
+        check_address("prefixes: network", network)
+        check_number("prefixes: length", length, 0, 128)
+    return found
+
+
+def _bids(bids: Sequence[int]) -> tuple[int, ...]:
+    if isinstance(bids, (str, bytes)):
+        raise ArgumentError("bids", "a sequence of integers", bids)
+    try:
+        return tuple(bids)
+    except TypeError:
+        raise ArgumentError("bids", "a sequence of integers", bids) from None

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
+from struct import error
 from typing import Final, Literal
 
+from flowclass.errors import FlowclassError
 from flowclass.wire.flow import (
     BindingReference,
     FlowIdentification,
@@ -16,8 +18,9 @@ from flowclass.wire.flow import (
 )
 from flowclass.wire.messages import Option
 from flowclass.wire.options import AlternateCareOf, BindingIdentifier
-from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, encode_selector
 
+from .arguments import check_number, check_type
 from .state import PLAIN
 
 __all__ = ["CareOfEntry", "FlowEntry", "Plan", "Refusal", "Role"]
@@ -134,6 +137,25 @@ def rank(entry: CareOfEntry) -> tuple[int, int]:
 
 def octets_of(option: FlowIdentification) -> tuple[int, int, int, int]:
     return option.fid, option.pri, option.action, option.pro
+
+
+def check_flow(entry: FlowEntry) -> None:
+    """That the parts of a flow have the types that they should, and an encoding; which values are allowed is up to the
+    profile, and to the update list."""
+    check_number("fid", entry.fid, 0, 0xFFFF)
+    check_number("pri", entry.pri, 0, 0xFFFF)
+    check_number("action", entry.action, 0, 0xFF)
+    for bid in entry.bids:
+        check_number("bids", bid, 0, 0xFFFF)
+    if entry.selector is None:
+        return
+    check_type(
+        "selector", entry.selector, (TrafficSelector4, TrafficSelector6), "a TrafficSelector4 or TrafficSelector6"
+    )
+    try:
+        encode_selector(entry.selector)
+    except (AttributeError, TypeError, ValueError, error) as wrong:  # what a value in it makes of the encoder
+        raise FlowclassError(f"selector: {wrong}") from None
 
 
 def flow_option(

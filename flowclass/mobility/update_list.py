@@ -21,9 +21,10 @@ from dataclasses import replace
 from ipaddress import IPv6Address
 from math import inf
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import EncodeError, FlowclassError
 from flowclass.wire.flow import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
-from flowclass.wire.messages import BindingAcknowledgement
+from flowclass.wire.message_codec import encode_message
+from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.profiles import Profile
 
@@ -100,6 +101,12 @@ class UpdateList:
             entry = replace(entry, action=NCAST if len(entry.bids) > 1 else FORWARD)
         elif entry.action == NCAST:
             entry = replace(entry, bids=self._ncast_bids(entry))
+        said = entry if profile.explicit_actions else replace(entry, action=FORWARD)
+        trial = flow_option(said, ADD, entry.selector, entry.bids)
+        try:
+            encode_message(BindingUpdate(0, 1, 0, (trial,)), profile=profile)
+        except EncodeError as error:
+            raise FlowclassError(f"bids: {len(entry.bids)} with this selector fit no option: {error}") from None
         self.wanted_flows[entry.fid] = entry
         self.attempts.pop(entry.fid, None)
 
