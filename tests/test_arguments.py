@@ -94,6 +94,58 @@ def test_a_wrong_argument(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyP
             call(value)
 
 
+PACKED, TEXT_PREFIX = IPv6Address("2001:db8:1::").packed, "2001:db8:1::/64"
+
+
+@pytest.mark.parametrize("role", [fc.HomeAgent, fc.MobilityAnchorPoint, fc.CorrespondentNode])
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("limits", 3),
+        ("switches", 1),
+        ("capabilities", {}),
+        ("store", 5),
+        ("table", 5),
+        ("cache", 4),
+        ("listener", 5),
+        ("admit_update", 5),
+        ("admit_flow", 5),
+        ("allocate_ipv4", 5),
+        ("home_prefixes", 5),
+        ("home_prefixes", TEXT_PREFIX),
+        ("home_prefixes", [TEXT_PREFIX]),
+        ("home_prefixes", [(IPv6Address(1), 64)]),
+        ("home_prefixes", [(PACKED, 129)]),
+        ("home_prefixes", [(PACKED, "64")]),
+        ("home_prefixes", [(PACKED[:5], 8)]),
+        ("prefix_table", 5),
+        ("prefix_table", {"::1": []}),
+        ("prefix_table", {PACKED: [TEXT_PREFIX]}),
+        ("ipv4_homes", 5),
+        ("ipv4_homes", {PACKED: PACKED}),
+    ],
+)
+def test_a_wrong_setting(role: Callable[..., object], name: str, value: Any) -> None:
+    with pytest.raises(fc.FlowclassError, match=rf"^{name}\b.* expected, got "):
+        role(**{name: value})
+
+
+def test_settings_of_one_role() -> None:
+    with pytest.raises(fc.ArgumentError, match=r"^care_of_prefixes: pairs"):
+        fc.MobilityAnchorPoint(care_of_prefixes=[TEXT_PREFIX])
+    with pytest.raises(fc.ArgumentError, match=r"^nonces: a NonceTable expected, got int"):
+        fc.CorrespondentNode(nonces=5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("at", "name"), list(enumerate(("source", "destination", "home"))))
+def test_addresses_that_are_not_packed(at: int, name: str) -> None:
+    for wrong in ("a", b"a"):
+        addresses: list[Any] = [HOME, HOME, HOME]
+        addresses[at] = wrong
+        with pytest.raises(fc.FlowclassError, match=f"^{name}: a packed address"):
+            fc.HomeAgent().home_address_error(*addresses)
+
+
 def test_a_wrong_type_is_a_type_error_too() -> None:
     with pytest.raises(TypeError, match=r"^packet: a bytes-like object expected, got str$"):
         fc.ForwardingTable().classify_one("text")  # type: ignore[arg-type]

@@ -31,6 +31,7 @@ from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.reader import as_bytes
 
 from .acknowledgement import Outcome, acknowledge
+from .arguments import check_callable, check_methods, check_optional, check_packed, check_prefixes
 from .cache import BindingCache, BusyError, Store, Table, Transaction
 from .config import Capabilities, Limits, Switches
 from .counters import Counters
@@ -136,12 +137,18 @@ class Pending(Struct, eq=False):
 class Anchor(ABC):
     """A receiver of binding updates. Roles differ in `_validate`, and in class attributes.
 
+    ``limits`` (`Limits`), ``capabilities`` (`Capabilities`) and ``switches`` (`Switches`) say how much it holds, what
+    it can do and how it decides what the texts leave open: docs/switches.md. ``home_prefixes``, where given, are the
+    only ones that home addresses may have (132): pairs (packed network, length), as all prefixes here.
+
     ``cache`` may be shared with other agents, of other profiles too; without one, the agent makes its own, with `table`
     (a ForwardingTable; by default a new one) and `store`. ``prefix_table`` has the mobile network prefixes of home
     addresses (packed), for implicit mode and to check explicit ones (RFC 3963 section 6.1.2). ``admit_update`` and
     ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``ipv4_homes`` has the IPv4 home
     addresses of home addresses, ``allocate_ipv4`` makes one up (RFC 5555), all packed. ``listener`` is called with
     every `Event`. No method takes the time from a clock: `now` is the caller's, in seconds, monotonic.
+
+    An argument of a wrong type or form is an ArgumentError, or another FlowclassError, that names it.
     """
 
     correspondent: ClassVar[bool] = False
@@ -168,6 +175,19 @@ class Anchor(ABC):
         allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
     ) -> None:
         self.profile = get_profile(profile)
+        for name, value, kind in (
+            ("limits", limits, Limits),
+            ("capabilities", capabilities, Capabilities),
+            ("switches", switches, Switches),
+            ("cache", cache, BindingCache),
+        ):
+            check_optional(name, value, kind)
+        check_methods("table", table, "a ForwardingTable", "publish", "withdraw")
+        check_methods("store", store, "a store with the method put", "put")
+        check_callable("listener", listener, optional=True)
+        check_callable("admit_update", admit_update, optional=True)
+        check_callable("admit_flow", admit_flow, optional=True)
+        check_callable("allocate_ipv4", allocate_ipv4, optional=True)
         self.limits = limits or Limits()
         self.capabilities = capabilities or Capabilities()
         if cache is None:
@@ -176,9 +196,9 @@ class Anchor(ABC):
             )
         self.cache = cache
         self.switches = switches or cache.switches
-        self.home_prefixes = tuple(home_prefixes)
-        self.prefix_table = dict(prefix_table or {})
-        self.ipv4_homes = dict(ipv4_homes or {})
+        self.home_prefixes = check_prefixes("home_prefixes", home_prefixes)
+        self.prefix_table = _prefix_table(prefix_table)
+        self.ipv4_homes = _ipv4_homes(ipv4_homes)
         self.allocate_ipv4 = allocate_ipv4
         self.admit_update = admit_update
         self.admit_flow = admit_flow
@@ -446,6 +466,9 @@ class Anchor(ABC):
         """For a data packet with a Home Address option (all packed): a Binding Error to send when the home address
         isn't bound to the packet's source, and then the packet is to be dropped (RFC 6275 section 9.3.1, RFC 5648
         section 6.5). Not to be asked about ESP, AH and the Mobility Header."""
+        check_packed("source", source)
+        check_packed("destination", destination)
+        check_packed("home", home)
         node = self.cache.get(home)
         if not is_routable(home) or (node is not None and any(c.address == source for c in node.care_of.values())):
             return []
@@ -510,6 +533,23 @@ class Anchor(ABC):
     def _check_subnet(self, home: bytes) -> None:
         if self.home_prefixes and not in_prefixes(home, self.home_prefixes):
             raise RefusedUpdateError(NOT_HOME_SUBNET)
+
+
+def _prefix_table(table: Mapping[bytes, Sequence[Prefix]] | None) -> dict[bytes, Sequence[Prefix]]:
+    check_optional("prefix_table", table, Mapping)
+    found: dict[bytes, Sequence[Prefix]] = {}
+    for home, prefixes in (table or {}).items():
+        check_packed("prefix_table: home address", home)
+        found[home] = check_prefixes("prefix_table", prefixes)
+    return found
+
+
+def _ipv4_homes(homes: Mapping[bytes, bytes] | None) -> dict[bytes, bytes]:
+    check_optional("ipv4_homes", homes, Mapping)
+    for home, address in (homes or {}).items():
+        check_packed("ipv4_homes: home address", home)
+        check_packed("ipv4_homes: IPv4 address", address, 4)
+    return dict(homes or {})
 
 
 def is_unicast(address: IPv6Address) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .anchor import Anchor
+from .arguments import check_prefixes
 from .registration import RefusedUpdateError, SilentlyIgnored
 from .state import Node, Prefix
 from .update import HOME_REGISTRATION, MAP_REGISTRATION, Update, in_prefixes
@@ -21,15 +22,15 @@ HOME_REGISTRATION_NOT_SUPPORTED = 131
 
 
 class MobilityAnchorPoint(Anchor):
-    """A MAP without sockets; see `Anchor` for arguments and calls.
+    """A MAP without sockets; arguments and calls are those of `HomeAgent`.
 
     ``home_prefixes`` are those of its RCoAs. ``care_of_prefixes``, where given, are the only ones that LCoAs may have
-    (RFC 5380 section 6.2: 129).
+    (RFC 5380 section 6.2: 129); both are pairs (packed network, length).
     """
 
     def __init__(self, *arguments: Any, care_of_prefixes: Iterable[Prefix] = (), **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.care_of_prefixes = tuple(care_of_prefixes)
+        self.care_of_prefixes = check_prefixes("care_of_prefixes", care_of_prefixes)
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         if update.nonces is not None:

@@ -2,15 +2,38 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from typing import Any
 
 from flowclass.errors import ArgumentError, FlowclassError
 
-__all__ = ["check_address", "check_callable", "check_number", "check_type"]
+__all__ = [
+    "check_address",
+    "check_callable",
+    "check_methods",
+    "check_number",
+    "check_optional",
+    "check_packed",
+    "check_prefixes",
+    "check_type",
+]
 
 
 def check_type(name: str, value: object, kinds: type | tuple[type, ...], expected: str) -> None:
     if not isinstance(value, kinds):
+        raise ArgumentError(name, expected, value)
+
+
+def check_optional(name: str, value: object, kind: type) -> None:
+    """An instance, or None."""
+    if value is not None and not isinstance(value, kind):
+        raise ArgumentError(name, f"a {kind.__name__}", value)
+
+
+def check_methods(name: str, value: object, expected: str, *methods: str) -> None:
+    """Something with these methods, or None."""
+    if value is not None and not all(callable(getattr(value, method, None)) for method in methods):
         raise ArgumentError(name, expected, value)
 
 
@@ -28,6 +51,31 @@ def check_address(name: str, value: object, ipv4: bool = False) -> None:
         check_type(name, value, IPv6Address, "an IPv6Address")
 
 
+def check_packed(name: str, value: object, size: int = 16) -> None:
+    if not isinstance(value, bytes):
+        raise ArgumentError(name, f"a packed address ({size} octets)", value)
+    if len(value) != size:
+        raise FlowclassError(f"{name}: a packed address of {size} octets expected, got {len(value)}")
+
+
 def check_callable(name: str, value: object, optional: bool = False) -> None:
     if not callable(value) and not (optional and value is None):
         raise ArgumentError(name, "a function", value)
+
+
+def check_prefixes(name: str, prefixes: Any) -> tuple[tuple[bytes, int], ...]:
+    """Prefixes as pairs of packed network and length, in a tuple."""
+    expected = "pairs (packed network, length)"
+    if isinstance(prefixes, (str, bytes, Mapping)) or not isinstance(prefixes, Iterable):
+        raise ArgumentError(name, expected, prefixes)
+    found = tuple(prefixes)
+    for prefix in found:
+        if not isinstance(prefix, (tuple, list)) or len(prefix) != 2:
+            raise ArgumentError(name, expected, prefix)
+        network, length = prefix
+        if not isinstance(network, bytes):
+            raise ArgumentError(name, f"{expected}: packed networks", network)
+        if len(network) not in (4, 16):
+            raise FlowclassError(f"{name}: packed networks of 16 or 4 octets expected, got {len(network)}")
+        check_number(f"{name}: length", length, 0, 8 * len(network))
+    return found

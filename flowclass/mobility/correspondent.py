@@ -19,6 +19,7 @@ from flowclass.wire.profiles import Profile
 
 from .acknowledgement import Outcome
 from .anchor import Anchor, Pending, is_unicast
+from .arguments import check_optional
 from .nonces import MAX_NONCE_LIFETIME, MAX_RR_BINDING_LIFETIME, NonceTable
 from .registration import RefusedUpdateError, SilentlyIgnored
 from .state import Node
@@ -38,9 +39,9 @@ _AUTHENTICATION: Final = 51
 
 
 class CorrespondentNode(Anchor):
-    """A correspondent node without sockets; see `Anchor` for arguments and calls.
+    """A correspondent node without sockets; arguments and calls are those of `HomeAgent`.
 
-    ``nonces`` are its own by default. It answers test init messages as well.
+    ``nonces`` (a `NonceTable`) are its own by default. It answers test init messages as well.
     """
 
     correspondent = True
@@ -50,6 +51,7 @@ class CorrespondentNode(Anchor):
     def __init__(
         self, profile: str | Profile = "draft", *arguments: Any, nonces: NonceTable | None = None, **more: Any
     ) -> None:
+        check_optional("nonces", nonces, NonceTable)
         super().__init__(profile, *arguments, **more)
         self.nonces = nonces or NonceTable()
         longest = int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT

@@ -22,7 +22,21 @@ TYPE_CHANGE = 139
 class HomeAgent(Anchor):
     """A home agent without sockets: packets in, packets out, decisions for data packets.
 
-    See `Anchor` for the arguments and the calls.
+    All arguments may be left out:
+
+    * ``profile``: "draft" or "rfc6089", or a `flowclass.wire.Profile`;
+    * ``limits``, ``capabilities``, ``switches``: values of `flowclass.mobility`, docs/switches.md has their fields;
+    * ``home_prefixes``: the only ones that home addresses may have (else 132), pairs (packed network, length);
+    * ``prefix_table``: home address -> mobile network prefixes, ``ipv4_homes``: home address -> IPv4 home address, all
+      packed; ``allocate_ipv4(home)`` makes one up;
+    * ``admit_update(update, node)``: a status of 128 or more refuses, 0 admits; ``admit_flow(node, option)``: a bool;
+    * ``listener(event)``: called with every `flowclass.mobility.Event`;
+    * ``table``, ``store``: a `ForwardingTable` and a `flowclass.mobility.Store` for the agent's own cache, or
+      ``cache``: a `flowclass.mobility.BindingCache` that agents share.
+
+    `receive` takes a packet and returns those to send, `begin` leaves the commit to the caller; `tick` at
+    `next_deadline`; `classify`, `care_of` and `account` are for data packets; `export_state` and `import_state` for
+    restarts. Times are the caller's, in seconds. A wrong argument is a FlowclassError that names it.
     """
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
