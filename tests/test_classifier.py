@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gzip
+import subprocess
+import sys
 import threading
 from pathlib import Path
 from random import Random
@@ -264,3 +266,26 @@ def test_classbench_sets(shared: Path) -> None:
             keys, want = read_trace(trace)
             for kernel in KERNELS:
                 assert np.array_equal(table.classify(keys, kernel=kernel), want), (trace.name, kernel)
+
+
+FORKED = """
+import os
+import numpy as np
+import flowclass as fc
+
+rules = fc.make_rules(version=6, destination_port=([443, 0], [443, 1023]))
+keys = fc.make_keys(version=6, destination_port=np.arange(65536))
+table = fc.Classifier(rules)
+right = table.classify(keys).tolist()
+assert table.classify(keys, threads=3).tolist() == right
+child = os.fork()
+if child == 0:
+    os._exit(table.classify(keys, threads=3).tolist() != right)
+assert os.waitpid(child, 0)[1] == 0
+"""
+
+
+def test_threads_in_a_forked_process() -> None:
+    """A child has none of its parent's threads, and must not wait for them."""
+    done = subprocess.run([sys.executable, "-c", FORKED], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,8 +1,6 @@
 # cython: language_level=3, embedsignature=True
 """The flat classifier: one rule set of any size, looked up in batches."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -10,6 +8,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
 from flowclass.engine._table cimport *
 
+from flowclass.engine._threads import run_parts
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
 from flowclass.errors import ArgumentError, ClassifierError
 
@@ -148,9 +147,7 @@ cdef class Classifier:
         if threads != 1:
             parts = parts_of(n, threads)
             if len(parts) > 1:
-                with ThreadPoolExecutor(len(parts)) as pool:
-                    for done in [pool.submit(self.classify, keys[a:b], out[a:b], kernel=kernel) for a, b in parts]:
-                        done.result()
+                run_parts(lambda a, b: self.classify(keys[a:b], out[a:b], kernel=kernel), parts)
                 return out
         PyObject_GetBuffer(out, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         try:
