@@ -158,5 +158,5 @@ def inner_option(function: F) -> F:
     """--inner [N]."""
     return click.option(
         "--inner", type=_Depth(), default=0, metavar="[N]",
-        help="Decide by an inner IP header of tunnels: the innermost, or the N-th.",
+        help="Decide by an inner IP header of tunnels: the innermost, or the N-th (1: the outermost).",
     )(function)  # fmt: skip

@@ -21,6 +21,7 @@ from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["DECISION_DTYPE", "FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
+# the numbers: ForwardingTable's docstring
 DECISION_DTYPE = np.dtype(
     [
         ("action", "u1"),
@@ -56,8 +57,14 @@ cdef class ForwardingTable:
     """Mobile nodes by home address (exact) and mobile network prefix (longest match): packets to decisions.
 
     Readers (`classify...`) run in any number of threads beside one another and beside `publish` and `withdraw`, and
-    wait for nobody: each decision is by a state of the node that was complete. ``secret`` (16 octets) keys the hash of
-    addresses, random unless given. Errors are `ClassifierError`; a call that fails changes nothing.
+    wait for nobody: each decision is by a state of the node that was complete. The numbers in a decision
+    (`DECISION_DTYPE`) are
+
+    ``action``  0 none, 1 forward, 2 discard, 3 n-cast
+    ``reason``  0 not-ip, 1 malformed, 2 unbound, 3 signalling, 4 flow, 5 default
+    ``flags``   a sum of: 1 ``fid`` applies, 2 ``bid``, 4 ``node``, 8 ``care_of`` is IPv4, its first four octets
+
+    and what does not apply is 0. ``secret`` (16 octets) keys the hash of addresses, random unless given. Errors are `ClassifierError`; a call that fails changes nothing.
     """
 
     def __cinit__(self, secret=None):
