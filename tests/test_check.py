@@ -69,6 +69,13 @@ CASES = {
     "an SPI of TCP": ([flow(1, 1, 'protocol = "tcp", spi = 1')], [("unreachable", 6, "ESP")]),
     "ports and SPI": ([flow(1, 1, "source_port = 1, spi = 1")], [("unreachable", 6, "both")]),
     "a label of IPv4": ([flow(1, 1, "flow_label = 1, version = 4")], [("unreachable", 6, "IPv4 has no flow label")]),
+    "signalling": ([flow(1, 1, "protocol = 135")], [("unreachable", 6, "signalling")]),
+    "signalling among others": ([flow(1, 1, 'protocol = "135-136"')], []),
+    "IPv4 without an address": (
+        [flow(1, 1, 'version = 4, protocol = "tcp"')],
+        [("unreachable", 6, "the node has no IPv4 address or prefix")],
+    ),
+    "an IPv4 source": ([flow(1, 1, 'source = "10.0.0.1"')], [("unreachable", 6, "no IPv4 address")]),
     "somebody else": ([flow(1, 1, 'destination = "2001:db8:2::1"')], [("unreachable", 6, "destination")]),
     "itself": ([flow(1, 1, 'destination = "2001:db8:1::1"')], []),
     "an unknown BID": ([flow(1, 1, "source_port = 1", "bids = [1, 7]")], [("unknown-bid", 9, "BID 7")]),
@@ -83,6 +90,32 @@ def test_findings(tmp_path: Path, case: str) -> None:
     assert [(f.kind, f.line) for f in found] == [(kind, line) for kind, line, _ in right]
     for finding, (_, _, words) in zip(found, right, strict=True):
         assert words in finding.message
+
+
+@pytest.mark.parametrize(
+    ("key", "address", "words"),
+    [
+        ("home_address", "::", "no unicast routable address as home_address"),
+        ("home_address", "ff02::1", "no unicast routable address as home_address"),
+        ("care_of", "::", "BID 1 of 2001:db8:1::1 has no unicast routable address as care-of address: ::"),
+        ("care_of", "ff02::1", "no unicast routable address as care-of address: ff02::1"),
+        ("care_of", "224.0.0.1", "no unicast routable address as care-of address"),
+        ("care_of", "2001:db8:1::1", "the node's own home address"),
+    ],
+)
+def test_addresses(tmp_path: Path, key: str, address: str, words: str) -> None:
+    path = tmp_path / "b.toml"
+    at, given = (2, "2001:db8:1::1") if key == "home_address" else (5, "2001:db8:a::1")
+    path.write_text(HEAD.replace(f'"{given}"', f'"{address}"'))
+    (finding,) = check(path)
+    assert (finding.kind, finding.line) == ("address", at)
+    assert words in finding.message
+
+
+def test_an_ipv4_flow_of_a_node_with_such_an_address(tmp_path: Path) -> None:
+    path = write(tmp_path / "b.toml", [flow(1, 1, "version = 4")])
+    path.write_text(path.read_text().replace("[[node.care_of]]", 'ipv4_home_address = "10.0.0.1"\n[[node.care_of]]', 1))
+    assert check(path) == []
 
 
 def test_no_default(tmp_path: Path) -> None:

@@ -17,7 +17,8 @@ def command(bindings_file: str, as_json: bool) -> int:
 
     Reported, each with its line: flow bindings that can never match, because others before them match everything that
     they do or because no packet can have what they ask for; flow bindings that overlap with equal PRI; BIDs that the
-    node does not have; nodes without a default binding. Exit status 1 says that something was found.
+    node does not have; nodes without a default binding; home and care-of addresses that are not unicast and routable,
+    or the same. Exit status 1 says that something was found.
     """
     from flowclass.mobility.bindings_file import read_bindings
     from flowclass.mobility.check import check_bindings

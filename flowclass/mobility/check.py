@@ -18,10 +18,11 @@ from flowclass.engine.keys import FIELDS, RULE_DTYPE
 
 from .bindings_file import BindingsFile
 from .state import Flow, Node
+from .update import is_routable
 
 __all__ = ["Finding", "check_bindings"]
 
-Kind = Literal["unreachable", "overlap", "no-default", "unknown-bid"]
+Kind = Literal["unreachable", "overlap", "no-default", "unknown-bid", "address"]
 
 _BITS: Final = {
     "source": 128, "destination": 128, "flow_label": 20, "spi": 32, "source_port": 16, "destination_port": 16,
@@ -30,6 +31,8 @@ _BITS: Final = {
 _ORDER: Final = ("version", *_BITS)
 _WITH_PORTS: Final = (6, 17, 33, 132, 136)
 _ESP: Final = 50
+_MOBILITY_HEADER: Final = 135
+_NOT_ROUTABLE: Final = "no unicast routable address"
 _MOST_BOXES: Final = 20_000
 """Where the search gives up and says nothing: what is left of a box can come in very many pieces."""
 
@@ -60,6 +63,7 @@ def check_bindings(found: BindingsFile) -> list[Finding]:
 
 def _check_node(found: BindingsFile, number: int, node: Node) -> Iterator[Finding]:
     home = ip_address(node.home)
+    yield from _addresses(found, number, node)
 
     def finding(kind: Kind, fid: int | None, message: str) -> Finding:
         line = found.line(f"node[{number}]") if fid is None else found.flow_line(number, fid)
@@ -87,6 +91,26 @@ def _check_node(found: BindingsFile, number: int, node: Node) -> Iterator[Findin
                     f" so the lower FID decides",
                 )  # fmt: skip
         before.append((flow, box))
+
+
+def _addresses(found: BindingsFile, number: int, node: Node) -> Iterator[Finding]:
+    """Addresses that no binding update could register (RFC 6275 sections 9.3.1 and 9.5.1), or that lead nowhere."""
+    home = ip_address(node.home)
+    own = [("home_address", node.home)] + [("ipv4_home_address", address) for address in node.also]
+    for key, packed in own:
+        if not is_routable(packed):
+            line = found.line(f"node[{number}].{key}")
+            yield Finding(
+                found.file, line, "address", f"node {home} has {_NOT_ROUTABLE} as {key}: {ip_address(packed)}"
+            )
+    for i, entry in enumerate(node.care_of.values()):  # in file order
+        line = found.line(f"node[{number}].care_of[{i}].address")
+        subject = f"BID {entry.bid} of {home} has"
+        if not is_routable(entry.address):
+            given = ip_address(entry.address)
+            yield Finding(found.file, line, "address", f"{subject} {_NOT_ROUTABLE} as care-of address: {given}")
+        elif entry.address in (node.home, *node.also):
+            yield Finding(found.file, line, "address", f"{subject} the node's own home address as care-of address")
 
 
 def _line(found: BindingsFile, number: int, flow: Flow) -> str:
@@ -121,6 +145,8 @@ def _impossible(flow: Flow, box: Box, node: Node) -> str | None:
     sides = dict(zip(_ORDER, box, strict=True))
     asked = {name for name in _BITS if sides[name][0] >= 0}
     first, last = sides["protocol"]
+    if (first, last) == (_MOBILITY_HEADER, _MOBILITY_HEADER):
+        return "packets with a Mobility Header are signalling, which no flow binding is asked about"
     ports = asked & {"source_port", "destination_port"}
     if ports and "spi" in asked:
         return "no packet has both ports and an SPI"
@@ -132,6 +158,9 @@ def _impossible(flow: Flow, box: Box, node: Node) -> str | None:
         return "IPv4 has no flow label"
     if "destination" in asked and not _reaches(node, sides["version"][0], sides["destination"]):
         return "its destination is none of the node's addresses or prefixes"
+    low, high = sides["version"]
+    if low == high and not _reaches(node, low, (0, (1 << 128) - 1)):
+        return f"the node has no IPv{low} address or prefix"
     return None
 
 
