@@ -17,6 +17,7 @@ from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import START_NS, mobility_trace
 from flowclass.traces.outcomes import Outcome, Outcomes, Rows
 from flowclass.traces.reader import NO_TIME
+from flowclass.traces.report import _round_time
 from flowclass.traces.timeline import KINDS, Timeline
 
 VOID = {"meta", "br", "rect", "path", "link", "img", "input"}
@@ -83,6 +84,37 @@ def test_flows_that_never_matched(tmp_path: Path) -> None:
     assert "Damaged places" in text
     assert str(trace) in text
     assert page.stat().st_size < 1_000_000
+    # thin spaces in numbers: a line may break at one, unless told not to
+    spaced = re.findall(r"<([a-z]+)([^>]*)>[^<]*\d\u2009\d", page.read_text())
+    assert spaced
+    assert all('class="n"' in attributes or tag in ("b", "p") for tag, attributes in spaced)
+
+
+def test_malformed_and_the_time_axis(tmp_path: Path) -> None:
+    """Malformed packets have a series and rows of their own; the axis begins with the first packet, ticks are round."""
+    bindings, trace, page = tmp_path / "b.toml", tmp_path / "t.pcap", tmp_path / "page.html"
+    bindings.write_text('[[node]]\nhome_address = "2001:db8:1::1"\n')
+    day = 86_400 * 10**9
+    with trace.open("wb") as stream:
+        write_pcap(stream, [Frame(i * 37 * day, b"\x60" + bytes(9 + i % 2 * 40)) for i in range(400)], linktype=101)
+    assert main(["report", str(trace), "--bindings", str(bindings), "-o", str(page)]) == 0
+    text = text_of(page)
+    assert "1969" not in page.read_text()
+    assert "</span>malformed</li>" in page.read_text()
+    assert "<td>malformed</td>" in page.read_text()
+    assert "</span>not IP" not in page.read_text()
+    assert "Packets by reason" in text
+    assert re.findall(r">\+([^<]*)<", page.read_text()) == ["5000 d", "10000 d"]
+
+
+@pytest.mark.parametrize(
+    ("ns", "next_round"),
+    [(1, 1), (3, 5), (150_000, 200_000), (6e8, 10**9), (11e9, 20 * 10**9), (31e9, 60 * 10**9),
+     (31 * 60e9, 3600 * 10**9), (4 * 3600e9, 6 * 3600 * 10**9), (13 * 3600e9, 86_400 * 10**9),
+     (30 * 86_400e9, 50 * 86_400 * 10**9)],
+)  # fmt: skip
+def test_round_times(ns: float, next_round: int) -> None:
+    assert _round_time(ns) == next_round
 
 
 def test_wrong_usage(section5: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -27,7 +27,7 @@ _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 300, 64, 8, 22, 34
 _MOST_ROWS = 200  # of a table; a page should stay well under a megabyte
 _MOST_MARKS = 400
 _COUNT_NAMES = ("packets", "octets")
-_BY_REASON = {"default": 3, "signalling": 4, "unbound": 5}
+_BY_REASON = {"default": 3, "signalling": 4, "unbound": 5, "malformed": 6, "not-ip": 7}
 _BY_ACTION = {"forward": 0, "n-cast": 1, "discard": 2}
 
 
@@ -46,7 +46,8 @@ def _page(agent: HomeAgent, summary: Summary, timeline: Timeline, marks: list[tu
     names = [file.file for file in summary.files]
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
     body = [
-        _timeline_section(start, width, counts, marks, timeline.left_out),
+        _timeline_section(start, width, counts, marks, timeline),
+        _reason_section(summary),
         _node_section(summary),
         _never_section(agent, summary),
     ]
@@ -57,7 +58,7 @@ def _page(agent: HomeAgent, summary: Summary, timeline: Timeline, marks: list[tu
         subtitle=escape(_subtitle(timeline)),
         facts="".join(f"<li><b>{value}</b>{escape(name)}</li>" for name, value in _facts(summary)),
         body="\n".join(body),
-        data=_script_data(start, width, counts),
+        data=_script_data(start, width, counts, timeline.first or 0),
     )
 
 
@@ -100,13 +101,13 @@ def _facts(summary: Summary) -> list[tuple[str, str]]:
     return facts
 
 
-def _script_data(start: int, width: int, counts: npt.NDArray[np.int64]) -> str:
+def _script_data(start: int, width: int, counts: npt.NDArray[np.int64], first: int) -> str:
     n = counts.shape[2]
     data = {
         "n": n,
         "kinds": KINDS,
         "counts": counts.tolist(),
-        "labels": [f"{_time(start + i * width)}, {_duration(width)}" for i in range(n)],
+        "labels": [f"{_time(max(start + i * width, first))}, {_duration(width)}" for i in range(n)],
         "width": _WIDTH,
         "left": _LEFT,
         "step": (_WIDTH - _LEFT - _RIGHT) / max(n, 1),
@@ -115,19 +116,20 @@ def _script_data(start: int, width: int, counts: npt.NDArray[np.int64]) -> str:
 
 
 def _timeline_section(
-    start: int, width: int, counts: npt.NDArray[np.int64], marks: list[tuple[int, bool]], left_out: int
+    start: int, width: int, counts: npt.NDArray[np.int64], marks: list[tuple[int, bool]], timeline: Timeline
 ) -> str:
-    if counts.shape[2] == 0:
+    if timeline.first is None:
         return "<section><h2>Over time</h2><p>The captures have no times.</p></section>"
     used = [k for k in range(len(KINDS)) if counts[0, k].any()]
     legend = "".join(f'<li><span style="background:var(--k{k})"></span>{KINDS[k]}</li>' for k in used)
     if marks:
         legend += "<li>dashed lines: binding updates (red: not accepted)</li>"
+    left_out = timeline.left_out
     times = (
         f" {_count(left_out)} packet{'s' * (left_out > 1)} of a time far from all others left out." if left_out else ""
     )
     layers = "".join(_bars(counts[w], used, w) for w in range(2))
-    axes = _time_axis(start, width * counts.shape[2]) + _marks(start, width * counts.shape[2], marks)
+    axes = _time_axis(start, width * counts.shape[2], timeline.first) + _marks(start, width * counts.shape[2], marks)
     described = f"Packets over time in {counts.shape[2]} spans; the tables below have the totals."
     return f"""<section><h2>Over time</h2>
 <p><button data-what="0" aria-pressed="true" hidden>packets</button>
@@ -187,16 +189,31 @@ def _short(value: float) -> str:
     return f"{value:g}"
 
 
-def _time_axis(start: int, length: int) -> str:
-    parts = []
-    for part in range(5):
-        x = _LEFT + part / 4 * (_WIDTH - _LEFT - _RIGHT)
-        anchor = ("start", "middle", "middle", "middle", "end")[part]
-        offset = length * part // 4
-        label = _time(start) if part == 0 else f"+{_duration(offset)}"
+def _time_axis(start: int, length: int, first: int) -> str:
+    """Ticks at round times after the first packet, which the first span may begin before."""
+    parts, step = [], _round_time(length / 5)
+    for offset in range(0, start + length - first, step):
+        x = _LEFT + (first + offset - start) / length * (_WIDTH - _LEFT - _RIGHT)
+        anchor = "start" if offset == 0 else "end" if x > _WIDTH - 40 else "middle"
+        label = f"+{_duration(offset)}" if offset else _time(first)
         parts.append(f'<path class="axis" d="M{x:.1f} {_HEIGHT - _BOTTOM}v5"/>')
         parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="{anchor}">{label}</text>')
     return "".join(parts)
+
+
+def _round_time(ns: float) -> int:
+    """The next time that is a round number of its unit."""
+    second = 10**9
+    for unit, numbers in ((second, (1, 2, 5, 10, 20, 30)), (60 * second, (1, 2, 5, 10, 20, 30)),
+                          (3600 * second, (1, 2, 3, 6, 12))):  # fmt: skip
+        if unit / 2 < ns <= unit * numbers[-1]:
+            return next(unit * number for number in numbers if unit * number >= ns)
+    unit = 86_400 * second if ns > second else 1
+    while True:
+        for factor in (1, 2, 5):
+            if factor * unit >= ns:
+                return factor * unit
+        unit *= 10
 
 
 def _marks(start: int, length: int, marks: list[tuple[int, bool]]) -> str:
@@ -224,6 +241,23 @@ def _table(caption: str, headings: Sequence[tuple[str, str]], rows: Sequence[str
     more = f"<p class=quiet>and {_count(left_out)} more</p>" if left_out > 0 else ""
     return (f'<div class="wide"><table><caption class="quiet">{caption}</caption><thead><tr>{head}</tr></thead>'
             f"<tbody>{''.join(rows)}</tbody></table></div>{more}")  # fmt: skip
+
+
+def _reason_section(summary: Summary) -> str:
+    found = [(reason, way) for reason, way in summary.by_reason().items() if way.packets]
+    if not found:
+        return ""
+    largest = max(way.packets for _, way in found)
+    rows = [
+        f'<tr><td>{reason}</td><td class="n">{_count(way.packets)}</td><td class="n">{_count(way.octets)}</td>'
+        f'<td class="n">{100 * way.packets / summary.packets:.1f} %</td>'
+        f"{_bar(way.packets, largest, _BY_REASON.get(reason, 0))}</tr>"
+        for reason, way in found
+    ]
+    headings = [("reason", ""), ("packets", "n"), ("octets", "n"), ("share", "n"), ("", "")]
+    return (
+        f"<section><h2>Packets by reason</h2>{_table('What decided, or why nothing did.', headings, rows, 0)}</section>"
+    )
 
 
 def _node_section(summary: Summary) -> str:
@@ -254,7 +288,10 @@ def _node_section(summary: Summary) -> str:
 
 def _addresses(way: FlowSummary) -> str:
     items = sorted(way.care_of.items(), key=lambda item: -item[1])
-    return "<br>".join(f"<code>{a}</code>{f' {_count(n)}' if len(items) > 1 else ''}" for a, n in items)
+    lines = [f"<code>{address}</code>" for address, _ in items]
+    if len(items) > 1:
+        lines = [f'{line} <span class="n">{_count(n)}</span>' for line, (_, n) in zip(lines, items, strict=True)]
+    return "<br>".join(lines)
 
 
 def _never_section(agent: HomeAgent, summary: Summary) -> str:

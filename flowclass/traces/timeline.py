@@ -16,14 +16,14 @@ Sizes: TypeAlias = npt.NDArray[np.uint32]
 
 __all__ = ["KINDS", "Timeline", "kind_of"]
 
-KINDS = ("flow", "n-cast", "discard", "default", "signalling", "unbound", "not IP")
+KINDS = ("flow", "n-cast", "discard", "default", "signalling", "unbound", "malformed", "not IP")
 """What happened to a packet, for a picture."""
 
 
 def kind_of(outcome: Outcome) -> int:
     """Index into `KINDS`."""
-    if outcome.reason in ("not-ip", "malformed"):
-        return 6
+    if outcome.reason == "not-ip":
+        return KINDS.index("not IP")
     if outcome.reason == "flow":
         return {"forward": 0, "n-cast": 1, "discard": 2}[outcome.action]
     return KINDS.index(outcome.reason)
