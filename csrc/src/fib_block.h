@@ -71,17 +71,21 @@ FIB_TARGET static inline void fib_stage_hash(fib_part *p)
     }
 }
 
+FIB_TARGET static inline void fib_lead_to(const fc_fib *fib, fib_lane *l, uint32_t ref)
+{
+    l->ref = ref;
+    l->record = fib_at(&fib->arena, ref);
+    __builtin_prefetch(l->record);
+    __builtin_prefetch(l->record + 64);
+}
+
 /* Looks into one bucket; 1 if the key isn't there. */
 FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x, const fib_hash *hash, fib_lane *lane)
 {
     fib_bucket *b = &x->bucket[hash->bucket];
     uint32_t ways = FIB_TAGS(b, hash->tag);
     uint32_t ref = atomic_load_explicit(&b->ref[__builtin_ctz(ways | 1u << (FIB_WAYS - 1))], memory_order_acquire);
-    ref = ways ? ref : 0;
-    lane->ref = ref;
-    lane->record = fib_at(&fib->arena, ref);
-    __builtin_prefetch(lane->record);
-    __builtin_prefetch(lane->record + 64);
+    fib_lead_to(fib, lane, ways ? ref : 0);
     return ways == 0;
 }
 
@@ -194,14 +198,6 @@ FIB_TARGET static inline int fib_consider(fib_part *p, uint32_t i, uint64_t by_p
     return 1;
 }
 
-FIB_TARGET static inline void fib_lead_to(const fc_fib *fib, fib_lane *l, uint32_t ref)
-{
-    l->ref = ref;
-    l->record = fib_at(&fib->arena, ref);
-    __builtin_prefetch(l->record);
-    __builtin_prefetch(l->record + 64);
-}
-
 /* One length of prefix for `absent` keys of one version: those that it has go to `found`, those that have to be looked for
  * one by one (a tag alike, an entry in a bucket after its own) to `odd`, the others stay. */
 FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_index *x, fib_part *p, unsigned version,
@@ -241,7 +237,8 @@ FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_in
 }
 
 /* Keys with no home address among the nodes: those in a node's prefix are added to `found`, where there are `n` already
- * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody came or went meanwhile. */
+ * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody came or
+ * went meanwhile. */
 FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint8_t *absent, uint32_t n_absent, uint8_t *found,
                                             uint32_t n)
 {
