@@ -20,8 +20,8 @@ if SANITIZE:
 # never -march=native: kernels carry their own target attributes and are chosen at run time
 
 INCLUDE = ["csrc/include", "csrc/src"]
-CORE = sorted(map(str, Path("csrc/src").glob("*.c")))
-HEADERS = sorted(str(p) for d in INCLUDE for p in Path(d).glob("*.h"))
+CORE = sorted(map(str, Path("csrc/src").rglob("*.c")))
+HEADERS = sorted(str(p) for d in INCLUDE for p in Path(d).rglob("*.h"))
 
 
 class BuildPy(build_py):

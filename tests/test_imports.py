@@ -92,6 +92,6 @@ def test_the_codec_loads_alone() -> None:
 
 
 def test_the_c_core_knows_no_python() -> None:
-    for path in [*ROOT.glob("csrc/src/*"), *ROOT.glob("csrc/include/*")]:
+    for path in [*ROOT.glob("csrc/src/**/*"), *ROOT.glob("csrc/include/*")]:
         if path.suffix in (".c", ".h"):
             assert not re.search(r"#\s*include\s*[<\"]Python\.h", path.read_text(encoding="utf-8")), path.name

@@ -81,7 +81,7 @@ def test_c(tmp_path: Path) -> None:
     source = tmp_path / "example.c"
     source.write_text(blocks("c")[0])
     program = tmp_path / "example"
-    core = [str(ROOT / "csrc/src/rule.c")]
+    core = [str(ROOT / "csrc/src/rules/rule.c")]
     command = [compiler, "-std=c11", "-Wall", "-Wextra", "-Werror", f"-I{ROOT}/csrc/include", str(source), *core]
     subprocess.run([*command, "-o", str(program)], check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=True)

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "fc_build.h"
+#include "rules/build.h"
 
 #define CHECK(x) \
     do { \

@@ -4,7 +4,7 @@
 #include <stdatomic.h>
 #include <time.h>
 
-#include "fib_search.h"
+#include "fib/fib_search.h"
 #include "guard.h"
 
 static const uint8_t secret[16] = "0123456789abcdef";

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""The forwarding table: packets in, decisions out; the binding of csrc/src/fib.c."""
+"""The forwarding table: packets in, decisions out; the binding of csrc/src/fib/fib.c."""
 
 from contextlib import nullcontext
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Packets to keys: the binding of csrc/src/parse.c and fragments.c."""
+"""Packets to keys: the binding of csrc/src/packet/parse.c and fragments.c."""
 
 from libc.stdint cimport UINT32_MAX
 

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Records of a capture, and their keys: the binding of csrc/src/capture.c (and of parse.c, in one call)."""
+"""Records of a capture, and their keys: the binding of csrc/src/capture/capture.c (and of packet/parse.c, in one call)."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -55,7 +55,7 @@ cdef extern from "flowclass.h" nogil:
     uint64_t fc_capture_begun(const fc_capture *capture)
     uint64_t fc_capture_position(const fc_capture *capture)
 
-cdef extern from "fc_tally.h" nogil:
+cdef extern from "trace/tally.h" nogil:
     ctypedef struct fc_fib:
         pass
     ctypedef struct fc_decision:

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Rows of text from numbered decisions: the binding of csrc/src/rows.c."""
+"""Rows of text from numbered decisions: the binding of csrc/src/trace/rows.c."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -7,7 +7,7 @@ import numpy as np
 
 __all__ = ["DecisionNumbers", "RowTexts"]
 
-cdef extern from "fc_rows.h" nogil:
+cdef extern from "trace/rows.h" nogil:
     ctypedef struct fc_ids:
         pass
     ctypedef struct fc_row_texts:

@@ -1,0 +1,73 @@
+/* Names of the kernels, and which of them can run here. */
+#include <string.h>
+
+#include "kernel.h"
+
+static const char *const names[FC_KERNEL_COUNT] = {"scalar", "avx2", "avx512", "neon"};
+
+const char *fc_kernel_name(int kernel)
+{
+    return kernel >= 0 && kernel < FC_KERNEL_COUNT ? names[kernel] : NULL;
+}
+
+/* __builtin_cpu_supports reads a table that libgcc fills once before main: no cache of our own is needed. */
+int fc_kernel_check(int kernel)
+{
+    switch (kernel) {
+    case FC_KERNEL_AUTO:
+    case FC_KERNEL_SCALAR:
+        return FC_OK;
+#if defined(__x86_64__)
+    case FC_KERNEL_AVX2:
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") ? FC_OK : FC_ENOCPU;
+    case FC_KERNEL_AVX512:
+        return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+                       __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+                       __builtin_cpu_supports("bmi2")
+                   ? FC_OK
+                   : FC_ENOCPU;
+    case FC_KERNEL_NEON:
+        return FC_ENOTBUILT;
+#elif defined(__aarch64__)
+    case FC_KERNEL_NEON: /* part of the base architecture */
+        return FC_OK;
+    case FC_KERNEL_AVX2:
+    case FC_KERNEL_AVX512:
+        return FC_ENOTBUILT;
+#else
+    case FC_KERNEL_AVX2:
+    case FC_KERNEL_AVX512:
+    case FC_KERNEL_NEON:
+        return FC_ENOTBUILT;
+#endif
+    default:
+        return FC_ENOKERNEL;
+    }
+}
+
+int fc_kernel_select(const char *name, int *kernel)
+{
+    if (strcmp(name, "auto") == 0) {
+        *kernel = FC_KERNEL_AUTO;
+        return FC_OK;
+    }
+    for (int k = 0; k < FC_KERNEL_COUNT; k++) {
+        if (strcmp(name, names[k]) == 0) {
+            int status = fc_kernel_check(k);
+            if (status == FC_OK)
+                *kernel = k;
+            return status;
+        }
+    }
+    return FC_ENOKERNEL;
+}
+
+int fc_kernel_resolve(int kernel)
+{
+    static const int order[] = {FC_KERNEL_AVX512, FC_KERNEL_AVX2, FC_KERNEL_NEON};
+    for (size_t i = 0; kernel == FC_KERNEL_AUTO && i < sizeof(order) / sizeof(order[0]); i++) {
+        if (fc_kernel_check(order[i]) == FC_OK)
+            return order[i];
+    }
+    return kernel == FC_KERNEL_AUTO ? FC_KERNEL_SCALAR : kernel;
+}

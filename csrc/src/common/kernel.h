@@ -1,0 +1,9 @@
+/* kernel.h - which kernel AUTO is. */
+#ifndef FC_KERNEL_H
+#define FC_KERNEL_H
+
+#include "flowclass.h"
+
+int fc_kernel_resolve(int kernel); /* AUTO: the widest that runs here; any other: itself */
+
+#endif

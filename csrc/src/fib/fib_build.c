@@ -1,0 +1,514 @@
+/* fib_build.c - a node's state to its record; the format is in fc_fib.h, an example at the head of fib.c. */
+#include <stdlib.h>
+
+#include "format.h"
+
+#define MAX_CHOICES 24u /* octets to choose signatures from */
+
+/* A rule as a body has it. */
+typedef struct draft {
+    fib_body head;
+    fib_extra extra;
+    uint16_t ports[4]; /* first of source and destination, their spans */
+    const fc_rule *rule;
+    uint64_t known;           /* octets of a key that are the same in all keys which match, as bits ... */
+    uint8_t value[sizeof(fc_key)]; /* ... and what they are */
+    uint16_t size;
+} draft;
+
+typedef struct build {
+    const fc_node *node;
+    uint32_t n; /* active flows */
+    uint32_t lists; /* how many */
+    uint32_t list_bytes;
+    draft flow[FIB_LINEAR];
+    uint16_t list_start[FIB_LINEAR];
+    uint8_t list[FIB_LINEAR * (FC_MAX_FANOUT + 1)];
+} build;
+
+static int active(const fc_flow *f) { return f->action == FC_ACTION_DISCARD || f->n_targets > 0; }
+
+/* ---- Conditions ------------------------------------------------------------------------------------------------ */
+
+static int less(const uint64_t a[2], const uint64_t b[2]) { return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1]; }
+
+static void last_of(const fc_address *a, int length, uint64_t last[2])
+{
+    const uint64_t *mask = fib_masks[a->version == 4 ? 96 + length : length];
+    last[0] = a->version == 4 ? 0 : a->words[0] | ~mask[0];
+    last[1] = a->words[1] | (a->version == 4 ? (uint32_t)~mask[1] : ~mask[1]);
+}
+
+static int covers(const fc_rule *r, const fc_address *a, int length)
+{
+    uint64_t last[2];
+    if (r->version && r->version != a->version)
+        return 1;
+    last_of(a, length, last);
+    return !less(a->words, r->destination_first) && !less(r->destination_last, last);
+}
+
+/* Every packet that finds the node is for one of its addresses: a condition that all of them meet is none. */
+static int destination_is_met(const fc_node *node, const fc_rule *r)
+{
+    int met = covers(r, &node->home, node->home.version == 4 ? 32 : 128);
+    for (uint32_t i = 0; met && i < node->n_also; i++)
+        met = covers(r, &node->also[i], node->also[i].version == 4 ? 32 : 128);
+    for (uint32_t i = 0; met && i < node->n_prefixes; i++)
+        met = covers(r, &node->prefixes[i], node->prefixes[i].length);
+    return met;
+}
+
+/* The length of the prefix that first to last is, or -1. */
+static int prefix_length(const uint64_t first[2], const uint64_t last[2])
+{
+    uint64_t x[2] = {first[0] ^ last[0], first[1] ^ last[1]};
+    int length = x[0] ? __builtin_clzll(x[0]) : 64 + (x[1] ? __builtin_clzll(x[1]) : 64);
+    const uint64_t *mask = fib_masks[length];
+    return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
+}
+
+/* The source condition: as a prefix, or a range. A rule with an address is of one version (fc_rule_valid). */
+static void draft_source(draft *d, const fc_rule *r)
+{
+    int length = prefix_length(r->source_first, r->source_last);
+    int least = r->version == 4 ? 96 : 0;
+    if (length < least) {
+        d->extra.which |= FC_SOURCE;
+        d->head.form |= FIB_EXTRA;
+    } else if (length > least) { /* all addresses of the version: the condition is that there is one */
+        d->head.source_mask = (uint8_t)(r->version == 4 ? (int)FIB_MASK_IPV4 + length - 96 : length);
+        d->head.form |= r->version == 6 && length <= 64 ? FIB_HALF : 0;
+    }
+}
+
+static void draft_extra(draft *d, const fc_rule *r, unsigned conditions)
+{
+    fib_extra *x = &d->extra;
+    x->label_span = x->spi_span = UINT32_MAX;
+    x->class_span = 63;
+    x->protocol_span = 255;
+    if (conditions & FC_FLOW_LABEL) {
+        x->label = r->flow_label_first;
+        x->label_span = r->flow_label_last - r->flow_label_first;
+    }
+    if (conditions & FC_SPI) {
+        x->spi = r->spi_first;
+        x->spi_span = r->spi_last - r->spi_first;
+    }
+    if (conditions & FC_TRAFFIC_CLASS) {
+        x->class6 = r->traffic_class_first >> 2;
+        x->class_span = (uint8_t)((r->traffic_class_last >> 2) - x->class6);
+    }
+    if (conditions & FC_DESTINATION)
+        x->which |= FC_DESTINATION;
+    if (conditions & FC_PROTOCOL && r->protocol_first == r->protocol_last) {
+        d->head.protocol = r->protocol_first;
+        d->head.form |= FIB_PROTOCOL;
+    } else if (conditions & FC_PROTOCOL) {
+        x->protocol = r->protocol_first;
+        x->protocol_span = (uint8_t)(r->protocol_last - r->protocol_first);
+        d->head.form |= FIB_EXTRA;
+    }
+    if (conditions & (FC_FLOW_LABEL | FC_SPI | FC_TRAFFIC_CLASS | FC_DESTINATION))
+        d->head.form |= FIB_EXTRA;
+}
+
+static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
+{
+    unsigned conditions = r->conditions;
+    if (conditions & FC_DESTINATION && destination_is_met(node, r))
+        conditions &= ~(unsigned)FC_DESTINATION;
+    memset(d, 0, sizeof *d);
+    d->rule = r;
+    d->head.conditions = (uint8_t)conditions;
+    d->head.form = r->version ? FIB_VERSION : 0;
+    d->head.version = r->version;
+    d->ports[2] = d->ports[3] = UINT16_MAX;
+    if (conditions & FC_SOURCE_PORT) {
+        d->ports[0] = r->source_port_first;
+        d->ports[2] = (uint16_t)(r->source_port_last - r->source_port_first);
+    }
+    if (conditions & FC_DESTINATION_PORT) {
+        d->ports[1] = r->destination_port_first;
+        d->ports[3] = (uint16_t)(r->destination_port_last - r->destination_port_first);
+    }
+    if (conditions & (FC_SOURCE_PORT | FC_DESTINATION_PORT))
+        d->head.form |= FIB_PORTS;
+    if (conditions & FC_SOURCE)
+        draft_source(d, r);
+    draft_extra(d, r, conditions);
+    const uint64_t *mask = fib_masks[d->head.source_mask];
+    unsigned which = d->extra.which;
+    d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((mask[0] != 0) + (mask[1] != 0)));
+    if (d->head.form & FIB_EXTRA)
+        d->size = (uint16_t)(d->size + sizeof(fib_extra) + 32 * (!!(which & FC_SOURCE) + !!(which & FC_DESTINATION)));
+}
+
+/* Downwards from `end`; fib_body_matches reads it. */
+static void write_body(const draft *d, uint8_t *end)
+{
+    memcpy(end -= 8, &d->head, 8);
+    if (d->head.form & FIB_PORTS)
+        memcpy(end -= 8, d->ports, 8);
+    const uint64_t *mask = fib_masks[d->head.source_mask];
+    for (int half = 1; half >= 0; half--)
+        if (mask[half])
+            memcpy(end -= 8, &d->rule->source_first[half], 8);
+    if (!(d->head.form & FIB_EXTRA))
+        return;
+    memcpy(end -= sizeof d->extra, &d->extra, sizeof d->extra);
+    const uint8_t *rule = (const uint8_t *)d->rule; /* first and last are neighbours in it */
+    if (d->extra.which & FC_SOURCE)
+        memcpy(end -= 32, rule + offsetof(fc_rule, source_first), 32);
+    if (d->extra.which & FC_DESTINATION)
+        memcpy(end -= 32, rule + offsetof(fc_rule, destination_first), 32);
+}
+
+/* ---- Targets ------------------------------------------------------------------------------------------------------ */
+
+/* A flow's indices; n-cast: each address once, at its first place. Returns how many. */
+static unsigned pick_targets(const fc_node *node, const fc_flow *f, uint16_t out[FC_MAX_FANOUT])
+{
+    const uint16_t *from = node->flow_targets + f->targets;
+    unsigned n = 0;
+    for (unsigned i = 0; i < f->n_targets; i++) {
+        unsigned j = 0;
+        const fc_target *t = &node->targets[from[i]];
+        while (f->action == FC_ACTION_NCAST && j < n &&
+               (memcmp(node->targets[out[j]].address, t->address, t->version == 4 ? 4 : 16) != 0 ||
+                node->targets[out[j]].version != t->version))
+            j++;
+        if (f->action != FC_ACTION_NCAST || j == n)
+            out[n++] = from[i];
+    }
+    return n;
+}
+
+static uint8_t add_list(build *b, const uint16_t *indices, unsigned n)
+{
+    uint8_t list[FC_MAX_FANOUT + 1] = {(uint8_t)n};
+    for (unsigned i = 0; i < n; i++)
+        list[i + 1] = (uint8_t)indices[i];
+    for (unsigned i = 0; i < b->lists; i++)
+        if (memcmp(b->list + b->list_start[i], list, n + 1) == 0)
+            return (uint8_t)i; /* flows of a node mostly share their lists */
+    b->list_start[b->lists] = (uint16_t)b->list_bytes;
+    memcpy(b->list + b->list_bytes, list, n + 1);
+    b->list_bytes += n + 1;
+    return (uint8_t)b->lists++;
+}
+
+static void draft_target(build *b, draft *d, const fc_flow *f)
+{
+    d->head.fid = f->fid;
+    d->head.form |= (uint8_t)(f->action << FIB_ACTION);
+    if (f->action == FC_ACTION_DISCARD)
+        return;
+    uint16_t indices[FC_MAX_FANOUT];
+    unsigned n = pick_targets(b->node, f, indices);
+    d->head.target = (uint8_t)indices[0];
+    if (n > 1) {
+        d->head.form |= FIB_MULTI;
+        d->head.target = add_list(b, indices, n);
+    }
+}
+
+/* ---- Signatures: the three octets of a key that leave the fewest candidates ---------------------------------------- */
+
+/* Notes the octets that a range of one field fixes: from the most significant on, as long as both ends have the same.
+ * Returns the last two of them, the most telling ones. */
+static uint64_t note_octets(draft *d, const void *first, const void *last, unsigned offset, unsigned size)
+{
+    const uint8_t *a = first, *b = last;
+    unsigned n = 0;
+    while (n < size && a[size - 1 - n] == b[size - 1 - n]) {
+        unsigned at = offset + size - 1 - n;
+        d->known |= (uint64_t)1 << at;
+        d->value[at] = a[size - 1 - n];
+        n++;
+    }
+    return n == 0 ? 0 : (n == 1 ? (uint64_t)1 : (uint64_t)3) << (offset + size - n);
+}
+
+static uint64_t note_address(draft *d, const uint64_t first[2], const uint64_t last[2], unsigned offset)
+{
+    uint64_t telling = note_octets(d, &first[0], &last[0], offset, 8);
+    if (first[0] != last[0])
+        return telling;
+    uint64_t lower = note_octets(d, &first[1], &last[1], offset + 8, 8);
+    return lower ? lower | telling : telling;
+}
+
+static uint64_t note_rule(draft *d)
+{
+    const fc_rule *r = d->rule;
+    unsigned c = d->head.conditions;
+    uint64_t telling = 0;
+    if (c & FC_SOURCE)
+        telling |= note_address(d, r->source_first, r->source_last, offsetof(fc_key, source));
+    if (c & FC_DESTINATION)
+        telling |= note_address(d, r->destination_first, r->destination_last, offsetof(fc_key, destination));
+    if (c & FC_FLOW_LABEL)
+        telling |= note_octets(d, &r->flow_label_first, &r->flow_label_last, offsetof(fc_key, flow_label), 4);
+    if (c & FC_SPI)
+        telling |= note_octets(d, &r->spi_first, &r->spi_last, offsetof(fc_key, spi), 4);
+    if (c & FC_SOURCE_PORT)
+        telling |= note_octets(d, &r->source_port_first, &r->source_port_last, offsetof(fc_key, source_port), 2);
+    if (c & FC_DESTINATION_PORT)
+        telling |= note_octets(d, &r->destination_port_first, &r->destination_port_last,
+                               offsetof(fc_key, destination_port), 2);
+    if (c & FC_PROTOCOL)
+        telling |= note_octets(d, &r->protocol_first, &r->protocol_last, offsetof(fc_key, protocol), 1);
+    return telling;
+}
+
+/* What the signature says of one octet: 0, anything; never 0 for a value. */
+static uint8_t signature(const draft *d, unsigned octet)
+{
+    uint8_t v = d->value[octet];
+    return d->known >> octet & 1 ? (uint8_t)(v + (v == 0)) : 0;
+}
+
+/* Greedily, the octet that leaves the fewest candidates. Half of the packets counted are each flow's own: a candidate is any
+ * flow that looks alike in the octets chosen. The other half are anybody's: a flow is a candidate for one of them unless a
+ * chosen octet is fixed, and then for one in eight (not 256: values are not random). In 64ths. */
+static void choose_signatures(build *b, fib_record *r, fib_signature *s)
+{
+    uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
+    uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1, telling = 0;
+    unsigned n = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        telling |= note_rule(&b->flow[i]);
+        alike[i] = all;
+    }
+    for (; telling && n < MAX_CHOICES; telling &= telling - 1, n++) {
+        choice[n] = (uint8_t)__builtin_ctzll(telling);
+        for (uint32_t i = 0; i < b->n; i++)
+            value[n][i] = signature(&b->flow[i], choice[n]);
+    }
+    for (unsigned part = 0; part < 3 && n; part++) {
+        unsigned best = 0;
+        uint32_t fewest = UINT32_MAX;
+        for (unsigned round = 0; round <= n; round++) { /* the last round is the best again, to note what it leaves */
+            const uint8_t *v = value[round < n ? round : best];
+            uint32_t candidates = 0;
+            with[0] = 0;
+            for (uint32_t i = 0; i < b->n; i++)
+                with[v[i]] = 0;
+            for (uint32_t i = 0; i < b->n; i++)
+                with[v[i]] |= (uint64_t)1 << i;
+            for (uint32_t i = 0; i < b->n; i++) {
+                uint64_t left = alike[i] & (v[i] ? with[v[i]] | with[0] : all);
+                unsigned f = fixed[i] + (v[i] != 0);
+                candidates += 64 * (uint32_t)__builtin_popcountll(left) + b->n * (64u >> 3 * f);
+                if (round == n) {
+                    alike[i] = left;
+                    fixed[i] = (uint8_t)f;
+                }
+            }
+            if (candidates < fewest) {
+                fewest = candidates;
+                best = round;
+            }
+        }
+        r->pick[part] = choice[best];
+        for (uint32_t i = 0; i < b->n; i++)
+            s[i].octet[part] = value[best][i];
+        n--; /* one octet twice says no more */
+        memmove(&choice[best], &choice[best + 1], n - best);
+        memmove(value[best], value[best + 1], (n - best) * sizeof value[0]);
+    }
+}
+
+/* ---- Records --------------------------------------------------------------------------------------------------------- */
+
+static int scratch(fc_fib *fib, size_t size)
+{
+    if (size > fib->scratch_size) {
+        uint8_t *p = realloc(fib->scratch, size + size / 2);
+        if (!p)
+            return FC_ENOMEM;
+        fib->scratch = p;
+        fib->scratch_size = size + size / 2;
+    }
+    memset(fib->scratch, 0, size);
+    return FC_OK;
+}
+
+static size_t write_addresses(const fc_node *node, uint8_t *p, size_t at)
+{
+    at = (at + 7) & ~(size_t)7;
+    size_t end = (at + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + sizeof(fib_trailer) + FIB_UNIT - 1) /
+                 FIB_UNIT * FIB_UNIT;
+    fib_trailer *t = (fib_trailer *)(void *)(p + end) - 1;
+    t->n_also = (uint16_t)node->n_also;
+    t->n_prefixes = (uint16_t)node->n_prefixes;
+    fc_address *a = (fc_address *)(void *)t - node->n_prefixes - node->n_also;
+    for (uint32_t i = 0; i < node->n_also; i++)
+        a[i] = node->also[i];
+    for (uint32_t i = 0; i < node->n_prefixes; i++)
+        a[node->n_also + i] = node->prefixes[i];
+    return end;
+}
+
+static void write_header(const fc_node *node, fib_record *r, uint32_t flows)
+{
+    r->home[0] = node->home.words[0];
+    r->home[1] = node->home.words[1];
+    r->flags = (uint8_t)((node->home.version == 4 ? FIB_IPV4 : 0) | (node->n_also || node->n_prefixes ? FIB_MORE : 0) |
+                         (node->n_targets ? 0 : FIB_UNUSABLE));
+    r->n = (uint8_t)flows;
+    r->n_targets = (uint8_t)node->n_targets;
+    r->default_target = node->default_target == FC_NO_TARGET ? FIB_NONE8 : (uint8_t)node->default_target;
+    r->default_form = node->default_target == FC_NO_TARGET ? 0 : FC_ACTION_FORWARD << FIB_ACTION;
+}
+
+/* In a record, `reserved` holds the flags that a target gives a decision. */
+static void write_targets(const fc_node *node, fc_target *out)
+{
+    for (uint32_t i = 0; i < node->n_targets; i++) {
+        out[i] = node->targets[i];
+        out[i].reserved = (uint8_t)((out[i].bid ? FC_HAS_BID : 0) | (out[i].version == 4 ? FC_CARE_OF_IPV4 : 0));
+        if (out[i].version == 4)
+            memset(out[i].address + 4, 0, 12);
+    }
+}
+
+/* The unit, as a power of two, in which one octet can say where each body ends. */
+static unsigned body_shift(const build *b, uint8_t *ends)
+{
+    for (unsigned shift = 3;; shift++) {
+        size_t units = 0;
+        for (uint32_t i = 0; i < b->n; i++) {
+            units += (b->flow[i].size + ((size_t)1 << shift) - 1) >> shift;
+            ends[i] = (uint8_t)(units - 1);
+        }
+        if (units <= 256)
+            return shift; /* at the latest 5: 64 bodies of at most 128 octets */
+    }
+}
+
+static int build_small(fc_fib *fib, build *b, uint32_t *units)
+{
+    const fc_node *node = b->node;
+    for (uint32_t i = 0, n = 0; i < node->n_flows; i++) {
+        if (!active(&node->flows[i]))
+            continue;
+        draft_rule(&b->flow[n], node, &node->flows[i].rule);
+        draft_target(b, &b->flow[n], &node->flows[i]);
+        n++;
+    }
+    uint8_t ends[FIB_LINEAR];
+    unsigned shift = body_shift(b, ends);
+    size_t bodies = fib_bodies_at(b->n, node->n_targets);
+    size_t lists = bodies + (b->n ? ((size_t)ends[b->n - 1] + 1) << shift : 0);
+    size_t size = lists + 2 * (size_t)b->lists + b->list_bytes;
+    if (scratch(fib, size + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 384) != FC_OK)
+        return FC_ENOMEM;
+    fib_record *r = (fib_record *)(void *)fib->scratch;
+    uint8_t *p = fib->scratch;
+    write_header(node, r, b->n);
+    r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
+    r->usual = node->n_targets ? (uint16_t)(FC_DESTINATION << 8 | node->home.version) : 0;
+    fib_signature *s = (fib_signature *)(void *)(r + 1);
+    choose_signatures(b, r, s);
+    for (uint32_t i = 0; i < b->n; i++)
+        s[i].end = ends[i];
+    write_targets(node, (fc_target *)(void *)(p + fib_targets_at(b->n)));
+    for (uint32_t i = 0; i < b->n; i++)
+        write_body(&b->flow[i], p + bodies + (((size_t)ends[i] + 1) << shift));
+    for (uint32_t i = 0; i < b->lists; i++) {
+        uint16_t start = (uint16_t)(2 * b->lists + b->list_start[i]);
+        memcpy(p + lists + 2 * i, &start, 2);
+    }
+    memcpy(p + lists + 2 * (size_t)b->lists, b->list, b->list_bytes);
+    size_t least = FIB_HEADER + 64 * (b->n ? ((size_t)b->n + 15) / 16 : 1);
+    size = size < least ? least : size;
+    if (b->lists || r->flags & FIB_MORE) {
+        r->flags |= FIB_TRAILER;
+        size = write_addresses(node, p, size);
+        ((fib_trailer *)(void *)(p + size) - 1)->lists = (uint32_t)lists;
+    }
+    *units = (uint32_t)((size + FIB_UNIT - 1) / FIB_UNIT);
+    r->units = (uint16_t)*units;
+    return FC_OK;
+}
+
+static size_t write_big_flows(const fc_node *node, uint8_t *p, size_t meta, size_t at)
+{
+    fib_meta *m = (fib_meta *)(void *)(p + meta);
+    for (uint32_t i = 0; i < node->n_flows; i++) {
+        const fc_flow *f = &node->flows[i];
+        if (!active(f))
+            continue;
+        uint16_t indices[FC_MAX_FANOUT];
+        uint16_t n = f->action == FC_ACTION_DISCARD ? 0 : (uint16_t)pick_targets(node, f, indices);
+        *m = (fib_meta){f->fid, f->action, n > 1, n ? indices[0] : 0};
+        if (n > 1) {
+            m->target = (uint32_t)at;
+            memcpy(p + at, &n, 2);
+            memcpy(p + at + 2, indices, 2 * (size_t)n);
+            at += 2 + 2 * (size_t)n;
+        }
+        m++;
+    }
+    return at;
+}
+
+static int big_rules(const fc_node *node, uint32_t n, fib_big *big)
+{
+    if (n == 0) /* many targets, no flows */
+        return FC_OK;
+    fc_rule *rules = malloc(n * sizeof *rules);
+    if (!rules)
+        return FC_ENOMEM;
+    for (uint32_t i = 0, j = 0; i < node->n_flows; i++)
+        if (active(&node->flows[i]))
+            rules[j++] = node->flows[i].rule;
+    int status = fc_table_build(rules, n, NULL, &big->table, NULL);
+    free(rules);
+    if (status != FC_OK)
+        return status;
+    fc_table_info info;
+    fc_table_get_info(big->table, &info);
+    big->table_bytes = info.bytes;
+    return FC_OK;
+}
+
+static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *units)
+{
+    size_t meta = FIB_HEADER + sizeof(fib_big), targets = meta + sizeof(fib_meta) * n;
+    size_t lists = targets + sizeof(fc_target) * node->n_targets, bound = lists;
+    for (uint32_t i = 0; i < node->n_flows; i++)
+        bound += 2 + 2 * (size_t)node->flows[i].n_targets;
+    bound += sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 64;
+    if (bound > (size_t)FIB_SEGMENT_UNITS * FIB_UNIT)
+        return FC_ELIMIT;
+    if (scratch(fib, bound) != FC_OK)
+        return FC_ENOMEM;
+    uint8_t *p = fib->scratch;
+    fib_record *r = (fib_record *)(void *)p;
+    fib_big *big = (fib_big *)(void *)(r + 1);
+    write_header(node, r, 0);
+    r->flags |= FIB_BIG | FIB_TRAILER;
+    *big = (fib_big){NULL, 0, n, node->n_targets, node->default_target, (uint32_t)meta, (uint32_t)targets, 0};
+    write_targets(node, (fc_target *)(void *)(p + targets));
+    size_t size = write_addresses(node, p, write_big_flows(node, p, meta, lists));
+    big->units = *units = (uint32_t)(size / FIB_UNIT);
+    return big_rules(node, n, big);
+}
+
+int fib_build(fc_fib *fib, const fc_node *node, uint32_t *units)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < node->n_flows; i++)
+        n += (uint32_t)active(&node->flows[i]);
+    if (n > FIB_LINEAR || node->n_targets >= FIB_NONE8)
+        return build_big(fib, node, n, units);
+    build b; /* 40 KiB; only what the flows need is touched */
+    b.node = node;
+    b.n = n;
+    b.lists = b.list_bytes = 0;
+    return build_small(fib, &b, units);
+}

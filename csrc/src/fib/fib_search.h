@@ -1,0 +1,421 @@
+/* fib_search.h - from a key to its decision, one key at a time: the whole of the scalar kernel, and what the others fall
+ * back on for keys that are not the usual case. */
+#ifndef FIB_SEARCH_H
+#define FIB_SEARCH_H
+
+#include "format.h"
+
+#define FIB_MOBILITY 135 /* the Mobility Header's protocol number */
+
+static inline uint64_t fib_load64(const uint8_t *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* ---- Finding the node ------------------------------------------------------------------------------------ */
+
+/* The record behind an entry of the index. The record at reference 0 has FIB_ANCHOR set and is nobody's. */
+static inline const fib_record *fib_open(const fc_fib *fib, uint32_t ref, uint32_t *record_ref)
+{
+    const uint8_t *p = fib_at(&fib->arena, ref);
+    if (((const fib_record *)(const void *)p)->flags & FIB_ANCHOR) {
+        ref = atomic_load_explicit(&((fib_anchor *)(void *)(uintptr_t)p)->ref, memory_order_acquire);
+        p = fib_at(&fib->arena, ref);
+    }
+    *record_ref = ref;
+    return (const fib_record *)(const void *)p;
+}
+
+static inline int fib_has_address(const fib_record *r, const uint64_t a[2], unsigned version)
+{
+    if (r->flags & FIB_ANCHOR)
+        return 0;
+    if (r->home[0] == a[0] && r->home[1] == a[1] && (r->flags & FIB_IPV4) == (version == 4))
+        return 1;
+    if (!(r->flags & FIB_MORE))
+        return 0;
+    const fib_trailer *t = fib_trailer_of(r);
+    const fc_address *also = (const fc_address *)(const void *)t - t->n_prefixes - t->n_also;
+    for (unsigned i = 0; i < t->n_also; i++)
+        if (also[i].words[0] == a[0] && also[i].words[1] == a[1] && also[i].version == version)
+            return 1;
+    return 0;
+}
+
+static inline int fib_has_prefix(const fib_record *r, const uint64_t a[2], unsigned version, unsigned length)
+{
+    if (!(r->flags & FIB_MORE) || (r->flags & FIB_ANCHOR))
+        return 0;
+    const fib_trailer *t = fib_trailer_of(r);
+    const fc_address *prefix = (const fc_address *)(const void *)t - t->n_prefixes;
+    for (unsigned i = 0; i < t->n_prefixes; i++)
+        if (prefix[i].words[0] == a[0] && prefix[i].words[1] == a[1] && prefix[i].version == version &&
+            prefix[i].length == length)
+            return 1;
+    return 0;
+}
+
+/* The first `length` bits of an address (IPv4: of its 32). */
+static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned length, uint64_t out[2])
+{
+    const uint64_t *mask = fib_masks[version == 4 ? 96 + length : length];
+    out[0] = a[0] & mask[0];
+    out[1] = a[1] & mask[1];
+}
+
+
+/* Walks the entries that may be of (a, kind) until `accept` takes one. Entries are not moved while an index lives; one that
+ * is found is checked against its record, so a reader that meets an entry in the middle of a change misses or has it.
+ * length: of a prefix; negative: an address. */
+static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x, const uint64_t a[2], unsigned version,
+                                          int length, uint32_t *ref)
+{
+    fib_hash h = fib_hash_of(x, a[0], a[1], fib_kind(version, length < 0 ? 0 : (unsigned)length));
+    uint32_t at = h.bucket;
+    for (uint32_t probes = 0; probes < x->buckets; probes++) {
+        fib_bucket *b = &x->bucket[at];
+        for (unsigned i = 0; i < FIB_WAYS; i++) {
+            if (atomic_load_explicit(&b->tag[i], memory_order_acquire) != h.tag)
+                continue;
+            uint32_t entry = atomic_load_explicit(&b->ref[i], memory_order_acquire);
+            if (!entry)
+                continue;
+            const fib_record *r = fib_open(fib, entry, ref);
+            if (length < 0 ? fib_has_address(r, a, version) : fib_has_prefix(r, a, version, (unsigned)length))
+                return r;
+        }
+        if (!atomic_load_explicit(&b->passed, memory_order_acquire))
+            return NULL;
+        at = at + 1 == x->buckets ? 0 : at + 1;
+    }
+    return NULL;
+}
+
+/* Link-local addresses, and multicast whose scope ends with the link or before: packets to them are never sent on (RFC 6275
+ * 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), however short somebody's prefix is. */
+static inline int fib_stays_on_link(const uint64_t a[2], unsigned version)
+{
+    if (version == 4)
+        return a[1] >> 16 == 0xa9fe || a[1] >> 8 == 0xe00000 || a[1] == 0xffffffff;
+    return a[0] >> 54 == 0x3fa || (a[0] >> 56 == 0xff && (a[0] >> 48 & 15) <= 2);
+}
+
+static inline const fib_record *fib_longest_prefix(fc_fib *fib, const uint64_t a[2], unsigned version, uint32_t *ref)
+{
+    if (fib_stays_on_link(a, version))
+        return NULL;
+    const fib_index *x = atomic_load_explicit(&fib->prefix, memory_order_acquire);
+    for (int word = version == 4 ? 0 : 2; word >= 0; word--) {
+        uint64_t lengths = atomic_load_explicit(&fib->lengths[version == 6][word], memory_order_acquire);
+        while (lengths) {
+            int bit = 63 - __builtin_clzll(lengths);
+            lengths ^= (uint64_t)1 << bit;
+            uint64_t network[2];
+            fib_mask(a, version, (unsigned)(64 * word + bit), network);
+            const fib_record *r = fib_probe(fib, x, network, version, 64 * word + bit, ref);
+            if (r)
+                return r;
+        }
+    }
+    return NULL;
+}
+
+/* The node of a destination, or NULL. One record that was found is a state that existed. But "not among the exact
+ * addresses, so the prefix decides" combines several looks; it holds only if nobody came or went meanwhile. Changes of
+ * what a node does don't count, only of who has which address, so that a second try is rare. */
+static inline const fib_record *fib_find(fc_fib *fib, const fc_key *k, uint32_t *ref)
+{
+    if ((k->version != 4 && k->version != 6) || !(k->present & FC_DESTINATION))
+        return NULL;
+    for (;;) {
+        uint64_t changes = atomic_load_explicit(&fib->changes, memory_order_acquire);
+        const fib_index *x = atomic_load_explicit(&fib->home, memory_order_acquire);
+        const fib_record *r = fib_probe(fib, x, k->destination, k->version, -1, ref);
+        if (r)
+            return r;
+        r = fib_longest_prefix(fib, k->destination, k->version, ref);
+        if (FIB_LIKELY(atomic_load_explicit(&fib->changes, memory_order_acquire) == changes))
+            return r;
+    }
+}
+
+/* ---- Finding the flow -------------------------------------------------------------------------------------- */
+
+static inline int fib_in_range(const uint64_t a[2], const uint8_t *range)
+{
+    uint64_t r[4];
+    memcpy(r, range, sizeof r);
+    int below = a[0] != r[0] ? a[0] < r[0] : a[1] < r[1];
+    int above = a[0] != r[2] ? a[0] > r[2] : a[1] > r[3];
+    return !below & !above;
+}
+
+static inline uint64_t fib_tail(const fc_key *k) { return fib_load64((const uint8_t *)k + FIB_TAIL_OFFSET); }
+
+/* The less usual conditions; `low` is the lowest octet of the body so far. */
+static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
+{
+    fib_extra x;
+    low -= sizeof x;
+    memcpy(&x, low, sizeof x);
+    int fail = k->flow_label - x.label > x.label_span;
+    fail |= k->spi - x.spi > x.spi_span;
+    fail |= (uint8_t)((k->traffic_class >> 2) - x.class6) > x.class_span;
+    fail |= (uint8_t)(k->protocol - x.protocol) > x.protocol_span;
+    if (x.which & FC_SOURCE)
+        fail |= !fib_in_range(k->source, low -= 32);
+    if (x.which & FC_DESTINATION)
+        fail |= !fib_in_range(k->destination, low - 32);
+    return fail;
+}
+
+/* Two steps that a kernel may have a better way for: are the ports of a tail outside of their ranges, does the source
+ * differ from the prefix at `p` where the mask has bits. Not 0: yes. */
+#ifndef FIB_PORTS_OUT
+static inline uint32_t fib_ports_out(uint64_t tail, const uint8_t *p)
+{
+    uint64_t range = fib_load64(p);
+    return ((uint16_t)(tail - range) > (uint16_t)(range >> 32)) |
+           ((uint16_t)((tail >> 16) - (range >> 16)) > (uint16_t)(range >> 48));
+}
+#define FIB_PORTS_OUT fib_ports_out
+#endif
+#ifndef FIB_SOURCE_OUT
+static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64_t *mask)
+{
+    return (((k->source[0] ^ fib_load64(p)) & mask[0]) | ((k->source[1] ^ fib_load64(p + 8)) & mask[1])) != 0;
+}
+#define FIB_SOURCE_OUT fib_source_out
+#endif
+#ifndef FIB_TARGET
+#define FIB_TARGET
+#endif
+
+/* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule makes
+ * can't be predicted. What is read and then masked away is beside the body, inside the record. */
+FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
+{
+    uint64_t head = fib_load64(end - 8), tail = fib_tail(k);
+    uint32_t form = (uint32_t)(head >> FIB_HEAD_FORM) & 0xff, ports = form >> 7;
+    uint64_t compared = fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
+    uint64_t fail = (tail ^ head) & compared;
+    const uint8_t *p = end - 16;
+    fail |= FIB_PORTS_OUT(tail, p) & -ports;
+    p -= 8 * ports;
+    const uint64_t *mask = fib_masks[head >> FIB_HEAD_MASK & 0xff];
+    fail |= (unsigned)FIB_SOURCE_OUT(k, p - 8 + (form >> (FIB_HALF_SHIFT - 3) & 8), mask);
+    if (FIB_UNLIKELY(form & FIB_EXTRA))
+        fail |= (unsigned)fib_extra_fails(p + 8 - 8 * ((mask[0] != 0) + (mask[1] != 0)), k);
+    return fail == 0;
+}
+
+static inline const fib_signature *fib_signatures(const fib_record *r) { return (const fib_signature *)(const void *)(r + 1); }
+
+static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
+{
+    return (const uint8_t *)r + fib_bodies_at(r->n, r->n_targets) +
+           (((size_t)fib_signatures(r)[flow].end + 1) << fib_shift(r));
+}
+
+/* The first flow of a record that matches, as the end of its body; NULL for none. */
+FIB_TARGET static inline const uint8_t *fib_first_flow(const fib_record *r, const fc_key *k)
+{
+    const fib_signature *s = fib_signatures(r);
+    uint8_t octet[3];
+    for (int i = 0; i < 3; i++) {
+        uint8_t v = ((const uint8_t *)k)[r->pick[i]];
+        octet[i] = (uint8_t)(v + (v == 0));
+    }
+    for (unsigned i = 0; i < r->n; i++) {
+        const uint8_t *wanted = s[i].octet;
+        if ((wanted[0] && wanted[0] != octet[0]) || (wanted[1] && wanted[1] != octet[1]) ||
+            (wanted[2] && wanted[2] != octet[2]))
+            continue;
+        const uint8_t *end = fib_body_end(r, i);
+        if (fib_body_matches(end, k))
+            return end;
+    }
+    return NULL;
+}
+
+/* ---- The decision -------------------------------------------------------------------------------------------- */
+
+static inline void fib_write(fc_decision *out, unsigned action, unsigned reason, unsigned flags, unsigned fid, uint32_t node,
+                             uint32_t version)
+{
+    *out = (fc_decision){(uint8_t)action, (uint8_t)reason, (uint8_t)flags, 0, (uint16_t)fid, 0, node, version, {0}};
+}
+
+static inline void fib_write_target(fc_decision *out, const fc_target *t)
+{
+    out->n_targets = 1;
+    out->bid = t->bid;
+    out->flags |= t->reserved; /* see write_targets */
+    memcpy(out->care_of, t->address, 16);
+}
+
+static inline uint64_t fib_mix(uint64_t h, uint64_t v)
+{
+    h = (h ^ v) * 0x9e3779b97f4a7c15u;
+    return h ^ h >> 32;
+}
+
+/* Which of a flow's targets takes this packet: the highest score of (packet's flow, BID). R27, R28: all packets of one
+ * connection go one way; a BID that goes away moves only what was its own. Not keyed: the same on every run and host. */
+static inline uint64_t fib_connection(const fib_record *r, unsigned fid, const fc_key *k)
+{
+    uint64_t h = fib_mix(r->home[0], r->home[1] + (r->flags & FIB_IPV4));
+    h = fib_mix(h, k->source[0]);
+    h = fib_mix(h, k->source[1]);
+    h = fib_mix(h, k->destination[0]);
+    h = fib_mix(h, k->destination[1]);
+    return fib_mix(h, (uint64_t)fid << 48 | (uint64_t)k->protocol << 32 | (uint64_t)k->source_port << 16 |
+                          k->destination_port);
+}
+
+static inline uint64_t fib_score(uint64_t connection, const fc_target *t)
+{
+    /* Two rounds: with one, the scores of BIDs that differ in low bits stay alike */
+    return fib_mix(fib_mix(connection, t->bid), 0xd6e8feb86659fd93u);
+}
+
+static inline unsigned fib_list_small(const fib_record *r, unsigned list, const uint8_t **indices)
+{
+    const uint8_t *lists = (const uint8_t *)r + fib_trailer_of(r)->lists;
+    uint16_t start;
+    memcpy(&start, lists + 2 * list, 2);
+    *indices = lists + start + 1;
+    return lists[start];
+}
+
+/* Forward to the best scored, or n-cast to all, of a list of indices of `width` octets each. */
+static inline void fib_write_list(fc_decision *out, const fib_record *r, const fc_target *targets, const uint8_t *indices,
+                                  unsigned width, unsigned n, const fc_key *k)
+{
+    uint16_t best = 0;
+    memcpy(&best, indices, width);
+    if (n > 1 && out->action == FC_ACTION_FORWARD) {
+        uint64_t connection = fib_connection(r, out->fid, k), top = fib_score(connection, &targets[best]);
+        for (unsigned i = 1; i < n; i++) {
+            uint16_t index = 0;
+            memcpy(&index, indices + (size_t)i * width, width);
+            uint64_t score = fib_score(connection, &targets[index]);
+            if (score > top) {
+                top = score;
+                best = index;
+            }
+        }
+    }
+    fib_write_target(out, &targets[best]);
+    if (out->action == FC_ACTION_NCAST) {
+        out->n_targets = (uint8_t)n;
+        out->bid = 0;
+        out->flags &= (uint8_t)~FC_HAS_BID;
+    }
+}
+
+static inline const fc_target *fib_targets_small(const fib_record *r)
+{
+    return (const fc_target *)(const void *)((const uint8_t *)r + fib_targets_at(r->n));
+}
+
+static inline void fib_write_flow(fc_decision *out, const fib_record *r, uint32_t version, const uint8_t *end,
+                                  const fc_key *k)
+{
+    fib_body b;
+    memcpy(&b, end - sizeof b, sizeof b);
+    unsigned action = b.form >> FIB_ACTION & 3;
+    fib_write(out, action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, b.fid, r->node, version);
+    if (action == FC_ACTION_DISCARD)
+        return;
+    const uint8_t *indices = &b.target;
+    unsigned n = b.form & FIB_MULTI ? fib_list_small(r, b.target, &indices) : 1;
+    fib_write_list(out, r, fib_targets_small(r), indices, 1, n, k);
+}
+
+static inline void fib_write_default(fc_decision *out, const fib_record *r, uint32_t version, const fc_target *targets,
+                                     uint32_t target, uint32_t none)
+{
+    if (target == none) {
+        fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, version);
+        return;
+    }
+    fib_write(out, FC_ACTION_FORWARD, FC_REASON_DEFAULT, FC_HAS_NODE, 0, r->node, version);
+    fib_write_target(out, &targets[target]);
+}
+
+/* A node with many flows: the flat classifier finds the first of them. */
+static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k, int32_t flow)
+{
+    const fib_big *big = fib_big_of(r);
+    const uint8_t *p = (const uint8_t *)r;
+    const fc_target *targets = (const fc_target *)(const void *)(p + big->targets);
+    if (flow < 0) {
+        fib_write_default(out, r, version, targets, big->default_target, FC_NO_TARGET);
+        return;
+    }
+    const fib_meta *m = (const fib_meta *)(const void *)(p + big->meta) + flow;
+    fib_write(out, m->action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, m->fid, r->node, version);
+    if (m->action == FC_ACTION_DISCARD)
+        return;
+    uint16_t one = (uint16_t)m->target, n = 1;
+    const uint8_t *indices = (const uint8_t *)&one;
+    if (m->multi) {
+        memcpy(&n, p + m->target, 2);
+        indices = p + m->target + 2;
+    }
+    fib_write_list(out, r, targets, indices, 2, n, k);
+}
+
+/* What is decided before any flow is looked at; 1 if something was. docs/interfaces.md: the first reason that holds. */
+static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k,
+                                   const fc_packet *info)
+{
+    if (!r) {
+        fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
+        return 1;
+    }
+    if (r->flags & FIB_UNUSABLE) {
+        fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, version);
+        return 1;
+    }
+    int signalling = info ? info->flags & FC_PACKET_SIGNALLING : k->present & FC_PROTOCOL && k->protocol == FIB_MOBILITY;
+    if (signalling)
+        fib_write(out, FC_ACTION_NONE, FC_REASON_SIGNALLING, FC_HAS_NODE, 0, r->node, version);
+    return signalling != 0;
+}
+
+/* Everything but the flows of a FIB_BIG record; that record if it is one that has to be asked, else NULL. */
+FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info, fc_decision *out)
+{
+    if (info && info->status != FC_PACKET_OK) {
+        fib_write(out, FC_ACTION_NONE, info->status == FC_PACKET_NOT_IP ? FC_REASON_NOT_IP : FC_REASON_MALFORMED, 0, 0, 0, 0);
+        return NULL;
+    }
+    uint32_t ref = 0;
+    const fib_record *r = fib_find(fib, k, &ref);
+    if (fib_decide_early(out, r, ref, k, info))
+        return NULL;
+    if (r->flags & FIB_BIG) {
+        out->version = ref;
+        return r;
+    }
+    const uint8_t *end = fib_first_flow(r, k);
+    if (end)
+        fib_write_flow(out, r, ref, end, k);
+    else
+        fib_write_default(out, r, ref, fib_targets_small(r), r->default_target, FIB_NONE8);
+    return NULL;
+}
+
+/* The waiting keys of FIB_BIG records, those of one record together. list[i]: index of a key and its record. */
+typedef struct fib_waiting {
+    const fib_record *record;
+    uint32_t key;
+} fib_waiting;
+
+void fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out); /* fib_scalar.c */
+
+#endif

@@ -1,0 +1,378 @@
+/* fc_internal.h - what the .c files of the flat classifier share: the memory format of a table. build.c writes it,
+ * lookup_*.c read it; theory of operation and a worked example are at the head of build.c. */
+#ifndef FC_INTERNAL_H
+#define FC_INTERNAL_H
+
+#include <stdint.h>
+#include <string.h>
+
+#include "flowclass.h"
+
+/* ---- Canonical lanes and words of a key -----------------------------------------------------------------
+ * A key is seen as 16-bit lanes (to be compared) and as 64-bit words (to be indexed by). Both views are the same
+ * little-endian memory; lane 4w+j is bits 16j..16j+15 of word w. The last word's top lane is "virtual": bit 0 is
+ * source port >= 1024, bit 1 destination port >= 1024 (the commonest port classes are no prefixes, so no single real
+ * bit tells them apart).
+ *
+ *   IPv4: word 0 = source << 32 | destination, word 1 = ports|class|protocol|virtual, word 2 = flow label|SPI
+ *   IPv6: words 0-3 = source, destination (as in fc_key), word 4 = flow label|SPI, word 5 = ports|class|protocol|virtual
+ *
+ * The traffic class shares a lane with the protocol (class in the low octet). A range of protocols with any class is a
+ * range of that lane; a range of classes gets a lane of its own, the class in the upper octet. */
+#define FC_MAX_WORDS 6
+#define FC_MAX_LANES 32 /* 6 words are 24 lanes, one for the traffic class, one for the number and the flags */
+#define FC_MAX_TREES 6
+#define FC_MAX_DEPTH 12
+#define FC_BATCH 256 /* keys in flight; 64 cost 8 % at 1k rules, 128 2 % */
+
+/* ---- Bodies: one rule as a product of 16-bit ranges -------------------------------------------------------
+ * `lanes` (8, 16 or 32) lower ends, then as many spans: a key matches when (key - lo) <= span, unsigned, in each lane
+ * but the last. The last lane holds no range: its lo is the low 16 bits of the rule's number; its span is the
+ * condition bits (bits 0-7), FC_BODY_VERIFY, and the number's upper 7 bits (bits 9-15). */
+#define FC_BODY_VERIFY 0x0100u /* the lanes are only a bounding box: the exact rule must be asked too */
+#define FC_MAX_NUMBER ((1u << 23) - 1)
+
+/* ---- Slots: 32 bits, kind (2) and payload (30) -------------------------------------------------------------
+ * ONE    payload: number of the body to compare; FC_EMPTY: nothing here
+ * LEAF   blocks (4 bits) and offset (26): see fc_leaf in build.c
+ * BITS   offset of a struct fc_bits, in 64-octet units
+ * RANGE  offset of a struct fc_range, in 64-octet units */
+enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
+#define FC_SLOT(kind, payload) ((uint32_t)(kind) << 30 | (uint32_t)(payload))
+#define FC_PAYLOAD(slot) ((slot)&0x3fffffffu)
+#define FC_EMPTY 0x3fffffffu
+#define FC_LEAF_OFFSET(slot) ((slot)&0x03ffffffu)
+#define FC_LEAF_BLOCKS(slot) ((slot) >> 26 & 15u)
+/* A leaf's `blocks`: 1..14 blocks; 0 a half block (two bodies of 8 lanes); 15: a 64-octet header with the true number
+ * of blocks in its first four octets comes before them. A block is 128 octets, the lower ends of 4 (8 lanes) or 2 (16
+ * lanes) bodies, then their spans; unused places repeat the last body. With 32 lanes a leaf is a list of body numbers
+ * (uint32, rising), `blocks` counts numbers, the offset is in 16-octet units and the header has 16 octets.
+ * The next four octets of a header are 0, or lead to more rules of the leaf: the offset of an fc_vector in 64-octet
+ * units. Such a leaf may have no blocks at all. */
+#define FC_LEAF_LONG 15u
+
+/* Hundreds of rules that no node could tell apart (vector.c). The values of each field that matters are cut into
+ * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are from
+ * the structure, in 64-octet units. */
+typedef struct fc_value { /* of any field */
+    uint64_t high, low;
+} fc_value;
+
+typedef struct fc_vector {
+    uint32_t n, blocks; /* rules; 512-bit pieces of a row */
+    uint32_t fields;    /* at least one */
+    uint32_t units;     /* of 64 octets, all in all */
+    uint32_t numbers;   /* offset of n numbers of bodies; FC_EMPTY: removed */
+    uint32_t removed;   /* the writer's count of these */
+    uint32_t unused[2];
+    struct fc_vector_field {
+        uint16_t field; /* bit number of enum fc_field */
+        uint16_t wide;  /* 1: an IPv6 address */
+        uint32_t rows;
+        uint32_t first; /* offset of the intervals' first values, rising, the first is 0: fc_value, or as fc_vector_narrow wants */
+        uint32_t row;   /* offset of the first row; after the last comes that for keys without the field */
+    } field[];
+} fc_vector;
+
+typedef struct fc_bits { /* a node that indexes by selected bits of at most two words */
+    uint64_t mask[2];
+    uint8_t word[2];
+    uint8_t shift; /* bits that mask[0] gives */
+    uint8_t bits;  /* in all */
+    uint8_t unused[12];
+    uint32_t slot[]; /* 1 << bits of them: index = pext(word 0) | pext(word 1) << shift */
+} fc_bits;
+
+typedef struct fc_range { /* a node that cuts one lane into 32 intervals */
+    uint16_t threshold[31]; /* rising, repeated at the end; child = how many are <= the key's lane */
+    uint16_t lane;
+    uint32_t slot[32];
+} fc_range;
+
+typedef struct fc_tree {
+    uint64_t mask[2]; /* the root node, copied out of the arena */
+    const uint32_t *slot;
+    uint8_t word[2];
+    uint8_t shift;
+    uint8_t part; /* which rules it takes: fc_tree_of */
+    uint32_t best; /* the lowest number in the tree: a packet that has a better one need not come here */
+    uint64_t best_priority; /* the same where numbers are no ranks */
+} fc_tree;
+
+/* All rules of one IP version. */
+typedef struct fc_forest {
+    uint8_t version;
+    uint8_t words;       /* 3 or 6 */
+    uint8_t lanes;       /* 8, 16 or 32 octet pairs a body has */
+    uint8_t range_lanes; /* lanes of a body that hold ranges; the last lane never does */
+    uint8_t permuted;    /* 1: lanes are chosen by lane_map; 0: canonical order */
+    uint8_t conditions;  /* the union of the rules' conditions */
+    uint8_t verify;      /* 1: some body is a bounding box only */
+    uint8_t vectors;     /* 1: some leaf has an fc_vector; in a forest that takes updates any may get one */
+    uint16_t vector;     /* leaves of more rules get one */
+    uint8_t trees;
+    uint8_t source_bits, destination_bits; /* prefixes of so many bits are long: fc_tree_of */
+    uint8_t lane_map[FC_MAX_LANES];
+    fc_tree tree[FC_MAX_TREES + 1]; /* one more for update.c */
+    const uint16_t *bodies; /* 2 * lanes values each, by number */
+    const uint8_t *arena;
+    const uint32_t *rank;     /* number -> index in the table's rule order; NULL: the same */
+    const fc_rule *exact; /* rows of the rules whose bodies have FC_BODY_VERIFY, by rising number; which have: */
+    const struct fc_exact { /* for each 64 numbers */
+        uint64_t bits;
+        uint64_t before; /* rows of smaller numbers */
+    } *exact_at;
+    uint32_t n_exact;
+    uint32_t n;
+    size_t arena_used;
+    /* A forest that takes updates (update.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
+    const uint64_t *priority; /* by number, lower first; equal ones by number */
+    const fc_rule *rows;      /* by number */
+} fc_forest;
+
+struct fc_table {
+    uint32_t n_rules;
+    fc_forest forest[2]; /* IPv4, IPv6 */
+    fc_table_info info;
+};
+
+/* The batch look-up of one forest: `count` keys, at most FC_BATCH, keys[index[i]], or keys[i] where index is NULL, to
+ * best[i]: a rule's number, or FC_EMPTY. 0, and nothing of use, when they are not all of the forest's version. One per
+ * kernel, all with this signature. */
+typedef int fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count, uint32_t *best);
+fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check allows */
+void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out);
+fc_lookup_fn fc_lookup_scalar;
+#if defined(__x86_64__)
+fc_lookup_fn fc_lookup_avx2;
+fc_lookup_fn fc_lookup_avx512;
+#elif defined(__aarch64__)
+fc_lookup_fn fc_lookup_neon;
+#endif
+
+/* How rules are to be numbered when ranks won't do: rules[i] is number[i] (rising or not), below `limit`, and its body goes to
+ * bodies[number[i]] of memory for `limit` bodies of 32 lanes that the caller owns. */
+typedef struct fc_numbering {
+    const uint32_t *number;
+    uint32_t limit;
+    uint16_t *bodies;
+    const uint64_t *priority;
+    const fc_rule *rows;
+} fc_numbering;
+
+int fc_forest_build(fc_forest *forest, int version, const fc_rule *rules, uint32_t n, const fc_numbering *numbering,
+                    const fc_build_options *options, fc_table_info *info);
+void fc_forest_release(fc_forest *forest);
+
+/* ---- Shared by the kernels ---------------------------------------------------------------------------------- */
+
+static inline uint64_t fc_load64(const void *p)
+{
+    uint64_t v;
+    memcpy(&v, p, 8);
+    return v;
+}
+
+/* The canonical words of a key; returns the mask of fields that rules of the forest ask for and the key lacks. */
+static inline uint32_t fc_key_words(const fc_forest *f, const fc_key *k, uint64_t *w)
+{
+    uint64_t tail = (uint64_t)k->source_port | (uint64_t)k->destination_port << 16 | (uint64_t)k->traffic_class << 32 |
+                    (uint64_t)k->protocol << 40 | (uint64_t)(k->source_port >= 1024) << 48 |
+                    (uint64_t)(k->destination_port >= 1024) << 49;
+    uint64_t label = (uint64_t)k->flow_label | (uint64_t)k->spi << 32;
+    if (f->version == 4) {
+        w[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
+        w[1] = tail;
+        w[2] = label;
+    } else {
+        w[0] = k->source[0];
+        w[1] = k->source[1];
+        w[2] = k->destination[0];
+        w[3] = k->destination[1];
+        w[4] = label;
+        w[5] = tail;
+    }
+    return f->conditions & (uint8_t)~k->present;
+}
+
+static inline uint16_t fc_lane(const uint64_t *words, int lane)
+{
+    return (uint16_t)(words[lane >> 2] >> (16 * (lane & 3)));
+}
+
+/* A lane that a range node looks at: as in the canonical words, or the traffic class in an upper octet. */
+static inline uint16_t fc_node_lane(const fc_forest *f, const uint64_t *words, int lane)
+{
+    if (lane < 4 * f->words)
+        return fc_lane(words, lane);
+    return (uint16_t)(words[f->words == 3 ? 1 : 5] >> 24 & 0xff00);
+}
+
+/* The lanes of a key in the order of the forest's bodies; those beyond range_lanes are 0. */
+static inline void fc_key_lanes(const fc_forest *f, const uint64_t *words, uint16_t *lanes)
+{
+    for (int i = 0; i < f->lanes; i++)
+        lanes[i] = i < f->range_lanes ? fc_node_lane(f, words, f->lane_map[i]) : 0;
+}
+
+static inline uint32_t fc_body_number(uint16_t lo, uint16_t span)
+{
+    return (uint32_t)lo | (uint32_t)(span >> 9) << 16;
+}
+
+/* Portable bit extraction: what pext does in one instruction. */
+static inline uint64_t fc_extract(uint64_t word, uint64_t mask)
+{
+    uint64_t out = 0;
+    for (int i = 0; mask; i++, mask &= mask - 1)
+        out |= (uint64_t)((word & mask & -mask) != 0) << i;
+    return out;
+}
+
+static inline uint32_t fc_root(const fc_forest *f, const fc_tree *t, const uint64_t *words)
+{
+    (void)f;
+    return __atomic_load_n(&t->slot[fc_extract(words[t->word[0]], t->mask[0]) |
+                                    fc_extract(words[t->word[1]], t->mask[1]) << t->shift],
+                           __ATOMIC_ACQUIRE);
+}
+
+/* One node down from a slot of kind BITS or RANGE. */
+static inline uint32_t fc_descend(const fc_forest *f, uint32_t slot, const uint64_t *words)
+{
+    const uint8_t *at = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
+    if (slot >> 30 == FC_BITS) {
+        const fc_bits *node = (const fc_bits *)at;
+        return __atomic_load_n(&node->slot[fc_extract(words[node->word[0]], node->mask[0]) |
+                                           fc_extract(words[node->word[1]], node->mask[1]) << node->shift],
+                               __ATOMIC_ACQUIRE);
+    }
+    const fc_range *node = (const fc_range *)at;
+    uint16_t v = fc_node_lane(f, words, node->lane);
+    uint32_t i = 0;
+    while (i < 31 && node->threshold[i] <= v)
+        i++;
+    return __atomic_load_n(&node->slot[i], __ATOMIC_ACQUIRE);
+}
+
+static inline int fc_lanes_fail(int lanes, const uint16_t *key, const uint16_t *lo, const uint16_t *span)
+{
+    int fail = 0;
+    for (int i = 0; i < lanes - 1; i++)
+        fail |= (uint16_t)(key[i] - lo[i]) > span[i];
+    return fail;
+}
+
+static inline int fc_body_fails(const fc_forest *f, const uint16_t *body, const uint16_t *key)
+{
+    return fc_lanes_fail(f->lanes, key, body, body + f->lanes);
+}
+
+/* Walking a leaf's bodies one by one. */
+typedef struct fc_leaf_at {
+    const uint8_t *data;
+    uint32_t n;   /* places, repeated bodies included */
+    uint32_t per; /* bodies in a block */
+    const fc_vector *vector; /* more rules, or NULL */
+} fc_leaf_at;
+
+static inline fc_leaf_at fc_leaf_open(const fc_forest *f, uint32_t slot)
+{
+    uint32_t blocks = FC_LEAF_BLOCKS(slot), unit = f->lanes == 32 ? 16 : 64, per = f->lanes == 8 ? 4 : f->lanes == 16 ? 2 : 1;
+    const uint8_t *data = f->arena + (size_t)FC_LEAF_OFFSET(slot) * unit;
+    if (blocks == FC_LEAF_LONG) {
+        uint32_t head[2];
+        memcpy(head, data, 8);
+        return (fc_leaf_at){data + unit, head[0] * per, per,
+                            head[1] ? (const fc_vector *)(f->arena + (size_t)head[1] * 64) : NULL};
+    }
+    if (blocks == 0)
+        return (fc_leaf_at){data, 2, 2, NULL};
+    return (fc_leaf_at){data, blocks * per, per, NULL};
+}
+
+static inline void fc_leaf_body(const fc_forest *f, const fc_leaf_at *at, uint32_t i, uint32_t *number, const uint16_t **lo,
+                                const uint16_t **span)
+{
+    if (f->lanes == 32) {
+        memcpy(number, at->data + 4 * (size_t)i, 4);
+        *lo = f->bodies + (size_t)*number * 64;
+        *span = *lo + 32;
+        return;
+    }
+    const uint16_t *block = (const uint16_t *)at->data + (size_t)(i / at->per) * 64;
+    *lo = block + (i % at->per) * f->lanes;
+    *span = *lo + at->per * f->lanes;
+    *number = fc_body_number((*lo)[f->lanes - 1], (*span)[f->lanes - 1]);
+}
+
+static inline const uint32_t *fc_vector_numbers(const fc_vector *v)
+{
+    return (const uint32_t *)((const uint8_t *)v + (size_t)v->numbers * 64);
+}
+
+/* The last of `rows` rising first values that is not above `value`; the first of them is 0. */
+static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, fc_value value)
+{
+    uint32_t at = 0;
+    for (; rows > 1; rows -= rows / 2) {
+        const fc_value *middle = &first[at + rows / 2];
+        int above = (middle->high > value.high) | ((middle->high == value.high) & (middle->low > value.low));
+        at += above ? 0 : rows / 2;
+    }
+    return at;
+}
+
+/* The same for values of 32 bits, without branches: first the first value of each 32 of up to FC_NARROW_ROWS rows, then all of
+ * them; both are filled up to 32 with UINT32_MAX. */
+#define FC_NARROW_ROWS 1024u
+static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, uint32_t value)
+{
+    uint32_t group = 0, at = 0, groups = (rows + 31) / 32;
+    for (int i = 0; i < 32; i++)
+        group += first[i] <= value;
+    group = (group < groups ? group : groups) - 1;
+    first += 32 + 32 * group;
+    for (int i = 0; i < 32; i++)
+        at += first[i] <= value;
+    at += 32 * group;
+    return (at < rows ? at : rows) - 1;
+}
+
+/* For each field of a vector the row of the interval that the key's value is in. */
+static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const uint64_t **row)
+{
+    const uint32_t narrow[8] = {(uint32_t)key->source[1], (uint32_t)key->destination[1], key->flow_label,   key->spi,
+                                key->source_port,         key->destination_port,         key->traffic_class >> 2, key->protocol};
+    for (uint32_t i = 0; i < v->fields; i++) {
+        const struct fc_vector_field *p = &v->field[i];
+        const void *first = (const uint8_t *)v + (size_t)p->first * 64;
+        uint32_t at = p->rows;
+        if (key->present >> p->field & 1) {
+            const uint64_t *wide = p->field ? key->destination : key->source;
+            at = p->wide ? fc_vector_interval(first, p->rows, (fc_value){wide[0], wide[1]})
+                         : fc_vector_narrow(first, p->rows, narrow[p->field]);
+        }
+        row[i] = (const uint64_t *)((const uint8_t *)v + ((size_t)p->row + (size_t)at * v->blocks) * 64);
+    }
+}
+
+/* The bits that all rows have in `n` blocks, 1 to FC_MEET, to `both`; returns which of its words are not 0. Portable. */
+#define FC_MEET 4u
+static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
+{
+    uint32_t some = 0;
+    for (uint32_t q = 0; q < 8 * n; q++) {
+        uint64_t all = row[0][8 * (size_t)block + q];
+        for (uint32_t i = 1; i < rows; i++)
+            all &= row[i][8 * (size_t)block + q];
+        both[q] = all;
+        some |= (uint32_t)(all != 0) << q;
+    }
+    return some;
+}
+
+/* Is rule `number`, whose bounding box matched, a match? */
+int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key);
+
+#endif

@@ -1,0 +1,149 @@
+/* The AVX-512 kernel: a block of four bodies in one comparison, slots dealt sixteen at a time. */
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include "format.h"
+
+#define FC_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx2,bmi,bmi2,popcnt,lzcnt")))
+#define FC_LOOKUP fc_lookup_avx512
+#define FC_OWN_SORT
+#define INLINE static inline __attribute__((always_inline)) FC_TARGET
+
+INLINE uint64_t extract(uint64_t word, uint64_t mask)
+{
+    return _pext_u64(word, mask);
+}
+
+INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
+{
+    if (lanes == 8) {
+        __m128i t = _mm_sub_epi16(_mm_load_si128((const __m128i *)key), _mm_load_si128((const __m128i *)body));
+        return _mm_mask_cmpgt_epu16_mask(0x7f, t, _mm_load_si128((const __m128i *)(body + 8)));
+    }
+    if (lanes == 16) {
+        __m256i t = _mm256_sub_epi16(_mm256_load_si256((const __m256i *)key), _mm256_load_si256((const __m256i *)body));
+        return _mm256_mask_cmpgt_epu16_mask(0x7fff, t, _mm256_load_si256((const __m256i *)(body + 16)));
+    }
+    __m512i t = _mm512_sub_epi16(_mm512_load_si512(key), _mm512_load_si512(body));
+    return (int)_mm512_mask_cmpgt_epu16_mask(0x7fffffff, t, _mm512_load_si512(body + 32));
+}
+
+INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *block)
+{
+    if (lanes == 8) {
+        __m512i k = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)key));
+        __m512i t = _mm512_sub_epi16(k, _mm512_load_si512(block));
+        uint32_t no = _mm512_mask_cmpgt_epu16_mask(0x7f7f7f7f, t, _mm512_load_si512(block + 32));
+        /* an octet of 0..0x7f plus 0x7f has its top bit clear only when it was 0 */
+        return _pext_u32(~(no + 0x7f7f7f7f), 0x80808080);
+    }
+    __m512i k = _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)key));
+    __m512i t = _mm512_sub_epi16(k, _mm512_load_si512(block));
+    uint32_t no = _mm512_mask_cmpgt_epu16_mask(0x7fff7fff, t, _mm512_load_si512(block + 32));
+    return (uint32_t)((no & 0xffff) == 0) | (uint32_t)((no >> 16) == 0) << 1;
+}
+
+INLINE uint32_t half_matches(const uint16_t *key, const uint16_t *block)
+{
+    __m256i k = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)key));
+    __m256i t = _mm256_sub_epi16(k, _mm256_load_si256((const __m256i *)block));
+    uint32_t no = _mm256_mask_cmpgt_epu16_mask(0x7f7f, t, _mm256_load_si256((const __m256i *)(block + 16)));
+    return (uint32_t)((no & 0xff) == 0) | (uint32_t)((no >> 8) == 0) << 1;
+}
+
+INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
+{
+    __m512i t = _mm512_load_si512(threshold); /* the 32nd is the lane's number, masked off */
+    return (uint32_t)__builtin_popcount(_mm512_mask_cmple_epu16_mask(0x7fffffff, t, _mm512_set1_epi16((short)value)));
+}
+
+INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
+{
+    uint32_t some = 0;
+    if (n == 4) { /* so that a row's address is loaded once for four blocks */
+        const uint64_t *p = row[0] + 8 * (size_t)block;
+        __m512i a = _mm512_load_si512(p), b = _mm512_load_si512(p + 8), c = _mm512_load_si512(p + 16), d = _mm512_load_si512(p + 24);
+        for (uint32_t i = 1; i < rows; i++) {
+            p = row[i] + 8 * (size_t)block;
+            a = _mm512_and_si512(a, _mm512_load_si512(p));
+            b = _mm512_and_si512(b, _mm512_load_si512(p + 8));
+            c = _mm512_and_si512(c, _mm512_load_si512(p + 16));
+            d = _mm512_and_si512(d, _mm512_load_si512(p + 24));
+        }
+        _mm512_store_si512(both, a);
+        _mm512_store_si512(both + 8, b);
+        _mm512_store_si512(both + 16, c);
+        _mm512_store_si512(both + 24, d);
+        return _mm512_test_epi64_mask(a, a) | (uint32_t)_mm512_test_epi64_mask(b, b) << 8 |
+               (uint32_t)_mm512_test_epi64_mask(c, c) << 16 | (uint32_t)_mm512_test_epi64_mask(d, d) << 24;
+    }
+    for (uint32_t k = 0; k < n; k++) {
+        __m512i all = _mm512_load_si512(row[0] + 8 * (size_t)(block + k));
+        for (uint32_t i = 1; i < rows; i++)
+            all = _mm512_and_si512(all, _mm512_load_si512(row[i] + 8 * (size_t)(block + k)));
+        _mm512_store_si512(both + 8 * k, all);
+        some |= (uint32_t)_mm512_test_epi64_mask(all, all) << (8 * k);
+    }
+    return some;
+}
+
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
+{
+    uint32_t kept = 0;
+    const __m512i lim = _mm512_set1_epi32((int)than), step = _mm512_set1_epi32(16);
+    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (uint32_t j = 0; j < n; j += 16, at = _mm512_add_epi32(at, step)) {
+        __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+        __m512i b = _mm512_load_si512(best + j);
+        __mmask16 worse = _mm512_mask_cmpgt_epu32_mask(in, b, lim);
+        _mm512_storeu_si512(active + kept, _mm512_maskz_compress_epi32(worse, at));
+        _mm512_storeu_si512(limit + kept, _mm512_maskz_compress_epi32(worse, b));
+        kept += (uint32_t)__builtin_popcount(worse);
+    }
+    return kept;
+}
+
+/* Four keys at once; what is beyond the last is written over too, it is room for more keys. */
+INLINE void mark_ports(uint64_t *words, uint32_t n)
+{
+    const __m512i limit = _mm512_set1_epi16(1024);
+    const __m512i real = _mm512_broadcast_i32x4(_mm_setr_epi16(-1, -1, -1, -1, -1, -1, -1, 0));
+    for (uint32_t i = 0; i < n; i += 4) {
+        __m512i w = _mm512_load_si512(words + 2 * i);
+        uint32_t high = _mm512_cmpge_epu16_mask(w, limit);
+        w = _mm512_and_si512(w, real);
+        /* lanes 4 and 5 of a key are its ports, lane 7 takes the bits */
+        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x10101010) << 3, 1));
+        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x20202020) << 2, 2));
+        _mm512_store_si512(words + 2 * i, w);
+    }
+}
+
+#include "lookup_batch.h"
+
+INLINE void deal(list *l, __mmask16 which, __m512i key, __m512i slot)
+{
+    _mm512_storeu_si512(l->key + l->n, _mm512_maskz_compress_epi32(which, key));
+    _mm512_storeu_si512(l->slot + l->n, _mm512_maskz_compress_epi32(which, slot));
+    l->n += (uint32_t)__builtin_popcount(which);
+}
+
+INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n)
+{
+    const __m512i leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 0)), long_leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 1 << 26));
+    const __m512i node = _mm512_set1_epi32((int)FC_SLOT(FC_BITS, 0));
+    for (uint32_t j = 0; j < n; j += 16) {
+        __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+        __m512i s = _mm512_loadu_si512(slot + j), k = _mm512_loadu_si512(key + j), b = _mm512_loadu_si512(limit + j);
+        /* a ONE has its number alone in the word: one comparison sees kind, emptiness and hopelessness */
+        deal(&w->one, _mm512_mask_cmplt_epu32_mask(in, s, b), k, s);
+        __mmask16 below_node = _mm512_mask_cmplt_epu32_mask(in, s, node);
+        __mmask16 half = _mm512_mask_cmpge_epu32_mask(_mm512_mask_cmplt_epu32_mask(in, s, long_leaf), s, leaf);
+        deal(&w->half, half, k, s);
+        deal(&w->leaf, _mm512_mask_cmpge_epu32_mask(below_node, s, long_leaf), k, s);
+        deal(&w->node, in & (__mmask16)~below_node, k, s);
+    }
+}
+#else
+typedef int fc_not_this_architecture; /* ISO C wants a declaration */
+#endif

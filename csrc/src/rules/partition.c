@@ -1,0 +1,119 @@
+/* partition.c - which rules share a tree: several ways are built from a sample and judged. trees.c has the theory. */
+#include <stdlib.h>
+
+#include "build.h"
+
+/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
+
+static uint64_t next_random(uint64_t *state)
+{
+    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
+    return z ^ (z >> 31);
+}
+
+/* A packet inside a rule's box, anything where the rule looks at nothing. */
+static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)
+{
+    uint64_t r = 0;
+    memset(words, 0, sizeof(*words) * FC_MAX_WORDS);
+    for (int i = 0; i < 4 * f->words; i++) {
+        r = i & 3 ? r >> 16 : next_random(state);
+        words[i >> 2] |= (r & 0xffff) << (16 * (i & 3));
+    }
+    for (int i = 0; i < f->range_lanes; i++) {
+        int lane = f->lane_map[i];
+        uint64_t v = body[i] + next_random(state) % ((uint64_t)body[f->lanes + i] + 1);
+        if (lane < 4 * f->words) {
+            words[lane >> 2] &= ~(0xffffull << (16 * (lane & 3)));
+            words[lane >> 2] |= v << (16 * (lane & 3));
+        }
+    }
+    uint64_t *tail = &words[f->words == 3 ? 1 : 5];
+    *tail &= 0xffffffffffffull;
+    *tail |= (uint64_t)((*tail & 0xffff) >= 1024) << 48 | (uint64_t)((*tail >> 16 & 0xffff) >= 1024) << 49;
+    fc_key_lanes(f, words, lanes);
+}
+
+static double packet_cost(const fc_forest *f, const uint64_t *words, const uint16_t *lanes)
+{
+    uint32_t best = FC_EMPTY;
+    double cost = 0;
+    for (int t = 0; t < f->trees; t++) {
+        if (f->tree[t].best >= best)
+            continue;
+        uint32_t slot = fc_root(f, &f->tree[t], words);
+        cost += 10; /* cycles, roughly: the index, its slot, a place in a list */
+        for (; slot >> 30 >= FC_BITS; slot = fc_descend(f, slot, words))
+            cost += 12;
+        if (slot >> 30 == FC_ONE) {
+            if (FC_PAYLOAD(slot) < best) {
+                cost += 6;
+                if (fc_body_fails(f, f->bodies + (size_t)FC_PAYLOAD(slot) * 2 * f->lanes, lanes) == 0)
+                    best = FC_PAYLOAD(slot);
+            }
+            continue;
+        }
+        fc_leaf_at at = fc_leaf_open(f, slot);
+        for (uint32_t i = 0; i < at.n && i < 4u * f->vector; i++) { /* a vector takes no longer */
+            uint32_t number;
+            const uint16_t *lo, *span;
+            fc_leaf_body(f, &at, i, &number, &lo, &span);
+            cost += i % at.per == 0 ? 4 + 20.0 * (i == 0) : 0;
+            if (fc_lanes_fail(f->lanes, lanes, lo, span) == 0) {
+                best = number < best ? number : best;
+                break;
+            }
+        }
+    }
+    return cost;
+}
+
+static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
+{
+    uint64_t words[FC_MAX_WORDS], state = 1;
+    uint16_t lanes[FC_MAX_LANES];
+    double cost = 0;
+    const uint32_t packets = 2048;
+    for (uint32_t i = 0; i < packets; i++) {
+        uint32_t r = list[next_random(&state) % n];
+        random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
+        cost += packet_cost(b->f, words, lanes);
+    }
+    return cost / packets;
+}
+
+#define SAMPLE 6000 /* rules that the choice of a partition looks at: 20,000 and 100,000 chose no better */
+#define CANDIDATES 9
+
+void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
+{
+    /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
+    static const uint8_t candidates[2][CANDIDATES][2] = {
+        {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
+        {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+    uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = fc_build_get(b, m * sizeof(*sample));
+    fc_build_options o = b->o;
+    double best = 0;
+    for (uint32_t i = 0; i < m && sample != NULL; i++)
+        sample[i] = list[(uint64_t)i * n / m];
+    if (m < n) { /* the sample's leaves are to be as full as the whole's */
+        b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
+    }
+    b->draft = 1;
+    for (int i = 0; i < CANDIDATES && b->status == FC_OK; i++) {
+        const uint8_t *c = candidates[b->f->version == 6][i];
+        if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
+            break;
+        double cost = forest_cost(b, sample, m);
+        if (i == 0 || cost < best) {
+            best = cost;
+            *source = c[0];
+            *destination = c[1];
+        }
+    }
+    b->o = o;
+    b->draft = 0;
+    free(sample);
+}

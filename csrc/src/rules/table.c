@@ -1,0 +1,143 @@
+/* fc_table: both IP versions' forests behind one look-up. */
+#include <stdlib.h>
+
+#include "../common/kernel.h"
+#include "build.h"
+
+void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
+{
+    all->trees[v] = f->trees;
+    all->depth = part->depth > all->depth ? part->depth : all->depth;
+    if (part->largest_leaf > all->largest_leaf)
+        all->largest_leaf = part->largest_leaf;
+    all->nodes += part->nodes;
+    all->slots += part->slots;
+    all->leaf_rules += part->leaf_rules;
+    all->bytes += part->bytes;
+}
+
+int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table, uint32_t *bad)
+{
+    if (n > FC_MAX_NUMBER)
+        return FC_ELIMIT;
+    for (uint32_t i = 0; i < n; i++) {
+        if (!fc_rule_valid(&rules[i])) {
+            if (bad != NULL)
+                *bad = i;
+            return FC_EINVAL;
+        }
+    }
+    fc_table *t = calloc(1, sizeof(*t));
+    if (t == NULL)
+        return FC_ENOMEM;
+    t->n_rules = n;
+    t->info.rules = n;
+    t->info.bytes = sizeof(*t);
+    int status = FC_OK;
+    for (int v = 0; v < 2 && status == FC_OK; v++) {
+        fc_table_info part = {0};
+        status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
+        fc_add_info(&t->info, &part, &t->forest[v], v);
+    }
+    if (status != FC_OK) {
+        fc_table_free(t);
+        return status;
+    }
+    *table = t;
+    return FC_OK;
+}
+
+void fc_table_free(fc_table *t)
+{
+    if (t == NULL)
+        return;
+    fc_forest_release(&t->forest[0]);
+    fc_forest_release(&t->forest[1]);
+    free(t);
+}
+
+void fc_table_get_info(const fc_table *t, fc_table_info *info)
+{
+    *info = t->info;
+}
+
+fc_lookup_fn *fc_kernel_function(int kernel)
+{
+    switch (fc_kernel_resolve(kernel)) {
+#if defined(__x86_64__)
+    case FC_KERNEL_AVX2:
+        return fc_lookup_avx2;
+    case FC_KERNEL_AVX512:
+        return fc_lookup_avx512;
+#elif defined(__aarch64__)
+    case FC_KERNEL_NEON:
+        return fc_lookup_neon;
+#endif
+    default:
+        return fc_lookup_scalar;
+    }
+}
+
+/* Which of the block's keys are of each version; out is -1 for all. */
+void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out)
+{
+    count[0] = count[1] = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        int v = keys[i].version == 6;
+        index[v][count[v]] = i;
+        count[v] += keys[i].version == 4 || keys[i].version == 6;
+        out[i] = -1;
+    }
+}
+
+static void look_up_block(const fc_table *t, fc_lookup_fn *lookup, const fc_key *keys, uint32_t n, int32_t *out)
+{
+    uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
+    const fc_forest *f = &t->forest[keys[0].version == 6];
+    if (f->trees && !f->rank && lookup(f, keys, NULL, n, best)) { /* all of one version, as nearly always */
+        for (uint32_t i = 0; i < n; i++)
+            out[i] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
+        return;
+    }
+    fc_split_versions(keys, n, index, count, out);
+    for (int v = 0; v < 2; v++) {
+        f = &t->forest[v];
+        if (count[v] == 0 || f->trees == 0)
+            continue;
+        lookup(f, keys, index[v], count[v], best);
+        for (uint32_t i = 0; i < count[v]; i++) {
+            if (best[i] != FC_EMPTY)
+                out[index[v][i]] = (int32_t)(f->rank ? f->rank[best[i]] : best[i]);
+        }
+    }
+}
+
+int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *out, int kernel)
+{
+    int status = fc_kernel_check(kernel);
+    if (status != FC_OK)
+        return status;
+    fc_lookup_fn *lookup = fc_kernel_function(kernel);
+    for (size_t start = 0; start < n; start += FC_BATCH)
+        look_up_block(t, lookup, keys + start, n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, out + start);
+    return FC_OK;
+}
+
+/* The rows of a table again, from its bodies and, where these are boxes only, from the rows that it keeps. Ranges of
+ * fields without a condition come back as 0. */
+void fc_table_rows(const fc_table *t, fc_rule *rows)
+{
+    memset(rows, 0, sizeof(*rows) * (size_t)t->n_rules);
+    for (int v = 0; v < 2; v++) {
+        const fc_forest *f = &t->forest[v];
+        for (uint32_t i = 0, e = 0; i < f->n; i++) {
+            fc_rule *row = &rows[f->rank ? f->rank[i] : i];
+            int seen = row->version != 0; /* by the other forest: a rule for both versions */
+            if (f->exact_at != NULL && (f->exact_at[i / 64].bits >> (i & 63) & 1))
+                *row = f->exact[e++];
+            else
+                fc_read_body(f, f->bodies + (size_t)i * 2 * f->lanes, row);
+            row->version = seen ? 0 : f->version;
+        }
+    }
+}

@@ -1,0 +1,320 @@
+/* tally.c - a summary without rows: octets of a capture to counts of decisions, in one pass.
+ *
+ *      octets --> records --> keys --> packets by key --> packets by decision
+ *              capture.c   parse.c     `seen`, a cache    `slots`, all of them
+ *
+ * Packets come in blocks that stay in the nearest caches from the record header to the count. Most packets of a trace have
+ * a key that was there before, so packets are counted by key first. A key is decided once, together with others, when a
+ * new one takes its place in the cache, or at the end; it then brings its packets and octets to its decision.
+ *
+ * Measured, ns a packet (length 96, 50,000 connections): 110 in whole batches, each step over 16,384 packets with numpy
+ * between the steps (140 octets of each packet went to the second-level cache and back with every step); 97 in blocks; 38
+ * with the cache, where all connections are alike 52.
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "../common/memory.h"
+#include "../packet/packet.h"
+#include "tally.h"
+
+#define BLOCK 256u
+#define FIRST_SLOTS 1024u /* at most half of them full */
+#define SETS 32768u /* of two keys each, 4 MiB: the hardware keeps the busy ones near. 4,096: 52 ns instead of 38 */
+#define AHEAD 16u   /* keys whose set is asked for while others are counted */
+
+typedef struct seen {
+    fc_key key;
+    uint64_t packets; /* 0: nobody's */
+    uint64_t octets;
+} seen;
+
+typedef struct slot {
+    fc_decision decision;
+    uint64_t packets; /* 0: free */
+    uint64_t octets;
+    uint64_t unused[2];
+} slot;
+
+_Static_assert(sizeof(seen) == 64 && sizeof(slot) == 64, "a line each");
+
+/* Packets to be decided, each with its weight. */
+typedef struct waiting {
+    fc_key keys[BLOCK];
+    fc_packet infos[BLOCK];
+    uint64_t packets[BLOCK], octets[BLOCK];
+    size_t count;
+} waiting;
+
+struct fc_tally {
+    seen *seen;
+    slot *slots;    /* open addressing */
+    unsigned shift; /* 64 less log2 of how many */
+    fc_tally_totals totals;
+    fc_records records;
+    uint64_t offsets[BLOCK];
+    int64_t times[BLOCK];
+    uint32_t lengths[BLOCK], originals[BLOCK], interfaces[BLOCK];
+    uint16_t linktypes[BLOCK];
+    fc_key keys[BLOCK];
+    fc_packet infos[BLOCK];
+    fc_decision decisions[BLOCK];
+    waiting waiting;
+};
+
+static size_t slots_of(const fc_tally *t) { return (size_t)1 << (64 - t->shift); }
+
+static void *lines(size_t n)
+{
+    void *p = fc_big_alloc(64 * n);
+    if (p)
+        memset(p, 0, 64 * n);
+    return p;
+}
+
+int fc_tally_new(fc_tally **out)
+{
+    fc_tally *t = calloc(1, sizeof *t);
+    if (!t)
+        return FC_ENOMEM;
+    t->shift = 64 - (unsigned)__builtin_ctz(FIRST_SLOTS);
+    t->slots = lines(FIRST_SLOTS);
+    t->seen = lines(2 * SETS);
+    if (!t->slots || !t->seen) {
+        fc_tally_free(t);
+        return FC_ENOMEM;
+    }
+    t->records = (fc_records){t->offsets, t->lengths, t->originals, t->times, t->linktypes, t->interfaces, BLOCK, 0};
+    *out = t;
+    return FC_OK;
+}
+
+void fc_tally_free(fc_tally *t)
+{
+    if (!t)
+        return;
+    fc_big_free(t->seen);
+    fc_big_free(t->slots);
+    free(t);
+}
+
+void fc_tally_get(const fc_tally *t, fc_tally_totals *out) { *out = t->totals; }
+
+/* ---- By decision ------------------------------------------------------------------------------------------ */
+
+/* No secret: there are as many different decisions as bindings, whatever arrives. Octets 0 to 15 of a decision say who
+ * decided what, and what follows depends on them. */
+static size_t slot_of(const fc_tally *t, const fc_decision *d)
+{
+    uint64_t words[2];
+    memcpy(words, d, sizeof words);
+    uint64_t h = (words[0] ^ words[0] >> 31) * 0x9e3779b97f4a7c15u + words[1] * 0xd6e8feb86659fd93u;
+    return (h ^ h >> 29) * 0x9e3779b97f4a7c15u >> t->shift;
+}
+
+static int same_decision(const fc_decision *a, const fc_decision *b)
+{
+    uint64_t x[4], y[4];
+    memcpy(x, a, sizeof x);
+    memcpy(y, b, sizeof y);
+    return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3])) == 0;
+}
+
+/* The slot of a decision, or the free one where it belongs. */
+static slot *find(const fc_tally *t, const fc_decision *d, size_t at)
+{
+    size_t mask = slots_of(t) - 1;
+    while (t->slots[at].packets && !same_decision(&t->slots[at].decision, d))
+        at = (at + 1) & mask;
+    return &t->slots[at];
+}
+
+static int make_room(fc_tally *t, size_t more)
+{
+    while (2 * (t->totals.decisions + more) > slots_of(t)) {
+        size_t n = slots_of(t);
+        slot *old = t->slots, *slots = lines(2 * n);
+        if (!slots)
+            return FC_ENOMEM;
+        t->slots = slots;
+        t->shift--;
+        for (size_t i = 0; i < n; i++)
+            if (old[i].packets)
+                *find(t, &old[i].decision, slot_of(t, &old[i].decision)) = old[i];
+        fc_big_free(old);
+    }
+    return FC_OK;
+}
+
+/* Decides those that wait, and counts. */
+static int decide(fc_tally *t, fc_fib *fib)
+{
+    waiting *w = &t->waiting;
+    size_t n = w->count, at[BLOCK];
+    int status = make_room(t, n);
+    if (status == FC_OK)
+        status = fc_fib_classify_parsed(fib, w->keys, w->infos, n, FC_KERNEL_AUTO, 1, t->decisions);
+    if (status != FC_OK)
+        return status;
+    for (size_t i = 0; i < n; i++) {
+        at[i] = slot_of(t, &t->decisions[i]);
+        __builtin_prefetch(&t->slots[at[i]], 1);
+    }
+    for (size_t i = 0; i < n; i++) {
+        slot *s = find(t, &t->decisions[i], at[i]);
+        if (!s->packets) {
+            s->decision = t->decisions[i];
+            t->totals.decisions++;
+        }
+        s->packets += w->packets[i];
+        s->octets += w->octets[i];
+    }
+    w->count = 0;
+    return FC_OK;
+}
+
+static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint64_t packets, uint64_t octets)
+{
+    waiting *w = &t->waiting;
+    w->keys[w->count] = *key;
+    w->infos[w->count].status = info->status;
+    w->infos[w->count].flags = info->flags;
+    w->packets[w->count] = packets;
+    w->octets[w->count++] = octets;
+    return w->count == BLOCK ? decide(t, fib) : FC_OK;
+}
+
+/* A key from the cache to those that wait. */
+static int leave(fc_tally *t, fc_fib *fib, seen *s)
+{
+    static const fc_packet whole = {0};
+    return s->packets ? put_off(t, fib, &s->key, &whole, s->packets, s->octets) : FC_OK;
+}
+
+int fc_tally_decide(fc_tally *t, fc_fib *fib)
+{
+    int status = FC_OK;
+    for (size_t i = 0; i < 2 * SETS && status == FC_OK; i++) {
+        status = leave(t, fib, &t->seen[i]);
+        t->seen[i].packets = 0;
+    }
+    return status == FC_OK ? decide(t, fib) : status;
+}
+
+void fc_tally_take(fc_tally *t, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
+{
+    size_t n = 0;
+    for (size_t i = 0; i < slots_of(t); i++) {
+        slot *s = &t->slots[i];
+        if (!s->packets)
+            continue;
+        decisions[n] = s->decision;
+        packets[n] = s->packets;
+        octets[n++] = s->octets;
+        memset(s, 0, sizeof *s);
+    }
+    t->totals.decisions = 0;
+}
+
+/* ---- By key ------------------------------------------------------------------------------------------------- */
+
+static uint64_t word(const fc_key *key, size_t at)
+{
+    uint64_t w;
+    memcpy(&w, (const uint8_t *)key + 8 * at, sizeof w);
+    return w;
+}
+
+/* No secret: whoever makes keys collide makes this as slow as without the cache. */
+static size_t set_of(const fc_key *key)
+{
+    uint64_t h = (word(key, 0) ^ word(key, 3)) * 0x9e3779b97f4a7c15u + (word(key, 1) ^ word(key, 5)) * 0xd6e8feb86659fd93u;
+    h += (word(key, 2) ^ word(key, 4)) * 0xc2b2ae3d27d4eb4fu;
+    return (h ^ h >> 32) * 0x9e3779b97f4a7c15u >> 49;
+}
+_Static_assert(SETS == 1u << (64 - 49), "set_of");
+
+static int same_key(const fc_key *a, const fc_key *b)
+{
+    uint64_t off = (word(a, 5) ^ word(b, 5)) | (word(a, 1) ^ word(b, 1)) | (word(a, 3) ^ word(b, 3));
+    return (off | (word(a, 0) ^ word(b, 0)) | (word(a, 2) ^ word(b, 2)) | (word(a, 4) ^ word(b, 4))) == 0;
+}
+
+/* Is this packet's decision that of its key alone? */
+static int plain(const fc_packet *info) { return !(info->status | (info->flags & FC_PACKET_SIGNALLING)); }
+
+static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets)
+{
+    seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
+    if (s == &set[1] && !same_key(&s->key, key)) { /* the older one goes */
+        int status = leave(t, fib, s);
+        if (status != FC_OK)
+            return status;
+        *s = set[0];
+        s = &set[0];
+        *s = (seen){.key = *key};
+    }
+    s->packets++;
+    s->octets += octets;
+    return FC_OK;
+}
+
+static int count_block(fc_tally *t, fc_fib *fib, size_t n)
+{
+    uint32_t set[BLOCK + AHEAD];
+    int status = FC_OK;
+    for (size_t i = 0; i < n + AHEAD && status == FC_OK; i++) {
+        if (i < n) {
+            set[i] = 2 * (uint32_t)set_of(&t->keys[i]);
+            __builtin_prefetch(&t->seen[set[i]], 1);
+            __builtin_prefetch(&t->seen[set[i] + 1], 1);
+        }
+        if (i < AHEAD)
+            continue;
+        size_t j = i - AHEAD;
+        if (t->infos[j].flags & FC_PACKET_OPEN)
+            continue; /* it is for whoever takes the note */
+        if (plain(&t->infos[j]))
+            status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j]);
+        else
+            status = put_off(t, fib, &t->keys[j], &t->infos[j], 1, t->originals[j]);
+    }
+    return status;
+}
+
+static int count(fc_tally *t, fc_fib *fib, size_t n)
+{
+    uint64_t octets = 0, cut = 0;
+    for (size_t i = 0; i < n; i++) {
+        octets += t->originals[i];
+        cut += t->lengths[i] < t->originals[i];
+    }
+    t->totals.packets += n;
+    t->totals.octets += octets;
+    t->totals.cut += cut;
+    return count_block(t, fib, n);
+}
+
+/* ---- The pass -------------------------------------------------------------------------------------------------- */
+
+int fc_tally_read(fc_tally *t, fc_capture *capture, fc_fib *fib, const fc_parse_options *options, const uint8_t *data,
+                  size_t size, int last, size_t *consumed)
+{
+    fc_records *r = &t->records;
+    size_t at = 0, used;
+    int status;
+    do {
+        status = fc_capture_read(capture, data + at, size - at, last, r, &used);
+        if (status < 0)
+            return status;
+        fc_parse_batch(0, r->linktypes, data + at, r->offsets, r->lengths, r->count, options, t->keys, t->infos);
+        if (options->fragments)
+            fc_fragments_originals(options->fragments, t->originals, r->count);
+        int counted = count(t, fib, r->count);
+        if (counted != FC_OK)
+            return counted;
+        at += used;
+    } while (status == FC_CAPTURE_FULL && r->count == BLOCK);
+    *consumed = at;
+    return status;
+}
