@@ -10,6 +10,7 @@ __all__ = [
     "DecodeError",
     "EncodeError",
     "FlowclassError",
+    "OutputError",
     "ParameterProblem",
 ]
 
@@ -63,3 +64,7 @@ class BindingsFileError(FlowclassError):
 
 class CaptureError(FlowclassError):
     """A file that is missing or no capture (damage inside a capture is reported, not raised)."""
+
+
+class OutputError(FlowclassError):
+    """An output that can't be written, or whose format nobody knows."""

@@ -23,7 +23,7 @@ from flowclass.traces.outputs import COLUMNS, open_output
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")
 
-from flowclass.traces import columnar  # noqa: E402 (without pyarrow it can't be imported)
+from flowclass.traces import arrow  # noqa: E402 (without pyarrow it can't be imported)
 from flowclass.traces.columnar import SCHEMA, classify_traces  # noqa: E402
 
 
@@ -53,7 +53,7 @@ def write(path: Path, job: tuple[Path, Path]) -> Path:
 def test_same_rows_as_jsonl(
     tmp_path: Path, job: tuple[Path, Path], ending: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(columnar.ParquetWriter, "GROUP", 10_000)
+    monkeypatch.setattr(arrow.ParquetWriter, "GROUP", 10_000)
     table = read(write(tmp_path / f"rows.{ending}", job))
     lines = write(tmp_path / "rows.jsonl", job).read_text().splitlines()
     assert table.to_pylist() == [json.loads(line) for line in lines]

@@ -132,7 +132,7 @@ def test_pieces_that_are_copied_into_place(folder: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("ending", [".arrow", ".parquet"])
 def test_columns_do_not_tell_where_the_cuts_were(folder: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    columnar = pytest.importorskip("flowclass.traces.columnar")
+    columnar = pytest.importorskip("flowclass.traces.arrow")
     monkeypatch.setattr(columnar.ArrowWriter, "BATCH", 111)
     monkeypatch.setattr(columnar.ParquetWriter, "GROUP", 111)
     traces = [folder / "t0", folder / "t1"]

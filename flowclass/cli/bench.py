@@ -377,7 +377,7 @@ def _finish(
 ) -> None:
     """Results to standard output, the plot to its file, what was absent to standard error."""
     from flowclass.bench.machine import describe
-    from flowclass.traces.outputs import atomic_file
+    from flowclass.traces.files import atomic_file
 
     machine = describe()
     if plot:

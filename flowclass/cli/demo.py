@@ -109,7 +109,7 @@ def _write(folder: str, steps: list[Step], profile: Profile) -> str:
     """The trace, and the bindings as they are at its end; the trace's path."""
     from flowclass.generate.captures import write_pcapng
     from flowclass.generate.scenario import BINDINGS_TOML
-    from flowclass.traces.outputs import atomic_file
+    from flowclass.traces.files import atomic_file
 
     path = os.path.join(folder, "section5.pcapng")
     with atomic_file(path) as stream:

@@ -28,7 +28,7 @@ def command(
     Packets and octets per decision over time with binding updates as marks, per node and flow, the care-of addresses'
     shares, the flow bindings that never matched, and damaged places.
     """
-    from flowclass.traces.outputs import atomic_file, check_place
+    from flowclass.traces.files import atomic_file, check_place
     from flowclass.traces.report import make_report
 
     from .classify import check_traces, make_agent, total_size

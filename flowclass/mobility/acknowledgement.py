@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from msgspec import Struct
 
@@ -13,11 +13,9 @@ from flowclass.wire.flow import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
 from flowclass.wire.packets import encode_between
+from flowclass.wire.profiles import Profile
 
 from .update import Update
-
-if TYPE_CHECKING:
-    from .anchor import Anchor
 
 __all__ = ["Outcome", "acknowledge"]
 
@@ -42,13 +40,18 @@ class Outcome(Struct):
     extra: tuple[Option, ...] = ()
 
 
-def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
+Seal = Callable[[BindingAcknowledgement, Update, Outcome], BindingAcknowledgement]
+
+
+def acknowledge(
+    update: Update, outcome: Outcome, profile: Profile, *, advice: float | None = None, seal: Seal | None = None
+) -> bytes:
     """The packet: to the update's source, by way of a type 2 routing header if it had a Home Address option.
 
     The status of the acknowledgement isn't touched by what became of flows (R128); BID options come first, then a copy
-    of each flow identification option, refresh advice last.
+    of each flow identification option, refresh advice last: ``advice`` is the share of the lifetime that it is (K17).
+    ``seal`` adds what makes an acknowledgement believed (a correspondent node's authenticator).
     """
-    profile = agent.profile
     options: list[Option] = []
     for option, status in zip(update.bids, outcome.bids, strict=True):
         # RFC 6089 section 5.3.5: BID-PRI is copied; before RFC 5648 its place was the status', so it can't be
@@ -65,29 +68,20 @@ def acknowledge(agent: Anchor, update: Update, outcome: Outcome) -> bytes:
             )
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += outcome.extra
-    advice = _advice(agent, outcome)
-    if advice is not None:
-        options.append(advice)
-    return _packet(agent, update, outcome, options)
+    interval = 0 if advice is None else min(int(outcome.lifetime * advice), outcome.lifetime - 1)
+    if interval > 0 and outcome.status < 128:
+        options.append(BindingRefreshAdvice(interval))
+    return _packet(update, outcome, options, profile, seal)
 
 
-def _advice(agent: Anchor, outcome: Outcome) -> BindingRefreshAdvice | None:
-    """K17; not with a store: RFC 6275 section 10.3.1 has it omitted when the cache survives a restart."""
-    share = agent.switches.refresh_advice
-    if share is None or agent.cache.store is not None or outcome.status >= 128 or agent.correspondent:
-        return None
-    interval = min(int(outcome.lifetime * share), outcome.lifetime - 1)
-    return BindingRefreshAdvice(interval) if interval > 0 else None
-
-
-def _packet(agent: Anchor, update: Update, outcome: Outcome, options: list[Option]) -> bytes:
+def _packet(update: Update, outcome: Outcome, options: list[Option], profile: Profile, seal: Seal | None) -> bytes:
     sequence = update.sequence if outcome.sequence is None else outcome.sequence
     addresses = update.destination, update.source, None, update.home if update.away else None
     flags = _ROUTER_FLAG if outcome.router else 0
 
     def encode(values: tuple[Option, ...]) -> bytes:
         message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
-        return encode_between(addresses, agent._seal(message, update, outcome), agent.profile)
+        return encode_between(addresses, message if seal is None else seal(message, update, outcome), profile)
 
     try:
         return encode(tuple(options))

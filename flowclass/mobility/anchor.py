@@ -410,7 +410,9 @@ class Anchor(ABC):
                     counters.actions_zero += 1
         if not self.always_acknowledges and not self._wants_answer(update, outcome.status):
             return []
-        return [acknowledge(self, update, outcome)]
+        # RFC 6275 section 10.3.1: no advice when the cache survives a restart
+        advice = None if self.cache.store is not None or self.correspondent else self.switches.refresh_advice
+        return [acknowledge(update, outcome, self.profile, advice=advice, seal=self._seal)]
 
     def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
         """An acknowledgement with what makes it believed."""

@@ -26,8 +26,9 @@ import numpy as np
 from flowclass.errors import FlowclassError
 
 from .classify import Run, new_fragments
+from .files import mode_of, named
 from .outcomes import Outcome
-from .outputs import TEXT_FORMATS, RowWriter, check_output, frame_digits, mode_of, named
+from .outputs import TEXT_FORMATS, RowWriter, check_output, frame_digits
 from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, do_unit, read_notes, read_rows, render
 from .pools import Pool
 from .reader import Place

@@ -1,4 +1,4 @@
-"""Per-packet rows as files: .csv and .jsonl here, .arrow and .parquet in columnar.py.
+"""Per-packet rows as files: .csv and .jsonl here, .arrow and .parquet in arrow.py.
 
 A file appears whole or not at all: it's written beside its place and renamed when it's complete.
 """
@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import errno
 import io
 import json
 import os
-import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import IO, Protocol
@@ -19,9 +17,10 @@ from typing import IO, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import OutputError
 
 from ._rows import RowTexts
+from .files import atomic_file, check_place
 from .outcomes import Outcome, Rows
 from .reader import NO_TIME
 
@@ -32,17 +31,12 @@ __all__ = [
     "RowWriter",
     "TextSize",
     "TextWriter",
-    "atomic_file",
     "check_output",
     "frame_digits",
     "open_output",
 ]
 
 COLUMNS = ("file", "frame", "time_ns", "action", "reason", "home_address", "fid", "bid", "care_of")
-
-
-class OutputError(FlowclassError):
-    """An output that can't be written, or whose format nobody knows."""
 
 
 class RowWriter(Protocol):
@@ -179,9 +173,9 @@ def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
 
 
 def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
-    from . import columnar  # late: it needs pyarrow
+    from . import arrow  # late: it needs pyarrow
 
-    make: Callable[[IO[bytes]], RowWriter] = getattr(columnar, name)
+    make: Callable[[IO[bytes]], RowWriter] = getattr(arrow, name)
     return make
 
 
@@ -203,15 +197,6 @@ def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
     return _WRITERS[ending]()
 
 
-def check_place(path: str) -> None:
-    """`OutputError` if a path can't become a file."""
-    folder = os.path.dirname(os.path.realpath(path))
-    if not os.path.isdir(folder):
-        raise OutputError(f"{path}: there is no folder {folder}")
-    if os.path.isdir(path):
-        raise OutputError(f"{path}: is a folder")
-
-
 @contextlib.contextmanager
 def open_output(path: str) -> Iterator[RowWriter]:
     """A writer whose file takes its place when the block ends well, and leaves no trace when it does not."""
@@ -220,52 +205,3 @@ def open_output(path: str) -> Iterator[RowWriter]:
         writer = make(stream)
         yield writer
         writer.close()
-
-
-@contextlib.contextmanager
-def atomic_file(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` whole or not at all; what was there before is replaced."""
-    try:
-        with _atomic_file(path) as stream:
-            yield stream
-    except OSError as error:
-        raise named(error, path) from None
-
-
-def named(error: OSError, path: str) -> Exception:
-    """The error, and for a full disk one that says which file it is about."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return OutputError(f"{path}: {error.strerror}")
-    return error
-
-
-@contextlib.contextmanager
-def _atomic_file(path: str) -> Iterator[IO[bytes]]:
-    target = os.path.realpath(path)  # a symbolic link stays one
-    if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb", buffering=1 << 20) as stream:  # a pipe or device: there is nothing to rename
-            yield stream
-        return
-    folder, name = os.path.split(target)
-    try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
-    except OSError as error:
-        raise OutputError(f"{path}: {error.strerror}") from None
-    try:
-        with os.fdopen(handle, "wb", buffering=1 << 20) as stream:
-            os.fchmod(stream.fileno(), mode_of(target))
-            yield stream
-        os.replace(temporary, target)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
-        raise
-
-
-def mode_of(target: str) -> int:
-    """The permissions of the file that is replaced, else those of any new file (mkstemp's are private)."""
-    with contextlib.suppress(OSError):
-        return os.stat(target).st_mode & 0o777
-    umask = os.umask(0)
-    os.umask(umask)
-    return 0o666 & ~umask

@@ -35,8 +35,9 @@ from flowclass.mobility.bindings_file import BindingsFile
 
 from ._capture import Tally
 from .classify import Run, new_fragments
+from .files import atomic_file
 from .outcomes import Ids, Outcome, Outcomes, Rows
-from .outputs import TEXT_FORMATS, TextSize, TextWriter, atomic_file
+from .outputs import TEXT_FORMATS, TextSize, TextWriter
 from .reader import Place, Trace
 from .summary import Summary
 

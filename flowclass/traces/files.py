@@ -1,0 +1,72 @@
+"""Output files that appear whole or not at all: written beside their place, and renamed when complete."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from typing import IO
+
+from flowclass.errors import OutputError
+
+__all__ = ["atomic_file", "check_place", "mode_of", "named"]
+
+
+def check_place(path: str) -> None:
+    """`OutputError` if a path can't become a file."""
+    folder = os.path.dirname(os.path.realpath(path))
+    if not os.path.isdir(folder):
+        raise OutputError(f"{path}: there is no folder {folder}")
+    if os.path.isdir(path):
+        raise OutputError(f"{path}: is a folder")
+
+
+@contextlib.contextmanager
+def atomic_file(path: str) -> Iterator[IO[bytes]]:
+    """A binary file that appears at ``path`` whole or not at all; what was there before is replaced."""
+    try:
+        with _atomic_file(path) as stream:
+            yield stream
+    except OSError as error:
+        raise named(error, path) from None
+
+
+def named(error: OSError, path: str) -> Exception:
+    """The error, and for a full disk one that says which file it is about."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return OutputError(f"{path}: {error.strerror}")
+    return error
+
+
+@contextlib.contextmanager
+def _atomic_file(path: str) -> Iterator[IO[bytes]]:
+    target = os.path.realpath(path)  # a symbolic link stays one
+    if os.path.exists(target) and not os.path.isfile(target):
+        with open(target, "wb", buffering=1 << 20) as stream:  # a pipe or device: there is nothing to rename
+            yield stream
+        return
+    folder, name = os.path.split(target)
+    try:
+        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}") from None
+    try:
+        with os.fdopen(handle, "wb", buffering=1 << 20) as stream:
+            os.fchmod(stream.fileno(), mode_of(target))
+            yield stream
+        os.replace(temporary, target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+
+
+def mode_of(target: str) -> int:
+    """The permissions of the file that is replaced, else those of any new file (mkstemp's are private)."""
+    with contextlib.suppress(OSError):
+        return os.stat(target).st_mode & 0o777
+    umask = os.umask(0)
+    os.umask(umask)
+    return 0o666 & ~umask
