@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+from places import REQUIRE_TOOLS, SHARED
 
 # No deadlines: the machines that run this are shared, and no test asserts a time.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
@@ -16,11 +17,6 @@ settings.register_profile("smoke", max_examples=4, **_COMMON)  # over sanitized 
 settings.register_profile("ci", max_examples=100, print_blob=True, **_COMMON)
 settings.register_profile("long", max_examples=3000, **_COMMON)
 settings.load_profile(os.environ.get("FLOWCLASS_HYPOTHESIS", "quick"))
-
-SHARED = Path(__file__).parents[1].parent / "shared"
-"""Specifications and test data beside the checkout; not part of the project, and often absent."""
-
-REQUIRE_TOOLS = os.environ.get("FLOWCLASS_REQUIRE_TOOLS", "") not in ("", "0")
 
 
 @pytest.fixture(scope="session")

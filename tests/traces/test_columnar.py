@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_outputs import FORWARD, NCAST, NOTHING, make_rows
+from traces_kit import FORWARD, NCAST, NOTHING, make_rows
 
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap

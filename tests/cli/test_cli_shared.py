@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from test_jobs import Here
+from traces_kit import Here
 
 from flowclass.cli import main
 from flowclass.mobility import load_bindings

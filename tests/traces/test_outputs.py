@@ -13,33 +13,13 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
+from traces_kit import FORWARD, NCAST, NOTHING, make_rows
 
 from flowclass.cli import main
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.traces.outcomes import Outcome, Outcomes, Rows, address_text
 from flowclass.traces.outputs import COLUMNS, OutputError, atomic_file, open_output
-from flowclass.traces.reader import NO_TIME
 from flowclass.traces.summary import FileSummary, Summary
-
-FORWARD = Outcome("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
-NCAST = Outcome("n-cast", "flow", "2001:db8:1::1", 2, None, ("2001:db8:a::1", "2001:db8:b::1"))
-NOTHING = Outcome("none", "not-ip")
-
-
-def make_rows(*outcomes: Outcome, file: str = "a.pcap", untimed: tuple[int, ...] = ()) -> Rows:
-    table = Outcomes()
-    ids = np.array([table.number(o) for o in outcomes], dtype=np.uint32)
-    count = len(outcomes)
-    times = np.arange(count, dtype=np.int64) + 1_600_000_000_000_000_001
-    times[list(untimed)] = NO_TIME
-    return Rows(
-        file=file,
-        frames=np.arange(1, count + 1, dtype=np.uint64),
-        times=times,
-        ids=ids,
-        outcomes=table,
-        sizes=np.full(count, 100, dtype=np.uint32),
-    )
 
 
 def test_csv_rows(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from places import ROOT
 
-ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "flowclass"
 
 # part -> the other parts that it may import; a new part has to find its place here

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import os
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
-from conftest import REQUIRE_TOOLS
+from places import REQUIRE_TOOLS, ROOT
 
 import flowclass as fc
 from flowclass.generate.key_traces import key_trace
 from flowclass.generate.rulesets import rule_set
 
-HARNESS = Path(__file__).parents[1] / "benchmarks" / "peers" / "rte_acl.py"
+HARNESS = ROOT / "benchmarks" / "peers" / "rte_acl.py"
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from traces_kit import Here
 
 from flowclass.errors import CaptureError, FlowclassError
 from flowclass.generate.bindings import bindings_toml, random_nodes
@@ -28,29 +29,6 @@ from flowclass.traces.outputs import open_output
 from flowclass.traces.parts import Unit, do_unit
 
 COMMAND = [sys.executable, "-m", "flowclass", "classify"]
-
-
-class Here:
-    """A pool that does each unit at once, and remembers which. ``fails`` stands for a machine that goes down."""
-
-    one_file = True
-    ahead = 3
-
-    def __init__(self, fails_after: int | None = None) -> None:
-        self.done: list[str] = []
-        self.fails_after = fails_after
-
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        if function is do_unit:
-            if self.fails_after is not None and len(self.done) >= self.fails_after:
-                raise KeyboardInterrupt
-            self.done.append(arguments[1].trace)
-        try:
-            future.set_result(function(*arguments))
-        except FlowclassError as error:
-            future.set_exception(error)
-        return future
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from places import ROOT
 
 from flowclass.generate.captures import RAW, Frame, write_pcap
 from flowclass.generate.packets import TCP, Fields, ip_packet
 from flowclass.generate.scenario import CARE_OF_1, CARE_OF_2, CORRESPONDENT, HOME_ADDRESS, binding_updates
 from flowclass.wire import encode_packet
 
-ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
 
 

@@ -20,8 +20,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from test_jobs import Here
-from test_outputs import FORWARD, NCAST, NOTHING
+from traces_kit import FORWARD, NCAST, NOTHING, Here
 
 from flowclass.cli import main
 from flowclass.engine.packets import Fragments, parse

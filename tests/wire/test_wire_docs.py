@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
-PAGE = Path(__file__).parents[1] / "docs" / "wire.md"
+from places import ROOT
+
+PAGE = ROOT / "docs" / "wire.md"
 
 
 def test_examples() -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from pathlib import Path
 
 import pytest
+from places import ROOT
 
 from flowclass.mobility import Capabilities, Limits, Switches
 
-TEXT = (Path(__file__).parents[1] / "docs" / "switches.md").read_text(encoding="utf-8")
+TEXT = (ROOT / "docs" / "switches.md").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("kind", [Switches, Limits, Capabilities])

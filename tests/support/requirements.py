@@ -1,7 +1,8 @@
 """Which test shows which requirement: docs/requirements.md, made from the tests' own ``@pytest.mark.req`` markers.
 
-    python tests/requirements.py            writes docs/requirements.md
-    python tests/requirements.py --check    fails when that file is out of date, or a number has neither test nor reason
+    python tests/support/requirements.py            writes docs/requirements.md
+    python tests/support/requirements.py --check    fails when that file is out of date, or a
+                                                  number has neither test nor reason
 
 The numbers and their texts are in requirements.toml. Markers are read from the source, so no test has to run.
 """
@@ -16,13 +17,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+HERE = Path(__file__).parent
+TESTS = HERE.parent
 PAGE = TESTS.parent / "docs" / "requirements.md"
 
 HEAD = """\
 # Requirements and the tests that show them
 
-Made by `python tests/requirements.py` from the markers of the tests; not to be edited.
+Made by `python tests/support/requirements.py` from the markers of the tests; not to be edited.
 
 R numbers are the requirements of the draft, K numbers its contradictions with the resolutions chosen. Roles: C codec,
 DP data plane, HA home agent, MAP mobility anchor point, CN correspondent node, MN mobile node. Levels: M must,
@@ -45,7 +47,7 @@ class Requirement:
 
 def requirements() -> tuple[dict[str, Requirement], dict[str, str]]:
     """All numbers in order, and the reasons of those out of scope."""
-    data = tomllib.loads((TESTS / "requirements.toml").read_text(encoding="utf-8"))
+    data = tomllib.loads((HERE / "requirements.toml").read_text(encoding="utf-8"))
     found = {
         number: Requirement(number, text, section, roles, level)
         for number, (section, roles, level, text) in data["requirements"].items()
@@ -87,7 +89,7 @@ def tests_in(path: Path) -> Iterator[tuple[str, set[str]]]:
 def shown() -> dict[str, dict[str, list[str]]]:
     """number -> file name -> names of its tests."""
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
-    for path in sorted(TESTS.glob("test_*.py")):
+    for path in sorted(TESTS.rglob("test_*.py")):
         for name, numbers in tests_in(path):
             for number in numbers:
                 found[number][path.name].append(name)
@@ -131,7 +133,7 @@ def main(arguments: list[str]) -> int:
     page = render()
     if arguments == ["--check"]:
         if not PAGE.exists() or PAGE.read_text(encoding="utf-8") != page:
-            print(f"{PAGE.name} is out of date: python tests/requirements.py", file=sys.stderr)
+            print(f"{PAGE.name} is out of date: python tests/support/requirements.py", file=sys.stderr)
             return 1
     elif arguments:
         print(__doc__, file=sys.stderr)

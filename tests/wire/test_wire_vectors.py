@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from ipaddress import IPv4Address, IPv6Address
-from pathlib import Path
 from typing import Any
 
 import pytest
+from places import SHARED
 
 from flowclass.errors import DecodeError
 from flowclass.wire import (
@@ -34,7 +34,7 @@ from flowclass.wire import (
     encode_packet,
 )
 
-VECTORS = Path(__file__).parents[1].parent / "shared" / "data" / "vectors" / "mip6.json"
+VECTORS = SHARED / "data" / "vectors" / "mip6.json"
 pytestmark = pytest.mark.skipif(not VECTORS.exists(), reason="../shared is absent")
 
 FRAMES: dict[int, dict[str, Any]] = (
