@@ -5,50 +5,10 @@
  * The version nibble is parse.c's business: an EtherType says "IP", the nibble says which.
  */
 #include "../common/bytes.h"
+#include "numbers.h"
 #include "packet.h"
 
-/* https://www.tcpdump.org/linktypes.html */
-enum {
-    LINK_NULL = 0,
-    LINK_ETHERNET = 1,
-    LINK_PPP = 9,
-    LINK_FDDI = 10,
-    LINK_DLT_RAW_BSD = 12, /* what DLT_RAW is on most systems; files should have 101 and don't always */
-    LINK_DLT_RAW_OPENBSD = 14,
-    LINK_PPP_HDLC = 50,
-    LINK_PPP_ETHER = 51,
-    LINK_RAW = 101,
-    LINK_C_HDLC = 104,
-    LINK_IEEE802_11 = 105,
-    LINK_FRELAY = 107,
-    LINK_LOOP = 108,
-    LINK_LINUX_SLL = 113,
-    LINK_IEEE802_11_PRISM = 119,
-    LINK_IEEE802_11_RADIOTAP = 127,
-    LINK_IEEE802_11_AVS = 163,
-    LINK_PPI = 192,
-    LINK_PPP_WITH_DIR = 204,
-    LINK_IPV4 = 228,
-    LINK_IPV6 = 229,
-    LINK_IPOIB = 242,
-    LINK_PKTAP = 258,
-    LINK_LINUX_SLL2 = 276,
-};
-
-enum {
-    TYPE_IPV4 = 0x0800,
-    TYPE_VLAN = 0x8100, /* 802.1Q */
-    TYPE_IPV6 = 0x86dd,
-    TYPE_PPP = 0x880b,
-    TYPE_MPLS = 0x8847,
-    TYPE_MPLS_MULTICAST = 0x8848,
-    TYPE_PPPOE = 0x8864,
-    TYPE_VLAN_SERVICE = 0x88a8, /* 802.1ad */
-    TYPE_VLAN_OLD_QINQ = 0x9100,
-};
-
 #define MAX_VLAN_TAGS 4
-#define FIRST_ETHERTYPE 0x0600 /* below: an 802.3 length, LLC follows */
 
 static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at, int may_be_length);
 
@@ -93,26 +53,26 @@ static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, u
 {
     for (int tags = 0;;) {
         switch (type) {
-        case TYPE_IPV4:
-        case TYPE_IPV6:
+        case FC_TYPE_IPV4:
+        case FC_TYPE_IPV6:
             return at;
-        case TYPE_VLAN:
-        case TYPE_VLAN_SERVICE:
-        case TYPE_VLAN_OLD_QINQ:
+        case FC_TYPE_VLAN:
+        case FC_TYPE_VLAN_SERVICE:
+        case FC_TYPE_VLAN_9100:
             if (++tags > MAX_VLAN_TAGS || caplen - at < 4)
                 return FC_NO_IP;
             type = fc_be16(data + at + 2);
             at += 4;
             continue;
-        case TYPE_MPLS:
-        case TYPE_MPLS_MULTICAST:
+        case FC_TYPE_MPLS:
+        case FC_TYPE_MPLS_MULTICAST:
             return mpls(data, caplen, at);
-        case TYPE_PPPOE:
+        case FC_TYPE_PPPOE:
             return pppoe(data, caplen, at);
-        case TYPE_PPP:
+        case FC_TYPE_PPP:
             return fc_link_ppp(data, caplen, at);
         default:
-            return type < FIRST_ETHERTYPE && may_be_length ? llc(data, caplen, at) : FC_NO_IP;
+            return type < FC_TYPE_FIRST && may_be_length ? llc(data, caplen, at) : FC_NO_IP;
         }
     }
 }
@@ -278,7 +238,7 @@ static uint32_t cooked(const uint8_t *data, uint32_t caplen, uint32_t protocol_a
     if (caplen < size)
         return FC_NO_IP;
     uint16_t protocol = fc_be16(data + protocol_at);
-    if (protocol < FIRST_ETHERTYPE)
+    if (protocol < FC_TYPE_FIRST)
         return protocol == 4 ? llc(data, caplen, size) : FC_NO_IP;
     return fc_link_ethertype(data, caplen, protocol, size);
 }
@@ -286,42 +246,42 @@ static uint32_t cooked(const uint8_t *data, uint32_t caplen, uint32_t protocol_a
 static uint32_t link_layer(uint32_t linktype, const uint8_t *data, uint32_t caplen)
 {
     switch (linktype) {
-    case LINK_ETHERNET:
+    case FC_LINK_ETHERNET:
         return fc_link_ethernet(data, caplen, 0);
-    case LINK_DLT_RAW_BSD:
-    case LINK_DLT_RAW_OPENBSD:
-    case LINK_RAW:
-    case LINK_IPV4:
-    case LINK_IPV6:
+    case FC_LINK_RAW_BSD:
+    case FC_LINK_RAW_OPENBSD:
+    case FC_LINK_RAW:
+    case FC_LINK_IPV4:
+    case FC_LINK_IPV6:
         return 0;
-    case LINK_LINUX_SLL:
+    case FC_LINK_LINUX_SLL:
         return cooked(data, caplen, 14, 16);
-    case LINK_LINUX_SLL2:
+    case FC_LINK_LINUX_SLL2:
         return cooked(data, caplen, 0, 20);
-    case LINK_NULL:
-    case LINK_LOOP:
+    case FC_LINK_NULL:
+    case FC_LINK_LOOP:
         return null_loop(data, caplen);
-    case LINK_PPP:
-    case LINK_PPP_HDLC:
+    case FC_LINK_PPP:
+    case FC_LINK_PPP_HDLC:
         return caplen && (data[0] == 0x0f || data[0] == 0x8f) ? cisco_hdlc(data, caplen) : fc_link_ppp(data, caplen, 0);
-    case LINK_PPP_WITH_DIR:
+    case FC_LINK_PPP_WITH_DIR:
         return caplen ? fc_link_ppp(data, caplen, 1) : FC_NO_IP;
-    case LINK_PPP_ETHER:
+    case FC_LINK_PPP_ETHER:
         return pppoe(data, caplen, 0);
-    case LINK_FDDI: /* frame control, two addresses */
+    case FC_LINK_FDDI: /* frame control, two addresses */
         return caplen < 13 || (data[0] & 0xf0) != 0x50 ? FC_NO_IP : llc(data, caplen, 13);
-    case LINK_FRELAY:
+    case FC_LINK_FRELAY:
         return frame_relay(data, caplen);
-    case LINK_IPOIB: /* 40 octets of global routing header, then EtherType and a reserved field (RFC 4391) */
+    case FC_LINK_IPOIB: /* 40 octets of global routing header, then EtherType and a reserved field (RFC 4391) */
         return caplen < 44 ? FC_NO_IP : fc_link_ethertype(data, caplen, fc_be16(data + 40), 44);
-    case LINK_C_HDLC:
+    case FC_LINK_C_HDLC:
         return cisco_hdlc(data, caplen);
-    case LINK_IEEE802_11:
+    case FC_LINK_IEEE802_11:
         return wlan(data, caplen, 0, 0);
-    case LINK_IEEE802_11_RADIOTAP:
+    case FC_LINK_IEEE802_11_RADIOTAP:
         return radiotap(data, caplen);
-    case LINK_IEEE802_11_PRISM:
-    case LINK_IEEE802_11_AVS:
+    case FC_LINK_IEEE802_11_PRISM:
+    case FC_LINK_IEEE802_11_AVS:
         return prism_or_avs(data, caplen);
     default:
         return FC_NO_IP;
@@ -332,12 +292,12 @@ static uint32_t link_layer(uint32_t linktype, const uint8_t *data, uint32_t capl
 uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
 {
     uint32_t length, inner;
-    if (linktype == LINK_PPI) {
+    if (linktype == FC_LINK_PPI) {
         if (caplen < 8)
             return FC_NO_IP;
         length = fc_le16(data + 2);
         inner = fc_le32(data + 4);
-    } else if (linktype == LINK_PKTAP) {
+    } else if (linktype == FC_LINK_PKTAP) {
         if (caplen < 12)
             return FC_NO_IP;
         length = fc_le32(data);

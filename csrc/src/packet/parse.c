@@ -23,40 +23,24 @@
 #include <string.h>
 
 #include "../common/bytes.h"
+#include "numbers.h"
 #include "packet.h"
 
 #define IPV6_HEADER 40u
 #define IPV4_HEADER 20u
 #define MAX_DEPTH 16u /* IP headers in one packet: work per packet stays bounded by (bytes x 16) */
 #define AHEAD 8u /* packets whose header is fetched while another one is parsed */
-#define LINK_ETHERNET 1
 #define MAX_FIRSTS 4u /* nested first fragments remembered for one packet */
-
-enum {
-    HOP_BY_HOP = 0,
-    TCP = 6,
-    UDP = 17,
-    DCCP = 33,
-    ROUTING = 43,
-    FRAGMENT = 44,
-    ESP = 50,
-    AH = 51,
-    ICMPV6 = 58,
-    DESTINATION_OPTIONS = 60,
-    SCTP = 132,
-    MOBILITY = 135,
-    UDP_LITE = 136,
-};
 
 /* What a protocol number means here: one look at this table tells most packets' whole story. */
 enum { OTHER = 0, PORTS, SPECIAL, EXTENSION };
 
 static const uint8_t kinds[256] = {
-    [TCP] = PORTS,           [UDP] = PORTS,         [UDP_LITE] = PORTS,
-    [SCTP] = PORTS,          [DCCP] = PORTS,        [ESP] = SPECIAL,
-    [MOBILITY] = SPECIAL,    [ICMPV6] = SPECIAL,    [HOP_BY_HOP] = EXTENSION,
-    [ROUTING] = EXTENSION,   [FRAGMENT] = EXTENSION, [DESTINATION_OPTIONS] = EXTENSION,
-    [AH] = EXTENSION,
+    [FC_PROTOCOL_TCP] = PORTS,           [FC_PROTOCOL_UDP] = PORTS,         [FC_PROTOCOL_UDP_LITE] = PORTS,
+    [FC_PROTOCOL_SCTP] = PORTS,          [FC_PROTOCOL_DCCP] = PORTS,        [FC_PROTOCOL_ESP] = SPECIAL,
+    [FC_PROTOCOL_MOBILITY] = SPECIAL,    [FC_PROTOCOL_ICMPV6] = SPECIAL,    [FC_PROTOCOL_HOP_BY_HOP] = EXTENSION,
+    [FC_PROTOCOL_ROUTING] = EXTENSION,   [FC_PROTOCOL_FRAGMENT] = EXTENSION, [FC_PROTOCOL_DESTINATION_OPTIONS] = EXTENSION,
+    [FC_PROTOCOL_AH] = EXTENSION,
 };
 
 /* A walk over one IP header. */
@@ -89,9 +73,9 @@ static int extension_chain(walk *w, fc_packet *info)
         uint32_t left = w->end - w->at, size;
         if (left < 8)
             return FC_PACKET_MALFORMED;
-        if (w->protocol == AH) {
+        if (w->protocol == FC_PROTOCOL_AH) {
             size = ah_size(p);
-        } else if (w->protocol == FRAGMENT) {
+        } else if (w->protocol == FC_PROTOCOL_FRAGMENT) {
             size = 8;
             read_fragment(p, info);
         } else { /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
@@ -111,12 +95,12 @@ static void special(const walk *w, fc_key *key, fc_packet *info)
 {
     const uint8_t *p = w->data + w->at;
     uint32_t left = w->end - w->at;
-    if (w->protocol == ESP && left >= 4) {
+    if (w->protocol == FC_PROTOCOL_ESP && left >= 4) {
         key->spi = fc_be32(p);
         key->present |= FC_SPI;
     }
     /* ICMPv6: home agent address discovery and mobile prefix messages, RFC 6275 6.5 to 6.8 */
-    if (w->protocol == MOBILITY || (w->protocol == ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
+    if (w->protocol == FC_PROTOCOL_MOBILITY || (w->protocol == FC_PROTOCOL_ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
         info->flags |= FC_PACKET_SIGNALLING;
 }
 
@@ -146,7 +130,7 @@ static int finish(const walk *w, fc_key *key, fc_packet *info, fc_upper *upper)
     info->transport_offset = w->at;
     if (info->fragment != FC_FRAGMENT_LATER)
         upper_layer(w, key, info);
-    else if (w->protocol == MOBILITY)
+    else if (w->protocol == FC_PROTOCOL_MOBILITY)
         info->flags |= FC_PACKET_SIGNALLING;
     upper->at = w->at;
     upper->end = w->end;
@@ -213,7 +197,7 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
         info->fragment_id = fc_be16(p + 4);
     }
     /* AH is an extension header here too (RFC 4302), but not in a later fragment: that begins inside. */
-    while (w.protocol == AH && info->fragment != FC_FRAGMENT_LATER) {
+    while (w.protocol == FC_PROTOCOL_AH && info->fragment != FC_FRAGMENT_LATER) {
         uint32_t left = end - w.at;
         if (left < 8 || ah_size(data + w.at) > left)
             return FC_PACKET_MALFORMED;
@@ -291,12 +275,12 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
     return 1;
 }
 
-static int is_ip_type(uint16_t type) { return type == 0x86dd || type == 0x0800; }
+static int is_ip_type(uint16_t type) { return type == FC_TYPE_IPV6 || type == FC_TYPE_IPV4; }
 
 static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
 {
     uint32_t at;
-    if (linktype == LINK_ETHERNET && caplen >= 14 && is_ip_type(fc_be16(data + 12)))
+    if (linktype == FC_LINK_ETHERNET && caplen >= 14 && is_ip_type(fc_be16(data + 12)))
         at = 14; /* without a call */
     else
         at = fc_link_layer(linktype, data, caplen);

@@ -5,16 +5,14 @@
  * parse.c then takes the inner header only if all of it can be read.
  */
 #include "../common/bytes.h"
+#include "numbers.h"
 #include "packet.h"
 
-enum { IP_IN_IP = 4, UDP = 17, IPV6_IN_IP = 41, GRE = 47 };
 enum { PORT_GTP_U = 2152, PORT_TEREDO = 3544, PORT_VXLAN = 4789, PORT_VXLAN_LINUX = 8472, PORT_GENEVE = 6081 };
-
-#define TYPE_BRIDGED 0x6558 /* transparent Ethernet bridging */
 
 static uint32_t by_ethertype(const uint8_t *data, uint32_t end, uint16_t type, uint32_t at)
 {
-    return type == TYPE_BRIDGED ? fc_link_ethernet(data, end, at) : fc_link_ethertype(data, end, type, at);
+    return type == FC_TYPE_BRIDGED ? fc_link_ethernet(data, end, at) : fc_link_ethertype(data, end, type, at);
 }
 
 /* RFC 2784, 2890; version 1 is PPTP's (RFC 2637) */
@@ -111,16 +109,16 @@ uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper)
 {
     uint32_t at;
     switch (upper->protocol) {
-    case IP_IN_IP:
-    case IPV6_IN_IP:
+    case FC_PROTOCOL_IP_IN_IP:
+    case FC_PROTOCOL_IPV6_IN_IP:
         at = upper->at;
-        if (at < upper->end && data[at] >> 4 != (upper->protocol == IP_IN_IP ? 4 : 6))
+        if (at < upper->end && data[at] >> 4 != (upper->protocol == FC_PROTOCOL_IP_IN_IP ? 4 : 6))
             return FC_NO_IP;
         break;
-    case GRE:
+    case FC_PROTOCOL_GRE:
         at = gre(data, upper->at, upper->end);
         break;
-    case UDP:
+    case FC_PROTOCOL_UDP:
         at = udp_tunnel(data, upper->at, upper->end);
         break;
     default:
