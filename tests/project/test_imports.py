@@ -1,4 +1,7 @@
-"""Imports go one way: errors < wire < engine.rules, errors < engine, wire and engine < mobility < the rest < cli."""
+"""Imports go one way: errors < wire < engine.rules, errors < engine, wire and engine < mobility < the rest < cli.
+
+Inside a package they may not go round in a circle, and inside mobility they go from the roles down to the cache.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,8 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -38,24 +42,43 @@ MUST_NOT_IMPORT = {
 }
 
 
-def imports(path: Path) -> Iterator[str]:
-    """The full names of the modules that a file imports, those inside functions and under TYPE_CHECKING among them."""
+def module_of(path: Path) -> str:
+    """The full name of a source file's module; a package's __init__ is the package."""
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def absolute(path: Path, dots: int, module: str) -> str:
+    """The full name of what ``from ...module import`` means in the file ``path``."""
+    package = path.relative_to(ROOT).parts[:-dots] if dots else ()
+    return ".".join([*package, *([module] if module else [])])
+
+
+def statements(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """What a file imports, also inside functions and under TYPE_CHECKING: each module, and the names out of it."""
     source = path.read_text(encoding="utf-8")
-    if path.suffix != ".py":
-        yield from re.findall(r"^\s*(?:from|c?import)\s+([\w.]+)", source, re.MULTILINE)
+    if path.suffix in (".pyx", ".pxd"):
+        yield from ((module, []) for module in re.findall(r"^\s*c?import\s+([\w.]+)", source, re.MULTILINE))
+        pattern = r"^\s*from\s+(\.*)([\w.]*)\s+c?import\s+(\([^)]*\)|[^\n]*)"
+        for dots, rest, names in re.findall(pattern, source, re.MULTILINE):
+            yield absolute(path, len(dots), rest), re.findall(r"(\w+)(?:\s+as\s+\w+)?", names)
         return
     for node in ast.walk(ast.parse(source, str(path))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((alias.name, []) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            package = path.relative_to(ROOT).parts[: -node.level] if node.level else ()
-            module = ".".join([*package, *([node.module] if node.module else [])])
-            yield module
-            yield from (f"{module}.{alias.name}" for alias in node.names)
+            yield absolute(path, node.level, node.module or ""), [alias.name for alias in node.names]
+
+
+def imports(path: Path) -> Iterator[str]:
+    """The full names of the modules that a file imports, and of the names out of them."""
+    for module, names in statements(path):
+        yield module
+        yield from (f"{module}.{name}" for name in names)
 
 
 def sources() -> list[Path]:
-    return sorted(p for suffix in ("py", "pyx", "pxd") for p in PACKAGE.rglob(f"*.{suffix}"))
+    return sorted(p for suffix in ("py", "pyi", "pyx", "pxd") for p in PACKAGE.rglob(f"*.{suffix}"))
 
 
 def part_of(path: Path) -> str:
@@ -78,9 +101,69 @@ def test_imports_go_one_way(path: Path) -> None:
             assert other in MAY_IMPORT[part] or (inside, other) in EXCEPTIONS, f"{inside} imports {module}"
 
 
+def modules_imported() -> dict[str, set[str]]:
+    """Each module of the package with those of its modules that it imports; .pyx, .pxd and .pyi of one name are one.
+
+    ``from package import module`` is an import of the module, ``from package import name`` one of the package.
+    """
+    known = {module_of(path) for path in sources()}
+    found: dict[str, set[str]] = {module: set() for module in known}
+    for path in sources():
+        here = module_of(path)
+        for module, names in statements(path):
+            meant = {f"{module}.{name}" if f"{module}.{name}" in known else module for name in names} or {module}
+            found[here] |= (meant & known) - {here}
+    return found
+
+
+def circle(graph: Mapping[str, set[str]]) -> list[str]:
+    """A circle of imports, empty where there is none."""
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
+def test_imports_go_in_no_circle() -> None:
+    assert circle(modules_imported()) == []
+
+
+def test_a_circle_is_found() -> None:
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}})
+    assert not circle({"a": {"b", "c"}, "b": {"c"}, "c": set()})
+
+
+# mobility from the lowest floor up: a room may import those that are named for it, and itself
+MOBILITY = {
+    "arguments": set[str](),
+    "addresses": {"arguments"},
+    "settings": {"arguments", "addresses"},
+    "cache": {"arguments", "addresses", "settings"},
+    "agent": {"arguments", "addresses", "settings", "cache"},
+    "mobile_node": {"arguments", "addresses", "settings", "cache"},
+    "bindings_file": {"arguments", "addresses", "settings", "cache"},
+}
+MOBILITY_EXCEPTIONS = {("agent.home_agent", "bindings_file")}
+
+
+def test_inside_mobility_roles_stand_on_the_cache_and_not_on_each_other() -> None:
+    for module, others in modules_imported().items():
+        inside = module.removeprefix("flowclass.mobility.")
+        room = inside.partition(".")[0]
+        if inside == module or room not in MOBILITY:
+            continue
+        for other in others:
+            below = other.removeprefix("flowclass.mobility.").partition(".")[0]
+            if below in MOBILITY and below != room and other.startswith("flowclass.mobility."):
+                assert below in MOBILITY[room] or (inside, below) in MOBILITY_EXCEPTIONS, f"{module} imports {other}"
+
+
 def test_the_walk_finds_something() -> None:
     assert "flowclass.wire.selectors" in set(imports(PACKAGE / "engine" / "rules.py"))
     assert "flowclass.engine.keys" in set(imports(PACKAGE / "engine" / "classifier.pyx"))
+    assert "flowclass.engine.packets" in modules_imported()["flowclass.engine.forwarding"]
+    assert "flowclass.traces.reader" in modules_imported()["flowclass.traces.replay"]
     assert len(sources()) > 30
 
 
