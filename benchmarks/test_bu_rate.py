@@ -147,6 +147,6 @@ def test_part_answering(benchmark: Any, profile: str) -> None:
         for pending in batch:
             assert pending.update is not None
             assert pending.outcome is not None
-            mobility.acknowledge(agent, pending.update, pending.outcome)
+            mobility.acknowledge(pending.update, pending.outcome, agent.profile)
 
     timed(benchmark, run, lambda: batch, profile)

@@ -21,7 +21,7 @@ def command(bindings_file: str, as_json: bool) -> int:
     or the same. Exit status 1 says that something was found.
     """
     from flowclass.mobility.bindings_file import read_bindings
-    from flowclass.mobility.check import check_bindings
+    from flowclass.mobility.bindings_file.check import check_bindings
 
     found = read_bindings(bindings_file, lenient=True)
     findings = check_bindings(found)

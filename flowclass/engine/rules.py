@@ -11,7 +11,7 @@ import struct
 import sys
 from typing import Final, NamedTuple
 
-from flowclass.wire.flow import TrafficSelectorOption
+from flowclass.wire.flow_options import TrafficSelectorOption
 from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
 __all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-from .acknowledgement import Outcome, acknowledge
-from .anchor import Anchor, Pending
-from .anchor_point import MobilityAnchorPoint
-from .bindings_file import BindingsFile, read_bindings
-from .cache import BindingCache, BusyError, Store, Transaction
-from .config import Capabilities, Limits, Switches
-from .correspondent import CorrespondentNode
-from .counters import Counters
-from .events import Event, EventKind
-from .home_agent import HomeAgent, load_bindings
-from .mobile_node import MobileNode
-from .nonces import NonceTable
-from .state import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
-from .update import Update
+from .agent.acknowledgement import acknowledge
+from .agent.agent import Agent, Pending
+from .agent.anchor_point import MobilityAnchorPoint
+from .agent.correspondent import CorrespondentNode
+from .agent.counters import Counters
+from .agent.home_agent import HomeAgent, load_bindings
+from .agent.nonces import NonceTable
+from .agent.received_update import Outcome, Update
+from .bindings_file.read import BindingsFile, read_bindings
+from .cache.binding_cache import BindingCache, BusyError, Store, Transaction
+from .cache.events import Event, EventKind
+from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
+from .mobile_node.mobile_node import MobileNode
+from .settings import Capabilities, Limits, Switches
+
+Anchor = Agent
+"""The name that `Agent` had before 0.1.0."""
 
 __all__ = [
     "DISCARD",
     "FORWARD",
     "NCAST",
     "PLAIN",
+    "Agent",
     "Anchor",
     "BindingCache",
     "BindingsFile",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from ipaddress import IPv4Address, IPv6Address
+from math import inf
 from typing import Any
 
 from flowclass.errors import ArgumentError, FlowclassError
@@ -17,6 +18,7 @@ __all__ = [
     "check_packed",
     "check_prefixes",
     "check_type",
+    "later",
 ]
 
 
@@ -79,3 +81,13 @@ def check_prefixes(name: str, prefixes: Any) -> tuple[tuple[bytes, int], ...]:
             raise FlowclassError(f"{name}: packed networks of 16 or 4 octets expected, got {len(network)}")
         check_number(f"{name}: length", length, 0, 8 * len(network))
     return found
+
+
+def later(now: float, clock: float) -> float:
+    """`now`, or `clock` where that is later: time does not go back. FlowclassError for what is no finite number."""
+    try:
+        if -inf < now < inf:
+            return now if now > clock else clock
+    except (TypeError, ValueError):
+        raise ArgumentError("now", "a number of seconds", now) from None
+    raise FlowclassError(f"now: a finite number of seconds expected, got {now}")

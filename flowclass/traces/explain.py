@@ -15,8 +15,8 @@ import numpy as np
 from flowclass.engine.keys import FIELDS, RULE_DTYPE
 from flowclass.errors import FlowclassError
 from flowclass.mobility import HomeAgent
-from flowclass.mobility.state import DISCARD, NCAST, Flow, Node
-from flowclass.mobility.update import stays_on_link
+from flowclass.mobility.addresses import stays_on_link
+from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
 from .classify import Run, Source, new_fragments
 from .outcomes import Outcome, Rows, address_text

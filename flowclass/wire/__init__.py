@@ -6,7 +6,7 @@ A profile, `DRAFT` or `RFC6089`, says which flow options there are and how they 
 
 from __future__ import annotations
 
-from flowclass.wire.flow import (
+from flowclass.wire.flow_options import (
     BindingReference,
     FlowIdentification,
     FlowSummary,
@@ -15,11 +15,8 @@ from flowclass.wire.flow import (
     TrafficSelectorOption,
     UnknownSubOption,
 )
-from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_ok, decode_message, encode_message
+from flowclass.wire.message_codec import checksum_ok, decode_message, encode_message
 from flowclass.wire.messages import (
-    BINDING_STATUS,
-    LIFETIME_UNIT,
-    AcknowledgementFlag,
     BindingAcknowledgement,
     BindingError,
     BindingRefreshRequest,
@@ -31,6 +28,23 @@ from flowclass.wire.messages import (
     Message,
     Option,
     UnknownMessage,
+)
+from flowclass.wire.numbers import (
+    BINDING_STATUS,
+    LIFETIME_UNIT,
+    MOBILITY_HEADER,
+    AcknowledgementFlag,
+    Action,
+    BindingErrorStatus,
+    BindingStatus,
+    DraftFlowStatus,
+    IPv4Status,
+    MessageType,
+    OptionType,
+    Protocol,
+    Request,
+    Rfc6089FlowStatus,
+    SelectorFormat,
     UpdateFlag,
 )
 from flowclass.wire.options import (
@@ -51,7 +65,7 @@ from flowclass.wire.options import (
     Verbatim,
 )
 from flowclass.wire.packets import ExtensionHeader, MobilityPacket, decode_packet, encode_packet
-from flowclass.wire.profiles import DRAFT, RFC6089, Action, FlowStatus, Profile, Request, get_profile
+from flowclass.wire.profiles import DRAFT, RFC6089, FlowStatus, Profile, get_profile
 from flowclass.wire.selectors import Range, Range4, Range6, TrafficSelector4, TrafficSelector6, UnknownSelector
 
 __all__ = [
@@ -66,13 +80,16 @@ __all__ = [
     "BindingAcknowledgement",
     "BindingAuthorizationData",
     "BindingError",
+    "BindingErrorStatus",
     "BindingIdentifier",
     "BindingReference",
     "BindingRefreshAdvice",
     "BindingRefreshRequest",
+    "BindingStatus",
     "BindingUpdate",
     "CareOfTest",
     "CareOfTestInit",
+    "DraftFlowStatus",
     "ExtensionHeader",
     "FlowIdentification",
     "FlowStatus",
@@ -82,21 +99,27 @@ __all__ = [
     "IPv4AddressAcknowledgement",
     "IPv4CareOf",
     "IPv4HomeAddress",
+    "IPv4Status",
     "MalformedOption",
     "MalformedSubOption",
     "Message",
+    "MessageType",
     "MobileNetworkPrefix",
     "MobilityPacket",
     "NatDetection",
     "NonceIndices",
     "Option",
+    "OptionType",
     "Pad1",
     "PadN",
     "Profile",
+    "Protocol",
     "Range",
     "Range4",
     "Range6",
     "Request",
+    "Rfc6089FlowStatus",
+    "SelectorFormat",
     "SubOption",
     "TrafficSelector4",
     "TrafficSelector6",

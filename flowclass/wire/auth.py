@@ -14,9 +14,10 @@ from typing import TypeVar, cast
 from flowclass.errors import EncodeError
 from flowclass.wire.message_codec import decode_message, encode_message
 from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
+from flowclass.wire.numbers import OptionType
+from flowclass.wire.octets import as_bytes
 from flowclass.wire.options import BindingAuthorizationData, Verbatim
 from flowclass.wire.profiles import Profile
-from flowclass.wire.reader import as_bytes
 
 __all__ = [
     "AUTHENTICATOR_SIZE",
@@ -35,7 +36,7 @@ Authorized = TypeVar("Authorized", bound=BindingUpdate | BindingAcknowledgement)
 
 _TOKEN_SIZE = 8
 # type and length of the option, and the authenticator: the last octets of an authorized message
-_OPTION = bytes((5, AUTHENTICATOR_SIZE))
+_OPTION = bytes((OptionType.BINDING_AUTHORIZATION_DATA, AUTHENTICATOR_SIZE))
 
 
 def _hmac(key: bytes, data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from struct import Struct, pack, unpack_from
 from typing import Any, Final
 
 from flowclass.errors import DecodeError, EncodeError
-from flowclass.wire.flow import (
+from flowclass.wire.flow_options import (
     BindingReference,
     FlowIdentification,
     FlowSummary,
@@ -17,10 +17,10 @@ from flowclass.wire.flow import (
     received_flow,
     received_selector,
 )
-from flowclass.wire.layout import padding, tlv
 from flowclass.wire.options import Pad1, PadN, UnknownOption, Verbatim
 from flowclass.wire.profiles import Profile
 from flowclass.wire.selectors import FORMATS, UnknownSelector, selector_alignment
+from flowclass.wire.tlv import padding, tlv
 
 __all__ = ["FlowCodec", "decode_flow_summary"]
 

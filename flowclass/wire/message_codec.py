@@ -10,14 +10,14 @@ from typing import Any, Final
 
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError, ParameterProblem
 from flowclass.wire import messages
-from flowclass.wire.layout import octets6
 from flowclass.wire.messages import Message, UnknownMessage
+from flowclass.wire.numbers import MAX_MOBILITY_HEADER, MOBILITY_HEADER, MessageType, Protocol
+from flowclass.wire.octets import as_bytes
 from flowclass.wire.option_codec import Codec, get_codec
 from flowclass.wire.profiles import Profile, get_profile
-from flowclass.wire.reader import as_bytes
+from flowclass.wire.tlv import octets6
 
 __all__ = [
-    "MOBILITY_HEADER",
     "checksum_fits",
     "checksum_ok",
     "decode_message",
@@ -26,10 +26,7 @@ __all__ = [
     "encode_message_between",
 ]
 
-MOBILITY_HEADER: Final = 135
-"""The next header number of the Mobility Header."""
-
-_NO_NEXT_HEADER: Final = 59
+_NO_NEXT_HEADER: Final = Protocol.NO_NEXT_HEADER.value
 _HEADER: Final = Struct(">BBBBH")
 _START: Final = Struct(">BBBB")
 _CHECKSUM: Final = Struct(">H")
@@ -95,14 +92,14 @@ def _decode_error(data: bytes, at: int, end: int, codec: Codec, checksum: int) -
 
 # decoder and the smallest length of each type, from which a Header Len that is too small is told (RFC 6275 9.2)
 _DECODERS: Final[dict[int, tuple[Callable[[bytes, int, int, Codec, int], Message], int]]] = {
-    0: (_decode_refresh_request, 8),
-    1: (_decode_home_test_init, 16),
-    2: (_decode_care_of_test_init, 16),
-    3: (_decode_home_test, 24),
-    4: (_decode_care_of_test, 24),
-    5: (_decode_update, 16),
-    6: (_decode_acknowledgement, 16),
-    7: (_decode_error, 24),
+    MessageType.BINDING_REFRESH_REQUEST: (_decode_refresh_request, 8),
+    MessageType.HOME_TEST_INIT: (_decode_home_test_init, 16),
+    MessageType.CARE_OF_TEST_INIT: (_decode_care_of_test_init, 16),
+    MessageType.HOME_TEST: (_decode_home_test, 24),
+    MessageType.CARE_OF_TEST: (_decode_care_of_test, 24),
+    MessageType.BINDING_UPDATE: (_decode_update, 16),
+    MessageType.BINDING_ACKNOWLEDGEMENT: (_decode_acknowledgement, 16),
+    MessageType.BINDING_ERROR: (_decode_error, 24),
 }
 
 _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
@@ -145,7 +142,7 @@ def decode_message_at(data: bytes, start: int, end: int, profile: Profile) -> Me
         raise DecodeError(f"6 octets expected, {end - start} left", start)
     proto, length, kind, _, checksum = _HEADER.unpack_from(data, start)
     if proto != _NO_NEXT_HEADER:
-        raise ParameterProblem(f"Payload Proto is {proto}: 59 expected", start)
+        raise ParameterProblem(f"Payload Proto is {proto}: {_NO_NEXT_HEADER} expected", start)
     size = 8 * length + 8
     if start + size > end:
         raise DecodeError(f"Header Len {length} means {size} octets, {end - start} are there", start + 1)
@@ -206,7 +203,7 @@ def _encode(message: Message, source: bytes | None, destination: bytes | None, p
         body = fixed + get_codec(profile, message.type).encode_options(message.options, 6 + len(fixed))
     length = len(body) // 8
     if length > 255:
-        raise EncodeError(f"a message of {len(body) + 6} octets: 2048 fit")
+        raise EncodeError(f"a message of {len(body) + 6} octets: {MAX_MOBILITY_HEADER} fit")
     header = _START.pack(_NO_NEXT_HEADER, length, message.type, 0)
     checksum = message.checksum
     if source is not None and destination is not None:

@@ -7,11 +7,12 @@ is given addresses. Lifetimes are in units of 4 seconds, as on the wire.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import IntFlag
 from ipaddress import IPv6Address
 from typing import ClassVar
 
-from flowclass.wire.flow import FlowIdentification, FlowSummary
+from flowclass.wire.flow_options import FlowIdentification, FlowSummary
+from flowclass.wire.lazy import fast_init
+from flowclass.wire.numbers import MessageType
 from flowclass.wire.options import (
     AlternateCareOf,
     BindingAuthorizationData,
@@ -28,12 +29,8 @@ from flowclass.wire.options import (
     PadN,
     UnknownOption,
 )
-from flowclass.wire.values import fast_init
 
 __all__ = [
-    "BINDING_STATUS",
-    "LIFETIME_UNIT",
-    "AcknowledgementFlag",
     "BindingAcknowledgement",
     "BindingError",
     "BindingRefreshRequest",
@@ -45,11 +42,7 @@ __all__ = [
     "Message",
     "Option",
     "UnknownMessage",
-    "UpdateFlag",
 ]
-
-LIFETIME_UNIT = 4
-"""Seconds in one unit of a lifetime or refresh interval."""
 
 Option = (
     Pad1
@@ -71,70 +64,11 @@ Option = (
 )
 
 
-class UpdateFlag(IntFlag):
-    """Flags of a binding update. 0x0040 is RFC 5648's O unless P is set, then RFC 6602's B (K36)."""
-
-    ACKNOWLEDGE = 0x8000
-    HOME_REGISTRATION = 0x4000
-    LINK_LOCAL = 0x2000
-    KEY_MANAGEMENT = 0x1000
-    MAP_REGISTRATION = 0x0800
-    MOBILE_ROUTER = 0x0400
-    PROXY_REGISTRATION = 0x0200
-    FORCE_UDP = 0x0100
-    TLV_HEADER = 0x0080
-    OVERWRITE = 0x0040
-    SUBSCRIPTION = 0x0020
-    DNS_UPDATE = 0x0010
-
-
-class AcknowledgementFlag(IntFlag):
-    """Flags of a binding acknowledgement."""
-
-    KEY_MANAGEMENT = 0x80
-    MOBILE_ROUTER = 0x40
-    PROXY_REGISTRATION = 0x20
-    TLV_HEADER = 0x10
-    BULK = 0x08
-
-
-BINDING_STATUS = {
-    0: "accepted",
-    1: "accepted but prefix discovery necessary",
-    4: "MCOA NOTCOMPLETE",
-    5: "MCOA RETURNHOME WO/NDP",
-    128: "reason unspecified",
-    129: "administratively prohibited",
-    130: "insufficient resources",
-    131: "home registration not supported",
-    132: "not home subnet",
-    133: "not home agent for this mobile node",
-    134: "duplicate address detection failed",
-    135: "sequence number out of window",
-    136: "expired home nonce index",
-    137: "expired care-of nonce index",
-    138: "expired nonces",
-    139: "registration type change disallowed",
-    140: "mobile router operation not permitted",
-    141: "invalid prefix",
-    142: "not authorized for prefix",
-    143: "forwarding setup failed",
-    164: "MCOA MALFORMED",
-    165: "MCOA NON-MCOA BINDING EXISTS",
-    166: "MCOA PROHIBITED",
-    167: "MCOA UNKNOWN COA",
-    168: "MCOA BULK REGISTRATION PROHIBITED",
-    169: "MCOA SIMULTANEOUS HOME AND FOREIGN PROHIBITED",
-    174: "invalid care-of address",
-}
-"""Status of a binding acknowledgement, and of a binding identifier in one (IANA registry)."""
-
-
 @dataclass(frozen=True, slots=True)
 class BindingRefreshRequest:
     """Asks a mobile node for a binding update (RFC 6275 6.1.2); with BID options: for these (RFC 5648 6.4)."""
 
-    type: ClassVar[int] = 0
+    type: ClassVar[int] = MessageType.BINDING_REFRESH_REQUEST.value
 
     options: tuple[Option, ...] = ()
     checksum: int = field(default=0, compare=False)
@@ -144,7 +78,7 @@ class BindingRefreshRequest:
 class HomeTestInit:
     """RFC 6275 6.1.3; ``cookie`` has 8 octets."""
 
-    type: ClassVar[int] = 1
+    type: ClassVar[int] = MessageType.HOME_TEST_INIT.value
 
     cookie: bytes
     options: tuple[Option, ...] = ()
@@ -155,7 +89,7 @@ class HomeTestInit:
 class CareOfTestInit:
     """RFC 6275 6.1.4; ``cookie`` has 8 octets."""
 
-    type: ClassVar[int] = 2
+    type: ClassVar[int] = MessageType.CARE_OF_TEST_INIT.value
 
     cookie: bytes
     options: tuple[Option, ...] = ()
@@ -166,7 +100,7 @@ class CareOfTestInit:
 class HomeTest:
     """RFC 6275 6.1.5; ``cookie`` and ``token`` have 8 octets each."""
 
-    type: ClassVar[int] = 3
+    type: ClassVar[int] = MessageType.HOME_TEST.value
 
     nonce_index: int
     cookie: bytes
@@ -179,7 +113,7 @@ class HomeTest:
 class CareOfTest:
     """RFC 6275 6.1.6; ``cookie`` and ``token`` have 8 octets each."""
 
-    type: ClassVar[int] = 4
+    type: ClassVar[int] = MessageType.CARE_OF_TEST.value
 
     nonce_index: int
     cookie: bytes
@@ -193,7 +127,7 @@ class CareOfTest:
 class BindingUpdate:
     """RFC 6275 6.1.7; ``flags`` are `UpdateFlag` bits, those without a name among them."""
 
-    type: ClassVar[int] = 5
+    type: ClassVar[int] = MessageType.BINDING_UPDATE.value
 
     sequence: int
     lifetime: int
@@ -207,7 +141,7 @@ class BindingUpdate:
 class BindingAcknowledgement:
     """RFC 6275 6.1.8; ``status`` is one of `BINDING_STATUS`, ``flags`` are `AcknowledgementFlag` bits."""
 
-    type: ClassVar[int] = 6
+    type: ClassVar[int] = MessageType.BINDING_ACKNOWLEDGEMENT.value
 
     status: int
     sequence: int
@@ -219,9 +153,9 @@ class BindingAcknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class BindingError:
-    """RFC 6275 6.1.9; ``status`` 1: unknown binding for a Home Address option, 2: unrecognized message type."""
+    """RFC 6275 6.1.9; ``status`` is a `BindingErrorStatus`."""
 
-    type: ClassVar[int] = 7
+    type: ClassVar[int] = MessageType.BINDING_ERROR.value
 
     status: int
     home_address: IPv6Address

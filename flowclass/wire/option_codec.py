@@ -9,12 +9,13 @@ from typing import Any, Final
 
 from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire import options
-from flowclass.wire.flow import FlowIdentification, FlowSummary
 from flowclass.wire.flow_codec import FlowCodec, decode_flow_summary
-from flowclass.wire.layout import octets4, octets6, padding, tlv
+from flowclass.wire.flow_options import FlowIdentification, FlowSummary
 from flowclass.wire.messages import Option
+from flowclass.wire.numbers import MAX_BID_PRIORITY, MessageType, OptionType
 from flowclass.wire.options import Verbatim
 from flowclass.wire.profiles import Profile
+from flowclass.wire.tlv import octets4, octets6, padding, tlv
 
 __all__ = ["Codec", "get_codec"]
 
@@ -23,9 +24,7 @@ Leaf = Callable[[bytes, int, int], Option]
 Encoder = Callable[[Any, int], bytes]
 
 PAD1: Final = options.Pad1()
-_BINDING_UPDATE: Final = 5
-_BINDING_ACKNOWLEDGEMENT: Final = 6
-_BINDING_IDENTIFIER: Final = 35
+_BINDING_IDENTIFIER: Final = OptionType.BINDING_IDENTIFIER.value
 _ANY_LENGTH: Final = -1
 
 _U16: Final = Struct(">H")
@@ -95,16 +94,16 @@ def _decode_ipv4_care_of(data: bytes, at: int, length: int) -> Option:
 
 # type -> (the only valid length, decoder)
 _LEAVES: Final[dict[int, tuple[int, Leaf]]] = {
-    1: (_ANY_LENGTH, _decode_pad_n),
-    2: (2, _decode_refresh_advice),
-    3: (16, _decode_alternate_care_of),
-    4: (4, _decode_nonce_indices),
-    5: (_ANY_LENGTH, _decode_authorization),
-    6: (18, _decode_network_prefix),
-    29: (6, _decode_ipv4_home),
-    30: (6, _decode_ipv4_ack),
-    31: (6, _decode_nat),
-    32: (6, _decode_ipv4_care_of),
+    OptionType.PADN: (_ANY_LENGTH, _decode_pad_n),
+    OptionType.BINDING_REFRESH_ADVICE: (2, _decode_refresh_advice),
+    OptionType.ALTERNATE_CARE_OF: (16, _decode_alternate_care_of),
+    OptionType.NONCE_INDICES: (4, _decode_nonce_indices),
+    OptionType.BINDING_AUTHORIZATION_DATA: (_ANY_LENGTH, _decode_authorization),
+    OptionType.MOBILE_NETWORK_PREFIX: (18, _decode_network_prefix),
+    OptionType.IPV4_HOME_ADDRESS: (6, _decode_ipv4_home),
+    OptionType.IPV4_ADDRESS_ACKNOWLEDGEMENT: (6, _decode_ipv4_ack),
+    OptionType.NAT_DETECTION: (6, _decode_nat),
+    OptionType.IPV4_CARE_OF_ADDRESS: (6, _decode_ipv4_care_of),
 }
 
 
@@ -116,21 +115,26 @@ def _six_bit_prefix(length: int) -> int:
 
 _ENCODERS: Final[dict[type, Encoder]] = {
     options.Pad1: lambda o, at: b"\0",
-    options.PadN: lambda o, at: tlv(1, o.data),
-    options.BindingRefreshAdvice: lambda o, at: b"\2\2" + _U16.pack(o.interval),
-    options.AlternateCareOf: lambda o, at: b"\3\x10" + octets6(o.address),
-    options.NonceIndices: lambda o, at: b"\4\4" + _NONCES.pack(o.home, o.care_of),
-    options.BindingAuthorizationData: lambda o, at: tlv(5, o.authenticator),
-    options.MobileNetworkPrefix: lambda o, at: b"\6\x12" + _PREFIX.pack(0, o.prefix_length, octets6(o.prefix)),
-    options.IPv4HomeAddress: lambda o, at: (
-        b"\x1d\6"
-        + _WORD_AND_ADDRESS.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, octets4(o.address))
+    options.PadN: lambda o, at: tlv(OptionType.PADN, o.data),
+    options.BindingRefreshAdvice: lambda o, at: tlv(OptionType.BINDING_REFRESH_ADVICE, _U16.pack(o.interval)),
+    options.AlternateCareOf: lambda o, at: tlv(OptionType.ALTERNATE_CARE_OF, octets6(o.address)),
+    options.NonceIndices: lambda o, at: tlv(OptionType.NONCE_INDICES, _NONCES.pack(o.home, o.care_of)),
+    options.BindingAuthorizationData: lambda o, at: tlv(OptionType.BINDING_AUTHORIZATION_DATA, o.authenticator),
+    options.MobileNetworkPrefix: lambda o, at: tlv(
+        OptionType.MOBILE_NETWORK_PREFIX, _PREFIX.pack(0, o.prefix_length, octets6(o.prefix))
     ),
-    options.IPv4AddressAcknowledgement: lambda o, at: (
-        b"\x1e\6" + _WORD_AND_ADDRESS.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, octets4(o.address))
+    options.IPv4HomeAddress: lambda o, at: tlv(
+        OptionType.IPV4_HOME_ADDRESS,
+        _WORD_AND_ADDRESS.pack(_six_bit_prefix(o.prefix_length) << 10 | o.request_prefix << 9, octets4(o.address)),
     ),
-    options.NatDetection: lambda o, at: b"\x1f\6" + _WORDS.pack(o.force_udp << 15, o.refresh_time),
-    options.IPv4CareOf: lambda o, at: b"\x20\6" + _WORD_AND_ADDRESS.pack(0, octets4(o.address)),
+    options.IPv4AddressAcknowledgement: lambda o, at: tlv(
+        OptionType.IPV4_ADDRESS_ACKNOWLEDGEMENT,
+        _WORD_AND_ADDRESS.pack(o.status << 8 | _six_bit_prefix(o.prefix_length) << 2, octets4(o.address)),
+    ),
+    options.NatDetection: lambda o, at: tlv(OptionType.NAT_DETECTION, _WORDS.pack(o.force_udp << 15, o.refresh_time)),
+    options.IPv4CareOf: lambda o, at: tlv(
+        OptionType.IPV4_CARE_OF_ADDRESS, _WORD_AND_ADDRESS.pack(0, octets4(o.address))
+    ),
     options.UnknownOption: lambda o, at: tlv(o.type, o.data),
     options.MalformedOption: lambda o, at: tlv(o.type, o.data),
 }
@@ -145,7 +149,7 @@ class Codec:
 
     def __init__(self, profile: Profile, kind: int) -> None:
         self.profile = profile
-        self.priority_in_status = profile.bid_priority_in_status and kind == _BINDING_UPDATE
+        self.priority_in_status = profile.bid_priority_in_status and kind == MessageType.BINDING_UPDATE
         self.leaves: dict[int, tuple[int, Leaf]] = {
             **_LEAVES,
             _BINDING_IDENTIFIER: (_ANY_LENGTH, self._decode_bid),
@@ -153,12 +157,12 @@ class Codec:
         self.encoders: dict[type, Encoder] = {**_ENCODERS, options.BindingIdentifier: self._encode_bid}
         # -1 is no type
         self.flow_type = -1
-        if kind in (_BINDING_UPDATE, _BINDING_ACKNOWLEDGEMENT):
-            flows = FlowCodec(profile, update=kind == _BINDING_UPDATE)
+        if kind in (MessageType.BINDING_UPDATE, MessageType.BINDING_ACKNOWLEDGEMENT):
+            flows = FlowCodec(profile, update=kind == MessageType.BINDING_UPDATE)
             self.flow_type = profile.flow_identification
             self.decode_flow = flows.decode
             self.encoders[FlowIdentification] = flows.encode
-            if kind == _BINDING_UPDATE and profile.flow_summary is not None:
+            if kind == MessageType.BINDING_UPDATE and profile.flow_summary is not None:
                 self.leaves[profile.flow_summary] = (_ANY_LENGTH, decode_flow_summary)
                 self.encoders[FlowSummary] = flows.encode_summary
 
@@ -241,13 +245,13 @@ class Codec:
             reason = f"a binding identifier of {length} octets: 4, 8 or 20 expected"
             return options.MalformedOption(_BINDING_IDENTIFIER, data[at : at + length], reason, at - 1)
         bid, status, flags = _BID.unpack_from(data, at)
-        priority = flags & 0x7F
+        priority = flags & MAX_BID_PRIORITY
         if self.priority_in_status:
             priority, status = status, 0
         if length == 4:
-            return options.BindingIdentifier(bid, None, priority, status, flags >= 0x80)
+            return options.BindingIdentifier(bid, None, priority, status, flags > MAX_BID_PRIORITY)
         made: options.BindingIdentifier = options.received_bid(
-            data[at + 4 : at + length], bid, priority, status, flags >= 0x80
+            data[at + 4 : at + length], bid, priority, status, flags > MAX_BID_PRIORITY
         )
         return made
 
@@ -255,10 +259,14 @@ class Codec:
         status, priority = value.status, value.priority
         if self.priority_in_status:
             status, priority = priority, 0
-        if priority > 127:
+        if priority > MAX_BID_PRIORITY:
             raise EncodeError(f"BID priority {priority} does not fit 7 bits")
         care_of = value.packed or b""
-        return bytes((35, 4 + len(care_of))) + _BID.pack(value.bid, status, value.home << 7 | priority) + care_of
+        return (
+            bytes((_BINDING_IDENTIFIER, 4 + len(care_of)))
+            + _BID.pack(value.bid, status, value.home << 7 | priority)
+            + care_of
+        )
 
 
 def get_codec(profile: Profile, kind: int) -> Codec:

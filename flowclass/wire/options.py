@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar, TypeVar
 
-from flowclass.wire.values import Received, fast_init, received
+from flowclass.wire.lazy import Received, fast_init, received
 
 __all__ = [
     "AlternateCareOf",

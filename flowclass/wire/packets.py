@@ -5,34 +5,43 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from struct import Struct
+from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, ParameterProblem
-from flowclass.wire.layout import octets6
-from flowclass.wire.message_codec import MOBILITY_HEADER, checksum_fits, decode_message_at, encode_message_between
+from flowclass.wire.lazy import Received, fast_init, received
+from flowclass.wire.message_codec import checksum_fits, decode_message_at, encode_message_between
 from flowclass.wire.messages import Message
+from flowclass.wire.numbers import HOME_ADDRESS_OPTION, MOBILITY_HEADER, TYPE_2_ROUTING, OptionType, Protocol
+from flowclass.wire.octets import as_bytes
 from flowclass.wire.profiles import Profile, get_profile
-from flowclass.wire.reader import Reader, as_bytes
-from flowclass.wire.values import Received, fast_init, received
+from flowclass.wire.tlv import octets6
 
-__all__ = ["Addresses", "ExtensionHeader", "MobilityPacket", "decode_packet", "encode_between", "encode_packet"]
+__all__ = [
+    "Addresses",
+    "ExtensionHeader",
+    "MobilityPacket",
+    "decode_packet",
+    "encode_between",
+    "encode_packet",
+    "mobility_header",
+]
 
 _IPV6: Final = Struct(">IHBB16s16s")
 _VERSION: Final = 6 << 28
 _HOP_LIMIT: Final = 64
-_HOP_BY_HOP: Final = 0
-_ROUTING: Final = 43
-_FRAGMENT: Final = 44
-_ESP: Final = 50
-_AUTHENTICATION: Final = 51
-_DESTINATION: Final = 60
-_HOME_ADDRESS_OPTION: Final = 0xC9
+_HOP_BY_HOP: Final = Protocol.HOP_BY_HOP.value
+_ROUTING: Final = Protocol.ROUTING.value
+_FRAGMENT: Final = Protocol.FRAGMENT.value
+_ESP: Final = Protocol.ESP.value
+_AH: Final = Protocol.AH.value
+_DESTINATION: Final = Protocol.DESTINATION_OPTIONS.value
 
 # the usual forms, after the next header octet: a Home Address option at 8n+6 behind PadN (RFC 6275 6.3), and a type 2
 # routing header with one segment left (RFC 6275 6.4); an address follows each
-_HOME_ADDRESS_HEADER: Final = bytes.fromhex("02 01 02 00 00 c9 10")
+_HOME_ADDRESS_HEADER: Final = bytes((2, OptionType.PADN, 2, 0, 0, HOME_ADDRESS_OPTION, 16))
 _USUAL_UPDATE: Final = bytes((MOBILITY_HEADER,)) + _HOME_ADDRESS_HEADER
-_ROUTING_HEADER: Final = bytes.fromhex("02 02 01 00 00 00 00")
+_ROUTING_HEADER: Final = bytes((2, TYPE_2_ROUTING, 1, 0, 0, 0, 0))
 
 
 Addresses = tuple[bytes, bytes, bytes | None, bytes | None]
@@ -112,6 +121,60 @@ class _Chain:
         self.plain = True
 
 
+class _Reader:
+    """Reads ``data[pos:end]`` once, from front to back: how the extension headers are walked.
+
+    `take` is the only method that advances and the only bounds check. Offsets in errors count from the start of
+    ``data``. Messages and options are decoded with ``struct`` and offsets of their own instead (message_codec.py,
+    option_codec.py and flow_codec.py), because a reader's calls cost a binding update a fifth of its time.
+    """
+
+    __slots__ = ("_outer", "data", "end", "pos")
+
+    def __init__(self, data: bytes, pos: int = 0, end: int | None = None) -> None:
+        self.data = data
+        self.pos = pos
+        self.end = len(data) if end is None else end
+        self._outer: list[int] = []
+
+    def take(self, count: int) -> int:
+        """Advance over ``count`` octets and return the offset of the first one."""
+        at = self.pos
+        after = at + count
+        if after > self.end:
+            raise DecodeError(f"{count} octets expected, {self.end - at} left", at)
+        self.pos = after
+        return at
+
+    def octets(self, count: int) -> bytes:
+        at = self.take(count)
+        return self.data[at : at + count]
+
+    def rest(self) -> bytes:
+        return self.octets(self.end - self.pos)
+
+    def restrict(self, count: int) -> _Reader:
+        """``with r.restrict(n):`` the body sees the next ``n`` octets only, and must consume them all."""
+        inner = self.pos + count
+        if inner > self.end:
+            raise DecodeError(f"a length of {count} octets where {self.end - self.pos} are left", self.pos)
+        self._outer.append(self.end)
+        self.end = inner
+        return self
+
+    def __enter__(self) -> _Reader:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        inner = self.end
+        self.end = self._outer.pop()
+        # only without an error: the first error is the one that explains
+        if kind is None and self.pos != inner:
+            raise DecodeError(f"{inner - self.pos} octets too many", self.pos)
+
+
 def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile = "draft") -> MobilityPacket:
     """One IPv6 packet with a Mobility Header, from its version nibble on.
 
@@ -138,7 +201,7 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         start = 64
     elif number != MOBILITY_HEADER:
         chain = _Chain()
-        r = Reader(octets, 40, end)
+        r = _Reader(octets, 40, end)
         while number != MOBILITY_HEADER:
             number = _walk(r, number, chain)
         start = r.pos
@@ -168,15 +231,15 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
     return made
 
 
-def _walk(r: Reader, number: int, chain: _Chain) -> int:
+def _walk(r: _Reader, number: int, chain: _Chain) -> int:
     """Read one extension header of type ``number``; returns the next header's number."""
-    if number not in (_HOP_BY_HOP, _ROUTING, _DESTINATION, _AUTHENTICATION):
+    if number not in (_HOP_BY_HOP, _ROUTING, _DESTINATION, _AH):
         reason = {_FRAGMENT: "a fragment", _ESP: "encrypted"}.get(number, f"next header {number}")
         raise DecodeError(f"no Mobility Header: {reason}", r.pos)
     at = r.take(2)
     # 8-octet units without the first 8; AH: 4-octet units without the first two (RFC 4302 2.2)
     units = r.data[at + 1]
-    size = 4 * units + 8 if number == _AUTHENTICATION else 8 * units + 8
+    size = 4 * units + 8 if number == _AH else 8 * units + 8
     body = r.data[at + 1 : at + size]
     with r.restrict(size - 2):
         if number == _DESTINATION:
@@ -190,7 +253,7 @@ def _walk(r: Reader, number: int, chain: _Chain) -> int:
     return r.data[at]
 
 
-def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
+def _read_destination_options(r: _Reader, chain: _Chain, body: bytes) -> None:
     """RFC 8200 4.2, RFC 6275 6.3; options other than the Home Address option are skipped."""
     if len(body) == 23 and chain.home_address is None and body.startswith(_HOME_ADDRESS_HEADER):
         r.rest()
@@ -204,7 +267,7 @@ def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
         at = r.take(2)
         length = r.data[at + 1]
         with r.restrict(length):
-            if r.data[at] != _HOME_ADDRESS_OPTION:
+            if r.data[at] != HOME_ADDRESS_OPTION:
                 r.rest()
                 continue
             if length != 16:
@@ -214,14 +277,14 @@ def _read_destination_options(r: Reader, chain: _Chain, body: bytes) -> None:
             chain.home_address = r.octets(16)
 
 
-def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
+def _read_routing_header(r: _Reader, chain: _Chain, body: bytes) -> None:
     """RFC 8200 4.4, RFC 6275 6.4."""
     at = r.take(2)
     kind, segments = r.data[at], r.data[at + 1]
-    if kind != 2 and segments:
+    if kind != TYPE_2_ROUTING and segments:
         # RFC 8200 4.4: an unrecognized type with segments left is an error, without it is skipped
         raise DecodeError(f"routing header type {kind} with {segments} segments left", at)
-    if kind != 2 or segments == 0:
+    if kind != TYPE_2_ROUTING or segments == 0:
         # with no segment left the packet has been routed: its destination is the final one
         chain.plain = False
         r.rest()
@@ -235,6 +298,16 @@ def _read_routing_header(r: Reader, chain: _Chain, body: bytes) -> None:
         chain.plain = False
     r.take(4)
     chain.routing_home = r.octets(16)
+
+
+def mobility_header(packet: bytes) -> bytes:
+    """The octets of the Mobility Header in a packet that `decode_packet` has accepted."""
+    number, at = packet[6], 40
+    while number != MOBILITY_HEADER:
+        units = packet[at + 1]
+        size = 4 * units + 8 if number == _AH else 8 * units + 8
+        number, at = packet[at], at + size
+    return packet[at : at + 8 * packet[at + 1] + 8]
 
 
 def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:

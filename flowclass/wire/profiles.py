@@ -8,30 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from enum import IntEnum
 from struct import Struct
 from typing import Any, Final
 
 from flowclass.errors import ArgumentError, EncodeError, FlowclassError
+from flowclass.wire.numbers import (
+    DRAFT_FLOW_STATUS,
+    RFC6089_FLOW_STATUS,
+    Action,
+    DraftFlowStatus,
+    OptionType,
+    Request,
+    Rfc6089FlowStatus,
+)
 
-__all__ = ["DRAFT", "RFC6089", "Action", "FlowLayout", "FlowStatus", "Profile", "Request", "get_profile"]
-
-
-class Action(IntEnum):
-    """What to do with a flow (draft 3.1, R22-R24). RFC 6089 has no such field: forward, to every BID."""
-
-    FORWARD = 1
-    DISCARD = 2
-    N_CAST = 3
-
-
-class Request(IntEnum):
-    """The PRO field: what a flow identification option asks for (draft 3.1, R21). RFC 6089 has no such field."""
-
-    ADD = 0
-    REPLACE = 1
-    REFRESH = 2
-    REMOVE = 15
+__all__ = ["DRAFT", "RFC6089", "FlowLayout", "FlowStatus", "Profile", "get_profile"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,68 +88,47 @@ class FlowStatus:
     names: Mapping[int, str] = field(hash=False)
 
 
+# numbers, not members of the enumerations: they are compared and packed for each option
 _DRAFT_STATUS: Final = FlowStatus(
-    success=0,
-    unspecified=128,
-    malformed=129,
-    prohibited=130,
-    unknown_bid=129,  # K23
-    fid_in_use=135,
-    fid_not_found=136,  # K5
-    fid_lost=129,  # K6
-    selector_format_unsupported=137,
-    prefix_unsupported=131,
-    ports_unsupported=132,
-    flow_label_unsupported=133,
-    spi_unsupported=134,
-    discard_unsupported=138,
-    ncast_unsupported=139,
-    names={
-        0: "flow binding successful",
-        128: "rejected, reason unspecified",
-        129: "option poorly formed",
-        130: "administratively prohibited",
-        131: "flow identification by IPv6 prefix not supported",
-        132: "flow identification by port numbers not supported",
-        133: "flow identification with flow label not supported",
-        134: "flow identification with SPI not supported",
-        135: "FID already in use",
-        136: "FID not found",
-        137: "classifier language not supported",
-        138: "discard function not supported",
-        139: "n-cast function not supported",
-    },
+    success=DraftFlowStatus.SUCCESS.value,
+    unspecified=DraftFlowStatus.UNSPECIFIED.value,
+    malformed=DraftFlowStatus.MALFORMED.value,
+    prohibited=DraftFlowStatus.PROHIBITED.value,
+    unknown_bid=DraftFlowStatus.MALFORMED.value,  # K23
+    fid_in_use=DraftFlowStatus.FID_IN_USE.value,
+    fid_not_found=DraftFlowStatus.FID_NOT_FOUND.value,  # K5
+    fid_lost=DraftFlowStatus.MALFORMED.value,  # K6
+    selector_format_unsupported=DraftFlowStatus.CLASSIFIER_UNSUPPORTED.value,
+    prefix_unsupported=DraftFlowStatus.PREFIX_UNSUPPORTED.value,
+    ports_unsupported=DraftFlowStatus.PORTS_UNSUPPORTED.value,
+    flow_label_unsupported=DraftFlowStatus.FLOW_LABEL_UNSUPPORTED.value,
+    spi_unsupported=DraftFlowStatus.SPI_UNSUPPORTED.value,
+    discard_unsupported=DraftFlowStatus.DISCARD_UNSUPPORTED.value,
+    ncast_unsupported=DraftFlowStatus.NCAST_UNSUPPORTED.value,
+    names=DRAFT_FLOW_STATUS,
 )
 
 _RFC_STATUS: Final = FlowStatus(
-    success=0,
-    unspecified=129,
-    malformed=130,
-    prohibited=128,
-    unknown_bid=131,
-    fid_in_use=129,  # cannot happen: a known FID is an update
-    fid_not_found=132,
-    fid_lost=132,
-    selector_format_unsupported=133,
-    prefix_unsupported=129,
-    ports_unsupported=129,
-    flow_label_unsupported=129,
-    spi_unsupported=129,
-    discard_unsupported=129,  # cannot happen: there is no action field
-    ncast_unsupported=128,
-    names={
-        0: "flow binding successful",
-        128: "administratively prohibited",
-        129: "rejected, reason unspecified",
-        130: "option malformed",
-        131: "BID not found",
-        132: "FID not found",
-        133: "traffic selector format not supported",
-    },
+    success=Rfc6089FlowStatus.SUCCESS.value,
+    unspecified=Rfc6089FlowStatus.UNSPECIFIED.value,
+    malformed=Rfc6089FlowStatus.MALFORMED.value,
+    prohibited=Rfc6089FlowStatus.PROHIBITED.value,
+    unknown_bid=Rfc6089FlowStatus.BID_NOT_FOUND.value,
+    fid_in_use=Rfc6089FlowStatus.UNSPECIFIED.value,  # cannot happen: a known FID is an update
+    fid_not_found=Rfc6089FlowStatus.FID_NOT_FOUND.value,
+    fid_lost=Rfc6089FlowStatus.FID_NOT_FOUND.value,
+    selector_format_unsupported=Rfc6089FlowStatus.SELECTOR_FORMAT_UNSUPPORTED.value,
+    prefix_unsupported=Rfc6089FlowStatus.UNSPECIFIED.value,
+    ports_unsupported=Rfc6089FlowStatus.UNSPECIFIED.value,
+    flow_label_unsupported=Rfc6089FlowStatus.UNSPECIFIED.value,
+    spi_unsupported=Rfc6089FlowStatus.UNSPECIFIED.value,
+    discard_unsupported=Rfc6089FlowStatus.UNSPECIFIED.value,  # cannot happen: there is no action field
+    ncast_unsupported=Rfc6089FlowStatus.PROHIBITED.value,
+    names=RFC6089_FLOW_STATUS,
 )
 
-# mobility option types that no profile may use for its flow options (RFC 6275 6.2, 3963, 5555, 5648)
-_TAKEN = frozenset({0, 1, 2, 3, 4, 5, 6, 29, 30, 31, 32, 35})
+# no profile may use one of these for its flow options
+_TAKEN = frozenset(OptionType)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from struct import Struct
 from typing import Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
-from flowclass.wire.layout import octets4, octets6
-from flowclass.wire.values import fast_init
+from flowclass.wire.lazy import fast_init
+from flowclass.wire.numbers import SelectorFormat
+from flowclass.wire.tlv import octets4, octets6
 
 __all__ = [
     "FORMATS",
@@ -44,7 +45,7 @@ class TrafficSelector4:
     """
 
     version: ClassVar[int] = 4
-    format: ClassVar[int] = 1
+    format: ClassVar[int] = SelectorFormat.IPV4.value
     flow_label: ClassVar[None] = None
 
     source: Range4 | None = None
@@ -69,7 +70,7 @@ class TrafficSelector6:
     """
 
     version: ClassVar[int] = 6
-    format: ClassVar[int] = 2
+    format: ClassVar[int] = SelectorFormat.IPV6.value
 
     source: Range6 | None = None
     destination: Range6 | None = None
@@ -301,7 +302,10 @@ _FORMAT6 = _Format(
 )
 
 
-FORMATS: Final[dict[int, _Format[Any]]] = {1: _FORMAT4, 2: _FORMAT6}
+FORMATS: Final[dict[int, _Format[Any]]] = {
+    SelectorFormat.IPV4.value: _FORMAT4,
+    SelectorFormat.IPV6.value: _FORMAT6,
+}
 """By TS Format, the octet before the selector's own (RFC 6089 4.2.1.4)."""
 
 

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from flowclass.engine.rules import WILD_CARD
 from flowclass.errors import FlowclassError
-from flowclass.mobility.cache import BindingCache, BusyError, Transaction
-from flowclass.mobility.config import Switches
-from flowclass.mobility.events import Event, EventKind
-from flowclass.mobility.state import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
+from flowclass.mobility.cache.binding_cache import BindingCache, BusyError, Transaction
+from flowclass.mobility.cache.events import Event, EventKind
+from flowclass.mobility.cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
+from flowclass.mobility.settings import Switches
 
 HOME = bytes(15) + b"\x01"
 OTHER = bytes(15) + b"\x02"

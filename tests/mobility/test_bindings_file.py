@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from flowclass.engine.rules import WILD_CARD, describe_rule
 from flowclass.errors import BindingsFileError
 from flowclass.mobility.bindings_file import BindingsFile, read_bindings
-from flowclass.mobility.lines import json_lines, toml_lines
-from flowclass.mobility.state import DISCARD, FORWARD, NCAST, Flow
+from flowclass.mobility.bindings_file.key_lines import json_lines, toml_lines
+from flowclass.mobility.cache.node import DISCARD, FORWARD, NCAST, Flow
 
 EXAMPLE = """\
 profile = "draft"                         # optional: "draft" (default) or "rfc6089"

@@ -14,7 +14,7 @@ from oracle import matches
 import flowclass as fc
 from flowclass.cli import main
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.mobility.check import Finding, check_bindings
+from flowclass.mobility.bindings_file.check import Finding, check_bindings
 
 HEAD = """[[node]]
 home_address = "2001:db8:1::1"

@@ -32,7 +32,7 @@ from mobility_kit import (
 
 from flowclass.errors import FlowclassError
 from flowclass.mobility import PLAIN, Capabilities, EventKind, HomeAgent, Limits, Switches
-from flowclass.mobility.update import is_routable, not_greater
+from flowclass.mobility.addresses import is_routable
 from flowclass.wire import (
     AlternateCareOf,
     BindingError,
@@ -49,6 +49,7 @@ from flowclass.wire import (
     decode_packet,
     encode_packet,
 )
+from flowclass.wire.numbers import not_greater
 
 NETWORK = IPv6Address("2001:db8:100::")
 

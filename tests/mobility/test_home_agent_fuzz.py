@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mobility_kit import AGENT, COA1, COA2, COA3, HOME, HTTPS, SSH, Peer, ReadableTable, bid, checksummed, flow
 
-from flowclass.mobility import Anchor, CorrespondentNode, HomeAgent, Limits, MobileNode, MobilityAnchorPoint
-from flowclass.mobility.requests import Role
+from flowclass.mobility import Agent, CorrespondentNode, HomeAgent, Limits, MobileNode, MobilityAnchorPoint
+from flowclass.mobility.mobile_node.plan import Role
 from flowclass.wire import (
     AlternateCareOf,
     BindingAcknowledgement,
@@ -244,7 +244,7 @@ def mutated(rnd: Random, data: bytes) -> bytes:
     return bytes(octets)
 
 
-def receiver(role: str, profile: str, table: ReadableTable, events: list[Any]) -> Anchor:
+def receiver(role: str, profile: str, table: ReadableTable, events: list[Any]) -> Agent:
     kind = {"home agent": HomeAgent, "anchor point": MobilityAnchorPoint, "correspondent node": CorrespondentNode}[role]
     return kind(profile, table=table, listener=events.append, limits=Limits(flows_per_node=6, bids_per_node=4))
 

@@ -18,7 +18,7 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.keys import make_keys
 from flowclass.errors import BindingsFileError
 from flowclass.mobility import HomeAgent, MobileNode, Switches, load_bindings
-from flowclass.mobility.outgoing import exchanged, publish_known
+from flowclass.mobility.mobile_node.uplink import exchanged, publish_known
 from flowclass.wire import (
     BindingAcknowledgement,
     BindingIdentifier,

@@ -35,7 +35,7 @@ from mobility_kit import (
 
 from flowclass.errors import FlowclassError
 from flowclass.mobility import Capabilities, CorrespondentNode, HomeAgent, MobileNode, Switches
-from flowclass.mobility.requests import Refusal, Role
+from flowclass.mobility.mobile_node.plan import Refusal, Role
 from flowclass.wire import (
     AlternateCareOf,
     BindingAcknowledgement,

@@ -25,15 +25,15 @@ from flowclass.mobility import (
     DISCARD,
     FORWARD,
     NCAST,
-    Anchor,
+    Agent,
     CorrespondentNode,
     HomeAgent,
     MobileNode,
     MobilityAnchorPoint,
 )
-from flowclass.mobility.requests import Role
-from flowclass.mobility.update import not_greater
+from flowclass.mobility.mobile_node.plan import Role
 from flowclass.wire import BindingAcknowledgement, BindingUpdate, TrafficSelector6, decode_packet
+from flowclass.wire.numbers import not_greater
 
 SELECTORS = [SSH, HTTPS, TrafficSelector6(protocol=(17, 17)), TrafficSelector6(), None]
 ADDRESSES = [IPv6Address(f"2001:db8:{i:x}::1") for i in range(0xA, 0xF)]
@@ -46,7 +46,7 @@ class Conversation(RuleBasedStateMachine):
 
     profile: ClassVar[str] = "draft"
     role: ClassVar[Role] = "home-agent"
-    agent_class: ClassVar[type[Anchor]] = HomeAgent
+    agent_class: ClassVar[type[Agent]] = HomeAgent
 
     @initialize(seed=st.integers(0, 2**32))
     def start(self, seed: int) -> None:

@@ -7,7 +7,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from flowclass.engine.rules import describe_rule
-from flowclass.mobility import Anchor, HomeAgent
+from flowclass.mobility import Agent, HomeAgent
 from flowclass.wire import (
     BindingAcknowledgement,
     BindingIdentifier,
@@ -103,7 +103,7 @@ def checksummed(data: bytes | bytearray, start: int, source: IPv6Address, destin
 class Peer:
     """A mobile node's side of an agent, without any state but the sequence number: sends, and reads the answer."""
 
-    def __init__(self, profile: str = "draft", agent: Anchor | None = None, **how: Any) -> None:
+    def __init__(self, profile: str = "draft", agent: Agent | None = None, **how: Any) -> None:
         self.table = ReadableTable()
         self.events: list[Any] = []
         if agent is None:

@@ -24,7 +24,7 @@ from flowclass.wire import (
     decode_packet,
     encode_packet,
 )
-from flowclass.wire.values import fast_init
+from flowclass.wire.lazy import fast_init
 
 
 @dataclass(frozen=True, slots=True)

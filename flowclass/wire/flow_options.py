@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
+from flowclass.wire.lazy import Received, fast_init, received
+from flowclass.wire.numbers import Action, Request
 from flowclass.wire.options import Pad1, PadN
-from flowclass.wire.profiles import Action, Request
 from flowclass.wire.selectors import (
     TrafficSelector4,
     TrafficSelector6,
@@ -14,7 +15,6 @@ from flowclass.wire.selectors import (
     decode_selector,
     encode_selector,
 )
-from flowclass.wire.values import Received, fast_init, received
 
 __all__ = [
     "BindingReference",

@@ -9,7 +9,7 @@ from struct import error
 from typing import Final, Literal
 
 from flowclass.errors import FlowclassError
-from flowclass.wire.flow import (
+from flowclass.wire.flow_options import (
     BindingReference,
     FlowIdentification,
     FlowSummary,
@@ -17,11 +17,12 @@ from flowclass.wire.flow import (
     TrafficSelectorOption,
 )
 from flowclass.wire.messages import Option
+from flowclass.wire.numbers import Request
 from flowclass.wire.options import AlternateCareOf, BindingIdentifier
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6, encode_selector
 
-from .arguments import check_number, check_type
-from .state import PLAIN
+from ..arguments import check_number, check_type
+from ..cache.node import PLAIN
 
 __all__ = ["CareOfEntry", "FlowEntry", "Plan", "Refusal", "Role"]
 
@@ -29,10 +30,10 @@ Role = Literal["home-agent", "map", "correspondent"]
 Address = IPv6Address | IPv4Address
 Selector = TrafficSelector4 | TrafficSelector6
 
-ADD: Final = 0
-REPLACE: Final = 1
-REFRESH: Final = 2
-REMOVE: Final = 15
+ADD: Final = Request.ADD.value
+REPLACE: Final = Request.REPLACE.value
+REFRESH: Final = Request.REFRESH.value
+REMOVE: Final = Request.REMOVE.value
 
 _FIDS_PER_SUMMARY = 127
 

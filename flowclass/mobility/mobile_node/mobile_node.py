@@ -24,6 +24,20 @@ from flowclass.wire.messages import (
     CareOfTest,
     HomeTest,
 )
+from flowclass.wire.numbers import (
+    INITIAL_BINDACK_TIMEOUT,
+    INITIAL_BINDACK_TIMEOUT_FIRST_REG,
+    LIFETIME_UNIT,
+    MAX_BID_PRIORITY,
+    MAX_BINDACK_TIMEOUT,
+    MAX_RR_BINDING_LIFETIME,
+    MAX_UPDATE_RATE,
+    REFUSED,
+    BindingErrorStatus,
+    BindingStatus,
+    UpdateFlag,
+    not_greater,
+)
 from flowclass.wire.options import (
     BindingAuthorizationData,
     BindingIdentifier,
@@ -34,29 +48,14 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
-from .arguments import check_address, check_callable, check_number
-from .cache import later
-from .nonces import MAX_RR_BINDING_LIFETIME
-from .receiver import FIRST_TIMEOUT, MAX_TIMEOUT, MAX_UPDATE_RATE, Receiver
-from .requests import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
-from .state import FORWARD, NCAST, PLAIN
-from .update import ACKNOWLEDGE, HOME_REGISTRATION, MAP_REGISTRATION, MOBILE_ROUTER, OVERWRITE, not_greater
+from ..arguments import check_address, check_callable, check_number, later
+from ..cache.node import FORWARD, NCAST, PLAIN
+from .peer import Peer
+from .plan import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
 from .update_list import UpdateList
 
 __all__ = ["MobileNode"]
 
-FIRST_TIMEOUT_NEW: Final = 1.5  # RFC 6275 section 13, InitialBindackTimeoutFirstReg: leaves room for DAD
-
-SEQUENCE: Final = 135
-EXPIRED_HOME_NONCE: Final = 136
-EXPIRED_CARE_OF_NONCE: Final = 137
-EXPIRED_NONCES: Final = 138
-NON_MCOA_EXISTS: Final = 165
-BULK_PROHIBITED: Final = 168
-
-_UNKNOWN_BINDING: Final = 1
-_LIFETIME_UNIT: Final = 4
-_MAX_PRIORITY: Final = 127  # BID-PRI has 7 bits (RFC 6089 section 4.1)
 _ROLES: Final[tuple[str, ...]] = get_args(Role)
 
 
@@ -93,7 +92,7 @@ class MobileNode:
         self.prefixes = _prefixes(prefixes)
         self.listener = listener
         self.random = random
-        self._receivers: dict[IPv6Address, Receiver] = {}
+        self._receivers: dict[IPv6Address, Peer] = {}
         self._clock = -inf
 
     # ---- what is wanted
@@ -110,17 +109,17 @@ class MobileNode:
             raise FlowclassError("route optimization isn't for mobile routers (R109)")
         lifetime = self.lifetime
         if role == "correspondent":
-            lifetime = min(lifetime, int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT)
+            lifetime = min(lifetime, int(MAX_RR_BINDING_LIFETIME) // LIFETIME_UNIT)
         sequence = int.from_bytes(self.random(2), "big")
         made = UpdateList(peer, role, self.profile, lifetime, sequence)
-        self._receivers[peer] = Receiver(made, self.home, self.random)
+        self._receivers[peer] = Peer(made, self.home, self.random)
         return made
 
     def update_list(self, peer: IPv6Address) -> UpdateList:
         """The binding update list of a receiver: wanted, known, outstanding."""
         return self._receiver(peer).updates
 
-    def _receiver(self, peer: IPv6Address) -> Receiver:
+    def _receiver(self, peer: IPv6Address) -> Peer:
         try:
             return self._receivers[peer]
         except KeyError:
@@ -128,7 +127,7 @@ class MobileNode:
         except TypeError:
             raise ArgumentError("peer", "an IPv6Address", peer) from None
 
-    def _at(self, peer: IPv6Address, now: float) -> tuple[Receiver, float]:
+    def _at(self, peer: IPv6Address, now: float) -> tuple[Peer, float]:
         """A receiver, and what time it is, before anything is changed."""
         receiver = self._receiver(peer)
         self._clock = later(now, self._clock)
@@ -149,7 +148,7 @@ class MobileNode:
         option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
         next. `priority`: 0 (none) to 127, lower is preferred."""
         check_number("bid", bid, 0, 0xFFFF)
-        check_number("priority", priority, 0, _MAX_PRIORITY)
+        check_number("priority", priority, 0, MAX_BID_PRIORITY)
         check_address("address", address, ipv4=True)
         receiver, now = self._at(peer, now)
         moved = receiver.updates.wanted_care_of.get(bid)
@@ -238,7 +237,7 @@ class MobileNode:
         return self._flush(receiver, now) if flush else []
 
     @staticmethod
-    def _flow(receiver: Receiver, fid: int, rule: str) -> FlowEntry:
+    def _flow(receiver: Peer, fid: int, rule: str) -> FlowEntry:
         check_number("fid", fid, 0, 0xFFFF)
         try:
             return receiver.updates.wanted_flows[fid]
@@ -272,11 +271,11 @@ class MobileNode:
         """Send what the receiver hasn't been told, if nothing is under way to it."""
         return self._flush(*self._at(peer, now))
 
-    def _give_up(self, receiver: Receiver) -> None:
+    def _give_up(self, receiver: Peer) -> None:
         receiver.updates.give_up()
         receiver.next_at = inf
 
-    def _flush(self, receiver: Receiver, now: float) -> list[bytes]:
+    def _flush(self, receiver: Peer, now: float) -> list[bytes]:
         updates = receiver.updates
         if updates.outstanding is not None:
             return []
@@ -298,11 +297,11 @@ class MobileNode:
             return []
         if moves:
             receiver.moves_sent.count(now)
-        receiver.timeout = FIRST_TIMEOUT if updates.care_of else FIRST_TIMEOUT_NEW
+        receiver.timeout = INITIAL_BINDACK_TIMEOUT if updates.care_of else INITIAL_BINDACK_TIMEOUT_FIRST_REG
         updates.outstanding = plan
         return [self._send(receiver, plan, now)]
 
-    def _send(self, receiver: Receiver, plan: Plan, now: float) -> bytes:
+    def _send(self, receiver: Peer, plan: Plan, now: float) -> bytes:
         """Each transmission has a sequence number of its own (RFC 6275 section 11.8)."""
         updates = receiver.updates
         updates.sequence = (updates.sequence + 1) & 0xFFFF
@@ -310,16 +309,18 @@ class MobileNode:
         updates.contacted = True
         receiver.next_at = now + receiver.timeout
         receiver.updates_sent.count(now)
-        flags = ACKNOWLEDGE | (OVERWRITE if plan.overwrite else 0)
+        flags = UpdateFlag.ACKNOWLEDGE
+        if plan.overwrite:
+            flags |= UpdateFlag.OVERWRITE
         options: tuple[Any, ...] = plan.options()
         if updates.role != "correspondent":
-            flags |= MAP_REGISTRATION if updates.role == "map" else HOME_REGISTRATION
+            flags |= UpdateFlag.MAP_REGISTRATION if updates.role == "map" else UpdateFlag.HOME_REGISTRATION
             if self.mobile_router:
-                flags |= MOBILE_ROUTER
+                flags |= UpdateFlag.MOBILE_ROUTER
                 if plan.lifetime:
                     # RFC 3963 section 5.2: in all updates, refreshing ones too
                     options += tuple(MobileNetworkPrefix(network, length) for network, length in self.prefixes)
-        message = BindingUpdate(updates.sequence, plan.lifetime, flags, options)
+        message = BindingUpdate(updates.sequence, plan.lifetime, flags.value, options)
         source = self.home if plan.source is None else plan.source
         if updates.role == "correspondent":
             message = receiver.secure(plan, message)
@@ -348,20 +349,20 @@ class MobileNode:
             return self._refresh_requested(receiver, message, now)
         if (
             isinstance(message, BindingError)
-            and message.status == _UNKNOWN_BINDING
+            and message.status == BindingErrorStatus.UNKNOWN_BINDING
             and message.home_address == self.home
         ):
             return self._lost(receiver, message, now)
         return []
 
     def _tested(
-        self, receiver: Receiver, packet: MobilityPacket, message: HomeTest | CareOfTest, now: float
+        self, receiver: Peer, packet: MobilityPacket, message: HomeTest | CareOfTest, now: float
     ) -> list[bytes]:
         if not receiver.tested(packet.destination, message, isinstance(message, HomeTest), now):
             return []
         return self._flush(receiver, now)
 
-    def _refresh_requested(self, receiver: Receiver, message: BindingRefreshRequest, now: float) -> list[bytes]:
+    def _refresh_requested(self, receiver: Peer, message: BindingRefreshRequest, now: float) -> list[bytes]:
         """RFC 5648 section 5.8: the BIDs that are named, or everything. Nothing for who isn't in the list."""
         updates = receiver.updates
         bids = {o.bid for o in message.options if isinstance(o, BindingIdentifier)} or set(updates.care_of)
@@ -372,10 +373,10 @@ class MobileNode:
                 updates.flows[fid] = replace(entry, refresh_at=now)
         return self._flush(receiver, now)
 
-    def _lost(self, receiver: Receiver, message: BindingError, now: float) -> list[bytes]:
+    def _lost(self, receiver: Peer, message: BindingError, now: float) -> list[bytes]:
         """A Binding Error: the receiver has no binding of ours (RFC 6275 section 11.3.6)."""
         updates = receiver.updates
-        if message.status != _UNKNOWN_BINDING or updates.role != "correspondent":
+        if message.status != BindingErrorStatus.UNKNOWN_BINDING or updates.role != "correspondent":
             return []  # it isn't protected, and a home agent has better ways
         updates.give_up()
         updates.care_of.clear()
@@ -385,7 +386,7 @@ class MobileNode:
 
     def _acknowledged(
         self,
-        receiver: Receiver,
+        receiver: Peer,
         packet: MobilityPacket,
         octets: bytes,
         message: BindingAcknowledgement,
@@ -396,7 +397,7 @@ class MobileNode:
         updates, plan = receiver.updates, receiver.updates.outstanding
         if plan is None or not self._is_ours(receiver, packet, octets, plan, authenticated):
             return []
-        if message.status == SEQUENCE:
+        if message.status == BindingStatus.SEQUENCE_OUT_OF_WINDOW:
             if not not_greater(updates.sequence, message.sequence):
                 return []  # about an older one, that a newer one has overtaken
             updates.sequence = message.sequence
@@ -406,7 +407,7 @@ class MobileNode:
         if message.sequence not in plan.sent:
             return []
         receiver.next_at = inf
-        if message.status < 128:
+        if message.status < REFUSED:
             refusals = updates.settle(message)
             self._advised(updates, message, plan.sent[message.sequence])
         else:
@@ -416,16 +417,14 @@ class MobileNode:
                 self.listener(updates.peer, refusal)
         return self._flush(receiver, now)
 
-    def _is_ours(
-        self, receiver: Receiver, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool
-    ) -> bool:
+    def _is_ours(self, receiver: Peer, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool) -> bool:
         # the home address is in a routing header unless it's the destination (RFC 5380 section 6.1: or ignore it)
         if (packet.routing_home or packet.destination) != self.home:
             return False
         if receiver.updates.role != "correspondent":
             return authenticated
         assert isinstance(packet.message, BindingAcknowledgement)
-        if EXPIRED_HOME_NONCE <= packet.message.status <= EXPIRED_NONCES:
+        if BindingStatus.EXPIRED_HOME_NONCE <= packet.message.status <= BindingStatus.EXPIRED_NONCES:
             return True  # without authenticator: believed no further than to start over
         options = packet.message.options
         if not options or not isinstance(options[-1], BindingAuthorizationData):
@@ -436,29 +435,29 @@ class MobileNode:
         """K17: refresh at the interval advised; not from correspondent nodes."""
         for option in message.options:
             if isinstance(option, BindingRefreshAdvice) and updates.role != "correspondent" and option.interval:
-                at = start + _LIFETIME_UNIT * option.interval
+                at = start + LIFETIME_UNIT * option.interval
                 for bid, care_of in updates.care_of.items():
                     updates.care_of[bid] = replace(care_of, refresh_at=min(care_of.refresh_at, at))
                 for fid, flow in updates.flows.items():
                     updates.flows[fid] = replace(flow, refresh_at=min(flow.refresh_at, at))
 
-    def _refused(self, receiver: Receiver, status: int) -> list[Refusal]:
+    def _refused(self, receiver: Peer, status: int) -> list[Refusal]:
         """The whole update: what can be put right is tried again, the rest is rolled back."""
         updates, plan = receiver.updates, receiver.updates.outstanding
         assert plan is not None
-        if EXPIRED_HOME_NONCE <= status <= EXPIRED_NONCES:
-            if status != EXPIRED_CARE_OF_NONCE:
+        if BindingStatus.EXPIRED_HOME_NONCE <= status <= BindingStatus.EXPIRED_NONCES:
+            if status != BindingStatus.EXPIRED_CARE_OF_NONCE:
                 receiver.tokens.pop(self.home, None)
-            if status != EXPIRED_HOME_NONCE and plan.secured is not None:
+            if status != BindingStatus.EXPIRED_HOME_NONCE and plan.secured is not None:
                 receiver.tokens.pop(plan.secured, None)
             updates.outstanding = None
             return []
-        if status == NON_MCOA_EXISTS and not plan.overwrite:
+        if status == BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS and not plan.overwrite:
             updates.outstanding = None
             updates.fresh = True  # RFC 5648 section 5.7: with the O flag
             updates.care_of.clear()
             return []
-        if status == BULK_PROHIBITED and updates.bulk:
+        if status == BindingStatus.MCOA_BULK_REGISTRATION_PROHIBITED and updates.bulk:
             updates.outstanding = None
             updates.bulk = False
             return []
@@ -467,7 +466,7 @@ class MobileNode:
     # ---- time
 
     @staticmethod
-    def _due(receiver: Receiver) -> float:
+    def _due(receiver: Peer) -> float:
         if receiver.next_at < inf or receiver.updates.outstanding is not None:
             return receiver.next_at
         return receiver.updates.deadline()
@@ -491,19 +490,19 @@ class MobileNode:
                 packets += self._tick(receiver, now)
             except EncodeError as error:
                 failed = error
-                receiver.next_at = now + MAX_TIMEOUT
+                receiver.next_at = now + MAX_BINDACK_TIMEOUT
         if failed is not None and not packets:
             raise failed
         return packets
 
-    def _tick(self, receiver: Receiver, now: float) -> list[bytes]:
+    def _tick(self, receiver: Peer, now: float) -> list[bytes]:
         plan = receiver.updates.outstanding
         if plan is None:
             if self._due(receiver) <= now:
                 receiver.next_at = inf
                 return self._flush(receiver, now)
         elif receiver.next_at <= now:
-            receiver.timeout = min(2 * receiver.timeout, MAX_TIMEOUT)
+            receiver.timeout = min(2 * receiver.timeout, MAX_BINDACK_TIMEOUT)
             return [self._send(receiver, plan, now)]
         return []
 

@@ -6,38 +6,24 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import Final
 
-from msgspec import Struct
-
 from flowclass.errors import EncodeError
-from flowclass.wire.flow import FlowIdentification
+from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
+from flowclass.wire.numbers import REFUSED, AcknowledgementFlag
 from flowclass.wire.options import BindingIdentifier, BindingRefreshAdvice, Pad1, Verbatim
 from flowclass.wire.packets import encode_between
 from flowclass.wire.profiles import Profile
 
-from .update import Update
+from .received_update import Outcome, Update
 
-__all__ = ["Outcome", "acknowledge"]
+__all__ = ["Seal", "acknowledge"]
 
-_ROUTER_FLAG: Final = 0x40
+_ROUTER_FLAG: Final = AcknowledgementFlag.MOBILE_ROUTER.value
 
 
 # Copies are values, and mobile nodes count their flows and BIDs from 1: the same few come again and again.
 _flow_copy = lru_cache(maxsize=4096)(FlowIdentification)
 _bid_copy = lru_cache(maxsize=4096)(BindingIdentifier)
-
-
-class Outcome(Struct):
-    """The decision about one binding update."""
-
-    status: int  # of the acknowledgement
-    lifetime: int  # granted, in units of 4 seconds
-    bids: list[int]  # a status for each BID option
-    flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
-    missing: list[int] = []  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
-    router: bool = False
-    sequence: int | None = None  # the last one accepted, where the status is 135
-    extra: tuple[Option, ...] = ()
 
 
 Seal = Callable[[BindingAcknowledgement, Update, Outcome], BindingAcknowledgement]
@@ -69,7 +55,7 @@ def acknowledge(
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += outcome.extra
     interval = 0 if advice is None else min(int(outcome.lifetime * advice), outcome.lifetime - 1)
-    if interval > 0 and outcome.status < 128:
+    if interval > 0 and outcome.status < REFUSED:
         options.append(BindingRefreshAdvice(interval))
     return _packet(update, outcome, options, profile, seal)
 

@@ -34,7 +34,7 @@ class Counters:
         return found | {"ignored": dict(self.ignored), "notes": {"action 0": self.actions_zero}}
 
     def count(self, table: Any, decisions: Any, lengths: Any = None) -> None:
-        """Add decisions of a forwarding table to `traffic`; see `Anchor.account`."""
+        """Add decisions of a forwarding table to `traffic`; see `Agent.account`."""
         import numpy as np  # an agent without a data plane does without
 
         chosen = (decisions["flags"] & 1) != 0

@@ -20,10 +20,12 @@ from msgspec import UNSET, Struct, UnsetType
 
 from flowclass.engine.rules import WILD_CARD, Range, rule_row
 from flowclass.errors import ArgumentError, BindingsFileError
+from flowclass.wire.numbers import MAX_BID_PRIORITY
 
-from .lines import json_lines, line_of, toml_lines
-from .state import DISCARD, FORWARD, NCAST, CareOf, Flow, Node, Prefix
-from .values import NUMBER_LIMITS, BadValueError, address, address_range, number, number_range, prefix
+from ..addresses import Prefix
+from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
+from .key_lines import json_lines, line_of, toml_lines
+from .parse import NUMBER_LIMITS, BadValueError, address, address_range, number, number_range, prefix
 
 __all__ = ["BindingsFile", "read_bindings"]
 
@@ -244,8 +246,7 @@ class _Reader:
     def care_of(self, raw: _CareOf, path: str) -> CareOf:
         bid = self.value(f"{path}.bid", number, raw.bid, 1, 0xFFFF)
         packed = self.value(f"{path}.address", address, raw.address)
-        # BID-PRI has seven bits (K13)
-        return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, 0x7F))
+        return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, MAX_BID_PRIORITY))
 
     def flow(self, raw: _Flow, node: Node, path: str) -> Flow:
         rfc = self.found.profile == "rfc6089"

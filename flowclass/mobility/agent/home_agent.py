@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import NoReturn
+from typing import Final, NoReturn
 
 from flowclass.errors import BindingsFileError, ClassifierError
+from flowclass.wire.numbers import BindingStatus, UpdateFlag
 
-from .anchor import Anchor
-from .bindings_file import BindingsFile, read_bindings
-from .registration import RefusedUpdateError, SilentlyIgnored
-from .state import Node
-from .update import HOME_REGISTRATION, MOBILE_ROUTER, Update
+from ..bindings_file.read import BindingsFile, read_bindings
+from ..cache.node import Node
+from .agent import Agent
+from .care_of import RefusedUpdateError, SilentlyIgnored
+from .received_update import Update
 
 __all__ = ["HomeAgent", "load_bindings"]
 
-ROUTER_NOT_PERMITTED = 140
-TYPE_CHANGE = 139
+
+_HOME_REGISTRATION: Final = UpdateFlag.HOME_REGISTRATION.value
+_MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 
 
-class HomeAgent(Anchor):
+class HomeAgent(Agent):
     """A home agent without sockets: packets in, packets out, decisions for data packets.
 
     All arguments may be left out:
@@ -40,7 +42,7 @@ class HomeAgent(Anchor):
     """
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
-        if not update.flags & HOME_REGISTRATION:
+        if not update.flags & _HOME_REGISTRATION:
             self._not_a_home_registration(update, node)
         if update.nonces is not None:
             raise SilentlyIgnored("nonce indices")  # RFC 6275 section 9.5.1
@@ -57,9 +59,9 @@ class HomeAgent(Anchor):
         """H is clear: meant for a correspondent node, which this isn't."""
         if node is not None:
             self._check_sequence(update)
-            raise RefusedUpdateError(TYPE_CHANGE)  # RFC 6275 section 9.5.1
-        if update.flags & MOBILE_ROUTER:
-            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)  # RFC 3963 section 6.2
+            raise RefusedUpdateError(BindingStatus.TYPE_CHANGE_DISALLOWED)  # RFC 6275 section 9.5.1
+        if update.flags & _MOBILE_ROUTER:
+            raise RefusedUpdateError(BindingStatus.MOBILE_ROUTER_NOT_PERMITTED)  # RFC 3963 section 6.2
         raise SilentlyIgnored("no home registration")
 
     def load(self, found: BindingsFile) -> None:

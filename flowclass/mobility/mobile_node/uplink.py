@@ -14,9 +14,9 @@ import numpy.typing as npt
 
 from flowclass.engine.rules import WILD_CARD, selector_rule
 
-from .cache import Table
-from .requests import FlowEntry
-from .state import DISCARD, CareOf, Flow, Node
+from ..cache.binding_cache import Table
+from ..cache.node import DISCARD, CareOf, Flow, Node
+from .plan import FlowEntry
 from .update_list import UpdateList
 
 __all__ = ["exchanged", "publish_known"]

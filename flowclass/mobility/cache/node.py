@@ -19,19 +19,20 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["DISCARD", "FORWARD", "NCAST", "PLAIN", "CareOf", "Flow", "Forwarding", "Node", "Prefix", "default_binding"]
+from flowclass.wire.numbers import Action
 
-# Action field of the draft, section 3.1; the rfc6089 profile stores what its number of BIDs means
-FORWARD: Final = 1
-DISCARD: Final = 2
-NCAST: Final = 3
+from ..addresses import Prefix
+
+__all__ = ["DISCARD", "FORWARD", "NCAST", "PLAIN", "CareOf", "Flow", "Forwarding", "Node", "default_binding"]
+
+FORWARD: Final = Action.FORWARD.value
+DISCARD: Final = Action.DISCARD.value
+NCAST: Final = Action.N_CAST.value
+"""The action of a flow as a plain integer; the rfc6089 profile stores what its number of BIDs means."""
 
 PLAIN: Final = 0
 """The BID of a binding that was registered without one (RFC 6275 style): 0 is reserved in RFC 5648, so it's free
 here."""
-
-Prefix = tuple[bytes, int]
-"""A mobile network prefix: packed network, host bits zero, and its length."""
 
 RULE_SIZE: Final = 96
 

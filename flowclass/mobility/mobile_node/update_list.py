@@ -22,13 +22,14 @@ from ipaddress import IPv6Address
 from math import inf
 
 from flowclass.errors import EncodeError, FlowclassError
-from flowclass.wire.flow import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
+from flowclass.wire.flow_options import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
 from flowclass.wire.message_codec import encode_message
 from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.profiles import Profile
 
-from .requests import (
+from ..cache.node import DISCARD, FORWARD, NCAST, PLAIN
+from .plan import (
     ADD,
     REFRESH,
     REMOVE,
@@ -42,7 +43,6 @@ from .requests import (
     octets_of,
     rank,
 )
-from .state import DISCARD, FORWARD, NCAST, PLAIN
 
 __all__ = ["UpdateList"]
 

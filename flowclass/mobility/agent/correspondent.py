@@ -13,32 +13,35 @@ from typing import Any, Final
 
 from flowclass.wire.auth import authorize, binding_key, is_authentic
 from flowclass.wire.messages import BindingAcknowledgement, CareOfTest, CareOfTestInit, HomeTest, HomeTestInit
+from flowclass.wire.numbers import (
+    LIFETIME_UNIT,
+    MAX_NONCE_LIFETIME,
+    MAX_RR_BINDING_LIFETIME,
+    REFUSED,
+    BindingStatus,
+    UpdateFlag,
+)
 from flowclass.wire.options import BindingIdentifier
-from flowclass.wire.packets import MobilityPacket, encode_packet
+from flowclass.wire.packets import MobilityPacket, encode_packet, mobility_header
 from flowclass.wire.profiles import Profile
 
-from .acknowledgement import Outcome
-from .anchor import Anchor, Pending, is_unicast
-from .arguments import check_optional
-from .nonces import MAX_NONCE_LIFETIME, MAX_RR_BINDING_LIFETIME, NonceTable
-from .registration import RefusedUpdateError, SilentlyIgnored
-from .state import Node
-from .update import ACKNOWLEDGE, HOME_REGISTRATION, MOBILE_ROUTER, Update
+from ..addresses import is_unicast
+from ..arguments import check_optional
+from ..cache.node import Node
+from .agent import Agent, Pending
+from .care_of import RefusedUpdateError, SilentlyIgnored
+from .nonces import NonceTable
+from .received_update import Outcome, Update
 
 __all__ = ["CorrespondentNode"]
 
-HOME_REGISTRATION_NOT_SUPPORTED: Final = 131
-EXPIRED_HOME_NONCE: Final = 136
-EXPIRED_CARE_OF_NONCE: Final = 137
-EXPIRED_NONCES: Final = 138
-ROUTER_NOT_PERMITTED: Final = 140
 
-_LIFETIME_UNIT: Final = 4
-_MOBILITY_HEADER: Final = 135
-_AUTHENTICATION: Final = 51
+_ACKNOWLEDGE: Final = UpdateFlag.ACKNOWLEDGE.value
+_HOME_REGISTRATION: Final = UpdateFlag.HOME_REGISTRATION.value
+_MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 
 
-class CorrespondentNode(Anchor):
+class CorrespondentNode(Agent):
     """A correspondent node without sockets; arguments and calls are those of `HomeAgent`.
 
     ``nonces`` (a `NonceTable`) are its own by default. It answers test init messages as well.
@@ -54,7 +57,7 @@ class CorrespondentNode(Anchor):
         check_optional("nonces", nonces, NonceTable)
         super().__init__(profile, *arguments, **more)
         self.nonces = nonces or NonceTable()
-        longest = int(MAX_RR_BINDING_LIFETIME) // _LIFETIME_UNIT
+        longest = int(MAX_RR_BINDING_LIFETIME) // LIFETIME_UNIT
         self.limits = replace(self.limits, lifetime=min(self.limits.lifetime, longest))
 
     # ---- return routability
@@ -80,16 +83,18 @@ class CorrespondentNode(Anchor):
     # ---- binding updates
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
-        if update.flags & HOME_REGISTRATION:
-            raise RefusedUpdateError(HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
+        if update.flags & _HOME_REGISTRATION:
+            raise RefusedUpdateError(BindingStatus.HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
         care_of = _secured_address(update)
         if update.authorized is None:
             update.key = self._key(update, care_of, now)
         elif update.lifetime and care_of not in update.authorized:
             raise SilentlyIgnored("care-of address without token")
         self._check_sequence(update)
-        if update.flags & MOBILE_ROUTER:
-            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)  # R109: route optimization isn't for mobile routers
+        if update.flags & _MOBILE_ROUTER:
+            raise RefusedUpdateError(
+                BindingStatus.MOBILE_ROUTER_NOT_PERMITTED
+            )  # R109: route optimization isn't for mobile routers
         if update.authorized is not None:
             return update.authorized
         # R106, R113f: this one, and those that got into the cache in the same way
@@ -104,9 +109,12 @@ class CorrespondentNode(Anchor):
         deletes = update.lifetime == 0 or care_of == update.home
         home_valid = self.nonces.valid(nonces.home, now)
         care_of_valid = deletes or self.nonces.valid(nonces.care_of, now)
-        if not home_valid or not care_of_valid:
-            expired = EXPIRED_CARE_OF_NONCE if home_valid else EXPIRED_HOME_NONCE if care_of_valid else EXPIRED_NONCES
-            raise RefusedUpdateError(expired)
+        if not home_valid and not care_of_valid:
+            raise RefusedUpdateError(BindingStatus.EXPIRED_NONCES)
+        if not home_valid:
+            raise RefusedUpdateError(BindingStatus.EXPIRED_HOME_NONCE)
+        if not care_of_valid:
+            raise RefusedUpdateError(BindingStatus.EXPIRED_CARE_OF_NONCE)
         home_token = self.nonces.home_token(nonces.home, IPv6Address(update.home))
         # section 5.2.6: a de-registration depends on the home keygen token alone, and its care-of address is the home's
         token = b"" if deletes else self.nonces.care_of_token(nonces.care_of, IPv6Address(care_of))
@@ -119,11 +127,11 @@ class CorrespondentNode(Anchor):
 
     def _wants_answer(self, update: Update, status: int) -> bool:
         """RFC 6275 section 9.5.4; and the draft wants one for flow options (R72, R113i)."""
-        return bool(update.flags & ACKNOWLEDGE) or status >= 128 or bool(update.flows)
+        return bool(update.flags & _ACKNOWLEDGE) or status >= REFUSED or bool(update.flows)
 
     def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
         """With the authenticator at its end, unless the key isn't known any more (RFC 6275 section 9.5.4)."""
-        if update.key is None or EXPIRED_HOME_NONCE <= outcome.status <= EXPIRED_NONCES:
+        if update.key is None or BindingStatus.EXPIRED_HOME_NONCE <= outcome.status <= BindingStatus.EXPIRED_NONCES:
             return message
         care_of = IPv6Address(_secured_address(update))
         return authorize(message, update.key, care_of, IPv6Address(update.destination), self.profile)
@@ -137,13 +145,3 @@ def _secured_address(update: Update) -> bytes:
     if option is not None and option.care_of is not None and option.care_of.version == 6:
         return option.care_of.packed
     return update.alternate or update.source
-
-
-def mobility_header(packet: bytes) -> bytes:
-    """The octets of the Mobility Header in a packet that `decode_packet` has accepted."""
-    number, at = packet[6], 40
-    while number != _MOBILITY_HEADER:
-        units = packet[at + 1]
-        size = 4 * units + 8 if number == _AUTHENTICATION else 8 * units + 8
-        number, at = packet[at], at + size
-    return packet[at : at + 8 * packet[at + 1] + 8]

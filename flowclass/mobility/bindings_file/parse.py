@@ -6,6 +6,8 @@ import ipaddress
 import re
 from typing import Final
 
+from flowclass.wire.numbers import Protocol
+
 __all__ = [
     "NUMBER_LIMITS",
     "PROTOCOLS",
@@ -20,9 +22,21 @@ __all__ = [
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 
 PROTOCOLS: Final = {
-    "icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "sctp": 132,
-    "udplite": 136,
-}  # fmt: skip
+    member.name.lower(): member.value
+    for member in (
+        Protocol.ICMP,
+        Protocol.TCP,
+        Protocol.UDP,
+        Protocol.DCCP,
+        Protocol.GRE,
+        Protocol.ESP,
+        Protocol.AH,
+        Protocol.ICMPV6,
+        Protocol.SCTP,
+        Protocol.UDPLITE,
+    )
+}
+"""The protocols that a bindings file may name, in lower case."""
 
 NUMBER_LIMITS: Final = {
     "flow_label": 0xFFFFF,

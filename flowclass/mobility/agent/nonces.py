@@ -9,12 +9,10 @@ from ipaddress import IPv6Address
 from typing import Final
 
 from flowclass.wire.auth import care_of_keygen_token, home_keygen_token
+from flowclass.wire.numbers import MAX_NONCE_LIFETIME, MAX_TOKEN_LIFETIME
 
-__all__ = ["MAX_NONCE_LIFETIME", "MAX_RR_BINDING_LIFETIME", "MAX_TOKEN_LIFETIME", "NonceTable"]
+__all__ = ["NonceTable"]
 
-MAX_TOKEN_LIFETIME: Final = 210.0
-MAX_NONCE_LIFETIME: Final = 240.0
-MAX_RR_BINDING_LIFETIME: Final = 420.0
 
 _INTERVAL: Final = MAX_NONCE_LIFETIME - MAX_TOKEN_LIFETIME  # section 5.2.7: a new nonce every 30 seconds
 _KEY_SIZE: Final = 20

@@ -14,29 +14,18 @@ from typing import Final
 
 from msgspec import Struct
 
+from flowclass.wire.numbers import REFUSED, BindingStatus, UpdateFlag
 from flowclass.wire.options import BindingIdentifier
 
-from .config import Capabilities, Limits, Switches
-from .state import PLAIN, CareOf, Node, Prefix
-from .update import MOBILE_ROUTER, Update, is_routable
+from ..addresses import Prefix, is_routable
+from ..cache.node import PLAIN, CareOf, Node
+from ..settings import Capabilities, Limits, Switches
+from .received_update import Update
 
 __all__ = ["BindingContext", "RefusedUpdateError", "SilentlyIgnored", "deregister_bids", "network_prefixes", "register"]
 
-ACCEPTED: Final = 0
-NOT_COMPLETE: Final = 4
-RETURN_HOME_WITHOUT_NDP: Final = 5
-NO_RESOURCES: Final = 130
-NOT_HOME_AGENT: Final = 133
-INVALID_PREFIX: Final = 141
-NOT_AUTHORIZED_FOR_PREFIX: Final = 142
-FORWARDING_SETUP_FAILED: Final = 143
-MALFORMED: Final = 164
-NON_MCOA_EXISTS: Final = 165
-PROHIBITED: Final = 166
-UNKNOWN_COA: Final = 167
-BULK_PROHIBITED: Final = 168
-HOME_AND_FOREIGN_PROHIBITED: Final = 169
-INVALID_CARE_OF: Final = 174
+
+_MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 
 
 class RefusedUpdateError(Exception):
@@ -76,35 +65,36 @@ def register(context: BindingContext) -> tuple[int, list[int], int | None]:
     """
     update = context.update
     if update.malformed_bid:
-        raise RefusedUpdateError(MALFORMED)
+        raise RefusedUpdateError(BindingStatus.MCOA_MALFORMED)
     if not update.bids:
-        return ACCEPTED, [], _register_plain(context)
+        return BindingStatus.ACCEPTED, [], _register_plain(context)
     _check_bulk(context)
     node = context.node
     known = node.care_of
     if update.overwrite:
         node.care_of = {}
     elif PLAIN in known:
-        raise RefusedUpdateError(NON_MCOA_EXISTS)
+        raise RefusedUpdateError(BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS)
     statuses = [_register_bid(context, option, known) for option in update.bids]
     if len(statuses) == 1:
-        if statuses[0] >= 128:
+        if statuses[0] >= REFUSED:
             raise RefusedUpdateError(statuses[0])
         _leave_home(context)
         own = update.bids[0].bid
-        return statuses[0], [ACCEPTED], own
+        return statuses[0], [BindingStatus.ACCEPTED], own
     _leave_home(context)
     status = max(statuses)
-    if status >= 128:
-        return NOT_COMPLETE, [s if s >= 128 else ACCEPTED for s in statuses], node.bid_of(update.care_of)
-    return status, [ACCEPTED] * len(statuses), node.bid_of(update.care_of)
+    if status >= REFUSED:
+        answers = [s if s >= REFUSED else BindingStatus.ACCEPTED for s in statuses]
+        return BindingStatus.MCOA_NOTCOMPLETE, answers, node.bid_of(update.care_of)
+    return status, [BindingStatus.ACCEPTED] * len(statuses), node.bid_of(update.care_of)
 
 
 def _check_bulk(context: BindingContext) -> None:
     if not context.capabilities.multiple_care_of:
-        raise RefusedUpdateError(PROHIBITED)
+        raise RefusedUpdateError(BindingStatus.MCOA_PROHIBITED)
     if len(context.update.bids) > 1 and (context.correspondent or not context.capabilities.bulk):
-        raise RefusedUpdateError(BULK_PROHIBITED)
+        raise RefusedUpdateError(BindingStatus.MCOA_BULK_REGISTRATION_PROHIBITED)
 
 
 def _register_plain(context: BindingContext) -> int:
@@ -112,7 +102,7 @@ def _register_plain(context: BindingContext) -> int:
     node, update = context.node, context.update
     address = update.care_of
     if not is_routable(address):
-        raise RefusedUpdateError(INVALID_CARE_OF)
+        raise RefusedUpdateError(BindingStatus.INVALID_CARE_OF_ADDRESS)
     if context.keeps_registered and update.flows and node.care_of:
         bid = node.bid_of(address)
         if bid is not None:
@@ -127,29 +117,29 @@ def _register_plain(context: BindingContext) -> int:
 def _register_bid(context: BindingContext, option: BindingIdentifier, known: Mapping[int, CareOf]) -> int:
     node, bid = context.node, option.bid
     if bid == PLAIN:
-        return MALFORMED  # reserved
+        return BindingStatus.MCOA_MALFORMED  # reserved
     old = known.get(bid)
     if option.home:
         if not context.capabilities.home_and_foreign or context.correspondent:
-            return HOME_AND_FOREIGN_PROHIBITED
+            return BindingStatus.MCOA_HOME_AND_FOREIGN_PROHIBITED
         address = node.home  # RFC 5648 section 6.2: whatever the field holds
     elif (packed := option.packed) is not None:
         address = packed
         if not is_routable(address) or address == node.home:
-            return MALFORMED
+            return BindingStatus.MCOA_MALFORMED
         if len(address) == 4 and (context.correspondent or not context.capabilities.ipv4):
-            return MALFORMED  # RFC 5648 section 4.3: IPv6 only at correspondent nodes
+            return BindingStatus.MCOA_MALFORMED  # RFC 5648 section 4.3: IPv6 only at correspondent nodes
     elif old is not None and not old.home and not context.correspondent:
         address = old.address
     elif context.correspondent or context.switches.bid_source_address:
         # a correspondent node knows that somebody answers there, and of an address in its cache no more than that
         address = context.update.care_of
         if not is_routable(address):
-            return MALFORMED
+            return BindingStatus.MCOA_MALFORMED
     else:
-        return UNKNOWN_COA
+        return BindingStatus.MCOA_UNKNOWN_COA
     if bid not in node.care_of and len(node.care_of) >= context.limits.bids_per_node:
-        return NO_RESOURCES
+        return BindingStatus.INSUFFICIENT_RESOURCES
     if option.home:
         # RFC 5648 section 5.6.3: one home binding at a time
         for other in [b for b, entry in node.care_of.items() if entry.home and b != bid]:
@@ -158,8 +148,8 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
         bid, address, option.priority, context.expires, context.refresh_at, option.home
     )  # fmt: skip
     if option.home and context.capabilities.home_without_ndp:
-        return RETURN_HOME_WITHOUT_NDP
-    return ACCEPTED
+        return BindingStatus.MCOA_RETURNHOME_WO_NDP
+    return BindingStatus.ACCEPTED
 
 
 def _leave_home(context: BindingContext) -> None:
@@ -176,16 +166,16 @@ def deregister_bids(context: BindingContext) -> tuple[int, list[int]]:
     """Lifetime 0 with BID options: these go, the others stay, and so do the flows of either (K30)."""
     update = context.update
     if update.malformed_bid:
-        raise RefusedUpdateError(MALFORMED)
+        raise RefusedUpdateError(BindingStatus.MCOA_MALFORMED)
     _check_bulk(context)
     care_of = context.node.care_of
-    statuses = []
+    statuses: list[int] = []
     for option in update.bids:
         gone = care_of.pop(option.bid, None) if option.bid != PLAIN else None
-        statuses.append(NOT_HOME_AGENT if gone is None else ACCEPTED)
+        statuses.append(BindingStatus.NOT_HOME_AGENT if gone is None else BindingStatus.ACCEPTED)
     if len(statuses) == 1 and statuses[0]:
         raise RefusedUpdateError(statuses[0])
-    return (NOT_COMPLETE if any(statuses) else ACCEPTED), statuses
+    return (BindingStatus.MCOA_NOTCOMPLETE if any(statuses) else BindingStatus.ACCEPTED), statuses
 
 
 def network_prefixes(
@@ -197,24 +187,24 @@ def network_prefixes(
     Without the R flag the sender is a mobile node, and nothing is forwarded to a network behind it.
     """
     update, home = context.update, context.node.home
-    if not update.flags & MOBILE_ROUTER:
+    if not update.flags & _MOBILE_ROUTER:
         return ()
     allowed = table.get(home)
     if not update.prefixes:
         if not allowed:
-            raise RefusedUpdateError(FORWARDING_SETUP_FAILED)
+            raise RefusedUpdateError(BindingStatus.FORWARDING_SETUP_FAILED)
         return tuple(allowed)
     if len(update.prefixes) > context.limits.prefixes_per_node:
-        raise RefusedUpdateError(INVALID_PREFIX)
+        raise RefusedUpdateError(BindingStatus.INVALID_PREFIX)
     found: dict[Prefix, None] = {}
     for option in update.prefixes:
         length = option.prefix_length
         if length > 128 or length == 0 or not is_routable(option.prefix.packed):
-            raise RefusedUpdateError(INVALID_PREFIX)
+            raise RefusedUpdateError(BindingStatus.INVALID_PREFIX)
         host = 128 - length
         prefix = ((int(option.prefix) >> host << host).to_bytes(16, "big"), length)
         if (allowed is not None and prefix not in allowed) or owners.get(prefix, home) != home:
-            raise RefusedUpdateError(NOT_AUTHORIZED_FOR_PREFIX)
+            raise RefusedUpdateError(BindingStatus.NOT_AUTHORIZED_FOR_PREFIX)
         found[prefix] = None
     return tuple(found)
 

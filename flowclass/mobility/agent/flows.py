@@ -13,30 +13,31 @@ from typing import Final
 from msgspec import Struct
 
 from flowclass.engine.rules import WILD_CARD, octets_rule
-from flowclass.wire.flow import (
+from flowclass.wire.flow_options import (
     BindingReference,
     FlowIdentification,
     MalformedSubOption,
     TrafficSelectorOption,
 )
+from flowclass.wire.numbers import Request, SelectorFormat
 from flowclass.wire.profiles import FlowStatus, Profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
-from .config import Capabilities, Limits, Switches
-from .state import DISCARD, FORWARD, NCAST, Flow, Node
+from ..cache.node import DISCARD, FORWARD, NCAST, Flow, Node
+from ..settings import Capabilities, Limits, Switches
 
 __all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
 
-_ADD: Final = 0
-_REPLACE: Final = 1
-_REFRESH: Final = 2
-_REMOVE: Final = 15
+_ADD: Final = Request.ADD.value
+_REPLACE: Final = Request.REPLACE.value
+_REFRESH: Final = Request.REFRESH.value
+_REMOVE: Final = Request.REMOVE.value
 
 _RESERVED: Final = 0
+"""The Action that the draft's section 3.1 reserves, and its section 5 sends (K4)."""
 
-# TS Format (RFC 6088 section 2)
-_IPV4: Final = TrafficSelector4.format
-_IPV6: Final = TrafficSelector6.format
+_IPV4: Final = SelectorFormat.IPV4.value
+_IPV6: Final = SelectorFormat.IPV6.value
 
 
 class _Refused(Exception):

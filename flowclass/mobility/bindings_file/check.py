@@ -15,10 +15,11 @@ from typing import Any, Final, Literal
 import numpy as np
 
 from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.wire.numbers import MOBILITY_HEADER, Protocol
 
-from .bindings_file import BindingsFile
-from .state import Flow, Node
-from .update import is_routable
+from ..addresses import is_routable
+from ..cache.node import Flow, Node
+from .read import BindingsFile
 
 __all__ = ["Finding", "check_bindings"]
 
@@ -29,9 +30,7 @@ _BITS: Final = {
     "traffic_class": 6, "protocol": 8,
 }  # fmt: skip
 _ORDER: Final = ("version", *_BITS)
-_WITH_PORTS: Final = (6, 17, 33, 132, 136)
-_ESP: Final = 50
-_MOBILITY_HEADER: Final = 135
+_WITH_PORTS: Final = (Protocol.TCP, Protocol.UDP, Protocol.DCCP, Protocol.SCTP, Protocol.UDPLITE)
 _NOT_ROUTABLE: Final = "no unicast routable address"
 _MOST_BOXES: Final = 20_000
 """Where the search gives up and says nothing: what is left of a box can come in very many pieces."""
@@ -145,14 +144,14 @@ def _impossible(flow: Flow, box: Box, node: Node) -> str | None:
     sides = dict(zip(_ORDER, box, strict=True))
     asked = {name for name in _BITS if sides[name][0] >= 0}
     first, last = sides["protocol"]
-    if (first, last) == (_MOBILITY_HEADER, _MOBILITY_HEADER):
+    if (first, last) == (MOBILITY_HEADER, MOBILITY_HEADER):
         return "packets with a Mobility Header are signalling, which no flow binding is asked about"
     ports = asked & {"source_port", "destination_port"}
     if ports and "spi" in asked:
         return "no packet has both ports and an SPI"
     if ports and not any(first <= p <= last for p in _WITH_PORTS):
         return "it asks for a port, but its protocol has none"
-    if "spi" in asked and not first <= _ESP <= last:
+    if "spi" in asked and not first <= Protocol.ESP <= last:
         return "it asks for an SPI, but its protocol is not ESP"
     if "flow_label" in asked and sides["version"] == (4, 4):
         return "IPv4 has no flow label"

@@ -1,4 +1,4 @@
-"""What an anchor may be told: switches where the draft leaves a choice, limits, and capabilities.
+"""What an agent may be told: switches where the draft leaves a choice, limits, and capabilities.
 
 Every choice that the texts leave is a field of `Switches` (K numbers: docs/requirements.md); docs/switches.md lists
 them for users. Switches of the wire format (K2, K22) belong to the wire profile value.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+
+from flowclass.wire.numbers import MAX_DELETE_BCE_TIMEOUT
 
 __all__ = ["Capabilities", "Limits", "Switches"]
 
@@ -49,13 +51,13 @@ class Switches:
     """K17: the refresh interval to advise in acknowledgements, as a fraction of the lifetime granted; None: no
     advice."""
 
-    deleted_memory: float = 10.0
+    deleted_memory: float = MAX_DELETE_BCE_TIMEOUT
     """RFC 6275 section 10.3.2, MAX_DELETE_BCE_TIMEOUT: how long the sequence number of a de-registered node is kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Bounds on what mobile nodes can make an anchor hold; each refusal has a status code of the protocol."""
+    """Bounds on what mobile nodes can make an agent hold; each refusal has a status code of the protocol."""
 
     nodes: int | None = None
     """Home addresses in the cache; one more is refused with 130, insufficient resources. None: no bound."""
@@ -78,7 +80,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this anchor can do (R26); what it can't is refused with the code of its own."""
+    """What this agent can do (R26); what it can't is refused with the code of its own."""
 
     flow_bindings: bool = True
     """Off: flow identification options are unknown options, skipped and not echoed (R75, R96)."""

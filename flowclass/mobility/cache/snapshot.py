@@ -14,11 +14,12 @@ from msgspec import Meta, Struct
 
 from flowclass.engine.rules import WILD_CARD, describe_rule
 from flowclass.errors import ClassifierError, FlowclassError
+from flowclass.wire.octets import as_bytes
 from flowclass.wire.profiles import get_profile
-from flowclass.wire.reader import as_bytes
 
-from .cache import BindingCache, later
-from .state import DISCARD, NCAST, PLAIN, CareOf, Flow, Node
+from ..arguments import later
+from .binding_cache import BindingCache
+from .node import DISCARD, NCAST, PLAIN, CareOf, Flow, Node
 
 __all__ = ["export_cache", "import_cache"]
 

@@ -1,4 +1,5 @@
-"""A mobile node's dealings with one receiver: timers, return routability with a correspondent node (RFC 6275 11.6)."""
+"""A mobile node's dealings with one peer that receives its updates: timers, and return routability with a correspondent
+node (RFC 6275 section 11.6)."""
 
 from __future__ import annotations
 
@@ -7,23 +8,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from math import inf
-from typing import Final
 
 from flowclass.wire.auth import authorize, binding_key, is_authentic
 from flowclass.wire.messages import BindingUpdate, CareOfTest, CareOfTestInit, HomeTest, HomeTestInit
+from flowclass.wire.numbers import INITIAL_BINDACK_TIMEOUT, MAX_BINDACK_TIMEOUT, MAX_TOKEN_LIFETIME, MAX_UPDATE_RATE
 from flowclass.wire.options import NonceIndices
-from flowclass.wire.packets import MobilityPacket, encode_packet
+from flowclass.wire.packets import MobilityPacket, encode_packet, mobility_header
 
-from .correspondent import mobility_header
-from .nonces import MAX_TOKEN_LIFETIME
-from .requests import Plan
+from .plan import Plan
 from .update_list import UpdateList
 
-__all__ = ["FIRST_TIMEOUT", "MAX_TIMEOUT", "MAX_UPDATE_RATE", "Rate", "Receiver"]
-
-FIRST_TIMEOUT: Final = 1.0  # RFC 6275 section 12: INITIAL_BINDACK_TIMEOUT
-MAX_TIMEOUT: Final = 32.0  # MAX_BINDACK_TIMEOUT
-MAX_UPDATE_RATE: Final = 3  # messages of one kind per second
+__all__ = ["Peer", "Rate"]
 
 
 class Rate:
@@ -63,14 +58,14 @@ class _Test:
 
 
 @dataclass(slots=True)
-class Receiver:
-    """One receiver: its update list, its timers, its tokens."""
+class Peer:
+    """A receiver of updates: its update list, its timers, its tokens."""
 
     updates: UpdateList
     home: IPv6Address
     random: Callable[[int], bytes]
     next_at: float = inf
-    timeout: float = FIRST_TIMEOUT
+    timeout: float = INITIAL_BINDACK_TIMEOUT
     tokens: dict[IPv6Address, _Token] = field(
         default_factory=dict
     )  # by the address tested; the home address among them
@@ -89,7 +84,7 @@ class Receiver:
         missing = []
         for address in needed:
             token = self.tokens.get(address)
-            if token is None or now - token.since >= MAX_TOKEN_LIFETIME - MAX_TIMEOUT:
+            if token is None or now - token.since >= MAX_TOKEN_LIFETIME - MAX_BINDACK_TIMEOUT:
                 missing.append(address)
         self.tests = {a: t for a, t in self.tests.items() if a in missing}
         if not missing:
@@ -104,7 +99,7 @@ class Receiver:
                     times.append(when)
                     continue
                 rate.count(now)
-                timeout = FIRST_TIMEOUT if test is None else min(2 * test.timeout, MAX_TIMEOUT)
+                timeout = INITIAL_BINDACK_TIMEOUT if test is None else min(2 * test.timeout, MAX_BINDACK_TIMEOUT)
                 # section 11.8: each transmission has a new cookie
                 test = self.tests[address] = _Test(self.random(8), now + timeout, timeout)
                 message = HomeTestInit(test.cookie) if address == self.home else CareOfTestInit(test.cookie)

@@ -1,7 +1,7 @@
 """What home agents, mobility anchor points and correspondent nodes have in common: bytes in, one transaction, bytes
 out.
 
-`Anchor.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between
+`Agent.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between
 an embedder applies ``pending.changes`` to its kernel, or runs duplicate address detection, and then calls ``commit`` or
 ``abort``: the acknowledgement comes from these two calls and exists nowhere before.
 """
@@ -17,7 +17,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
-from flowclass.wire.flow import FlowIdentification
+from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import (
     BindingAcknowledgement,
     BindingError,
@@ -25,20 +25,21 @@ from flowclass.wire.messages import (
     BindingUpdate,
     UnknownMessage,
 )
+from flowclass.wire.numbers import LIFETIME_UNIT, BindingErrorStatus, BindingStatus, Request, UpdateFlag, not_greater
+from flowclass.wire.octets import as_bytes
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
-from flowclass.wire.reader import as_bytes
 
-from .acknowledgement import Outcome, acknowledge
-from .arguments import check_callable, check_methods, check_optional, check_packed, check_prefixes
-from .cache import BindingCache, BusyError, Store, Table, Transaction
-from .config import Capabilities, Limits, Switches
-from .counters import Counters
-from .events import Event, EventKind
-from .flows import FlowContext, apply_explicit, apply_implicit, purge
-from .ipv4 import register_ipv4
-from .registration import (
+from ..addresses import Prefix, in_prefixes, is_routable, is_unicast
+from ..arguments import check_callable, check_methods, check_optional, check_packed, check_prefixes
+from ..cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
+from ..cache.events import Event, EventKind
+from ..cache.node import PLAIN, Node
+from ..cache.snapshot import export_cache, import_cache
+from ..settings import Capabilities, Limits, Switches
+from .acknowledgement import acknowledge
+from .care_of import (
     BindingContext,
     RefusedUpdateError,
     SilentlyIgnored,
@@ -47,23 +48,16 @@ from .registration import (
     register,
     times,
 )
-from .snapshot import export_cache, import_cache
-from .state import PLAIN, Node, Prefix
-from .update import MOBILE_ROUTER, Update, collect, in_prefixes, is_routable, not_greater
+from .counters import Counters
+from .flows import FlowContext, apply_explicit, apply_implicit, purge
+from .ipv4_home import register_ipv4
+from .received_update import Outcome, Update, collect
 
-__all__ = ["Anchor", "Pending"]
+__all__ = ["Agent", "Pending"]
 
-LIFETIME_UNIT: Final = 4
-UNKNOWN_BINDING: Final = 1
-UNRECOGNIZED_TYPE: Final = 2
-NO_RESOURCES: Final = 130
-NOT_HOME_SUBNET: Final = 132
-NOT_HOME_AGENT: Final = 133
-SEQUENCE: Final = 135
-TYPE_CHANGE: Final = 139
-ROUTER_NOT_PERMITTED: Final = 140
 
-_REMOVE: Final = 15
+_REMOVE: Final = Request.REMOVE.value
+_MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 _UNSPECIFIED = IPv6Address(0)
 
 
@@ -74,7 +68,7 @@ class Pending(Struct, eq=False):
     the answer, if any.
     """
 
-    agent: Anchor
+    agent: Agent
     answer: list[bytes]
     update: Update | None = None
     transaction: Transaction | None = None
@@ -103,7 +97,7 @@ class Pending(Struct, eq=False):
         except (FlowclassError, OSError, MemoryError):
             if transaction.closed:
                 raise
-            return self.abort(NO_RESOURCES)
+            return self.abort(BindingStatus.INSUFFICIENT_RESOURCES)
         self.transaction = None
         self.answer = self.agent._answer(update, outcome)
         return self.answer
@@ -125,7 +119,7 @@ class Pending(Struct, eq=False):
             if old.flows.get(fid) is not flow:
                 node.flows[fid] = replace(flow, expires=expires, refresh_at=refresh_at)
 
-    def abort(self, status: int = NO_RESOURCES) -> list[bytes]:
+    def abort(self, status: int = BindingStatus.INSUFFICIENT_RESOURCES) -> list[bytes]:
         """Change nothing and return the refusal: 134 when duplicate address detection found one, 143, ..."""
         if self.transaction is not None and self.update is not None:
             self.transaction.abort()
@@ -134,7 +128,7 @@ class Pending(Struct, eq=False):
         return self.answer
 
 
-class Anchor(ABC):
+class Agent(ABC):
     """A receiver of binding updates. Roles differ in `_validate`, and in class attributes.
 
     ``limits`` (`Limits`), ``capabilities`` (`Capabilities`) and ``switches`` (`Switches`) say how much it holds, what
@@ -280,7 +274,9 @@ class Anchor(ABC):
             return self._ignore("unknown message type")
         home = packet.home_address if packet.home_address is not None else _UNSPECIFIED
         self.counters.ignored["unknown message type"] += 1
-        reply = MobilityPacket(packet.destination, packet.source, BindingError(UNRECOGNIZED_TYPE, home))
+        reply = MobilityPacket(
+            packet.destination, packet.source, BindingError(BindingErrorStatus.UNRECOGNIZED_TYPE, home)
+        )
         return Pending(self, [encode_packet(reply, self.profile)])
 
     # ---- one binding update
@@ -315,7 +311,7 @@ class Anchor(ABC):
         known = bool(node.care_of or node.flows)
         authorized = self._validate(update, node if known else None, now)
         if not known and self.limits.nodes is not None and len(self.cache) >= self.limits.nodes and update.lifetime:
-            raise RefusedUpdateError(NO_RESOURCES)
+            raise RefusedUpdateError(BindingStatus.INSUFFICIENT_RESOURCES)
         if self.admit_update is not None and (status := self.admit_update(update, node)):
             raise RefusedUpdateError(status)
         lifetime = min(update.lifetime, self.limits.lifetime)
@@ -336,7 +332,7 @@ class Anchor(ABC):
         else:
             status, bids, own_bid = register(context)
             node.prefixes = network_prefixes(context, self.cache.owners, self.prefix_table)
-            node.router = bool(update.flags & MOBILE_ROUTER)
+            node.router = bool(update.flags & _MOBILE_ROUTER)
             node.registration = not self.correspondent
             outcome = Outcome(status, lifetime, bids, router=node.router)
             if self.capabilities.ipv4 and not self.correspondent:
@@ -353,7 +349,7 @@ class Anchor(ABC):
         update = context.update
         if not known and (update.bids or not self.correspondent):
             # a correspondent node says yes: its first answer may have got lost (RFC 6275 section 9.5.3 names no status)
-            raise RefusedUpdateError(NOT_HOME_AGENT)
+            raise RefusedUpdateError(BindingStatus.NOT_HOME_AGENT)
         if not update.bids and not update.malformed_bid:
             return Outcome(0, 0, []), None
         status, statuses = deregister_bids(context)
@@ -477,7 +473,7 @@ class Anchor(ABC):
         peer, here = IPv6Address(source), IPv6Address(destination)
         if not is_unicast(peer) or not is_unicast(here):
             return []
-        reply = MobilityPacket(here, peer, BindingError(UNKNOWN_BINDING, IPv6Address(home)))
+        reply = MobilityPacket(here, peer, BindingError(BindingErrorStatus.UNKNOWN_BINDING, IPv6Address(home)))
         return [encode_packet(reply, self.profile)]
 
     # ---- restart
@@ -522,19 +518,19 @@ class Anchor(ABC):
     def _check_sequence(self, update: Update) -> None:
         last = self.cache.last_sequence(update.home)
         if last is not None and not_greater(update.sequence, last):
-            raise RefusedUpdateError(SEQUENCE, last)
+            raise RefusedUpdateError(BindingStatus.SEQUENCE_OUT_OF_WINDOW, last)
 
     def _check_router(self, update: Update, node: Node | None) -> None:
         """The R flag (RFC 3963 section 6.2): a de-registration's is ignored."""
-        router = bool(update.flags & MOBILE_ROUTER)
+        router = bool(update.flags & _MOBILE_ROUTER)
         if router and not self.capabilities.mobile_routers:
-            raise RefusedUpdateError(ROUTER_NOT_PERMITTED)
+            raise RefusedUpdateError(BindingStatus.MOBILE_ROUTER_NOT_PERMITTED)
         if update.lifetime and node is not None and node.router is not None and node.router != router:
-            raise RefusedUpdateError(TYPE_CHANGE)
+            raise RefusedUpdateError(BindingStatus.TYPE_CHANGE_DISALLOWED)
 
     def _check_subnet(self, home: bytes) -> None:
         if self.home_prefixes and not in_prefixes(home, self.home_prefixes):
-            raise RefusedUpdateError(NOT_HOME_SUBNET)
+            raise RefusedUpdateError(BindingStatus.NOT_HOME_SUBNET)
 
 
 def _prefix_table(table: Mapping[bytes, Sequence[Prefix]] | None) -> dict[bytes, Sequence[Prefix]]:
@@ -552,10 +548,6 @@ def _ipv4_homes(homes: Mapping[bytes, bytes] | None) -> dict[bytes, bytes]:
         check_packed("ipv4_homes: home address", home)
         check_packed("ipv4_homes: IPv4 address", address, 4)
     return dict(homes or {})
-
-
-def is_unicast(address: IPv6Address) -> bool:
-    return not address.is_multicast and not address.is_unspecified
 
 
 def new_fragments() -> Any:

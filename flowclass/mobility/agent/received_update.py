@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec import Struct
 
-from flowclass.wire.flow import FlowIdentification, FlowSummary
-from flowclass.wire.messages import BindingUpdate
+from flowclass.wire.flow_options import FlowIdentification, FlowSummary
+from flowclass.wire.messages import BindingUpdate, Option
+from flowclass.wire.numbers import OptionType, UpdateFlag
 from flowclass.wire.options import (
     AlternateCareOf,
     BindingAuthorizationData,
@@ -23,19 +23,10 @@ from flowclass.wire.options import (
 )
 from flowclass.wire.packets import MobilityPacket
 
-from .state import Prefix
+__all__ = ["Outcome", "Update", "collect"]
 
-__all__ = ["Update", "collect", "in_prefixes", "is_routable", "not_greater", "stays_on_link"]
-
-ACKNOWLEDGE: Final = 0x8000
-HOME_REGISTRATION: Final = 0x4000
-MAP_REGISTRATION: Final = 0x0800
-MOBILE_ROUTER: Final = 0x0400
-PROXY_REGISTRATION: Final = 0x0200
-FORCE_UDP: Final = 0x0100
-OVERWRITE: Final = 0x0040
-
-BINDING_IDENTIFIER: Final = 35
+_OVERWRITE: Final = UpdateFlag.OVERWRITE.value
+_OVERWRITE_OR_PROXY: Final = (UpdateFlag.OVERWRITE | UpdateFlag.PROXY_REGISTRATION).value
 
 
 class Update(Struct):
@@ -71,7 +62,20 @@ class Update(Struct):
     @property
     def overwrite(self) -> bool:
         """The O flag: bit 0x0040 means it only without P (K36), and only with BID options (RFC 5648 section 4.2)."""
-        return self.flags & (OVERWRITE | PROXY_REGISTRATION) == OVERWRITE
+        return self.flags & _OVERWRITE_OR_PROXY == _OVERWRITE
+
+
+class Outcome(Struct):
+    """The decision about one binding update."""
+
+    status: int  # of the acknowledgement
+    lifetime: int  # granted, in units of 4 seconds
+    bids: list[int]  # a status for each BID option
+    flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
+    missing: list[int] = []  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
+    router: bool = False
+    sequence: int | None = None  # the last one accepted, where the status is 135
+    extra: tuple[Option, ...] = ()
 
 
 def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
@@ -116,40 +120,4 @@ def _collect_rare(update: Update, option: object) -> None:
         case BindingAuthorizationData():
             update.authorization = option.authenticator
         case MalformedOption():
-            update.malformed_bid |= option.type == BINDING_IDENTIFIER
-
-
-_NOT_ROUTABLE: Final = (bytes(12), bytes(10) + b"\xff\xff")
-
-
-def is_routable(address: bytes) -> bool:
-    """A unicast routable address: one that another subnet can send to (RFC 6275 section 3.1)."""
-    first = address[0]
-    if len(address) == 4:
-        return 0 < first < 224 and first != 127 and address[:2] != b"\xa9\xfe"
-    if first == 0xFF or (first == 0xFE and address[1] & 0xC0 == 0x80):
-        return False  # multicast, link-local
-    # unspecified, loopback, IPv4-compatible; IPv4-mapped
-    return first != 0 or not (address.startswith(_NOT_ROUTABLE))
-
-
-def stays_on_link(address: bytes) -> bool:
-    """Link-local, or multicast whose scope ends with the link: in nobody's prefix (fib_stays_on_link in csrc)."""
-    if len(address) == 4:
-        return address[:2] == b"\xa9\xfe" or address[:3] == b"\xe0\0\0" or address == b"\xff\xff\xff\xff"
-    return (address[0] == 0xFE and address[1] & 0xC0 == 0x80) or (address[0] == 0xFF and address[1] & 15 <= 2)
-
-
-def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:
-    """Whether an address lies in one of them; packed, as they are."""
-    number = int.from_bytes(address, "big")
-    return any(
-        len(network) == len(address)
-        and (number ^ int.from_bytes(network, "big")) >> (8 * len(network) - length) == 0
-        for network, length in prefixes
-    )  # fmt: skip
-
-
-def not_greater(received: int, last: int) -> bool:
-    """Whether a sequence number is too old: the last one and the 32768 before it (RFC 6275 section 9.5.1)."""
-    return (last - received) & 0xFFFF <= 32768
+            update.malformed_bid |= option.type == OptionType.BINDING_IDENTIFIER

@@ -7,21 +7,25 @@ local binding update from one to a home agent is the M flag. The MAP never learn
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Final
 
-from .anchor import Anchor
-from .arguments import check_prefixes
-from .registration import RefusedUpdateError, SilentlyIgnored
-from .state import Node, Prefix
-from .update import HOME_REGISTRATION, MAP_REGISTRATION, Update, in_prefixes
+from flowclass.wire.numbers import BindingStatus, UpdateFlag
+
+from ..addresses import Prefix, in_prefixes
+from ..arguments import check_prefixes
+from ..cache.node import Node
+from .agent import Agent
+from .care_of import RefusedUpdateError, SilentlyIgnored
+from .received_update import Update
 
 __all__ = ["MobilityAnchorPoint"]
 
-PROHIBITED = 129
-HOME_REGISTRATION_NOT_SUPPORTED = 131
+
+_HOME_REGISTRATION: Final = UpdateFlag.HOME_REGISTRATION.value
+_MAP_REGISTRATION: Final = UpdateFlag.MAP_REGISTRATION.value
 
 
-class MobilityAnchorPoint(Anchor):
+class MobilityAnchorPoint(Agent):
     """A MAP without sockets; arguments and calls are those of `HomeAgent`.
 
     ``home_prefixes`` are those of its RCoAs. ``care_of_prefixes``, where given, are the only ones that LCoAs may have
@@ -35,9 +39,9 @@ class MobilityAnchorPoint(Anchor):
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         if update.nonces is not None:
             raise SilentlyIgnored("nonce indices")
-        if not update.flags & MAP_REGISTRATION:
-            if update.flags & HOME_REGISTRATION:
-                raise RefusedUpdateError(HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
+        if not update.flags & _MAP_REGISTRATION:
+            if update.flags & _HOME_REGISTRATION:
+                raise RefusedUpdateError(BindingStatus.HOME_REGISTRATION_NOT_SUPPORTED)  # RFC 6275 section 10.3.1
             raise SilentlyIgnored("no registration with an anchor point")
         self._check_sequence(update)
         self._check_router(update, node)
@@ -46,5 +50,5 @@ class MobilityAnchorPoint(Anchor):
             addresses = [option.care_of.packed for option in update.bids if option.care_of is not None]
             for address in addresses if update.bids else [update.care_of]:
                 if address != update.home and not in_prefixes(address, self.care_of_prefixes):
-                    raise RefusedUpdateError(PROHIBITED)
+                    raise RefusedUpdateError(BindingStatus.PROHIBITED)
         return None

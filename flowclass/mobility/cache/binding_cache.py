@@ -20,27 +20,19 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
-from flowclass.errors import ArgumentError, FlowclassError
+from flowclass.errors import FlowclassError
 
-from .config import Switches
+from ..addresses import Prefix
+from ..arguments import later
+from ..settings import Switches
 from .events import Event, EventKind
-from .state import Node, Prefix
+from .node import Node
 
 __all__ = ["BindingCache", "BusyError", "Store", "Table", "Transaction"]
 
 
 class BusyError(FlowclassError):
     """A transaction for this home address is open (duplicate address detection runs); one at a time."""
-
-
-def later(now: float, clock: float) -> float:
-    """`now`, or `clock` where that is later: time does not go back. FlowclassError for what is no finite number."""
-    try:
-        if -inf < now < inf:
-            return now if now > clock else clock
-    except (TypeError, ValueError):
-        raise ArgumentError("now", "a number of seconds", now) from None
-    raise FlowclassError(f"now: a finite number of seconds expected, got {now}")
 
 
 class Table(Protocol):

@@ -4,21 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from ipaddress import IPv4Address
-from typing import Final
 
+from flowclass.wire.numbers import IPv4Status
 from flowclass.wire.options import IPv4AddressAcknowledgement, IPv4HomeAddress
 
-from .state import Node, Prefix
-from .update import Update, is_routable
+from ..addresses import Prefix, is_routable
+from ..cache.node import Node
+from .received_update import Update
 
 __all__ = ["register_ipv4"]
-
-SUCCESS: Final = 0
-UNSPECIFIED: Final = 128
-INCORRECT: Final = 130
-INVALID: Final = 131
-NO_DYNAMIC: Final = 132
-NO_PREFIX: Final = 133
 
 _ANY = bytes(4)
 
@@ -44,10 +38,10 @@ def register_ipv4(
     answers = []
     for option in update.ipv4_homes:
         status, address = _judge(node, option, owners, own, allocate)
-        if status == SUCCESS:
+        if status == IPv4Status.SUCCESS:
             addresses[address] = None
         answers.append(
-            IPv4AddressAcknowledgement(IPv4Address(address), status, 32 if status == SUCCESS else 0)
+            IPv4AddressAcknowledgement(IPv4Address(address), status, 32 if status == IPv4Status.SUCCESS else 0)
         )  # fmt: skip
     node.also = tuple(addresses)
     return tuple(answers)
@@ -62,16 +56,16 @@ def _judge(
 ) -> tuple[int, bytes]:
     address = option.address.packed
     if option.prefix_length == 0:
-        return UNSPECIFIED, address  # RFC 5555 section 3.1.1: an error, whose code isn't said
+        return IPv4Status.UNSPECIFIED, address  # RFC 5555 section 3.1.1: an error, whose code isn't said
     if option.request_prefix:
-        return NO_PREFIX, address
+        return IPv4Status.NO_PREFIX, address
     if address == _ANY:
         found = own or next(iter(node.also), None) or (allocate(node.home) if allocate is not None else None)
-        return (NO_DYNAMIC, address) if found is None else (SUCCESS, found)
+        return (IPv4Status.NO_DYNAMIC_ADDRESS, address) if found is None else (IPv4Status.SUCCESS, found)
     if not is_routable(address):
-        return INVALID, address
+        return IPv4Status.INVALID_ADDRESS, address
     if option.prefix_length != 32:
-        return NO_PREFIX, address
+        return IPv4Status.NO_PREFIX, address
     if (own is not None and own != address) or owners.get((address, 32), node.home) != node.home:
-        return INCORRECT, address
-    return SUCCESS, address
+        return IPv4Status.INCORRECT_ADDRESS, address
+    return IPv4Status.SUCCESS, address

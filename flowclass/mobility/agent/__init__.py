@@ -1,0 +1,1 @@
+"""Whoever receives binding updates: home agents, mobility anchor points and correspondent nodes."""

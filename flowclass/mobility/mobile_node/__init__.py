@@ -1,0 +1,1 @@
+"""Whoever sends binding updates: the mobile node and its binding update lists."""

@@ -1,0 +1,17 @@
+"""Octets from whoever hands them over."""
+
+from __future__ import annotations
+
+from flowclass.errors import ArgumentError
+
+__all__ = ["as_bytes"]
+
+
+def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
+    """Any bytes-like object as ``bytes``; ``bytes`` themselves are not copied."""
+    if type(data) is bytes:
+        return data
+    try:
+        return bytes(memoryview(data))
+    except TypeError:
+        raise ArgumentError("data", "a bytes-like object", data) from None
