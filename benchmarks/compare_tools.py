@@ -29,8 +29,8 @@ from flowclass.generate.bindings import random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import TracePacket, mobility_trace
 from flowclass.generate.packets import DCCP, ESP, SCTP, TCP, UDP, UDPLITE, Fields
-from flowclass.traces.classify import new_fragments
 from flowclass.traces.reader import Trace
+from flowclass.traces.run import new_fragments
 
 PACKETS, PORT = 10_000, 443
 FILTER = f"udp dst port {PORT}"

@@ -23,7 +23,7 @@ from tempfile import TemporaryDirectory
 from flowclass.bench.machine import describe
 from flowclass.bench.traces import TracesResult, generated_traffic, measure
 from flowclass.mobility import load_bindings
-from flowclass.traces.classify import Run
+from flowclass.traces.run import Run
 
 LARGE = os.environ.get("FLOWCLASS_BENCH_LARGE", "") not in ("", "0")
 SCALE = 1.0 if LARGE else 0.1

@@ -23,6 +23,7 @@ from flowclass.errors import (
 )
 
 if TYPE_CHECKING:
+    from flowclass.engine.classbench import read_classbench as read_classbench
     from flowclass.engine.classifier import Classifier as Classifier
     from flowclass.engine.classifier import kernels as kernels
     from flowclass.engine.forwarding import DECISION_DTYPE as DECISION_DTYPE
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from flowclass.engine.keys import RULE_DTYPE as RULE_DTYPE
     from flowclass.engine.keys import make_keys as make_keys
     from flowclass.engine.keys import make_rules as make_rules
-    from flowclass.engine.keys import read_classbench as read_classbench
     from flowclass.mobility import CorrespondentNode as CorrespondentNode
     from flowclass.mobility import HomeAgent as HomeAgent
     from flowclass.mobility import MobileNode as MobileNode
@@ -47,7 +47,7 @@ _LAZY = {
     "RULE_DTYPE": "flowclass.engine.keys",
     "make_keys": "flowclass.engine.keys",
     "make_rules": "flowclass.engine.keys",
-    "read_classbench": "flowclass.engine.keys",
+    "read_classbench": "flowclass.engine.classbench",
     "Classifier": "flowclass.engine.classifier",
     "DECISION_DTYPE": "flowclass.engine.forwarding",
     "Decision": "flowclass.engine.forwarding",

@@ -9,15 +9,10 @@ import numpy as np
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t
 
+from flowclass.engine._flowclass cimport fc_key, fc_rule, fc_rule_matches
+
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.errors import ClassifierError
-
-cdef extern from "flowclass.h" nogil:
-    ctypedef struct fc_rule:
-        pass
-    ctypedef struct fc_key:
-        pass
-    int fc_rule_matches(const fc_rule *rule, const fc_key *key)
 
 
 cdef void search(const fc_rule *rules, Py_ssize_t n_rules, const fc_key *keys, Py_ssize_t n, int32_t *out) noexcept nogil:

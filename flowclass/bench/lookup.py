@@ -15,11 +15,10 @@ import numpy.typing as npt
 from flowclass.bench.linear import first_match
 from flowclass.bench.peers import Peer, peers_for
 from flowclass.bench.timing import Spread, alternate, quiet, ratio
+from flowclass.engine.classbench import read_classbench, read_trace
 from flowclass.engine.classifier import Classifier, kernels
-from flowclass.engine.keys import read_classbench
 from flowclass.errors import FlowclassError
 from flowclass.generate.adversarial import ADVERSARIAL, adversarial_set
-from flowclass.generate.classbench import read_trace
 from flowclass.generate.key_traces import key_trace, near_misses
 from flowclass.generate.rulesets import rule_set
 

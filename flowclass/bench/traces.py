@@ -27,10 +27,10 @@ from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.generate.traffic import traffic
 from flowclass.mobility import HomeAgent, load_bindings
-from flowclass.traces.classify import Run
 from flowclass.traces.outcomes import Rows
 from flowclass.traces.outputs import open_output
 from flowclass.traces.reader import Trace
+from flowclass.traces.run import Run
 
 __all__ = ["FILTER", "TracesResult", "generated", "generated_traffic", "measure"]
 

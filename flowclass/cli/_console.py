@@ -1,4 +1,4 @@
-"""What the commands share: tables, progress, and options that mean the same everywhere."""
+"""What the commands print: tables, counts, progress, warnings."""
 
 from __future__ import annotations
 
@@ -6,34 +6,17 @@ import contextlib
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
-
-import click
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
     from flowclass.traces.reader import Damage
-    from flowclass.wire import Profile
 
-__all__ = [
-    "InnerCommand",
-    "count_text",
-    "counted",
-    "inner_option",
-    "make_console",
-    "make_table",
-    "profile_of",
-    "profile_options",
-    "progress",
-    "warn",
-    "warn_damage",
-]
+__all__ = ["count_text", "counted", "make_console", "make_table", "progress", "warn", "warn_damage"]
 
 _SHOWN_DAMAGE = 10
-
-F = TypeVar("F", bound=Callable[..., Any])
 
 
 def make_console() -> Console:
@@ -99,64 +82,3 @@ def progress(what: str, total: int | None) -> Iterator[Callable[[int], None]]:
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=total)
         yield lambda done: bar.update(task, completed=done)
-
-
-def profile_options(function: F) -> F:
-    """--profile and --option-type."""
-    for option in (
-        click.option("--option-type", type=click.IntRange(7, 255), metavar="N",
-                     help="Mobility option type of flow identification in the draft profile (18 if not given)."),
-        click.option("--profile", type=click.Choice(["draft", "rfc6089"]), help="Wire format of flow bindings."),
-    ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def profile_of(name: str | None, option_type: int | None) -> Profile:
-    """The wire profile that the two options ask for."""
-    from dataclasses import replace
-
-    from flowclass.wire import get_profile
-
-    chosen = get_profile(name or "draft")
-    if option_type is None:
-        return chosen
-    if chosen.name != "draft":
-        raise click.UsageError("--option-type is for the draft profile: RFC 6089 has a number of its own")
-    return replace(chosen, flow_identification=option_type)
-
-
-class _Depth(click.ParamType[int]):
-    """1 for the outermost IP header, N for the N-th, or "innermost"."""
-
-    name = "depth"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        if value == "innermost":
-            return 255  # FC_INNERMOST
-        if str(value).isdigit() and 1 <= int(value) <= 254:
-            return int(value)
-        self.fail(f"{value!r}: expected 1 (the outermost IP header) to 254, or 'innermost'", param, ctx)
-
-
-class InnerCommand(click.Command):
-    """A command with --inner: what follows it is its value only if it looks like one, else the next argument."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        for i, argument in enumerate(args):
-            if argument == "--":
-                break
-            following = args[i + 1] if i + 1 < len(args) else ""
-            if argument == "--inner" and not (following.isdigit() or following == "innermost"):
-                args[i] = "--inner=innermost"
-        return super().parse_args(ctx, args)
-
-
-def inner_option(function: F) -> F:
-    """--inner [N]."""
-    return click.option(
-        "--inner", type=_Depth(), default=0, metavar="[N]",
-        help="Decide by an inner IP header of tunnels: the innermost, or the N-th (1: the outermost).",
-    )(function)  # fmt: skip

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._console import (
+from ._console import count_text, counted, make_console, make_table, progress, warn_damage
+from ._inputs import (
     InnerCommand,
-    count_text,
-    counted,
+    bindings_options,
+    check_traces,
     inner_option,
-    make_console,
-    make_table,
-    profile_of,
+    make_agent,
     profile_options,
-    progress,
-    warn_damage,
+    total_size,
+    traces_argument,
 )
 
 if TYPE_CHECKING:
@@ -50,9 +49,8 @@ class _Size(click.ParamType[int]):
 
 
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
-@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
-@click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
-@click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
+@traces_argument
+@bindings_options
 @profile_options
 @inner_option
 @click.option(
@@ -113,15 +111,15 @@ def command(
 def _alone(
     traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, output: str | None, threads: bool
 ) -> Summary:
-    from flowclass.traces.ahead import Behind
-    from flowclass.traces.classify import Run
     from flowclass.traces.outputs import open_output
-    from flowclass.traces.replay import replay as replay_traces
+    from flowclass.traces.pipeline import WriteBehind
+    from flowclass.traces.replaying import replay as replay_traces
+    from flowclass.traces.run import Run
 
     with ExitStack() as stack:
         writer = None if output is None else stack.enter_context(open_output(output))
         tell = stack.enter_context(progress("classifying", total_size(traces)))
-        behind = stack.enter_context(Behind(_BEHIND)) if threads else None
+        behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(agent, writer=writer, inner=inner, progress=tell, behind=behind)
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
@@ -138,9 +136,9 @@ def _by_workers(
     from tempfile import TemporaryDirectory
 
     from flowclass.mobility.bindings_file import read_bindings
-    from flowclass.traces.jobs import Job, parts_folder, run_job
-    from flowclass.traces.parts import PART_SIZE, agent_of
-    from flowclass.traces.pools import DaskPool, LocalPool
+    from flowclass.traces.workers.jobs import Job, parts_folder, run_job
+    from flowclass.traces.workers.parts import PART_SIZE, agent_of
+    from flowclass.traces.workers.pools import DaskPool, LocalPool
 
     check_traces(traces, output)
     if bad := [name for name in traces if not os.path.isfile(name)]:
@@ -160,47 +158,6 @@ def _by_workers(
         else:
             folder = os.path.join(stack.enter_context(TemporaryDirectory(prefix="flowclass-")), "parts")
         return run_job(job, traces, output, folder, pool, part_size=part_size or PART_SIZE, progress=tell)
-
-
-def make_agent(bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None) -> HomeAgent:
-    """The home agent that the options describe."""
-    if bindings_file is None and not replay:
-        raise click.UsageError("--bindings FILE or --replay is needed: where do the bindings come from?")
-    if not replay and (profile or option_type is not None):
-        raise click.UsageError("--profile and --option-type are about binding updates: they go with --replay")
-    from flowclass.mobility import HomeAgent
-    from flowclass.mobility.bindings_file import read_bindings
-
-    found = None if bindings_file is None else read_bindings(bindings_file)
-    agent = HomeAgent(profile_of(profile or (found.profile if found else None), option_type))
-    if found is not None:
-        agent.load(found)
-    return agent
-
-
-def check_traces(traces: Sequence[str], output: str | None) -> None:
-    """Raises for what would go wrong later, before anything is read or written."""
-    from flowclass.errors import CaptureError
-    from flowclass.traces.outputs import check_output
-
-    for name in traces:
-        if name != "-" and not os.path.exists(name):
-            raise CaptureError(f"{name}: no such file or directory")
-    if traces.count("-") > 1:
-        raise click.UsageError("standard input (-) can be read once only")
-    if output is None:
-        return
-    check_output(output)
-    for name in traces:
-        if name != "-" and os.path.exists(output) and os.path.samefile(name, output):
-            raise click.UsageError(f"{output}: the output would replace a trace that is read")
-
-
-def total_size(traces: Sequence[str]) -> int | None:
-    """Octets in all, None when one of them can't say."""
-    if all(os.path.isfile(name) for name in traces):
-        return sum(os.path.getsize(name) for name in traces)
-    return None
 
 
 def show(summary: Summary, output: str | None) -> None:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._console import profile_of, profile_options, warn, warn_damage
+from ._console import warn, warn_damage
+from ._inputs import profile_of, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.reader import KeyBatch, Trace
@@ -41,8 +42,8 @@ def command(trace: str, profile: str | None, option_type: int | None, as_json: b
 
 def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
     """Every frame with a Mobility Header behind its outermost IP header: frame, time_ns, and the packet or an error."""
-    from flowclass.traces.classify import new_fragments
     from flowclass.traces.reader import NO_TIME
+    from flowclass.traces.run import new_fragments
 
     for batch in trace.keys(fragments=new_fragments(), keep=1):  # FC_PACKET_SIGNALLING
         for i in sorted(batch.kept):
@@ -54,7 +55,7 @@ def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
 
 def _decoded(batch: KeyBatch, i: int, profile: Profile) -> dict[str, Any]:
     from flowclass.errors import DecodeError
-    from flowclass.traces.messages import faults_of, packet_dict
+    from flowclass.traces.mobility_text import faults_of, packet_dict
     from flowclass.wire import decode_packet
 
     start = int(batch.infos["ip_offset"][i])
@@ -73,7 +74,7 @@ def _faults(entry: dict[str, Any]) -> list[str]:
 
 
 def _print_text(found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
-    from flowclass.traces.messages import message_lines
+    from flowclass.traces.mobility_text import message_lines
 
     faults: list[str] = []
     none = True

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ._console import make_console, make_table, profile_of, profile_options
+from ._console import make_console, make_table
+from ._inputs import profile_of, profile_options
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -91,7 +92,7 @@ def command(profile: str | None, option_type: int | None, folder: str | None) ->
 
 def _show_updates(console: Console, steps: list[Step], profile: Profile) -> None:
     from flowclass import wire
-    from flowclass.traces.messages import message_lines, packet_dict
+    from flowclass.traces.mobility_text import message_lines, packet_dict
 
     for number, step in enumerate(steps, 1):
         if not step.words.startswith("binding update"):
@@ -122,8 +123,8 @@ def _write(folder: str, steps: list[Step], profile: Profile) -> str:
 def _classify(path: str, profile: Profile) -> tuple[list[Any], dict[str, Any]]:
     """The outcome of each frame, and the summary: what ``classify --replay`` does."""
     from flowclass.mobility import HomeAgent
-    from flowclass.traces.classify import Run
-    from flowclass.traces.replay import replay
+    from flowclass.traces.replaying import replay
+    from flowclass.traces.run import Run
 
     found: list[Any] = []
 

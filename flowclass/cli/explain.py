@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._console import InnerCommand, inner_option, make_console, make_table, profile_options
+from ._console import make_console, make_table
+from ._inputs import InnerCommand, bindings_options, inner_option, make_agent, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.explain import Explanation
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 @click.command("explain", cls=InnerCommand, short_help="Show why one packet went where it went.")
 @click.argument("trace", metavar="TRACE")
 @click.option("--frame", type=click.IntRange(min=1), required=True, metavar="N", help="The frame's number, from 1.")
-@click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
-@click.option("--replay", is_flag=True, help="By the state to which the binding updates before it led.")
+@bindings_options
 @profile_options
 @inner_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -37,8 +37,6 @@ def command(
     packet failed it.
     """
     from flowclass.traces.explain import explain_frame
-
-    from .classify import make_agent
 
     if trace == "-":
         raise click.UsageError("explain reads the trace twice: a file is needed")

@@ -4,13 +4,22 @@ from __future__ import annotations
 
 import click
 
-from ._console import InnerCommand, inner_option, profile_options, progress, warn_damage
+from ._console import progress, warn_damage
+from ._inputs import (
+    InnerCommand,
+    bindings_options,
+    check_traces,
+    inner_option,
+    make_agent,
+    profile_options,
+    total_size,
+    traces_argument,
+)
 
 
 @click.command("report", cls=InnerCommand, short_help="Write one HTML page about capture files, with pictures.")
-@click.argument("traces", nargs=-1, required=True, metavar="TRACE...")
-@click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON).")
-@click.option("--replay", is_flag=True, help="Binding updates found in the traces drive the bindings, in time order.")
+@traces_argument
+@bindings_options
 @profile_options
 @inner_option
 @click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
@@ -28,16 +37,14 @@ def command(
     Packets and octets per decision over time with binding updates as marks, per node and flow, the care-of addresses'
     shares, the flow bindings that never matched, and damaged places.
     """
-    from flowclass.traces.files import atomic_file, check_place
+    from flowclass.traces.files import atomic_file, check_writable
     from flowclass.traces.report import make_report
-
-    from .classify import check_traces, make_agent, total_size
 
     if not output.lower().endswith((".html", ".htm")):
         raise click.UsageError(f"{output}: expected a name that ends in .html")
     agent = make_agent(bindings_file, replay, profile, option_type)
     check_traces(traces, None)
-    check_place(output)
+    check_writable(output)
     with progress("reading", total_size(traces)) as tell:
         page, summary = make_report(agent, traces, updates=replay, inner=inner, progress=tell)
     with atomic_file(output) as stream:

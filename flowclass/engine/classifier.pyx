@@ -6,7 +6,7 @@ import numpy as np
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
-from flowclass.engine._table cimport *
+from flowclass.engine._flowclass cimport *
 
 from flowclass.engine._threads import run_parts
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer

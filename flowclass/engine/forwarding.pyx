@@ -10,10 +10,10 @@ from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBuffer_Release
 from libc.string cimport memcpy, memset
 
-from flowclass.engine._fib cimport *
-from flowclass.engine._nodes cimport Staging, check, get_octets, packed, set_address, take_address, take_integer
+from flowclass.engine._flowclass cimport *
+from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_address, take_address, take_integer
 from flowclass.engine.classifier cimport select_kernel
-from flowclass.engine.packets cimport Fragments, fc_parse_options
+from flowclass.engine.packets cimport Fragments
 
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
 from flowclass.engine.packets import PACKET_DTYPE, as_batch, link_types, secret_key
@@ -303,7 +303,7 @@ cdef class ForwardingTable:
         take_decision(decision, &d)
         return self.targets(&d)
 
-    def places(self, decisions):
+    def addresses_of(self, decisions):
         """What `home_address` and `care_of` say, for an array of `DECISION_DTYPE` at once: (homes, versions, targets, ends).
 
         ``homes`` (n, 16) octets and ``versions`` (n): 4, 6, or 0 for none. ``targets``: rows of `TARGET_DTYPE`, those of

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
 import ipaddress
-import re
-import zlib
-from collections.abc import Callable, Sequence
-from os import PathLike
+from collections.abc import Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +11,7 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "integer", "make_keys", "make_rules", "read_classbench"]
+__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "integer", "make_keys", "make_rules"]
 
 _ADDRESS = ("<u8", (2,))
 
@@ -306,80 +302,3 @@ def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
         raise ClassifierError("version 0 (both) and a condition on an address contradict each other")
     _refuse_reversed(rules, conditions)
     return rules
-
-
-_LINE: Final = re.compile(
-    r"@(\S+)/(\d+)\s+(\S+)/(\d+)\s+(\d+)\s*:\s*(\d+)\s+(\d+)\s*:\s*(\d+)\s+"
-    r"(0x[0-9a-fA-F]+|\d+)/(0x[0-9a-fA-F]+|\d+)(?:\s|$)"
-)
-
-
-def _number4(text: str) -> int:
-    a, b, c, d = map(int, text.split("."))
-    if max(a, b, c, d) > 255:
-        raise ValueError(text)
-    return a << 24 | b << 16 | c << 8 | d
-
-
-def _number6(text: str) -> int:
-    return int(ipaddress.IPv6Address(text))
-
-
-def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
-    src, slen, dst, dlen, sp0, sp1, dp0, dp1, proto, mask = match.groups()
-    version = 6 if ":" in src else 4
-    number: Callable[[str], int] = _number6 if version == 6 else _number4
-    bits = 128 if version == 6 else 32
-    if int(slen) > bits or int(dlen) > bits:
-        raise ValueError("prefix length")
-    conditions = 0
-    words: list[tuple[int, int]] = []
-    for bit, text, length in ((1, src, int(slen)), (2, dst, int(dlen))):
-        span = (1 << (bits - length)) - 1
-        first = number(text) & ~span
-        words += [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
-        conditions |= bit if length else 0
-    ports = (int(sp0), int(sp1), int(dp0), int(dp1))
-    if max(ports) > 65535 or ports[0] > ports[1] or ports[2] > ports[3]:
-        raise ValueError("port range")
-    conditions |= (16 if ports[:2] != (0, 65535) else 0) | (32 if ports[2:] != (0, 65535) else 0)
-    proto_value, proto_mask = int(proto, 0), int(mask, 0)
-    if proto_mask not in (0, 0xFF) or proto_value > 255:
-        raise ValueError("protocol or its mask")
-    conditions |= 128 if proto_mask else 0
-    protocols = (proto_value, proto_value) if proto_mask else (0, 255)
-    # flow label, SPI and traffic class are no part of the format
-    return (*words, 0, 0, 0, 0, *ports, 0, 0, *protocols, version, conditions, (0, 0))
-
-
-def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
-    """A ClassBench filter set (``.gz`` too): an array of `RULE_DTYPE`; file order is priority order.
-
-    Lines are ``@source/len destination/len first : last first : last protocol/mask [flags/mask]``, IPv4 or IPv6.
-    The flags column is ignored; a port range ``0 : 65535``, a prefix of length 0 and a protocol mask 0 are no
-    condition. Empty lines and lines that begin with ``#`` are skipped.
-
-    Raises ClassifierError with file and line for anything else, and for a file that can't be read.
-    """
-    if not isinstance(path, (str, PathLike)):  # an integer would be somebody's open file
-        raise ArgumentError("path", "a path", path)
-    name = str(path)
-    rows = []
-    try:
-        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
-            for number, line in enumerate(file, 1):
-                text = line.strip()
-                if not text or text.startswith("#"):
-                    continue
-                match = _LINE.match(text)
-                if match is None:
-                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
-                try:
-                    rows.append(_classbench_row(match))
-                except ValueError as error:
-                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
-    except OSError as error:
-        raise ClassifierError(f"{name}: {error.strerror or error}") from None
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
-    return np.array(rows, RULE_DTYPE)

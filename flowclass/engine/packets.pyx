@@ -1,7 +1,9 @@
 # cython: language_level=3, embedsignature=True
 """Packets to keys: the binding of csrc/src/packet/parse.c and fragments.c."""
 
-from libc.stdint cimport UINT32_MAX
+from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+
+from flowclass.engine._flowclass cimport *
 
 import os
 import threading

@@ -1,1 +1,65 @@
-"""Captures: reading, classifying, replaying, and what comes out of it."""
+"""Captures: reading them, deciding each packet, replaying binding updates, and what comes out of it.
+
+    from flowclass.traces import Run, Trace, classify_traces
+
+Names are loaded when they are first used; those that need pyarrow ask for it then.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .columnar import DecisionStream as DecisionStream
+    from .columnar import classify_traces as classify_traces
+    from .explain import Explanation as Explanation
+    from .explain import explain_frame as explain_frame
+    from .outcomes import Rows as Rows
+    from .outcomes import RowValues as RowValues
+    from .outputs import RowWriter as RowWriter
+    from .outputs import open_output as open_output
+    from .reader import NO_TIME as NO_TIME
+    from .reader import Damage as Damage
+    from .reader import KeyBatch as KeyBatch
+    from .reader import RecordBatch as RecordBatch
+    from .reader import Trace as Trace
+    from .replaying import replay as replay
+    from .report import make_report as make_report
+    from .run import Run as Run
+    from .summary import Summary as Summary
+
+# public name -> the module of this package that has it
+_LAZY = {
+    "NO_TIME": "reader",
+    "Damage": "reader",
+    "DecisionStream": "columnar",
+    "Explanation": "explain",
+    "KeyBatch": "reader",
+    "RecordBatch": "reader",
+    "RowValues": "outcomes",
+    "RowWriter": "outputs",
+    "Rows": "outcomes",
+    "Run": "run",
+    "Summary": "summary",
+    "Trace": "reader",
+    "classify_traces": "columnar",
+    "explain_frame": "explain",
+    "make_report": "report",
+    "open_output": "outputs",
+    "replay": "replaying",
+}
+
+__all__ = list(_LAZY)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'flowclass.traces' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"flowclass.traces.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

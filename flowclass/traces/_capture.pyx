@@ -7,70 +7,15 @@ from contextlib import nullcontext
 
 import numpy as np
 
+from flowclass.engine._flowclass cimport *
 from flowclass.engine.forwarding cimport ForwardingTable
-from flowclass.engine.packets cimport Fragments, fc_key, fc_packet, fc_parse_batch, fc_parse_options
+from flowclass.engine.packets cimport Fragments
 
 from flowclass.engine.forwarding import DECISION_DTYPE
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE
 
 __all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays", "Tally"]
-
-cdef extern from "flowclass.h" nogil:
-    ctypedef struct fc_capture:
-        pass
-    ctypedef struct fc_records:
-        uint64_t *offsets
-        uint32_t *lengths
-        uint32_t *originals
-        int64_t *times
-        uint16_t *linktypes
-        uint32_t *interfaces
-        size_t capacity
-        size_t count
-    ctypedef struct fc_damage:
-        uint64_t offset
-        uint64_t skipped
-        uint64_t frame
-        uint32_t kind
-    enum:
-        FC_OK
-        FC_EINVAL
-        FC_ENOMEM
-        FC_CAPTURE_WINDOW
-        FC_CAPTURE_MORE
-        FC_CAPTURE_FULL
-        FC_CAPTURE_END
-        FC_CAPTURE_STOPPED
-    const int64_t FC_NO_TIME
-    int fc_capture_new(fc_capture **out)
-    void fc_capture_free(fc_capture *capture)
-    int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
-                        size_t *consumed)
-    uint64_t fc_capture_frames(const fc_capture *capture)
-    size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity)
-    void fc_capture_stop(fc_capture *capture, uint64_t offset)
-    size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity)
-    int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search)
-    uint64_t fc_capture_begun(const fc_capture *capture)
-    uint64_t fc_capture_position(const fc_capture *capture)
-
-cdef extern from "trace/tally.h" nogil:
-    ctypedef struct fc_fib:
-        pass
-    ctypedef struct fc_decision:
-        pass
-    ctypedef struct fc_tally:
-        pass
-    ctypedef struct fc_tally_totals:
-        uint64_t packets, octets, cut, decisions
-    int fc_tally_new(fc_tally **out)
-    void fc_tally_free(fc_tally *tally)
-    int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options,
-                      const uint8_t *data, size_t size, int last, size_t *consumed)
-    int fc_tally_decide(fc_tally *tally, fc_fib *fib)
-    void fc_tally_get(const fc_tally *tally, fc_tally_totals *out)
-    void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object)

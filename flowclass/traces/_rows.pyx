@@ -5,30 +5,9 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 import numpy as np
 
-__all__ = ["DecisionNumbers", "RowTexts"]
+from flowclass.engine._flowclass cimport *
 
-cdef extern from "trace/rows.h" nogil:
-    ctypedef struct fc_ids:
-        pass
-    ctypedef struct fc_row_texts:
-        const char *head
-        const char *middle
-        const char *null
-        size_t head_size, middle_size, null_size
-        const char *text
-        const uint64_t *ends
-    enum:
-        FC_OK
-        FC_EINVAL
-        FC_ROW_DIGITS
-    int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
-    void fc_ids_free(fc_ids *ids)
-    void fc_ids_clear(fc_ids *ids)
-    uint32_t fc_ids_count(const fc_ids *ids)
-    size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *numbers, uint32_t *first,
-                         size_t *n_first)
-    size_t fc_rows(const fc_row_texts *texts, const uint64_t *frames, const int64_t *times, const uint32_t *tails,
-                   size_t n, char *out)
+__all__ = ["DecisionNumbers", "RowTexts"]
 
 
 cdef class DecisionNumbers:

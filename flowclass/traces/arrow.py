@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from flowclass.errors import OutputError
 
-from .outcomes import Outcome, Rows
+from .outcomes import Rows, RowValues
 from .reader import NO_TIME
 
 try:
@@ -56,7 +56,7 @@ class _Block:
     frames: npt.NDArray[np.uint64]
     times: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.intp]
-    values: list[Outcome]
+    values: list[RowValues]
 
 
 class _Blocks:
@@ -76,7 +76,7 @@ class _Blocks:
         self._frames: list[npt.NDArray[np.uint64]] = []
         self._times: list[npt.NDArray[np.int64]] = []
         self._numbers: list[npt.NDArray[np.intp]] = []
-        self._values: dict[Outcome, int] = {}
+        self._values: dict[RowValues, int] = {}
         self._count = 0
 
     def add(self, rows: Rows) -> None:

@@ -17,19 +17,19 @@ from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import read_bindings
 
 from .arrow import OUTCOME_FIELDS, SCHEMA, column, time_column
-from .classify import Run, Source
-from .outcomes import Outcome, Outcomes, Rows
-from .replay import stream as replay_stream
+from .outcomes import Outcomes, Rows, RowValues
+from .replaying import stream as replay_stream
+from .run import Run, Source
 from .summary import Summary
 
-__all__ = ["SCHEMA", "Decisions", "classify_traces", "record_batch"]
+__all__ = ["SCHEMA", "DecisionStream", "classify_traces", "record_batch"]
 
 
 class _Tables:
     """The outcomes' columns as Arrow arrays, made anew when there are more outcomes."""
 
     def __init__(self) -> None:
-        self._values: list[Outcome] | None = None
+        self._values: list[RowValues] | None = None
         self._count = -1
         self.columns: list[Any] = []
 
@@ -53,7 +53,7 @@ def _place(rows: Rows) -> list[Any]:
     return [pa.repeat(pa.scalar(rows.file, pa.string()), len(rows)), pa.array(rows.frames), time_column(rows.times)]
 
 
-class Decisions:
+class DecisionStream:
     """The rows of some traces, as a stream: polars, duckdb, pandas and pyarrow take it through ``__arrow_c_stream__``.
 
     Nothing is read before it's asked for, and memory stays constant; each use begins anew. ``summary`` is that of the
@@ -87,7 +87,7 @@ def classify_traces(
     replay: bool = False,
     profile: str | None = None,
     inner: int = 0,
-) -> Decisions:
+) -> DecisionStream:
     """What ``flowclass classify`` does, as a table: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
 
     ``bindings`` is the path of a bindings file; with ``replay`` binding updates in the traces drive the bindings.
@@ -104,4 +104,4 @@ def classify_traces(
         run = Run(agent, inner=inner)
         return run, replay_stream(run, sources) if replay else run.stream(sources)
 
-    return Decisions(make)
+    return DecisionStream(make)

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 from flowclass.errors import CaptureError
-from flowclass.traces.ahead import Ahead
+from flowclass.traces.pipeline import ReadAhead
 from flowclass.traces.sources import ByteSource, RawSource
 
 __all__ = ["decompressed"]
@@ -233,7 +233,7 @@ class _Threaded:
     def __init__(self, source: RawSource, chunks: Iterator[bytes]) -> None:
         self.damage: list[str] = []
         self._source = source
-        self._chunks = Ahead(chunks, QUEUED)
+        self._chunks = ReadAhead(chunks, QUEUED)
         self._current = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:

@@ -18,10 +18,10 @@ from flowclass.mobility import HomeAgent
 from flowclass.mobility.addresses import stays_on_link
 from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
-from .classify import Run, Source, new_fragments
-from .outcomes import Outcome, Rows, address_text
+from .outcomes import Rows, RowValues, address_text
 from .reader import KeyBatch, Trace
-from .replay import replay
+from .replaying import replay
+from .run import Run, Source, new_fragments
 
 __all__ = ["Candidate", "Explanation", "explain_frame"]
 
@@ -52,7 +52,7 @@ class Explanation:
     node: str | None
     node_words: str
     candidates: tuple[Candidate, ...]
-    outcome: Outcome
+    outcome: RowValues
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"outcome": self.outcome._asdict()}
@@ -66,7 +66,7 @@ def explain_frame(
     agent: HomeAgent, source: Source, frame: int, *, inner: int = 0, updates: bool = False
 ) -> Explanation:
     """Explains frame number ``frame`` of a trace; ``updates``: by the state to which binding updates before it led."""
-    outcomes: list[Outcome] = []
+    outcomes: list[RowValues] = []
 
     def watch(rows: Rows) -> None:
         first = int(rows.frames[0])
@@ -131,7 +131,7 @@ def _text(name: str, number: int, version: int) -> Any:
     return f"0x{number:02x}" if name == "traffic_class" else number
 
 
-def _node(agent: HomeAgent, key: Any, outcome: Outcome) -> tuple[Node | None, str]:
+def _node(agent: HomeAgent, key: Any, outcome: RowValues) -> tuple[Node | None, str]:
     if not key["version"]:
         return None, "it says no destination"
     size = 4 if key["version"] == 4 else 16

@@ -11,10 +11,10 @@ from typing import IO
 
 from flowclass.errors import OutputError
 
-__all__ = ["atomic_file", "check_place", "mode_of", "named"]
+__all__ = ["atomic_file", "check_writable", "mode_of", "named"]
 
 
-def check_place(path: str) -> None:
+def check_writable(path: str) -> None:
     """`OutputError` if a path can't become a file."""
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):

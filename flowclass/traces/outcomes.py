@@ -1,6 +1,6 @@
 """What a decision says, once for each different decision.
 
-A trace has millions of packets but few different decisions, so that a batch is carried as numbers of `Outcome` values
+A trace has millions of packets but few different decisions, so that a batch is carried as numbers of `RowValues` values
 (dictionary encoding): texts are made once per outcome, never per packet.
 """
 
@@ -19,17 +19,17 @@ from flowclass.engine.forwarding import DECISION_DTYPE
 
 from ._rows import DecisionNumbers
 
-__all__ = ["ACTIONS", "REASONS", "Ids", "Outcome", "Outcomes", "Rows", "address_text", "outcomes_of"]
+__all__ = ["ACTIONS", "REASONS", "Ids", "Outcomes", "RowValues", "Rows", "address_text", "row_values_of"]
 
 ACTIONS = ("none", "forward", "discard", "n-cast")
 REASONS = ("not-ip", "malformed", "unbound", "signalling", "flow", "default")
 _FID, _BID = 1, 2  # bits of DECISION_DTYPE's flags
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
-Decisions: TypeAlias = npt.NDArray[np.void]
+DecisionArray: TypeAlias = npt.NDArray[np.void]
 
 
-class Outcome(NamedTuple):
+class RowValues(NamedTuple):
     """The columns of a row that come from the decision; None and () where a column does not apply.
 
     A tuple, as a trace to a million nodes has millions of them: made and found again in a third of a dataclass's time.
@@ -76,17 +76,17 @@ class Outcomes:
     """So many decisions at most in one `intern`."""
 
     def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
-        self.values: list[Outcome] = []
+        self.values: list[RowValues] = []
         self.epoch = 0
         self.before_forget: Callable[[], None] = lambda: None
-        self._ids: dict[Outcome, int] = {}
+        self._ids: dict[RowValues, int] = {}
         self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)
         self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # by decision number
 
     def __len__(self) -> int:
         return len(self.values)
 
-    def number(self, outcome: Outcome) -> int:
+    def number(self, outcome: RowValues) -> int:
         """The id of one outcome."""
         known = self._ids.get(outcome)
         if known is None:
@@ -94,7 +94,7 @@ class Outcomes:
             self.values.append(outcome)
         return known
 
-    def intern(self, decisions: Decisions, resolve: Callable[[Decisions], Sequence[Outcome]]) -> Ids:
+    def intern(self, decisions: DecisionArray, resolve: Callable[[DecisionArray], Sequence[RowValues]]) -> Ids:
         """The ids of at most `BATCH` records; ``resolve`` is given those that are new."""
         known = len(self._numbers)
         numbers, first = self._numbers.number(decisions)
@@ -130,14 +130,14 @@ def address_text(packed: bytes) -> str:
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
-def outcomes_of(
-    decisions: Decisions,
+def row_values_of(
+    decisions: DecisionArray,
     homes: npt.NDArray[np.uint8],
     versions: npt.NDArray[np.uint8],
     targets: npt.NDArray[np.void],
     ends: npt.NDArray[np.int64],
-) -> list[Outcome]:
-    """DECISION_DTYPE records, and what `ForwardingTable.places` says of them, as outcomes."""
+) -> list[RowValues]:
+    """DECISION_DTYPE records, and what `ForwardingTable.addresses_of` says of them, as outcomes."""
     texts: dict[bytes, str] = {}
     home_addresses = _texts(homes, versions, texts)
     care_of: list[str] = _texts(targets["address"], targets["version"], texts)  # type: ignore[assignment]
@@ -145,7 +145,7 @@ def outcomes_of(
     columns = [decisions[name].tolist() for name in ("action", "reason", "flags", "fid", "bid")]
     for action, reason, flags, fid, bid, home, end in zip(*columns, home_addresses, ends.tolist(), strict=True):
         found.append(
-            Outcome(
+            RowValues(
                 ACTIONS[action], REASONS[reason], home, fid if flags & _FID else None, bid if flags & _BID else None,
                 tuple(care_of[start:end]),
             )

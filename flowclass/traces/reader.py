@@ -23,7 +23,7 @@ from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Captu
 from flowclass.traces.decompress import decompressed
 from flowclass.traces.sources import ByteSource, RawSource, open_raw
 
-__all__ = ["NO_TIME", "Damage", "KeyBatch", "Place", "RecordBatch", "Trace"]
+__all__ = ["NO_TIME", "Checkpoint", "Damage", "KeyBatch", "RecordBatch", "Trace"]
 
 _KINDS: Final = {
     1: "the capture ends inside a record",
@@ -107,7 +107,7 @@ class KeyBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class Checkpoint:
     """A place between two records of an uncompressed capture file, and all that a reader must know to begin there."""
 
     offset: int
@@ -115,7 +115,7 @@ class Place:
 
     _SEARCH = slice(3, 8)  # what only a search for records looks at: flowclass.h, fc_capture_state
 
-    def proves(self, guess: Place) -> bool:
+    def proves(self, guess: Checkpoint) -> bool:
         """Whether a reader that began at ``guess`` and found a record there read what one that came here would have."""
         return self.offset == guess.offset and self.matches(guess.state)
 
@@ -150,7 +150,7 @@ class Trace:
         source: str | os.PathLike[str] | BinaryIO,
         *,
         name: str | None = None,
-        start: Place | None = None,
+        start: Checkpoint | None = None,
         guess: bool = False,
         stop: int | None = None,
     ) -> None:
@@ -197,9 +197,9 @@ class Trace:
         """Where the first record of a part is, when it has been read."""
         return self._capture.begun
 
-    def place(self) -> Place:
+    def checkpoint(self) -> Checkpoint:
         """Where the next record begins: after `records` or `keys`, the end of the part."""
-        return Place(self._capture.position, self._capture.state())
+        return Checkpoint(self._capture.position, self._capture.state())
 
     @property
     def position(self) -> int:

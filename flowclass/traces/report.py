@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from flowclass.mobility import HomeAgent
 
-from .classify import Run, Source
 from .outcomes import address_text
-from .replay import replay
+from .replaying import replay
+from .run import Run, Source
 from .summary import FlowSummary, Summary
 from .timeline import KINDS, Timeline
 

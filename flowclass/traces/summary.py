@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .outcomes import ACTIONS, REASONS, Outcome, Rows, outcomes_of
+from .outcomes import ACTIONS, REASONS, Rows, RowValues, row_values_of
 from .reader import Damage
 
 __all__ = ["FileSummary", "FlowSummary", "Summary", "Updates"]
@@ -68,7 +68,7 @@ class Summary:
         self.updates: Updates | None = None
         self._folded: dict[_Key, FlowSummary] = {}
         # counts by outcome id, folded into `_folded` when somebody asks or the ids are forgotten
-        self._values: list[Outcome] = []
+        self._values: list[RowValues] = []
         self._packets = np.zeros(0, dtype=np.int64)
         self._octets = np.zeros(0, dtype=np.float64)  # exact up to 2**53
         self._counted: list[tuple[Any, ...]] = []  # what add_decisions got, folded in when somebody asks
@@ -95,13 +95,15 @@ class Summary:
     def add_decisions(
         self,
         decisions: npt.NDArray[np.void],
-        places: tuple[Any, ...],
+        addresses: tuple[Any, ...],
         packets: npt.NDArray[np.uint64],
         octets: npt.NDArray[np.uint64],
     ) -> None:
-        """Counts made by decision (DECISION_DTYPE), and what `ForwardingTable.places` said of these. The packets and
-        octets of the files are the caller's business. Texts are made when somebody asks for them."""
-        self._counted.append((decisions, places, packets, octets))
+        """Counts made by decision (DECISION_DTYPE), and what `ForwardingTable.addresses_of` said of these.
+
+        The packets and octets of the files are the caller's business. Texts are made when somebody asks for them.
+        """
+        self._counted.append((decisions, addresses, packets, octets))
 
     @property
     def _ways(self) -> dict[_Key, FlowSummary]:
@@ -114,13 +116,13 @@ class Summary:
         self._packets[:] = 0
         self._octets[:] = 0
         counted, self._counted = self._counted, []
-        for decisions, places, packets, octets in counted:
+        for decisions, addresses, packets, octets in counted:
             for outcome, *counts in zip(
-                outcomes_of(decisions, *places), packets.tolist(), octets.tolist(), strict=True
+                row_values_of(decisions, *addresses), packets.tolist(), octets.tolist(), strict=True
             ):
                 self._fold_one(outcome, *counts)
 
-    def _fold_one(self, outcome: Outcome, packets: int, octets: int) -> None:
+    def _fold_one(self, outcome: RowValues, packets: int, octets: int) -> None:
         action, reason, home_address, fid, _, care_of = outcome
         key = (home_address or "", reason, action, -1 if fid is None else fid)
         way = self._folded.get(key)

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from .outcomes import Outcome, Outcomes, Rows
+from .outcomes import Outcomes, Rows, RowValues
 from .reader import NO_TIME
 
 Times: TypeAlias = npt.NDArray[np.int64]
@@ -20,7 +20,7 @@ KINDS = ("flow", "n-cast", "discard", "default", "signalling", "unbound", "malfo
 """What happened to a packet, for a picture."""
 
 
-def kind_of(outcome: Outcome) -> int:
+def kind_of(outcome: RowValues) -> int:
     """Index into `KINDS`."""
     if outcome.reason == "not-ip":
         return KINDS.index("not IP")
@@ -53,7 +53,7 @@ class Timeline:
         self._total = 0
         self._far: list[tuple[Times, Kinds, Sizes]] = []
         self._kinds: Kinds = np.zeros(0, dtype=np.intp)
-        self._values: list[Outcome] | None = None
+        self._values: list[RowValues] | None = None
 
     @property
     def left_out(self) -> int:

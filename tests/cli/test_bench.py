@@ -27,7 +27,7 @@ from flowclass.bench.timing import Spread, alternate, quiet, ratio
 from flowclass.bench.traces import generated
 from flowclass.bench.updates import Updater
 from flowclass.cli import main
-from flowclass.generate.classbench import write_classbench, write_trace
+from flowclass.engine.classbench import write_classbench, write_trace
 from flowclass.generate.key_traces import key_trace
 from flowclass.generate.nodes import node_keys, node_set
 from flowclass.generate.rulesets import rule_set

@@ -11,10 +11,10 @@ from traces_kit import Here
 from flowclass.cli import main
 from flowclass.mobility import load_bindings
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces.classify import Run
-from flowclass.traces.jobs import Job, run_job
 from flowclass.traces.outputs import open_output
-from flowclass.traces.parts import cut
+from flowclass.traces.run import Run
+from flowclass.traces.workers.jobs import Job, run_job
+from flowclass.traces.workers.parts import cut
 
 
 def captures(shared: Path) -> list[Path]:

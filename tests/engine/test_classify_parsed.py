@@ -36,7 +36,7 @@ def test_same_as_from_packets(tmp_path: Path) -> None:
         assert np.array_equal(table.classify_parsed(keys[:cut], infos[:cut]), expected[:cut])
 
 
-def test_places_of_many_decisions(tmp_path: Path) -> None:
+def test_addresses_of_many_decisions(tmp_path: Path) -> None:
     rng = random.Random(4)
     nodes = random_nodes(rng, 20, 8)
     file = tmp_path / "b.toml"
@@ -47,7 +47,7 @@ def test_places_of_many_decisions(tmp_path: Path) -> None:
     packets = [p.frame for p in mobility_trace(rng, nodes, 1000)]
     packets.append(ethernet(ip_packet(Fields(bytes([198, 51, 100, 2]), bytes([192, 0, 2, 1])))))
     decisions = table.classify_packets(packets, linktype=1)
-    homes, versions, targets, ends = table.places(decisions)
+    homes, versions, targets, ends = table.addresses_of(decisions)
     assert set(versions.tolist()) == {0, 4, 6}
     starts = [0, *ends.tolist()]
     for i, decision in enumerate(decisions):
@@ -57,9 +57,9 @@ def test_places_of_many_decisions(tmp_path: Path) -> None:
         own = targets[starts[i] : starts[i + 1]]
         assert tuple(t["address"].tobytes()[: 4 if t["version"] == 4 else 16] for t in own) == table.care_of(decision)
     assert int(np.diff(starts).max()) > 1
-    assert [len(part) for part in table.places(decisions[:0])] == [0, 0, 0, 0]
+    assert [len(part) for part in table.addresses_of(decisions[:0])] == [0, 0, 0, 0]
     with pytest.raises(ClassifierError, match="DECISION_DTYPE"):
-        table.places(np.zeros(3))
+        table.addresses_of(np.zeros(3))
 
 
 def test_arguments() -> None:

@@ -11,8 +11,8 @@ import oracle
 import pytest
 
 import flowclass as fc
+from flowclass.engine.classbench import read_trace, write_classbench, write_trace
 from flowclass.generate.adversarial import ADVERSARIAL, adversarial_set
-from flowclass.generate.classbench import read_trace, write_classbench, write_trace
 from flowclass.generate.key_traces import TRACES, key_trace, near_misses
 from flowclass.generate.names import ADVERSARIAL_NAMES, FAMILY_NAMES
 from flowclass.generate.rulesets import FAMILIES, first_occurrences, prefix_range, rule_set

@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 
 from flowclass.errors import FlowclassError
-from flowclass.traces.outcomes import Outcome, Outcomes, Rows
-from flowclass.traces.parts import do_unit
+from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.reader import NO_TIME
+from flowclass.traces.workers.parts import do_unit
 
-FORWARD = Outcome("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
-NCAST = Outcome("n-cast", "flow", "2001:db8:1::1", 2, None, ("2001:db8:a::1", "2001:db8:b::1"))
-NOTHING = Outcome("none", "not-ip")
+FORWARD = RowValues("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
+NCAST = RowValues("n-cast", "flow", "2001:db8:1::1", 2, None, ("2001:db8:a::1", "2001:db8:b::1"))
+NOTHING = RowValues("none", "not-ip")
 
 
-def make_rows(*outcomes: Outcome, file: str = "a.pcap", untimed: tuple[int, ...] = ()) -> Rows:
+def make_rows(*outcomes: RowValues, file: str = "a.pcap", untimed: tuple[int, ...] = ()) -> Rows:
     table = Outcomes()
     ids = np.array([table.number(o) for o in outcomes], dtype=np.uint32)
     count = len(outcomes)

@@ -15,7 +15,7 @@ from flowclass.generate.mobility import START_NS, mobility_trace
 from flowclass.generate.packets import MOBILITY, Fields, ethernet, ip_packet
 from flowclass.generate.traffic import traffic
 from flowclass.mobility import load_bindings
-from flowclass.traces.classify import Run
+from flowclass.traces.run import Run
 from flowclass.traces.summary import Summary
 
 

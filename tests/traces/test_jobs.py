@@ -22,11 +22,11 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces import parts
-from flowclass.traces.classify import Run
-from flowclass.traces.jobs import Job, parts_folder, run_job
 from flowclass.traces.outputs import open_output
-from flowclass.traces.parts import Unit, do_unit
+from flowclass.traces.run import Run
+from flowclass.traces.workers import parts
+from flowclass.traces.workers.jobs import Job, parts_folder, run_job
+from flowclass.traces.workers.parts import Unit, do_unit
 
 COMMAND = [sys.executable, "-m", "flowclass", "classify"]
 

@@ -16,10 +16,13 @@ import pytest
 from traces_kit import FORWARD, NCAST, NOTHING, make_rows
 
 from flowclass.cli import main
+from flowclass.errors import OutputError
 from flowclass.generate.captures import Frame, write_pcap
-from flowclass.traces.outcomes import Outcome, Outcomes, Rows, address_text
-from flowclass.traces.outputs import COLUMNS, OutputError, atomic_file, open_output
+from flowclass.traces.files import atomic_file
+from flowclass.traces.outcomes import Outcomes, Rows, RowValues, address_text
+from flowclass.traces.outputs import open_output
 from flowclass.traces.summary import FileSummary, Summary
+from flowclass.traces.text_rows import COLUMNS
 
 
 def test_csv_rows(tmp_path: Path) -> None:
@@ -159,9 +162,9 @@ def test_interning() -> None:
     table = Outcomes(RECORD)
     asked = []
 
-    def resolve(fresh: npt.NDArray[np.void]) -> list[Outcome]:
+    def resolve(fresh: npt.NDArray[np.void]) -> list[RowValues]:
         asked.extend(fresh.tolist())
-        return [Outcome("none", "flow", fid=a) for a in fresh["a"].tolist()]  # b makes no difference to the outcome
+        return [RowValues("none", "flow", fid=a) for a in fresh["a"].tolist()]  # b makes no difference to the outcome
 
     ids = table.intern(records, resolve)
     assert [table.values[i].fid for i in ids] == records["a"].tolist()
@@ -184,7 +187,7 @@ def test_many_different_outcomes_are_forgotten_in_time(monkeypatch: pytest.Monke
             part = np.zeros(50, RECORD)
             part["a"] = numbers[start : start + 50]
             table.trim()
-            ids = table.intern(part, lambda fresh: [Outcome("none", "flow", fid=a) for a in fresh["a"].tolist()])
+            ids = table.intern(part, lambda fresh: [RowValues("none", "flow", fid=a) for a in fresh["a"].tolist()])
             assert len(table) <= 150
             frames = np.arange(start, start + 50, dtype=np.uint64)
             writer.write(Rows("f", frames, frames.astype(np.int64), ids, table, np.ones(50, np.uint32)))

@@ -30,13 +30,15 @@ from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility import load_bindings
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces import classify, jobs, parts
-from flowclass.traces.classify import Run
-from flowclass.traces.jobs import Job, run_job
+from flowclass.traces import run as run_module
 from flowclass.traces.outcomes import Outcomes, Rows
-from flowclass.traces.outputs import TEXT_FORMATS, TextSize, TextWriter, frame_digits, open_output
-from flowclass.traces.parts import cut
-from flowclass.traces.reader import NO_TIME, Place, Trace
+from flowclass.traces.outputs import open_output
+from flowclass.traces.reader import NO_TIME, Checkpoint, Trace
+from flowclass.traces.run import Run
+from flowclass.traces.text_rows import TEXT_FORMATS, TextSize, TextWriter, frame_digits
+from flowclass.traces.workers import jobs, parts
+from flowclass.traces.workers.jobs import Job, run_job
+from flowclass.traces.workers.parts import cut
 
 NODES = random_nodes(random.Random(6), 4, 5)
 SEEDS = st.integers(0, 2**32)
@@ -48,7 +50,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     folder = tmp_path_factory.mktemp("parts")
     (folder / "b.toml").write_text(bindings_toml(NODES))
     with pytest.MonkeyPatch.context() as patch:
-        for module in (classify, jobs, parts):
+        for module in (run_module, jobs, parts):
             patch.setattr(module, "new_fragments", lambda defer=False: Fragments(capacity=3, defer=defer))
         yield folder
 
@@ -190,17 +192,17 @@ def test_states(tmp_path: Path) -> None:
         write_pcapng(stream, [Frame(p.time_ns, p.frame) for p in mobility_trace(random.Random(1), NODES, 100)])
     with Trace(trace, stop=2000) as first:
         frames = sum(map(len, first.records()))
-        place = first.place()
+        place = first.checkpoint()
     with Trace(trace, start=place) as second:
         assert frames + sum(map(len, second.records())) == 100
         assert second.begun == place.offset
     assert 2000 <= place.offset < 2300
-    with Trace(trace, start=Place(place.offset + 1, place.state), guess=True, stop=place.offset + 9) as third:
+    with Trace(trace, start=Checkpoint(place.offset + 1, place.state), guess=True, stop=place.offset + 9) as third:
         assert list(third.records()) == []  # one that finds no record before its end looks no further
-        assert third.begun == third.place().offset == place.offset + 9
+        assert third.begun == third.checkpoint().offset == place.offset + 9
     for state in (b"", b"x", place.state[:-1], place.state + bytes(16), b"\3" + place.state[1:], b"\xff" * 44):
         with pytest.raises(ValueError, match="no state"):
-            Trace(trace, start=Place(place.offset, state))
+            Trace(trace, start=Checkpoint(place.offset, state))
 
 
 def test_what_is_cut(tmp_path: Path) -> None:

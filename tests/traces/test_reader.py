@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from flowclass.engine.packets import Fragments, parse
 from flowclass.errors import CaptureError
 from flowclass.traces import decompress
-from flowclass.traces.ahead import Ahead
+from flowclass.traces.pipeline import ReadAhead
 from flowclass.traces.reader import NO_TIME, Trace
 
 START = 1_700_000_000
@@ -223,13 +223,13 @@ def test_a_fallback_for_gzip(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_memory_is_bounded_whatever_the_ratio(monkeypatch: pytest.MonkeyPatch) -> None:
     """A few kilobytes that are 16 MiB of one record's zeros and more: no piece is larger than OUTPUT."""
     sizes = []
-    original = Ahead._put
+    original = ReadAhead._put
 
     def put(self: Any, item: Any) -> bool:
         sizes.append(len(item[0]) if isinstance(item[0], bytes) else 0)
         return original(self, item)
 
-    monkeypatch.setattr(Ahead, "_put", put)
+    monkeypatch.setattr(ReadAhead, "_put", put)
     data = pcap(3) + bytes(1 << 24)
     for compressed in (gzip.compress(data), zstd(data), lzma.compress(data)):
         with Trace(io.BytesIO(compressed)) as trace:

@@ -15,7 +15,7 @@ from flowclass.cli import main
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import START_NS, mobility_trace
-from flowclass.traces.outcomes import Outcome, Outcomes, Rows
+from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.reader import NO_TIME
 from flowclass.traces.report import _round_time
 from flowclass.traces.timeline import KINDS, Timeline
@@ -150,10 +150,10 @@ document.querySelectorAll("button")[1].click()</script>"""
     assert picture.stat().st_size > 20_000
 
 
-FLOW, DEFAULT = Outcome("forward", "flow", "::1", 1, 1, ("::2",)), Outcome("forward", "default", "::1")
+FLOW, DEFAULT = RowValues("forward", "flow", "::1", 1, 1, ("::2",)), RowValues("forward", "default", "::1")
 
 
-def rows(times: list[int], outcomes: list[Outcome]) -> Rows:
+def rows(times: list[int], outcomes: list[RowValues]) -> Rows:
     table = Outcomes()
     ids = np.array([table.number(outcome) for outcome in outcomes], dtype=np.uint32)
     frames = np.arange(1, len(times) + 1, dtype=np.uint64)

@@ -16,12 +16,12 @@ from flowclass.generate.mobility import START_NS, TracePacket, mobility_trace
 from flowclass.generate.packets import ethernet
 from flowclass.generate.updates import update_packets
 from flowclass.mobility import HomeAgent, load_bindings
-from flowclass.traces.classify import Run
-from flowclass.traces.outcomes import Outcome, Rows
-from flowclass.traces.replay import replay
+from flowclass.traces.outcomes import Rows, RowValues
+from flowclass.traces.replaying import replay
+from flowclass.traces.run import Run
 
 
-class Collected(list[Outcome]):
+class Collected(list[RowValues]):
     def take(self, rows: Rows) -> None:
         self.extend(rows.outcomes.values[number] for number in rows.ids.tolist())
 
@@ -34,7 +34,7 @@ def pcap(frames: Sequence[Frame], name: str = "trace.pcap") -> io.BytesIO:
     return stream
 
 
-def check(nodes: Sequence[NodeSpec], packets: Sequence[TracePacket], outcomes: Sequence[Outcome]) -> None:
+def check(nodes: Sequence[NodeSpec], packets: Sequence[TracePacket], outcomes: Sequence[RowValues]) -> None:
     """Every outcome against the naive one, and that all packets of a flow go one way (R27)."""
     ways: dict[object, str] = {}
     for number, (packet, outcome) in enumerate(zip(packets, outcomes, strict=True), 1):
@@ -100,7 +100,7 @@ def test_several_traces_are_replayed_in_time_order() -> None:
     trace = [p for p in mobility_trace(rng, nodes, 600) if p.ports]
     updates = [Frame(START_NS - 1, ethernet(octets)) for node in nodes for octets in update_packets(node)]
     parts = [pcap([Frame(p.time_ns, p.frame) for p in trace[i::2]], f"{i}.pcap") for i in range(2)]
-    rows: list[tuple[str, int, Outcome]] = []
+    rows: list[tuple[str, int, RowValues]] = []
 
     def take(batch: Rows) -> None:
         values = [batch.outcomes.values[number] for number in batch.ids.tolist()]

@@ -25,14 +25,15 @@ import numpy as np
 
 from flowclass.errors import FlowclassError
 
-from .classify import Run, new_fragments
-from .files import mode_of, named
-from .outcomes import Outcome
-from .outputs import TEXT_FORMATS, RowWriter, check_output, frame_digits
+from ..files import mode_of, named
+from ..outcomes import RowValues
+from ..outputs import RowWriter, check_output
+from ..reader import Checkpoint
+from ..run import Run, new_fragments
+from ..summary import Summary
+from ..text_rows import TEXT_FORMATS, frame_digits
 from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, do_unit, read_notes, read_rows, render
 from .pools import Pool
-from .reader import Place
-from .summary import Summary
 
 __all__ = ["Job", "parts_folder", "run_job"]
 
@@ -183,7 +184,7 @@ class _Work:
         self._end.take(part, result, first=slot.unit.start is None, last=last)
         return True
 
-    def _again(self, number: int, place: Place) -> None:
+    def _again(self, number: int, place: Checkpoint) -> None:
         """This unit from the true place; those after it that assumed another state, with this one."""
         slot = self._slots[number]
         again = [slot]
@@ -193,7 +194,7 @@ class _Work:
             if other.trace != slot.trace or start is None:
                 break
             if other.unit.guess and not place.matches(start.state):
-                other.unit = replace(other.unit, start=Place(start.offset, place.state))
+                other.unit = replace(other.unit, start=Checkpoint(start.offset, place.state))
                 again.append(other)
         for other in reversed(again):
             if other.done:
@@ -220,7 +221,7 @@ class _Assembly:
 
     def __init__(self, job: Job, output: str | None, folder: str, one_file: bool) -> None:
         self.summary = Summary()
-        self.place: Place | None = None
+        self.place: Checkpoint | None = None
         self.texts: deque[_Text] = deque()
         self._job, self._output, self._one_file = job, output, one_file
         self._target = os.path.join(folder, "output")
@@ -294,7 +295,7 @@ class _Assembly:
         """The rows that a part left open, by what is remembered of the fragments before them."""
         if self._run is None:
             self._run = Run(agent_of(self._job), inner=self._job.inner)
-        numbers: dict[Outcome, int] = {}
+        numbers: dict[RowValues, int] = {}
         places, ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint32)]
         for notes in read_notes(part):
             self._memory.settle(notes)

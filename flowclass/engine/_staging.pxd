@@ -1,7 +1,7 @@
 # cython: language_level=3
 from libc.stdint cimport uint8_t
 
-from flowclass.engine._fib cimport fc_address, fc_flow, fc_node, fc_target
+from flowclass.engine._flowclass cimport fc_address, fc_flow, fc_node, fc_target
 
 
 cdef int check(int status, what) except -1

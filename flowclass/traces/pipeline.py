@@ -12,14 +12,14 @@ from collections.abc import Callable, Iterator
 from queue import Empty, Full, Queue
 from typing import Any, Final, Generic, TypeVar
 
-__all__ = ["Ahead", "Behind"]
+__all__ = ["ReadAhead", "WriteBehind"]
 
 T = TypeVar("T")
 _CLOSE_TRIES: Final = 20  # of 50 ms each
 _END: Final = object()
 
 
-class Ahead(Generic[T]):
+class ReadAhead(Generic[T]):
     """An iterator, run by another thread at most ``most`` items ahead. What it raises is raised here, in its turn."""
 
     def __init__(self, items: Iterator[T], most: int) -> None:
@@ -78,7 +78,7 @@ class Ahead(Generic[T]):
         return False
 
 
-class Behind:
+class WriteBehind:
     """Calls made by another thread, in order, at most ``most`` behind. What one raises is raised by the next call here.
 
     Leaving the block well waits for all of them; leaving it for an error drops those that have not begun.
@@ -90,7 +90,7 @@ class Behind:
         self._dropped = False
         self._thread = threading.Thread(target=self._run, name="behind", daemon=True)
 
-    def __enter__(self) -> Behind:
+    def __enter__(self) -> WriteBehind:
         self._thread.start()
         return self
 

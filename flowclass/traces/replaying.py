@@ -16,10 +16,10 @@ from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
-from .ahead import Ahead
-from .classify import Run, Source, new_fragments
 from .outcomes import Rows
+from .pipeline import ReadAhead
 from .reader import NO_TIME, KeyBatch, Trace
+from .run import Run, Source, new_fragments
 from .summary import FileSummary, Summary, Updates
 
 __all__ = ["replay", "stream"]
@@ -98,7 +98,7 @@ class _Cursor:
         keys = trace.keys(fragments=new_fragments(), inner=run.inner, keep=_SIGNALLING, held=_HELD if threads else 1)
         self._batches = keys
         if threads is not None:
-            self._batches = Ahead(keys, _AHEAD)
+            self._batches = ReadAhead(keys, _AHEAD)
             threads.callback(self._batches.close)
 
     @property

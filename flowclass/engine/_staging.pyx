@@ -7,7 +7,7 @@ from cpython.long cimport PyLong_AsLongAndOverflow
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from flowclass.engine._fib cimport *
+from flowclass.engine._flowclass cimport *
 
 from flowclass.engine.keys import integer
 from flowclass.errors import ArgumentError, ClassifierError

@@ -22,9 +22,9 @@ from flowclass.engine.packets import Fragments
 from flowclass.mobility import HomeAgent
 
 from ._capture import Tally
-from .ahead import Behind
-from .outcomes import Outcome, Outcomes, Rows, outcomes_of
+from .outcomes import Outcomes, Rows, RowValues, row_values_of
 from .outputs import RowWriter
+from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
 from .summary import FileSummary, Summary
 
@@ -64,7 +64,7 @@ class Run:
         inner: int = 0,
         progress: Callable[[int], None] = lambda done: None,
         updated: Callable[[int, bool], None] = lambda time_ns, accepted: None,
-        behind: Behind | None = None,
+        behind: WriteBehind | None = None,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -112,7 +112,7 @@ class Run:
     def end_count(self, tally: Tally) -> None:
         """What was counted, into the summary."""
         decisions, each_packets, each_octets = tally.take(self._table)
-        self.summary.add_decisions(decisions, self._table.places(decisions), each_packets, each_octets)
+        self.summary.add_decisions(decisions, self._table.addresses_of(decisions), each_packets, each_octets)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
         """The same, batch by batch: the work is done as batches are asked for."""
@@ -168,6 +168,6 @@ class Run:
         """To be told whenever the agent's bindings have changed."""
         self._outcomes.changed()
 
-    def _resolve(self, decisions: npt.NDArray[np.void]) -> list[Outcome]:
+    def _resolve(self, decisions: npt.NDArray[np.void]) -> list[RowValues]:
         """What decisions say in addresses: at once, as node numbers are good only until the state changes."""
-        return outcomes_of(decisions, *self._table.places(decisions))
+        return row_values_of(decisions, *self._table.addresses_of(decisions))

@@ -1,19 +1,100 @@
-"""ClassBench's text formats: writing filter sets (the engine reads them), and traces with their right answers."""
+"""ClassBench's text formats, read and written: filter sets (rules), and traces (keys with their right answers)."""
 
 from __future__ import annotations
 
 import gzip
-import socket
+import ipaddress
+import re
+import zlib
+from collections.abc import Callable
 from os import PathLike
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.keys import make_keys
-from flowclass.errors import ClassifierError
+from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["read_trace", "write_classbench", "write_trace"]
+from .keys import RULE_DTYPE, make_keys
+
+__all__ = ["read_classbench", "read_trace", "write_classbench", "write_trace"]
+
+_M64: Final = (1 << 64) - 1
+_LINE: Final = re.compile(
+    r"@(\S+)/(\d+)\s+(\S+)/(\d+)\s+(\d+)\s*:\s*(\d+)\s+(\d+)\s*:\s*(\d+)\s+"
+    r"(0x[0-9a-fA-F]+|\d+)/(0x[0-9a-fA-F]+|\d+)(?:\s|$)"
+)
+
+
+def _number4(text: str) -> int:
+    a, b, c, d = map(int, text.split("."))
+    if max(a, b, c, d) > 255:
+        raise ValueError(text)
+    return a << 24 | b << 16 | c << 8 | d
+
+
+def _number6(text: str) -> int:
+    return int(ipaddress.IPv6Address(text))
+
+
+def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
+    src, slen, dst, dlen, sp0, sp1, dp0, dp1, proto, mask = match.groups()
+    version = 6 if ":" in src else 4
+    number: Callable[[str], int] = _number6 if version == 6 else _number4
+    bits = 128 if version == 6 else 32
+    if int(slen) > bits or int(dlen) > bits:
+        raise ValueError("prefix length")
+    conditions = 0
+    words: list[tuple[int, int]] = []
+    for bit, text, length in ((1, src, int(slen)), (2, dst, int(dlen))):
+        span = (1 << (bits - length)) - 1
+        first = number(text) & ~span
+        words += [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
+        conditions |= bit if length else 0
+    ports = (int(sp0), int(sp1), int(dp0), int(dp1))
+    if max(ports) > 65535 or ports[0] > ports[1] or ports[2] > ports[3]:
+        raise ValueError("port range")
+    conditions |= (16 if ports[:2] != (0, 65535) else 0) | (32 if ports[2:] != (0, 65535) else 0)
+    proto_value, proto_mask = int(proto, 0), int(mask, 0)
+    if proto_mask not in (0, 0xFF) or proto_value > 255:
+        raise ValueError("protocol or its mask")
+    conditions |= 128 if proto_mask else 0
+    protocols = (proto_value, proto_value) if proto_mask else (0, 255)
+    # flow label, SPI and traffic class are no part of the format
+    return (*words, 0, 0, 0, 0, *ports, 0, 0, *protocols, version, conditions, (0, 0))
+
+
+def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
+    """A ClassBench filter set (``.gz`` too): an array of `RULE_DTYPE`; file order is priority order.
+
+    Lines are ``@source/len destination/len first : last first : last protocol/mask [flags/mask]``, IPv4 or IPv6.
+    The flags column is ignored; a port range ``0 : 65535``, a prefix of length 0 and a protocol mask 0 are no
+    condition. Empty lines and lines that begin with ``#`` are skipped.
+
+    Raises ClassifierError with file and line for anything else, and for a file that can't be read.
+    """
+    if not isinstance(path, (str, PathLike)):  # an integer would be somebody's open file
+        raise ArgumentError("path", "a path", path)
+    name = str(path)
+    rows = []
+    try:
+        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip()
+                if not text or text.startswith("#"):
+                    continue
+                match = _LINE.match(text)
+                if match is None:
+                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
+                try:
+                    rows.append(_classbench_row(match))
+                except ValueError as error:
+                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
+    except OSError as error:
+        raise ClassifierError(f"{name}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
+    return np.array(rows, RULE_DTYPE)
 
 
 def _open(path: str | PathLike[str], mode: str) -> Any:
@@ -22,7 +103,7 @@ def _open(path: str | PathLike[str], mode: str) -> Any:
 
 def _text(words: Any, version: int) -> str:
     if version == 4:
-        return socket.inet_ntop(socket.AF_INET, int(words[1]).to_bytes(4, "big"))
+        return ".".join(map(str, int(words[1]).to_bytes(4, "big")))
     high, low = int(words[0]), int(words[1])
     return ":".join(f"{w >> shift & 0xFFFF:x}" for w in (high, low) for shift in (48, 32, 16, 0))
 
@@ -96,7 +177,7 @@ def write_trace(keys: npt.NDArray[np.void], answers: npt.NDArray[np.int32], path
 
 
 def _address(text: str) -> bytes | int:
-    return socket.inet_pton(socket.AF_INET6, text) if ":" in text else int(text)
+    return ipaddress.IPv6Address(text).packed if ":" in text else int(text)
 
 
 def read_trace(path: str | PathLike[str]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32]]:
@@ -117,7 +198,7 @@ def read_trace(path: str | PathLike[str]) -> tuple[npt.NDArray[np.void], npt.NDA
                 sides[0].append(_address(columns[0]))
                 sides[1].append(_address(columns[1]))
                 numbers.append([int(c) for c in columns[2:]])
-            except (ValueError, OSError):
+            except ValueError:
                 raise ClassifierError(f"{name}:{line_number}: six columns expected: {line.strip()[:60]!r}") from None
     if not numbers:
         raise ClassifierError(f"{name}: an empty trace")

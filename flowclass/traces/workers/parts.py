@@ -33,13 +33,13 @@ from flowclass.engine.packets import NOTE_DTYPE, Fragments
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import BindingsFile
 
-from ._capture import Tally
-from .classify import Run, new_fragments
-from .files import atomic_file
-from .outcomes import Ids, Outcome, Outcomes, Rows
-from .outputs import TEXT_FORMATS, TextSize, TextWriter
-from .reader import Place, Trace
-from .summary import Summary
+from .._capture import Tally
+from ..files import atomic_file
+from ..outcomes import Ids, Outcomes, Rows, RowValues
+from ..reader import Checkpoint, Trace
+from ..run import Run, new_fragments
+from ..summary import Summary
+from ..text_rows import TEXT_FORMATS, TextSize, TextWriter
 
 __all__ = [
     "PART_SIZE",
@@ -66,7 +66,7 @@ class Unit:
 
     trace: str
     size: int
-    start: Place | None = None
+    start: Checkpoint | None = None
     guess: bool = False
     stop: int | None = None
 
@@ -102,8 +102,8 @@ class Result:
     memory of fragments holds at the end."""
 
     summary: Summary
-    begun: Place | None = None
-    ended: Place | None = None
+    begun: Checkpoint | None = None
+    ended: Checkpoint | None = None
     text: int = 0
     notes: int = 0
     firsts: npt.NDArray[np.void] | None = None
@@ -128,7 +128,7 @@ def cut(trace: str, size: int) -> list[Unit]:
         if reader.compressed:
             return whole
         next(reader.records(batch=1), None)
-        state = reader.place().state
+        state = reader.checkpoint().state
     if not state:
         return whole
     bounds = [octets * i // count for i in range(count + 1)]
@@ -136,7 +136,7 @@ def cut(trace: str, size: int) -> list[Unit]:
         Unit(
             trace,
             stop - start,
-            Place(start, state) if start else None,
+            Checkpoint(start, state) if start else None,
             guess=start > 0,
             stop=None if stop == octets else stop,
         )
@@ -183,8 +183,8 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
                 rows_file.write(rows, left_open)
             result.text = 0 if rows_file.size is None else rows_file.size.octets
         if notes is not None:
-            begun = Place(trace.begun, b"" if unit.start is None else unit.start.state)
-            result.begun, result.ended, result.notes = begun, trace.place(), notes.count
+            begun = Checkpoint(trace.begun, b"" if unit.start is None else unit.start.state)
+            result.begun, result.ended, result.notes = begun, trace.checkpoint(), notes.count
             result.firsts, result.told = memory.firsts(), memory.told
     with atomic_file(f"{part}.result") as stream:
         pickle.dump(result, stream)
@@ -227,7 +227,7 @@ class Settled:
 
     rows: npt.NDArray[np.int64]
     ids: Ids
-    outcomes: Sequence[Outcome]
+    outcomes: Sequence[RowValues]
 
 
 class _RowsFile:

@@ -21,8 +21,8 @@ from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.generate.mobility import START_NS, mobility_trace
 from flowclass.generate.packets import ethernet
 from flowclass.generate.updates import update_packets
-from flowclass.traces.ahead import Ahead, Behind
 from flowclass.traces.outcomes import Outcomes
+from flowclass.traces.pipeline import ReadAhead, WriteBehind
 
 
 def test_items_in_order_and_then_the_error() -> None:
@@ -30,13 +30,13 @@ def test_items_in_order_and_then_the_error() -> None:
         yield from range(100)
         raise CaptureError("gone")
 
-    ahead = Ahead(items(), 3)
+    ahead = ReadAhead(items(), 3)
     assert [next(ahead) for _ in range(100)] == list(range(100))
     with pytest.raises(CaptureError, match="gone"):
         next(ahead)
     assert next(ahead, None) is None
     assert ahead.close()
-    assert list(Ahead(iter("abc"), 1)) == ["a", "b", "c"]
+    assert list(ReadAhead(iter("abc"), 1)) == ["a", "b", "c"]
 
 
 def test_no_further_ahead_than_asked_and_left_early() -> None:
@@ -47,7 +47,7 @@ def test_no_further_ahead_than_asked_and_left_early() -> None:
             made.append(number)
             yield number
 
-    ahead = Ahead(items(), 3)
+    ahead = ReadAhead(items(), 3)
     assert made == []  # nothing is done before it is asked for
     assert next(ahead) == 0
     time.sleep(0.1)
@@ -58,7 +58,7 @@ def test_no_further_ahead_than_asked_and_left_early() -> None:
 
 def test_calls_in_order_complete_at_the_end() -> None:
     done: list[int] = []
-    with Behind(2) as behind:
+    with WriteBehind(2) as behind:
         for number in range(300):
             behind.call(done.append, number)
         behind.wait()
@@ -75,7 +75,7 @@ def test_errors_behind_come_out_and_end_it() -> None:
 
     for late in (False, True):
         done.clear()
-        with pytest.raises(OSError, match="full"), Behind(2) as behind:  # noqa: PT012
+        with pytest.raises(OSError, match="full"), WriteBehind(2) as behind:  # noqa: PT012
             behind.call(fail)
             if late:
                 behind.call(done.append, 1)
@@ -84,7 +84,7 @@ def test_errors_behind_come_out_and_end_it() -> None:
                 for number in range(100):
                     behind.call(done.append, number)
         assert len(done) == 0
-    with pytest.raises(ZeroDivisionError), Behind(1000) as behind:  # noqa: PT012
+    with pytest.raises(ZeroDivisionError), WriteBehind(1000) as behind:  # noqa: PT012
         behind.call(time.sleep, 0.05)
         for number in range(100):
             behind.call(done.append, number)

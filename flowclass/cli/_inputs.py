@@ -1,0 +1,145 @@
+"""What the commands are given: traces, bindings, and options that mean the same everywhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from flowclass.mobility import HomeAgent
+    from flowclass.wire import Profile
+
+__all__ = [
+    "InnerCommand",
+    "bindings_options",
+    "check_traces",
+    "inner_option",
+    "make_agent",
+    "profile_of",
+    "profile_options",
+    "total_size",
+    "traces_argument",
+]
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def traces_argument(function: F) -> F:
+    """TRACE..."""
+    return click.argument("traces", nargs=-1, required=True, metavar="TRACE...")(function)
+
+
+def bindings_options(function: F) -> F:
+    """--bindings and --replay."""
+    for option in (
+        click.option("--replay", is_flag=True,
+                     help="Binding updates found in the traces drive the bindings, in time order."),
+        click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON)."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def profile_options(function: F) -> F:
+    """--profile and --option-type."""
+    for option in (
+        click.option("--option-type", type=click.IntRange(7, 255), metavar="N",
+                     help="Mobility option type of flow identification in the draft profile (18 if not given)."),
+        click.option("--profile", type=click.Choice(["draft", "rfc6089"]), help="Wire format of flow bindings."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def profile_of(name: str | None, option_type: int | None) -> Profile:
+    """The wire profile that the two options ask for."""
+    from dataclasses import replace
+
+    from flowclass.wire import get_profile
+
+    chosen = get_profile(name or "draft")
+    if option_type is None:
+        return chosen
+    if chosen.name != "draft":
+        raise click.UsageError("--option-type is for the draft profile: RFC 6089 has a number of its own")
+    return replace(chosen, flow_identification=option_type)
+
+
+class _Depth(click.ParamType[int]):
+    """1 for the outermost IP header, N for the N-th, or "innermost"."""
+
+    name = "depth"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        if isinstance(value, int):
+            return value
+        if value == "innermost":
+            return 255  # FC_INNERMOST
+        if str(value).isdigit() and 1 <= int(value) <= 254:
+            return int(value)
+        self.fail(f"{value!r}: expected 1 (the outermost IP header) to 254, or 'innermost'", param, ctx)
+
+
+class InnerCommand(click.Command):
+    """A command with --inner: what follows it is its value only if it looks like one, else the next argument."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        for i, argument in enumerate(args):
+            if argument == "--":
+                break
+            following = args[i + 1] if i + 1 < len(args) else ""
+            if argument == "--inner" and not (following.isdigit() or following == "innermost"):
+                args[i] = "--inner=innermost"
+        return super().parse_args(ctx, args)
+
+
+def inner_option(function: F) -> F:
+    """--inner [N]."""
+    return click.option(
+        "--inner", type=_Depth(), default=0, metavar="[N]",
+        help="Decide by an inner IP header of tunnels: the innermost, or the N-th (1: the outermost).",
+    )(function)  # fmt: skip
+
+
+def make_agent(bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None) -> HomeAgent:
+    """The home agent that the options describe."""
+    if bindings_file is None and not replay:
+        raise click.UsageError("--bindings FILE or --replay is needed: where do the bindings come from?")
+    if not replay and (profile or option_type is not None):
+        raise click.UsageError("--profile and --option-type are about binding updates: they go with --replay")
+    from flowclass.mobility import HomeAgent
+    from flowclass.mobility.bindings_file import read_bindings
+
+    found = None if bindings_file is None else read_bindings(bindings_file)
+    agent = HomeAgent(profile_of(profile or (found.profile if found else None), option_type))
+    if found is not None:
+        agent.load(found)
+    return agent
+
+
+def check_traces(traces: Sequence[str], output: str | None) -> None:
+    """Raises for what would go wrong later, before anything is read or written."""
+    from flowclass.errors import CaptureError
+    from flowclass.traces.outputs import check_output
+
+    for name in traces:
+        if name != "-" and not os.path.exists(name):
+            raise CaptureError(f"{name}: no such file or directory")
+    if traces.count("-") > 1:
+        raise click.UsageError("standard input (-) can be read once only")
+    if output is None:
+        return
+    check_output(output)
+    for name in traces:
+        if name != "-" and os.path.exists(output) and os.path.samefile(name, output):
+            raise click.UsageError(f"{output}: the output would replace a trace that is read")
+
+
+def total_size(traces: Sequence[str]) -> int | None:
+    """Octets in all, None when one of them can't say."""
+    if all(os.path.isfile(name) for name in traces):
+        return sum(os.path.getsize(name) for name in traces)
+    return None
