@@ -16,6 +16,7 @@ from flowclass.errors import (
     BindingsFileError,
     CaptureError,
     ClassifierError,
+    ConfigurationError,
     DecodeError,
     EncodeError,
     FlowclassError,
@@ -59,13 +60,14 @@ _LAZY = {
     "MobilityAnchorPoint": "flowclass.mobility",
     "load_bindings": "flowclass.mobility",
 }
-_PACKAGES = frozenset({"engine", "generate", "mobility", "traces", "wire"})
+_PACKAGES = frozenset({"agent", "engine", "generate", "mobility", "traces", "wire"})
 
 __all__ = [
     "ArgumentError",
     "BindingsFileError",
     "CaptureError",
     "ClassifierError",
+    "ConfigurationError",
     "DecodeError",
     "EncodeError",
     "FlowclassError",

@@ -7,6 +7,7 @@ __all__ = [
     "BindingsFileError",
     "CaptureError",
     "ClassifierError",
+    "ConfigurationError",
     "DecodeError",
     "EncodeError",
     "FlowclassError",
@@ -50,8 +51,8 @@ class ClassifierError(FlowclassError):
     """A rule, key, kernel or table that the engine can't take."""
 
 
-class BindingsFileError(FlowclassError):
-    """A bindings file that breaks a rule: ``path`` names the key, ``line`` its line where that can be had."""
+class _PlacedError(FlowclassError):
+    """A file that breaks a rule: ``path`` names the key, ``line`` its line where that can be had."""
 
     def __init__(self, message: str, *, file: str, path: str = "", line: int | None = None) -> None:
         place = f"{file}:{line}" if line is not None else file
@@ -60,6 +61,14 @@ class BindingsFileError(FlowclassError):
         self.file = file
         self.path = path
         self.line = line
+
+
+class BindingsFileError(_PlacedError):
+    """A bindings file that breaks a rule: ``path`` names the key, ``line`` its line where that can be had."""
+
+
+class ConfigurationError(_PlacedError):
+    """A live agent's configuration that breaks a rule; with the place, as `BindingsFileError` has it."""
 
 
 class CaptureError(FlowclassError):

@@ -30,6 +30,8 @@ COMMANDS = {
     "report": "Write one HTML page about a capture file, with pictures.",
     "bench": "Measure the classifier on this machine.",
     "ha": "Run a live home agent.",
+    "mn": "Run a live mobile node.",
+    "ctl": "Ask or tell a running agent.",
 }
 
 

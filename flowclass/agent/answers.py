@@ -1,0 +1,191 @@
+"""What a running home agent says about itself: the answers to `flowclass ctl`, as plain data."""
+
+from __future__ import annotations
+
+import os
+import time
+from bisect import bisect_left
+from collections import Counter
+from ipaddress import ip_address
+from math import inf
+from typing import Any, Final, Protocol
+
+from flowclass import __version__
+from flowclass.engine.rules import describe_rule
+from flowclass.errors import FlowclassError
+from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
+
+from .config import AgentConfig
+
+__all__ = ["Latencies", "Service", "answer"]
+
+_ACTIONS: Final = {DISCARD: "discard", NCAST: "n-cast"}
+_BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
+
+
+class Latencies:
+    """How long updates take, from their arrival at the control plane to their acknowledgement's departure: counts by
+    upper bound in seconds, as a Prometheus histogram has them."""
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(_BOUNDS) + 1)
+        self.sum = 0.0
+
+    def add(self, seconds: float) -> None:
+        self.counts[bisect_left(_BOUNDS, seconds)] += 1
+        self.sum += seconds
+
+    def as_dict(self) -> dict[str, Any]:
+        buckets = {str(bound): count for bound, count in zip((*_BOUNDS, inf), self.counts, strict=True)}
+        return {"count": sum(self.counts), "sum": self.sum, "buckets": buckets}
+
+
+class Service(Protocol):
+    """What is asked: a running home agent."""
+
+    @property
+    def config(self) -> AgentConfig: ...
+    @property
+    def agent(self) -> HomeAgent: ...
+    @property
+    def forwarder(self) -> Any: ...
+    @property
+    def ignored(self) -> Counter[str]: ...
+    @property
+    def latencies(self) -> Latencies: ...
+    @property
+    def started(self) -> float: ...
+    @property
+    def drained(self) -> bool: ...
+    def reload(self) -> None: ...
+
+
+def answer(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    """One question; FlowclassError for one that can't be answered."""
+    command = request.get("command")
+    handler = _ANSWERS.get(command) if isinstance(command, str) else None
+    if handler is None:
+        raise FlowclassError(f"command: one of {', '.join(_ANSWERS)} expected, got {command!r}")
+    found: dict[str, Any] = handler(service, request)
+    return found
+
+
+def _left(time_: float, now: float) -> float | None:
+    return None if time_ == inf else round(max(time_ - now, 0.0), 3)
+
+
+def _text(address: bytes) -> str:
+    return str(ip_address(address))
+
+
+def _care_of(entry: CareOf, now: float) -> dict[str, Any]:
+    found = {
+        "bid": entry.bid,
+        "address": _text(entry.address),
+        "priority": entry.priority,
+        "home": entry.home,
+        "left": _left(entry.expires, now),
+    }
+    return found
+
+
+def _node(node: Node, now: float) -> dict[str, Any]:
+    default = node.default
+    return {
+        "home_address": _text(node.home),
+        "also": [_text(address) for address in node.also],
+        "prefixes": [f"{_text(network)}/{length}" for network, length in node.prefixes],
+        "profile": node.profile,
+        "sequence": node.sequence,
+        "default_bid": None if default is None else default.bid,
+        "care_of": [_care_of(entry, now) for entry in node.care_of.values()],
+        "flows": len(node.flows),
+    }
+
+
+def _flow(flow: Flow, node: Node, now: float) -> dict[str, Any]:
+    return {
+        "fid": flow.fid,
+        "pri": flow.priority,
+        "action": _ACTIONS.get(flow.action, "forward"),
+        "bids": list(flow.bids),
+        "active": node.active(flow),
+        "left": _left(flow.expires, now),
+        "selector": {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in describe_rule(flow.rule).items()
+            if value is not None
+        },
+    }
+
+
+def _find(service: Service, request: dict[str, Any]) -> Node:
+    text = request.get("home")
+    try:
+        packed = ip_address(str(text)).packed
+    except ValueError:
+        raise FlowclassError(f"{text!r} is no IP address") from None
+    cache = service.agent.cache
+    node = cache.get(packed) or cache.get(cache.owners.get((packed, 8 * len(packed)), b""))
+    if node is None:
+        raise FlowclassError(f"{text} has no binding")
+    return node
+
+
+def _nodes(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    now = time.monotonic()
+    return {"nodes": [_node(node, now) for node in service.agent.cache]}
+
+
+def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    node, now = _find(service, request), time.monotonic()
+    return {"home_address": _text(node.home), "flows": [_flow(flow, node, now) for flow in node.ordered()]}
+
+
+def _counters(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    forwarding = dict(service.forwarder.counters())
+    forwarding["flows"] = [
+        {
+            "home_address": _text(home),
+            "fid": None if fid < 0 else int(fid),
+            "bid": None if bid < 0 else int(bid),
+            "packets": int(packets),
+            "octets": int(octets),
+        }
+        for home, fid, bid, packets, octets in forwarding["flows"]
+    ]
+    updates = service.agent.counters.as_dict()
+    updates["ignored"] = {**updates["ignored"], **service.ignored}
+    return {
+        "forwarding": forwarding,
+        "updates": updates,
+        "latency": service.latencies.as_dict(),
+        "nodes": len(service.agent.cache),
+    }
+
+
+def _status(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    config = service.config
+    return {
+        "version": __version__,
+        "pid": os.getpid(),
+        "uptime": round(time.monotonic() - service.started, 3),
+        "profile": config.profile,
+        "home_agent": str(config.home_agent),
+        "store": None if config.store is None else str(config.store),
+        "drained": service.drained,
+    }
+
+
+def _reload(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    service.reload()
+    return {}
+
+
+_ANSWERS: Final = {
+    "status": _status,
+    "nodes": _nodes,
+    "flows": _flows,
+    "counters": _counters,
+    "reload": _reload,
+}

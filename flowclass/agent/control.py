@@ -1,0 +1,161 @@
+"""The control socket: one JSON object per line in, one out. The daemon's side, and that of `flowclass ctl`."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import stat
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from flowclass.errors import FlowclassError
+
+from .loop import Loop
+
+__all__ = ["Asker", "ControlServer", "ask"]
+
+_LONGEST: Final = 1 << 20
+_CLIENTS: Final = 32
+
+Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+class ControlServer:
+    """Listens on a Unix socket that its owner alone may use (mode 0600). A stale one is replaced, a live one is not."""
+
+    def __init__(self, path: Path, loop: Loop, handler: Handler) -> None:
+        self.path = path
+        self._loop = loop
+        self._handler = handler
+        self._clients: dict[socket.socket, bytearray] = {}
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        try:
+            self._bind()
+        except OSError as error:
+            self._socket.close()
+            raise FlowclassError(f"the control socket {path}: {error.strerror or error}") from None
+        self._socket.listen(8)
+        self._socket.setblocking(False)
+        loop.watch(self._socket, self._accept)
+
+    def _bind(self) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            if not stat.S_ISSOCK(self.path.lstat().st_mode):
+                raise OSError(17, "a file that is no socket is there")
+            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+                try:
+                    other.connect(str(self.path))
+                except ConnectionRefusedError:
+                    self.path.unlink()
+                else:
+                    raise OSError(98, "another agent listens there")
+        before = os.umask(0o177)
+        try:
+            self._socket.bind(str(self.path))
+        finally:
+            os.umask(before)
+
+    def hand_over(self, user: int, group: int) -> None:
+        os.chown(self.path, user, group)
+
+    def close(self) -> None:
+        for client in list(self._clients):
+            self._drop(client)
+        self._loop.forget(self._socket)
+        self._socket.close()
+        with contextlib.suppress(OSError):
+            self.path.unlink()
+
+    def _accept(self) -> None:
+        try:
+            client, _ = self._socket.accept()
+        except OSError:
+            return
+        if len(self._clients) >= _CLIENTS:
+            client.close()
+            return
+        client.setblocking(True)
+        client.settimeout(1.0)  # for answers: who asks must read
+        self._clients[client] = bytearray()
+        self._loop.watch(client, lambda: self._read(client))
+
+    def _drop(self, client: socket.socket) -> None:
+        self._loop.forget(client)
+        self._clients.pop(client, None)
+        client.close()
+
+    def _read(self, client: socket.socket) -> None:
+        buffer = self._clients[client]
+        try:
+            data = client.recv(65536, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        buffer += data
+        if not data or len(buffer) > _LONGEST:
+            self._drop(client)
+            return
+        while (end := buffer.find(b"\n")) >= 0:
+            line = bytes(buffer[:end])
+            del buffer[: end + 1]
+            try:
+                client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+            except OSError:
+                self._drop(client)
+                return
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            if not isinstance(request, dict):
+                raise FlowclassError("a JSON object expected")
+            return {"ok": True, **self._handler(request)}
+        except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+            return {"ok": False, "error": "no JSON"}
+        except (FlowclassError, OSError) as error:
+            return {"ok": False, "error": str(error)}
+
+
+class Asker:
+    """A connection to a running agent. FlowclassError when there is none, or the answer is an error."""
+
+    def __init__(self, path: str | Path, timeout: float = 10.0) -> None:
+        self.path = path
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket.settimeout(timeout)
+        try:
+            self._socket.connect(str(path))
+        except OSError as error:
+            self._socket.close()
+            raise FlowclassError(f"{path}: no agent answers there ({error.strerror or error})") from None
+        self._file = self._socket.makefile("rb")
+
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        try:
+            self._socket.sendall(json.dumps({"command": command, **arguments}).encode() + b"\n")
+            line = self._file.readline()
+        except OSError as error:
+            raise FlowclassError(f"{self.path}: the agent doesn't answer ({error})") from None
+        if not line:
+            raise FlowclassError(f"{self.path}: the agent has gone")
+        answer: dict[str, Any] = json.loads(line)
+        if not answer.pop("ok"):
+            raise FlowclassError(answer["error"])
+        return answer
+
+    def close(self) -> None:
+        self._file.close()
+        self._socket.close()
+
+
+def ask(path: str | Path, command: str, **arguments: Any) -> dict[str, Any]:
+    """One question to a running agent."""
+    asker = Asker(path)
+    try:
+        return asker.ask(command, **arguments)
+    finally:
+        asker.close()

@@ -1,0 +1,240 @@
+"""``flowclass ha``: a `flowclass.HomeAgent` with devices, sockets, a store and an operator.
+
+Two threads. The data thread runs the forwarder, in C and without the interpreter's lock; packets for the agent itself
+it hands to the main thread. That one has everything else: binding updates (in batches, each batch one commit of the
+store; acknowledgements leave after it), timers, signals, the control socket.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections import Counter, deque
+from ipaddress import ip_address, ip_network
+from typing import Any, Final
+
+from flowclass.errors import FlowclassError
+from flowclass.mobility import Event, EventKind, HomeAgent
+
+from . import answers
+from ._python import Forwarder, Local
+from .config import AgentConfig, read_agent_config
+from .control import ControlServer
+from .logs import Log
+from .loop import Loop
+from .network import Network
+from .notify import notify
+from .packets import MOBILITY, echo_reply, upper_layer
+from .rates import RateLimit
+from .sockets import raw_ipv4, raw_ipv6, udp_ipv4
+from .tun import Tun
+
+__all__ = ["HomeAgentService"]
+
+_WAIT_MS: Final = 1000
+_BATCH: Final = 256
+_QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
+_PROTECTED_TABLE: Final = 4191
+_RULE_PRIORITY: Final = 4191
+
+
+class HomeAgentService:
+    """One running home agent. `run` returns when it has been told to stop."""
+
+    def __init__(self, config: AgentConfig) -> None:
+        self.config = config
+        self.log = Log(config.log, config.log_interval)
+        self.loop = Loop()
+        self.started = time.monotonic()
+        self.ignored: Counter[str] = Counter()
+        self.latencies = answers.Latencies()
+        self.drained = False
+        self._rates = RateLimit(config.updates_per_second, config.burst)
+        self._waiting: deque[Local] = deque()
+        self._scheduled = False
+        self._closing: list[Any] = []
+        self.agent = self._make_agent()
+        self.forwarder: Forwarder
+
+    def _make_agent(self) -> HomeAgent:
+        config = self.config
+        return HomeAgent(
+            config.profile,
+            limits=config.limits,
+            home_prefixes=[(p.network_address.packed, p.prefixlen) for p in config.home_prefixes],
+            prefix_table={
+                node.home.packed: [(p.network_address.packed, p.prefixlen) for p in node.prefixes]
+                for node in config.nodes
+                if node.prefixes
+            },
+            ipv4_homes={node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None},
+            listener=self._happened,
+        )
+
+    # ---- life
+
+    def run(self) -> None:
+        """Opens everything, serves, closes everything. Raises FlowclassError for what can't be opened."""
+        try:
+            self._open()
+            self.loop.on_signal(signal.SIGTERM, self.loop.stop)
+            self.loop.on_signal(signal.SIGINT, self.loop.stop)
+            self.loop.on_signal(signal.SIGHUP, self.reload)
+            self.loop.deadlines.append(self.agent.next_deadline)
+            self.loop.on_time.append(self._tick)
+            data = threading.Thread(target=self._forward, name="forward", daemon=True)
+            data.start()
+            self._say_how()
+            self.log.ready()
+            notify("READY=1")
+            self.loop.run()
+            notify("STOPPING=1")
+            self.forwarder.close()
+            data.join(5)
+            self._take_waiting()
+            self.log.info("stopped")
+        finally:
+            while self._closing:
+                self._closing.pop().close()
+            self.loop.close()
+
+    def _keep(self, thing: Any) -> Any:
+        self._closing.append(thing)
+        return thing
+
+    def _open(self) -> None:
+        config = self.config
+        output = self._keep(raw_ipv6())
+        output4 = self._keep(raw_ipv4())
+        udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
+        network: Network = self._keep(Network())
+        tun: Tun = self._keep(Tun(config.tun, queues=config.queues))
+        network.set_up(config.tun)
+        if not config.on_interface:
+            network.add_route(ip_network(config.home_agent), config.tun)
+        for prefix in config.home_prefixes:
+            network.add_route(prefix, config.tun)
+        self.forwarder = Forwarder(
+            self.agent.cache.table,  # type: ignore[arg-type]
+            tun=tun.queues,
+            output=output.fileno(),
+            output4=output4.fileno(),
+            udp=None if udp is None else udp.fileno(),
+            home_agent=config.home_agent.packed,
+            home_agent_ipv4=None if config.home_agent_ipv4 is None else config.home_agent_ipv4.packed,
+            care_of=self._care_of,
+            mtu=config.mtu,
+            hop_limit=config.hop_limit,
+            encapsulation_limit=config.encapsulation_limit,
+        )
+        self.control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask)))
+
+    def _say_how(self) -> None:
+        config = self.config
+        if config.security.insecure:
+            self.log.warning("INSECURE: every binding update is believed, whoever sends it; for laboratories only")
+        if config.store is None:
+            self.log.warning("no store: bindings live in memory only and are lost when this process ends")
+        self.log.info("serving", home_agent=config.home_agent, profile=config.profile, tun=config.tun)
+
+    def reload(self) -> None:
+        """SIGHUP: what can be changed in a running agent is changed; a file with a mistake changes nothing."""
+        notify("RELOADING=1")
+        try:
+            config = read_agent_config(self.config.file)
+        except FlowclassError as error:
+            self.log.error("reload: the configuration is as it was", error=error)
+        else:
+            self.log.info("reloaded")
+            self._rates = RateLimit(config.updates_per_second, config.burst)
+            self.agent.limits = config.limits
+            self.config = config
+        notify("READY=1")
+
+    # ---- the data thread
+
+    def _forward(self) -> None:
+        try:
+            while self.loop.is_running:
+                found = self.forwarder.run(_WAIT_MS)
+                if not found:
+                    continue
+                room = _QUEUE - len(self._waiting)
+                if len(found) > room:
+                    self.ignored["control plane busy"] += len(found) - room
+                    del found[max(room, 0) :]
+                self._waiting.extend(found)
+                if not self._scheduled:
+                    self._scheduled = True
+                    self.loop.call(self._take_waiting)
+        except BaseException as error:
+            self.loop.fail(error)
+
+    # ---- the main thread
+
+    def _take_waiting(self) -> None:
+        self._scheduled = False
+        replies: list[bytes] = []
+        for _ in range(min(len(self._waiting), _BATCH)):
+            replies += self._take(self._waiting.popleft())
+        self.forwarder.send(replies)
+        if self._waiting:
+            self._scheduled = True
+            self.loop.call(self._take_waiting)
+
+    def _take(self, local: Local) -> list[bytes]:
+        upper = upper_layer(local.packet)
+        if upper is None:
+            self.ignored["malformed"] += 1
+            return []
+        if upper.protocol != MOBILITY:
+            reply = echo_reply(local.packet)
+            if reply is None:
+                self.ignored["other protocol"] += 1
+            return [] if reply is None else [reply]
+        now = time.monotonic()
+        source = local.packet[8:24]
+        if not self._rates.allows(source, now):
+            self.ignored["rate limit"] += 1
+            self.log.limited(f"rate {source.hex()}", "too many messages", source=ip_address(source))
+            return []
+        replies = self.agent.receive(local.packet, now=now)
+        self.latencies.add(time.monotonic() - now)
+        return replies
+
+    def _tick(self, now: float) -> None:
+        when = self.agent.next_deadline()
+        if when is not None and when <= now:
+            self.forwarder.send(self.agent.tick(now))
+
+    def _care_of(self, address: bytes) -> set[bytes]:
+        """The care-of addresses of the node that an address, or the prefix it is in, belongs to."""
+        cache = self.agent.cache
+        node = cache.get(address)
+        if node is None:
+            _, home = max(
+                (
+                    (length, home)
+                    for (network, length), home in cache.owners.items()
+                    if _within(address, network, length)
+                ),
+                default=(0, b""),
+            )
+            node = cache.get(home) if home else None
+        return set() if node is None else {entry.address for entry in node.care_of.values()}
+
+    def _happened(self, event: Event) -> None:
+        if event.kind is EventKind.PARAMETER_PROBLEM:
+            return
+        fields: dict[str, Any] = {"home": ip_address(event.home)}
+        if event.number >= 0:
+            fields["fid" if event.kind.startswith("flow") else "bid"] = event.number
+        if event.address:
+            fields["care_of"] = ip_address(event.address)
+        self.log.info(event.kind.value, **fields)
+
+
+def _within(address: bytes, network: bytes, length: int) -> bool:
+    shift = 8 * len(network) - length
+    return len(address) == len(network) and int.from_bytes(address) >> shift == int.from_bytes(network) >> shift

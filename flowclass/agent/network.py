@@ -1,0 +1,168 @@
+"""What the agents ask of the kernel's tables: links, addresses, routes and rules, by netlink (pyroute2)."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from typing import Any, Final
+
+from flowclass.errors import FlowclassError
+
+__all__ = ["InterfaceAddress", "Network", "address_changes"]
+
+Prefix = IPv4Network | IPv6Network
+Address = IPv4Address | IPv6Address
+
+_RTMGRP_LINK: Final = 0x1
+_RTMGRP_IPV4_IFADDR: Final = 0x10
+_RTMGRP_IPV6_IFADDR: Final = 0x100
+_GLOBAL_SCOPE: Final = 0
+_TENTATIVE: Final = 0x40
+_DEPRECATED: Final = 0x20
+_FAILED: Final = 0x08  # duplicate address detection found the address in use
+_EXISTS: Final = 17
+_NOT_THERE: Final = 3  # ESRCH
+_FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceAddress:
+    """A global address that an interface has and may send from."""
+
+    interface: str
+    index: int
+    address: Address
+
+
+def _pyroute2() -> Any:
+    try:
+        import pyroute2
+    except ImportError:
+        raise FlowclassError(
+            "a live agent sets addresses and routes by pyroute2, which is not installed: pip install 'flowclass[agent]'"
+        ) from None
+    return pyroute2
+
+
+class Network:
+    """One netlink socket. What can't be done is a FlowclassError that says what was tried."""
+
+    def __init__(self) -> None:
+        self._route: Any = _pyroute2().IPRoute()
+
+    def close(self) -> None:
+        self._route.close()
+
+    @contextlib.contextmanager
+    def _trying(self, what: str) -> Iterator[None]:
+        from pyroute2 import NetlinkError
+
+        try:
+            yield
+        except NetlinkError as error:
+            raise FlowclassError(f"{what}: {error.args[1] if len(error.args) > 1 else error}") from None
+
+    def index(self, name: str) -> int:
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            raise FlowclassError(f"there is no interface {name}") from None
+
+    def set_up(self, name: str, mtu: int | None = None) -> None:
+        index = self.index(name)
+        with self._trying(f"{name}: set up"):
+            if mtu is not None:
+                self._route.link("set", index=index, mtu=mtu)
+            self._route.link("set", index=index, state="up")
+
+    def hardware_address(self, name: str) -> bytes:
+        """The six octets of an Ethernet interface; b"" for others."""
+        index = self.index(name)
+        with self._trying(f"{name}: its hardware address"):
+            (link,) = self._route.get_links(index)
+        text = link.get_attr("IFLA_ADDRESS")
+        return bytes.fromhex(text.replace(":", "")) if text else b""
+
+    def add_address(self, name: str, address: Address) -> None:
+        """An address of full prefix length, without duplicate address detection: it's on no link."""
+        more = {"flags": 0x02} if address.version == 6 else {}  # IFA_F_NODAD
+        with self._trying(f"{name}: address {address}"):
+            self._route.addr(
+                "replace", index=self.index(name), address=str(address), prefixlen=address.max_prefixlen,
+                family=_FAMILY[address.version], **more,
+            )  # fmt: skip
+
+    def add_route(
+        self,
+        prefix: Prefix,
+        name: str,
+        *,
+        table: int = 254,
+        source: Address | None = None,
+        metric: int | None = None,
+    ) -> None:
+        """Packets to ``prefix`` go to an interface, instead of wherever they went before."""
+        more: dict[str, Any] = {}
+        if source is not None:
+            more["prefsrc"] = str(source)
+        if metric is not None:
+            more["priority"] = metric
+        with self._trying(f"a route to {prefix} by {name}"):
+            self._route.route(
+                "replace", dst=str(prefix), oif=self.index(name), table=table, family=_FAMILY[prefix.version], **more
+            )
+
+    def remove_route(self, prefix: Prefix, name: str, *, table: int = 254) -> None:
+        from pyroute2 import NetlinkError
+
+        with contextlib.suppress(NetlinkError):  # with its device it has gone already
+            self._route.route("del", dst=str(prefix), oif=self.index(name), table=table, family=_FAMILY[prefix.version])
+
+    def add_rule(self, version: int, *, table: int, priority: int, interface: str = "", mark: int = 0) -> None:
+        """Packets that came in by an interface, or have a mark, look into ``table`` first."""
+        from pyroute2 import NetlinkError
+
+        match: dict[str, Any] = {"iifname": interface} if interface else {"fwmark": mark}
+        with self._trying(f"a rule for {interface or hex(mark)}"):
+            try:
+                self._route.rule("add", family=_FAMILY[version], table=table, priority=priority, **match)
+            except NetlinkError as error:
+                if error.code != _EXISTS:
+                    raise
+
+    def remove_rule(self, version: int, *, table: int, priority: int, interface: str = "", mark: int = 0) -> None:
+        from pyroute2 import NetlinkError
+
+        match: dict[str, Any] = {"iifname": interface} if interface else {"fwmark": mark}
+        with contextlib.suppress(NetlinkError):
+            self._route.rule("del", family=_FAMILY[version], table=table, priority=priority, **match)
+
+    def addresses(self) -> list[InterfaceAddress]:
+        """Global unicast addresses of interfaces that are up, usable now: not tentative, failed or deprecated. In the
+        kernel's order."""
+        with self._trying("the interfaces' addresses"):
+            links = {link["index"]: link for link in self._route.get_links()}
+            messages = list(self._route.get_addr())
+        found = []
+        for message in messages:
+            link = links.get(message["index"])
+            flags = message.get_attr("IFA_FLAGS") or message["flags"]
+            if link is None or message["scope"] != _GLOBAL_SCOPE or flags & (_TENTATIVE | _DEPRECATED | _FAILED):
+                continue
+            if link.get_attr("IFLA_OPERSTATE") not in ("UP", "UNKNOWN") or not link["flags"] & 1:
+                continue
+            text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
+            found.append(InterfaceAddress(link.get_attr("IFLA_IFNAME"), message["index"], ip_address(text)))
+        return found
+
+
+def address_changes() -> socket.socket:
+    """A socket that can be read when an address or a link has changed; its messages needn't be understood: whoever
+    waits looks at `Network.addresses` again."""
+    watcher = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+    watcher.setblocking(False)
+    watcher.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))
+    return watcher

@@ -1,0 +1,124 @@
+"""IP packets as octets, for the control plane: small builders and readers. Nothing here is on the path of data packets.
+
+What can not be read is None, and the caller counts it.
+"""
+
+from __future__ import annotations
+
+import struct
+from typing import Final, NamedTuple
+
+__all__ = [
+    "DESTINATION_OPTIONS",
+    "FRAGMENT",
+    "HOP_BY_HOP",
+    "ICMPV6",
+    "IPV4",
+    "IPV6",
+    "MOBILITY",
+    "ROUTING",
+    "Upper",
+    "checksum",
+    "echo_reply",
+    "encapsulate",
+    "encapsulate4",
+    "icmpv6",
+    "too_big",
+    "upper_layer",
+]
+
+HOP_BY_HOP: Final = 0
+IPV4: Final = 4
+UDP: Final = 17
+IPV6: Final = 41
+ROUTING: Final = 43
+FRAGMENT: Final = 44
+ICMPV6: Final = 58
+DESTINATION_OPTIONS: Final = 60
+MOBILITY: Final = 135
+
+_ECHO_REQUEST: Final = 128
+_ECHO_REPLY: Final = 129
+_TOO_BIG: Final = 2
+_MIN_MTU: Final = 1280
+_SKIPPED: Final = (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS)
+
+
+def checksum(data: bytes) -> int:
+    """The Internet checksum (RFC 1071) of octets whose own checksum field is zero."""
+    if len(data) % 2:
+        data += b"\0"
+    total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
+    while total >> 16:
+        total = (total & 0xFFFF) + (total >> 16)
+    return ~total & 0xFFFF
+
+
+class Upper(NamedTuple):
+    """What follows the extension headers of an IPv6 packet."""
+
+    protocol: int
+    offset: int
+
+
+def upper_layer(packet: bytes) -> Upper | None:
+    """The first header that is neither hop-by-hop, routing nor destination options; None where the chain is cut."""
+    if len(packet) < 40 or packet[0] >> 4 != 6:
+        return None
+    number, at = packet[6], 40
+    while number in _SKIPPED:
+        if at + 8 > len(packet):
+            return None
+        number, at = packet[at], at + 8 * packet[at + 1] + 8
+    return Upper(number, at) if at <= len(packet) else None
+
+
+def icmpv6(source: bytes, destination: bytes, body: bytes, hop_limit: int = 64) -> bytes:
+    """An ICMPv6 message (RFC 4443) as a packet: ``body`` has zeros where the checksum goes."""
+    pseudo = source + destination + struct.pack(">II", len(body), ICMPV6)
+    body = body[:2] + struct.pack(">H", checksum(pseudo + body)) + body[4:]
+    return struct.pack(">IHBB", 6 << 28, len(body), ICMPV6, hop_limit) + source + destination + body
+
+
+def echo_reply(packet: bytes) -> bytes | None:
+    """The answer to an ICMPv6 echo request; None if this isn't one, or its checksum is wrong."""
+    upper = upper_layer(packet)
+    if upper is None or upper.protocol != ICMPV6 or len(packet) < upper.offset + 8:
+        return None
+    end = 40 + int.from_bytes(packet[4:6])
+    body = packet[upper.offset : end]
+    if len(body) < 8 or body[0] != _ECHO_REQUEST or packet[8] == 0xFF or packet[24] == 0xFF:
+        return None
+    pseudo = packet[8:40] + struct.pack(">II", len(body), ICMPV6)
+    if checksum(pseudo + body) != 0:
+        return None
+    return icmpv6(packet[24:40], packet[8:24], bytes((_ECHO_REPLY, 0, 0, 0)) + body[4:])
+
+
+def too_big(agent: bytes, packet: bytes, mtu: int) -> bytes:
+    """ICMPv6 Packet Too Big towards the sender of an IPv6 packet (RFC 4443 section 3.2, RFC 2473 section 7.1)."""
+    body = struct.pack(">BBHI", _TOO_BIG, 0, 0, mtu) + packet[: _MIN_MTU - 48]
+    return icmpv6(agent, packet[8:24], body)
+
+
+def encapsulate(source: bytes, destination: bytes, packet: bytes, hop_limit: int, limit: int | None) -> bytes:
+    """An IPv6 or IPv4 packet inside IPv6 (RFC 2473): traffic class and flow label are copied; ``limit`` is the tunnel
+    encapsulation limit to say, None for no such option."""
+    if packet[0] >> 4 == 6:
+        word, inner = int.from_bytes(packet[:4]), IPV6
+    else:
+        word, inner = 6 << 28 | packet[1] << 20, IPV4
+    option = b"" if limit is None else bytes((inner, 0, 4, 1, limit, 1, 1, 0))
+    first = inner if limit is None else DESTINATION_OPTIONS
+    header = struct.pack(">IHBB", word, len(option) + len(packet), first, hop_limit)
+    return header + source + destination + option + packet
+
+
+def encapsulate4(source: bytes, destination: bytes, packet: bytes, hop_limit: int) -> bytes:
+    """An IPv6 or IPv4 packet inside IPv4 (RFC 4213, RFC 2003). Identification and checksum are the kernel's."""
+    six = packet[0] >> 4 == 6
+    traffic_class = int.from_bytes(packet[:2]) >> 4 & 0xFF if six else packet[1]
+    header = struct.pack(
+        ">BBHHHBBH", 0x45, traffic_class, 20 + len(packet), 0, 0x4000, hop_limit, IPV6 if six else IPV4, 0
+    )
+    return header + source + destination + packet

@@ -1,0 +1,29 @@
+"""How many binding updates one source may send: a token bucket for each, of a bounded number of sources."""
+
+from __future__ import annotations
+
+from typing import Final
+
+__all__ = ["RateLimit"]
+
+_SOURCES: Final = 8192
+
+
+class RateLimit:
+    """``rate`` per second on average, ``burst`` at once. Of many sources the one unheard of longest is forgotten."""
+
+    def __init__(self, rate: float, burst: int) -> None:
+        self.rate = rate
+        self.burst = burst
+        self._buckets: dict[bytes, tuple[float, float]] = {}
+
+    def allows(self, source: bytes, now: float) -> bool:
+        """Whether this one may pass; it counts if so. A source is an address, of IPv6 its /64."""
+        key = source[:8] if len(source) == 16 else source
+        tokens, since = self._buckets.pop(key, (float(self.burst), now))
+        tokens = min(self.burst, tokens + (now - since) * self.rate)
+        allowed = tokens >= 1
+        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
+        if len(self._buckets) > _SOURCES:
+            del self._buckets[next(iter(self._buckets))]
+        return allowed

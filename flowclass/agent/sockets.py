@@ -1,0 +1,85 @@
+"""The sockets through which whole packets leave."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from typing import Final
+
+from flowclass.errors import FlowclassError
+
+__all__ = ["UDP_PORT", "mobility_tap", "payloads", "raw_ipv4", "raw_ipv6", "udp_ipv4"]
+
+UDP_PORT: Final = 4191  # DSMIPv6 (RFC 5555)
+_IPV6_HDRINCL: Final = 36
+_BUFFER: Final = 4 << 20
+
+
+def _open(family: int, kind: int, protocol: int, what: str) -> socket.socket:
+    try:
+        made = socket.socket(family, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, protocol)
+    except PermissionError:
+        raise FlowclassError(f"{what}: not permitted; root, or CAP_NET_RAW and CAP_NET_ADMIN, are needed") from None
+    for option in (socket.SO_SNDBUF, socket.SO_RCVBUF):
+        made.setsockopt(socket.SOL_SOCKET, option, _BUFFER)
+    return made
+
+
+def raw_ipv6(interface: str | None = None) -> socket.socket:
+    """Takes whole IPv6 packets, of any source address; ``interface``: they leave by that one."""
+    made = _open(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW, "a raw IPv6 socket")
+    made.setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
+    if interface is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    return made
+
+
+def raw_ipv4(interface: str | None = None) -> socket.socket:
+    """Takes whole IPv4 packets."""
+    made = _open(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW, "a raw IPv4 socket")
+    if interface is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    return made
+
+
+def udp_ipv4(address: str, port: int = UDP_PORT) -> socket.socket:
+    """Bound to an IPv4 address of this machine."""
+    made = _open(socket.AF_INET, socket.SOCK_DGRAM, 0, "a UDP socket")
+    try:
+        made.bind((address, port))
+    except OSError as error:
+        made.close()
+        raise FlowclassError(f"UDP port {port} of {address}: {error.strerror}") from None
+    return made
+
+
+def payloads(family: int, protocol: int) -> socket.socket:
+    """Receives what packets of a protocol carry that come to this machine; their addresses come along (pktinfo)."""
+    made = _open(family, socket.SOCK_RAW, protocol, "a raw socket")
+    if family == socket.AF_INET6:
+        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    return made
+
+
+_PACKET: Final = 17  # AF_PACKET, which a socket module on another system lacks
+_ETH_P_IPV6: Final = 0x86DD
+_SO_ATTACH_FILTER: Final = 26
+
+
+def mobility_tap() -> socket.socket:
+    """Sees IPv6 packets whose first next header is a routing header or the Mobility Header, whole, before the kernel
+    has looked at them: one without Mobile IPv6 refuses type 2 routing headers, and doesn't know the Mobility Header."""
+    made = _open(_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IPV6), "a packet socket")
+    # load octet 6; 43 or 135: take it all; else nothing
+    program = [(0x30, 0, 0, 6), (0x15, 1, 0, 43), (0x15, 0, 1, 135), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)]
+    code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
+    buffer = bytearray(code)
+    address = _address_of(buffer)
+    made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), address))
+    return made
+
+
+def _address_of(buffer: bytearray) -> int:
+    import ctypes
+
+    return ctypes.addressof(ctypes.c_char.from_buffer(buffer))

@@ -1,0 +1,143 @@
+"""``flowclass ctl``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import click
+
+from ._console import count_text, make_console, make_table
+
+
+@click.group("ctl", short_help="Ask or tell a running agent.")
+@click.option("--socket", "path", default="flowclass.sock", metavar="PATH", help="The agent's control socket.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object.")
+@click.pass_context
+def command(ctx: click.Context, path: str, as_json: bool) -> None:
+    """Asks a running `flowclass ha` what it has and does, or tells it what to do."""
+    ctx.obj = (path, as_json)
+
+
+def _ask(ctx: click.Context, name: str, **arguments: Any) -> dict[str, Any] | None:
+    """The answer; None where it was printed as JSON."""
+    from flowclass.agent.control import ask
+
+    path, as_json = ctx.obj
+    found = ask(path, name, **arguments)
+    if as_json:
+        click.echo(json.dumps(found))
+        return None
+    return found
+
+
+def _left(seconds: float | None) -> str:
+    return "for ever" if seconds is None else f"{seconds:.0f} s"
+
+
+@command.command("status")
+@click.pass_context
+def status(ctx: click.Context) -> int:
+    """What runs there, since when."""
+    if (found := _ask(ctx, "status")) is not None:
+        for name, value in found.items():
+            click.echo(f"{name.replace('_', ' '):12} {value}")
+    return 0
+
+
+@command.command("nodes")
+@click.pass_context
+def nodes(ctx: click.Context) -> int:
+    """Mobile nodes and their care-of addresses."""
+    if (found := _ask(ctx, "nodes")) is not None:
+        table = make_table(
+            f"{len(found['nodes'])} mobile nodes", ("home address", "left"), ("BID", "right"),
+            ("care-of address", "left"), ("priority", "right"), ("left", "right"), ("flows", "right"),
+        )  # fmt: skip
+        for node in found["nodes"]:
+            for i, entry in enumerate(node["care_of"] or [None]):
+                first = (node["home_address"], str(node["flows"])) if i == 0 else ("", "")
+                if entry is None:
+                    table.add_row(first[0], "", "none", "", "", first[1])
+                    continue
+                bid = f"{entry['bid']}{'*' if entry['bid'] == node['default_bid'] else ''}"
+                table.add_row(
+                    first[0], bid, entry["address"], str(entry["priority"] or ""), _left(entry["left"]), first[1]
+                )
+        console = make_console()
+        console.print(table)
+        console.print("* the default binding", style="dim")
+    return 0
+
+
+@command.command("flows")
+@click.argument("home", metavar="HOME")
+@click.pass_context
+def flows(ctx: click.Context, home: str) -> int:
+    """Flow bindings of one mobile node, in the order in which they are tried."""
+    if (found := _ask(ctx, "flows", home=home)) is not None:
+        table = make_table(
+            f"flow bindings of {found['home_address']}", ("PRI", "right"), ("FID", "right"), ("action", "left"),
+            ("BIDs", "left"), ("left", "right"), ("packets that", "left"),
+        )  # fmt: skip
+        for flow in found["flows"]:
+            selector = ", ".join(f"{name} {_range(value)}" for name, value in flow["selector"].items())
+            table.add_row(
+                str(flow["pri"]), str(flow["fid"]), flow["action"] + ("" if flow["active"] else " (inactive)"),
+                " ".join(map(str, flow["bids"])), _left(flow["left"]), selector or "all",
+            )  # fmt: skip
+        make_console().print(table)
+    return 0
+
+
+def _range(value: Any) -> str:
+    if isinstance(value, list):
+        return str(value[0]) if value[0] == value[-1] else f"{value[0]}-{value[-1]}"
+    return str(value)
+
+
+@command.command("counters")
+@click.pass_context
+def counters(ctx: click.Context) -> int:
+    """Packets and octets by decision and flow, drops by reason, updates by status."""
+    if (found := _ask(ctx, "counters")) is not None:
+        _show_counters(found)
+    return 0
+
+
+def _show_counters(found: dict[str, Any]) -> None:
+    console = make_console()
+    forwarding = found.get("forwarding")
+    if forwarding is None:
+        for name, value in found["counters"].items():
+            click.echo(f"{name:20} {count_text(value)}")
+        return
+    table = make_table("packets", ("", "left"), ("packets", "right"), ("octets", "right"))
+    for name, packets in forwarding["packets"].items():
+        table.add_row(name, count_text(packets), count_text(forwarding["octets"].get(name, 0)))
+    for name, packets in forwarding["drops"].items():
+        table.add_row(f"dropped: {name}", count_text(packets), "")
+    console.print(table)
+    table = make_table("flows", ("home address", "left"), ("FID", "right"), ("BID", "right"), ("packets", "right"),
+                       ("octets", "right"))  # fmt: skip
+    for row in forwarding["flows"]:
+        fid, bid = (
+            ("default" if row["fid"] is None else str(row["fid"])),
+            ("" if row["bid"] is None else str(row["bid"])),
+        )
+        table.add_row(row["home_address"], fid, bid, count_text(row["packets"]), count_text(row["octets"]))
+    console.print(table)
+    table = make_table("binding updates", ("", "left"), ("count", "right"))
+    for status, count in found["updates"]["updates"].items():
+        table.add_row(f"answered with {status}", count_text(count))
+    for reason, count in found["updates"]["ignored"].items():
+        table.add_row(f"ignored: {reason}", count_text(count))
+    console.print(table)
+
+
+@command.command("reload")
+@click.pass_context
+def reload(ctx: click.Context) -> int:
+    """Have the agent read its configuration again."""
+    _ask(ctx, "reload")
+    return 0

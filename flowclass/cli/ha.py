@@ -1,0 +1,54 @@
+"""``flowclass ha``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from flowclass.agent.config import AgentConfig
+
+
+@click.command("ha", short_help="Run a live home agent.")
+@click.argument("config", metavar="CONFIG")
+@click.option("--check", is_flag=True, help="Read the configuration and say what it would do; change nothing.")
+def command(config: str, check: bool) -> int:
+    """Runs a home agent in the foreground, as a TOML file says.
+
+    It takes binding updates from the network, keeps a binding cache, and tunnels packets to mobile nodes. "ready" on
+    standard error says that it serves; SIGTERM and SIGINT end it, SIGHUP has it read its file again.
+    """
+    from flowclass.agent.config import read_agent_config
+
+    found = read_agent_config(config)
+    if check:
+        _describe(found)
+        return 0
+    from flowclass.agent.home_agent import HomeAgentService
+
+    HomeAgentService(found).run()
+    return 0
+
+
+def _describe(config: AgentConfig) -> None:
+    security = config.security
+    if security.insecure:
+        how = "INSECURE: all updates are believed"
+    elif security.is_protected:
+        marks = [f"mark {mark:#x}" for mark in security.marks]
+        how = f"updates by {', '.join([*security.interfaces, *marks])} are believed: IPsec protects them"
+    else:
+        how = f"updates with a key: {len(security.associations)} mobile nodes (RFC 4285)"
+    lines = {
+        "home agent": str(config.home_agent),
+        "profile": config.profile,
+        "home prefixes": ", ".join(map(str, config.home_prefixes)),
+        "device": f"{config.tun}: makes it, routes {config.home_agent} and the home prefixes into it",
+        "security": how,
+        "store": "none: bindings are lost at the end" if config.store is None else str(config.store),
+        "control": f"{config.control}, mode 0600",
+        "metrics": "none" if config.metrics is None else f"{config.metrics[0]} port {config.metrics[1]}",
+    }
+    for name, value in lines.items():
+        click.echo(f"{name:14} {value}")
