@@ -219,7 +219,7 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
     ``packets``
         a sequence of bytes-like objects, or (buffer, offsets, lengths) as `as_batch` takes them.
     ``linktype``, ``linktypes``
-        the pcap LINKTYPE_ number of all (101: raw IP), or an array of u16 with one for each.
+        the pcap link type number of all (LINKTYPE_x; 101: raw IP), or an array of u16 with one for each.
     ``fragments``
         a `Fragments`: later fragments take the key of their first one, if that came before.
     ``inner``

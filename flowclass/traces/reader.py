@@ -1,4 +1,4 @@
-"""Reading traces: pcap and pcapng, from anywhere, compressed or not, in constant memory, past damage.
+"""Reading traces: pcap and pcapng, from anywhere, compressed or not, in constant memory, past damage::
 
 with Trace("trace.pcapng.gz") as trace:
     for batch in trace.keys():
@@ -65,7 +65,7 @@ class RecordBatch:
     """Some records: packet i is ``buffer[offsets[i] : offsets[i] + lengths[i]]``, frame ``first_frame + i``.
 
     ``times`` are ns since 1970, `NO_TIME` where the capture has none; ``originals`` the lengths on the wire;
-    ``linktypes`` pcap LINKTYPE_ numbers; ``interfaces`` the pcapng interface within its section.
+    ``linktypes`` pcap's link type numbers (LINKTYPE_x); ``interfaces`` the pcapng interface within its section.
     """
 
     first_frame: int

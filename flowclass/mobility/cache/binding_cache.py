@@ -273,7 +273,7 @@ class BindingCache:
             heappush(self._heap, (node.deadline, node.home))
 
     def tick(self, now: float) -> list[Event]:
-        """Expire what is over (an entry ends at its time exactly) and say what is due: REFRESH_DUE, *_EXPIRED, ..."""
+        """Expire what is over (an entry ends at its time exactly), and say so, and which refreshes are due."""
         now = self.advance(now)
         events: list[Event] = []
         heap = self._heap

@@ -1,0 +1,50 @@
+"""Sphinx's settings: `sphinx-build -W -b html docs build/docs` makes the pages (`pip install -e '.[docs]'`)."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import sys
+from pathlib import Path
+from typing import Final
+
+HERE: Final = Path(__file__).parent
+sys.path.insert(0, str(HERE / "_ext"))
+
+project = "flowclass"
+author = "the flowclass maintainers"
+release = version = importlib.metadata.version("flowclass")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.viewcode",
+    "sphinx_click",
+    "sphinx_copybutton",
+    "c_header",
+    "outside_pages",
+]
+root_doc = "index"
+exclude_patterns = ["_ext", "_static"]
+
+html_theme = "furo"
+html_title = f"flowclass {release}"
+html_static_path = ["_static"]
+html_css_files = ["flowclass.css"]
+html_copy_source = False
+html_show_sphinx = False
+
+myst_enable_extensions = ["colon_fence", "deflist"]
+myst_heading_anchors = 3
+suppress_warnings = ["myst.header"]  # a decision's numbers stand above its headings
+
+autodoc_default_options = {"members": True, "show-inheritance": True}
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_preserve_defaults = True
+default_role = "code"  # single backticks in docstrings
+
+copybutton_prompt_text = "$ "
+linkcheck_ignore = [
+    r"https?://.*"
+]  # links inside are checked by building; those outside when somebody asks: -b linkcheck
