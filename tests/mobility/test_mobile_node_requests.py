@@ -11,6 +11,7 @@ from mobility_kit import AGENT, COA1, COA2, DISCARD, FORWARD, HOME, HTTPS, NCAST
 
 from flowclass.errors import EncodeError, FlowclassError
 from flowclass.mobility import HomeAgent, MobileNode
+from flowclass.mobility.mobile_node.settle import settle
 from flowclass.wire import (
     BindingAcknowledgement,
     BindingIdentifier,
@@ -220,14 +221,15 @@ def test_at_a_correspondent_node_only_flows_of_the_updates_own_address() -> None
         seen.append(care_of.bid)
         plan.sent[1] = script.now
         updates.outstanding = plan
-        updates.settle(
+        settle(
+            updates,
             BindingAcknowledgement(
                 0,
                 1,
                 plan.lifetime,
                 0,
                 (BindingIdentifier(care_of.bid), *(o.answer(0, whole=False) for o in plan.flows)),
-            )
+            ),
         )
     assert seen == [1, 2]
     # a refresh, and a removal, travel with the address that the flow is on

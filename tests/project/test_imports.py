@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+from flowclass.wire import BindingStatus, DraftFlowStatus, IPv4Status, Rfc6089FlowStatus
+
 PACKAGE = ROOT / "flowclass"
 
 # part -> the other parts that it may import; a new part has to find its place here
@@ -178,3 +180,16 @@ def test_the_c_core_knows_no_python() -> None:
     for path in [*ROOT.glob("csrc/src/**/*"), *ROOT.glob("csrc/include/*")]:
         if path.suffix in (".c", ".h"):
             assert not re.search(r"#\s*include\s*[<\"]Python\.h", path.read_text(encoding="utf-8")), path.name
+
+
+def test_a_status_code_stands_in_wire_numbers_alone() -> None:
+    """Elsewhere in the codec and the control plane it has its name; 128 is also the length of an IPv6 address."""
+    statuses = {*BindingStatus, *IPv4Status, *DraftFlowStatus, *Rfc6089FlowStatus} - set(range(129))
+    # the switch takes the number that users know from the draft
+    allowed = {("settings.py", 129)}
+    for path in [*PACKAGE.glob("wire/**/*.py"), *PACKAGE.glob("mobility/**/*.py")]:
+        if path.name == "numbers.py":
+            continue
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Constant) and type(node.value) is int and node.value in statuses:
+                assert (path.name, node.value) in allowed, f"{path.name}:{node.lineno}: {node.value}"

@@ -39,24 +39,15 @@ from ..cache.node import PLAIN, Node
 from ..cache.snapshot import export_cache, import_cache
 from ..settings import Capabilities, Limits, Switches
 from .acknowledgement import acknowledge
-from .care_of import (
-    BindingContext,
-    RefusedUpdateError,
-    SilentlyIgnored,
-    deregister_bids,
-    network_prefixes,
-    register,
-    times,
-)
 from .counters import Counters
-from .flows import FlowContext, apply_explicit, apply_implicit, purge
-from .ipv4_home import register_ipv4
-from .received_update import Outcome, Update, collect
+from .policy import Policy
+from .process import process, times
+from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update, collect
 
 __all__ = ["Agent", "Pending"]
 
 
-_REMOVE: Final = Request.REMOVE.value
+_ADD_OR_REPLACE: Final = (Request.ADD.value, Request.REPLACE.value)
 _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 _UNSPECIFIED = IPv6Address(0)
 
@@ -289,7 +280,7 @@ class Agent(ABC):
         except BusyError:
             return self._ignore("busy")
         try:
-            outcome = self._process(update, transaction, now)
+            outcome = self._decide(update, transaction, now)
         except RefusedUpdateError as refused:
             transaction.abort()
             return Pending(self, self._refuse(update, refused.status, refused.sequence))
@@ -306,7 +297,7 @@ class Agent(ABC):
         """The checks of the role (RFC 6275 sections 9.5.1, 10.3.1): raises, or returns the care-of addresses that the
         update is authorized for (None: it may name any). `node` is what the cache has, None if nothing."""
 
-    def _process(self, update: Update, transaction: Transaction, now: float) -> Outcome:
+    def _decide(self, update: Update, transaction: Transaction, now: float) -> Outcome:
         node = transaction.node
         known = bool(node.care_of or node.flows)
         authorized = self._validate(update, node if known else None, now)
@@ -314,83 +305,23 @@ class Agent(ABC):
             raise RefusedUpdateError(BindingStatus.INSUFFICIENT_RESOURCES)
         if self.admit_update is not None and (status := self.admit_update(update, node)):
             raise RefusedUpdateError(status)
-        lifetime = min(update.lifetime, self.limits.lifetime)
-        seconds = lifetime * LIFETIME_UNIT
-        expires, refresh_at = times(now, seconds, self.switches.refresh_lead)
-        context = BindingContext(
-            node, update, self.switches, self.limits, self.capabilities, expires, refresh_at,
-            self.correspondent, self.profile.explicit_requests,
-        )  # fmt: skip
-        if update.lifetime == 0 or (update.care_of == update.home and not update.bids):
-            outcome, own = self._deregister(context, known)
-            if own is None:
-                node.sequence, node.memory = update.sequence, self.replay_memory
-                self._forget_flows(update, transaction, outcome)
-                return outcome
-            own_bid = own if own >= 0 else None
-            seconds = 0
-        else:
-            status, bids, own_bid = register(context)
-            node.prefixes = network_prefixes(context, self.cache.owners, self.prefix_table)
-            node.router = bool(update.flags & _MOBILE_ROUTER)
-            node.registration = not self.correspondent
-            outcome = Outcome(status, lifetime, bids, router=node.router)
-            if self.capabilities.ipv4 and not self.correspondent:
-                outcome.extra = register_ipv4(node, update, self.cache.owners, self.ipv4_homes, self.allocate_ipv4)
-        node.sequence, node.memory = update.sequence, self.replay_memory
-        node.agent, node.profile = update.destination, self.profile.name
-        if self.capabilities.flow_bindings:
-            self._flows(context, outcome, now, seconds, own_bid, authorized)
-        return outcome
+        return process(update, node, self.policy, self.cache.owners, now=now, authorized=authorized)
 
-    def _deregister(self, context: BindingContext, known: bool) -> tuple[Outcome, int | None]:
-        """Lifetime 0, or the home address as care-of address. The second value is None when everything goes, else the
-        BID of the update's own care-of address, -1 without one."""
-        update = context.update
-        if not known and (update.bids or not self.correspondent):
-            # a correspondent node says yes: its first answer may have got lost (RFC 6275 section 9.5.3 names no status)
-            raise RefusedUpdateError(BindingStatus.NOT_HOME_AGENT)
-        if not update.bids and not update.malformed_bid:
-            return Outcome(0, 0, []), None
-        status, statuses = deregister_bids(context)
-        own = update.bids[0].bid if len(update.bids) == 1 else context.node.bid_of(update.care_of)
-        return Outcome(status, 0, statuses), -1 if own is None or own not in context.node.care_of else own
-
-    def _forget_flows(self, update: Update, transaction: Transaction, outcome: Outcome) -> None:
-        """A de-registration of everything takes the flows along, whatever its options say (R108, RFC 6089 5.3.3)."""
-        codes, flows = self.profile.status, transaction.node.flows
-        if self.capabilities.flow_bindings:
-            outcome.flows = [
-                codes.unspecified if option.pro != _REMOVE else 0 if option.fid in flows else codes.fid_not_found
-                for option in update.flows
-            ]
-        transaction.delete()
-
-    def _flows(
-        self,
-        bindings: BindingContext,
-        outcome: Outcome,
-        now: float,
-        seconds: float,
-        own: int | None,
-        authorized: frozenset[bytes] | None,
-    ) -> None:
-        update, node, profile = bindings.update, bindings.node, self.profile
-        options = update.flows
-        if not options and not node.flows and not update.summary:
-            return
-        entry = None if own is None else node.care_of.get(own)
-        context = FlowContext(
-            node, profile, self.switches, self.limits, self.capabilities, now, seconds,
-            bindings.expires, bindings.refresh_at, None if entry is None else own,
-            update.care_of if entry is None else entry.address, self.correspondent, authorized, self.admit_flow,
-        )  # fmt: skip
-        if profile.explicit_requests:
-            if profile.omission_purges or self.switches.omission == "purge":
-                purge(node, {option.fid for option in options})
-            outcome.flows = apply_explicit(context, options)
-        else:
-            outcome.flows, outcome.missing = apply_implicit(context, options, update.summary)
+    @property
+    def policy(self) -> Policy:
+        """What updates are judged by, as it is now: the agent's settings and tables, which may change at any time."""
+        return Policy(
+            self.profile,
+            self.switches,
+            self.limits,
+            self.capabilities,
+            self.correspondent,
+            self.replay_memory,
+            self.prefix_table,
+            self.ipv4_homes,
+            self.allocate_ipv4,
+            self.admit_flow,
+        )
 
     # ---- answers
 
@@ -402,7 +333,7 @@ class Agent(ABC):
         if outcome.flows is not None:
             for option, status in zip(update.flows, outcome.flows, strict=True):
                 counters.flows[status] += 1
-                if option.action == 0 and status == 0 and option.pro < 2:
+                if option.action == 0 and status == 0 and option.pro in _ADD_OR_REPLACE:
                     counters.actions_zero += 1
         if not self.always_acknowledges and not self._wants_answer(update, outcome.status):
             return []

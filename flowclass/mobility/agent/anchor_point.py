@@ -15,8 +15,7 @@ from ..addresses import Prefix, in_prefixes
 from ..arguments import check_prefixes
 from ..cache.node import Node
 from .agent import Agent
-from .care_of import RefusedUpdateError, SilentlyIgnored
-from .received_update import Update
+from .received_update import RefusedUpdateError, SilentlyIgnored, Update
 
 __all__ = ["MobilityAnchorPoint"]
 

@@ -29,9 +29,8 @@ from ..addresses import is_unicast
 from ..arguments import check_optional
 from ..cache.node import Node
 from .agent import Agent, Pending
-from .care_of import RefusedUpdateError, SilentlyIgnored
 from .nonces import NonceTable
-from .received_update import Outcome, Update
+from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update
 
 __all__ = ["CorrespondentNode"]
 

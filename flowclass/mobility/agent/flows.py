@@ -7,7 +7,7 @@ status of the first.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -24,7 +24,8 @@ from flowclass.wire.profiles import FlowStatus, Profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from ..cache.node import DISCARD, FORWARD, NCAST, Flow, Node
-from ..settings import Capabilities, Limits, Switches
+from ..settings import Capabilities
+from .policy import Policy
 
 __all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
 
@@ -47,28 +48,28 @@ class _Refused(Exception):
         self.status = status
 
 
-class FlowContext(Struct):
-    """What the options of one binding update are judged by."""
+class FlowContext(Struct, gc=False):
+    """What the flow options of one binding update are judged by."""
 
     node: Node  # the working copy
-    profile: Profile
-    switches: Switches
-    limits: Limits
-    capabilities: Capabilities
-    now: float
+    policy: Policy
     lifetime: float  # granted, seconds; 0 in a de-registration
     expires: float
     refresh_at: float
     packet_bid: int | None  # the BID of the update's own care-of address (K18), PLAIN for a binding without BID
     packet_address: bytes  # that address
-    correspondent: bool = False
     authorized: frozenset[bytes] | None = None  # correspondent node: addresses with a token in the key (R106)
-    admit: Callable[[Node, FlowIdentification], bool] | None = None  # local policy; None: everything goes
+
+    @property
+    def profile(self) -> Profile:
+        """The wire format and rules that the update came in."""
+        return self.policy.profile
 
     @property
     def can_ncast(self) -> bool:
+        """Whether a flow may be copied to several addresses."""
         # K20: never at a correspondent node by the draft; RFC 6089 section 5.3 knows no such exception
-        return self.capabilities.ncast and not (self.correspondent and self.profile.explicit_actions)
+        return self.policy.capabilities.ncast and not (self.policy.correspondent and self.profile.explicit_actions)
 
 
 def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
@@ -84,7 +85,7 @@ def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) 
 
 
 def _explicit(context: FlowContext, option: FlowIdentification) -> None:
-    node, codes = context.node, context.profile.status
+    node, codes = context.node, context.policy.profile.status
     content = _read(option)
     if content.error is not None and _is_framing(content.error):
         raise _Refused(codes.malformed)  # nothing after it can be trusted
@@ -170,20 +171,20 @@ def _is_framing(error: MalformedSubOption) -> bool:
 
 def _lost(context: FlowContext) -> int:
     """Replace or Refresh of an unknown FID (K6)."""
-    codes = context.profile.status
-    if context.correspondent or context.switches.unknown_fid_status == "not-found":
+    codes = context.policy.profile.status
+    if context.policy.correspondent or context.policy.switches.unknown_fid_status == "not-found":
         return codes.fid_not_found
     return codes.fid_lost
 
 
 def _action(context: FlowContext, option: FlowIdentification) -> int:
-    codes, action = context.profile.status, option.action
+    codes, action = context.policy.profile.status, option.action
     if action == FORWARD:
         return FORWARD
-    if action == _RESERVED and context.switches.accept_action_zero:
+    if action == _RESERVED and context.policy.switches.accept_action_zero:
         return FORWARD  # K4: section 5 sends it
     if action == DISCARD:
-        if not context.capabilities.discard:
+        if not context.policy.capabilities.discard:
             raise _Refused(codes.discard_unsupported)
         return DISCARD
     if action == NCAST:
@@ -195,17 +196,17 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
 
 def _description(context: FlowContext, option: FlowIdentification, content: _Content) -> bytes | None:
     """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
-    codes = context.profile.status
+    codes = context.policy.profile.status
     rule = None if content.description is None else _rule(context, content.description)
     if content.error is not None or content.descriptions > 1:
         raise _Refused(codes.malformed)
-    if context.admit is not None and not context.admit(context.node, option):
+    if context.policy.admit_flow is not None and not context.policy.admit_flow(context.node, option):
         raise _Refused(codes.prohibited)
     return rule
 
 
 def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
-    able, codes = context.capabilities, context.profile.status
+    able, codes = context.policy.capabilities, context.policy.profile.status
     octets = description.octets
     form = octets[0]
     if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
@@ -235,14 +236,14 @@ def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
     for bid in bids:
         entry = care_of.get(bid)
         if entry is None or bid == 0:
-            unknown = context.profile.status.unknown_bid
-            if context.profile.explicit_requests:
-                unknown = context.switches.unknown_bid_status  # K23
+            unknown = context.policy.profile.status.unknown_bid
+            if context.policy.profile.explicit_requests:
+                unknown = context.policy.switches.unknown_bid_status  # K23
             raise _Refused(unknown)
         if context.authorized is not None and entry.address not in context.authorized:
-            raise _Refused(context.profile.status.malformed)
-    if len(bids) > context.limits.fan_out:
-        raise _Refused(context.profile.status.unspecified)
+            raise _Refused(context.policy.profile.status.malformed)
+    if len(bids) > context.policy.limits.fan_out:
+        raise _Refused(context.policy.profile.status.unspecified)
 
 
 def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[int, ...]:
@@ -256,7 +257,7 @@ def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[
         return ()
     # R57, K11, K18: the update's own care-of address
     if context.packet_bid is None:
-        raise _Refused(context.profile.status.malformed)
+        raise _Refused(context.policy.profile.status.malformed)
     return (context.packet_bid,)
 
 
@@ -264,17 +265,17 @@ def _bicast(context: FlowContext, bid: int) -> tuple[int, ...]:
     """n-cast with one BID: to it and to the update's own care-of address, stored as BIDs (R121, K19)."""
     own = context.packet_bid
     if context.node.care_of[bid].address == context.packet_address:
-        if context.switches.single_own_bid_ncast == "reject":
-            raise _Refused(context.profile.status.malformed)  # R122
+        if context.policy.switches.single_own_bid_ncast == "reject":
+            raise _Refused(context.policy.profile.status.malformed)  # R122
         return (bid,)
     if own is None:
-        raise _Refused(context.profile.status.malformed)
+        raise _Refused(context.policy.profile.status.malformed)
     return (own, bid)
 
 
 def _room(context: FlowContext) -> None:
-    if len(context.node.flows) >= context.limits.flows_per_node:
-        raise _Refused(context.profile.status.unspecified)
+    if len(context.node.flows) >= context.policy.limits.flows_per_node:
+        raise _Refused(context.policy.profile.status.unspecified)
 
 
 def _until(flow: Flow, context: FlowContext) -> Flow:
@@ -297,7 +298,7 @@ def apply_implicit(
 
     Returns a status for each option, and the FIDs of flow summary options that aren't there (5.3.3).
     """
-    node, codes = context.node, context.profile.status
+    node, codes = context.node, context.policy.profile.status
     fids = [option.fid for option in options]
     named = {*fids, *summary}
     purge(node, named)
@@ -322,7 +323,7 @@ def purge(node: Node, named: set[int]) -> None:
 
 
 def _implicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
-    node, codes = context.node, context.profile.status
+    node, codes = context.node, context.policy.profile.status
     statuses = []
     made: dict[int, Flow] = {}
     for option in options:
@@ -340,9 +341,9 @@ def _implicit(context: FlowContext, options: Sequence[FlowIdentification]) -> li
 
 
 def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int) -> Flow:
-    node, codes = context.node, context.profile.status
+    node, codes = context.node, context.policy.profile.status
     fid = option.fid
-    if (fid == 0 or option.pri == 0) and context.profile.zero_reserved:
+    if (fid == 0 or option.pri == 0) and context.policy.profile.zero_reserved:
         raise _Refused(codes.malformed)  # K31
     old = node.flows.get(fid)
     content = _read(option)
@@ -356,7 +357,7 @@ def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int
     if len(bids) > 1 and not context.can_ncast:
         raise _Refused(codes.ncast_unsupported)
     if old is None:
-        if len(node.flows) + pending >= context.limits.flows_per_node or context.lifetime <= 0:
+        if len(node.flows) + pending >= context.policy.limits.flows_per_node or context.lifetime <= 0:
             raise _Refused(codes.unspecified)
     else:
         # 5.3.2.2: what is missing is kept

@@ -11,8 +11,7 @@ from flowclass.wire.numbers import BindingStatus, UpdateFlag
 from ..bindings_file.read import BindingsFile, read_bindings
 from ..cache.node import Node
 from .agent import Agent
-from .care_of import RefusedUpdateError, SilentlyIgnored
-from .received_update import Update
+from .received_update import RefusedUpdateError, SilentlyIgnored, Update
 
 __all__ = ["HomeAgent", "load_bindings"]
 

@@ -23,7 +23,7 @@ from flowclass.wire.options import (
 )
 from flowclass.wire.packets import MobilityPacket
 
-__all__ = ["Outcome", "Update", "collect"]
+__all__ = ["Outcome", "RefusedUpdateError", "SilentlyIgnored", "Update", "collect"]
 
 _OVERWRITE: Final = UpdateFlag.OVERWRITE.value
 _OVERWRITE_OR_PROXY: Final = (UpdateFlag.OVERWRITE | UpdateFlag.PROXY_REGISTRATION).value
@@ -76,6 +76,21 @@ class Outcome(Struct):
     router: bool = False
     sequence: int | None = None  # the last one accepted, where the status is 135
     extra: tuple[Option, ...] = ()
+
+
+class RefusedUpdateError(Exception):
+    """The update is refused as a whole: an acknowledgement with this status, and nothing changes."""
+
+    def __init__(self, status: int, sequence: int | None = None) -> None:
+        self.status = status
+        self.sequence = sequence  # what the acknowledgement carries instead of the update's own (135)
+
+
+class SilentlyIgnored(Exception):  # nothing went wrong here, so no Error
+    """The update is discarded without an answer; `reason` is a counter's name."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:

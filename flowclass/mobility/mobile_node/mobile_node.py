@@ -52,6 +52,7 @@ from ..arguments import check_address, check_callable, check_number, later
 from ..cache.node import FORWARD, NCAST, PLAIN
 from .peer import Peer
 from .plan import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
+from .settle import refuse, settle
 from .update_list import UpdateList
 
 __all__ = ["MobileNode"]
@@ -408,7 +409,7 @@ class MobileNode:
             return []
         receiver.next_at = inf
         if message.status < REFUSED:
-            refusals = updates.settle(message)
+            refusals = settle(updates, message)
             self._advised(updates, message, plan.sent[message.sequence])
         else:
             refusals = self._refused(receiver, message.status)
@@ -461,7 +462,7 @@ class MobileNode:
             updates.outstanding = None
             updates.bulk = False
             return []
-        return updates.refuse(status)
+        return refuse(updates, status)
 
     # ---- time
 

@@ -1,8 +1,8 @@
 """The binding update list of a mobile node for one receiver (RFC 6275 section 11.1, draft sections 3.3 and 6).
 
 Theory of operation. The list keeps two pictures. `wanted` is what the node's policy has asked for. `known` is what the
-receiver has acknowledged. The next binding update is the difference of the two: `plan` computes it, `settle` reads the
-acknowledgement into `known`. Messages may be lost, doubled or late; whatever happened, the difference is sent until
+receiver has acknowledged. The next binding update is the difference of the two: `plan` computes it, and settle.py reads
+the acknowledgement into `known`. Messages may be lost, doubled or late; whatever happened, the difference is sent until
 there is none. Three things are remembered to make that work:
 
 * a flow in `doubtful` may be at the receiver or not (an Add or Remove was given up unanswered): it's removed and added
@@ -24,8 +24,8 @@ from math import inf
 from flowclass.errors import EncodeError, FlowclassError
 from flowclass.wire.flow_options import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
 from flowclass.wire.message_codec import encode_message
-from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
-from flowclass.wire.options import BindingIdentifier
+from flowclass.wire.messages import BindingUpdate
+from flowclass.wire.numbers import LIFETIME_UNIT
 from flowclass.wire.profiles import Profile
 
 from ..cache.node import DISCARD, FORWARD, NCAST, PLAIN
@@ -37,17 +37,14 @@ from .plan import (
     CareOfEntry,
     FlowEntry,
     Plan,
-    Refusal,
     Role,
     flow_option,
-    octets_of,
     rank,
 )
 
 __all__ = ["UpdateList"]
 
 _FLOWS_PER_UPDATE = 16  # with a full selector each still below 2048 octets; RFC 6089 section 6: keep updates small
-_ATTEMPTS = 4  # an Add that is in use, replaced, lost, and added again: then somebody is wrong
 
 
 class UpdateList:
@@ -328,7 +325,7 @@ class UpdateList:
             self.care_of.clear()
             self.fresh = True
             return
-        until = max(plan.sent.values(), default=0.0) + 4 * (plan.lifetime or self.lifetime)
+        until = max(plan.sent.values(), default=0.0) + LIFETIME_UNIT * (plan.lifetime or self.lifetime)
         for entry in plan.care_of:
             # to be said again, or removed
             self.care_of[entry.bid] = replace(entry, expires=until, refresh_at=inf, certain=False)
@@ -343,175 +340,3 @@ class UpdateList:
                 if entry_then is not None:
                     self.doubtful[option.fid] = replace(entry_then, expires=until)
                 self.flows.pop(option.fid, None)
-
-    def settle(self, message: BindingAcknowledgement) -> list[Refusal]:
-        """Read the acceptance of the outstanding update; returns what was refused in it."""
-        plan, self.outstanding = self.outstanding, None
-        assert plan is not None
-        start = plan.sent[message.sequence]
-        # RFC 6275 section 11.7.3: the lifetime runs from the sending
-        expires = start + 4 * min(message.lifetime, plan.lifetime)
-        refresh_at = start + 3 * min(message.lifetime, plan.lifetime)
-        if plan.everything:
-            self._forget_all()
-            return []
-        refusals = self._settle_care_of(plan, message, expires, refresh_at)
-        if plan.lifetime:
-            self.fresh = False
-        if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
-            # R75, R98: it doesn't know flow bindings, or won't
-            self.supports_flows = False
-            self.flows.clear()
-            self.doubtful.clear()
-            self.wanted_flows.clear()
-            return [*refusals, Refusal("flows", -1, -1)]
-        if plan.flows:
-            self.supports_flows = True
-        if self.profile.explicit_requests:
-            return refusals + self._settle_explicit(plan, message, expires, refresh_at)
-        return refusals + self._settle_implicit(plan, message, expires, refresh_at)
-
-    def _forget_all(self) -> None:
-        self.care_of.clear()
-        self.flows.clear()
-        self.doubtful.clear()
-        self.fresh = True
-        self.contacted = self.leaving = False
-
-    def _settle_care_of(
-        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
-    ) -> list[Refusal]:
-        if plan.lifetime == 0:
-            for entry in plan.care_of:  # gone, or never there (133)
-                self.care_of.pop(entry.bid, None)
-            return []
-        if plan.overwrite or plan.care_of[0].bid == PLAIN:
-            self.care_of.clear()
-        answered = {o.bid: o.status for o in message.options if isinstance(o, BindingIdentifier)}
-        if not answered and plan.care_of[0].bid != PLAIN:
-            return self._no_bids(plan, expires, refresh_at)
-        refusals = []
-        for entry in plan.care_of:
-            status = answered.get(entry.bid, 0 if entry.bid == PLAIN else -1)
-            if 0 <= status < 128:
-                self.care_of[entry.bid] = replace(entry, expires=expires, refresh_at=refresh_at)
-            else:
-                refusals.append(self._refuse_bid(entry, status))
-        return refusals
-
-    def _no_bids(self, plan: Plan, expires: float, refresh_at: float) -> list[Refusal]:
-        """RFC 5648 section 5.7: a receiver without BIDs has made one plain binding of it."""
-        address = plan.source if plan.source is not None else plan.care_of[0].address
-        entry = CareOfEntry(PLAIN, address, expires=expires, refresh_at=refresh_at)
-        self.care_of = {PLAIN: entry}
-        self.wanted_care_of = {PLAIN: replace(entry, expires=inf, refresh_at=inf)}
-        self.wanted_flows.clear()
-        return [Refusal("bids", -1, -1)]
-
-    def _refuse_bid(self, entry: CareOfEntry, status: int) -> Refusal:
-        known = self.care_of.get(entry.bid)
-        if known is not None:
-            self.wanted_care_of[entry.bid] = replace(known, expires=inf, refresh_at=inf)
-        else:
-            self.wanted_care_of.pop(entry.bid, None)
-            for fid in [f.fid for f in self.wanted_flows.values() if entry.bid in f.bids]:
-                self._roll_back(fid)
-        return Refusal("bid", entry.bid, status)
-
-    def _settle_explicit(
-        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
-    ) -> list[Refusal]:
-        refusals = []
-        copies = [o for o in message.options if isinstance(o, FlowIdentification)]
-        for option in plan.flows:
-            # R97: the copy has the same octets but for the status; missing: a negative acknowledgement
-            copy = next((c for c in copies if octets_of(c) == octets_of(option)), None)
-            status = -1 if copy is None else copy.status
-            if copy is not None:
-                copies.remove(copy)
-            refusal = self._settle_flow(plan, option, status, expires, refresh_at)
-            if refusal is not None:
-                refusals.append(refusal)
-        return refusals
-
-    def _settle_flow(
-        self, plan: Plan, option: FlowIdentification, status: int, expires: float, refresh_at: float
-    ) -> Refusal | None:
-        fid, request = option.fid, option.pro
-        codes = self.profile.status
-        if request == REMOVE:
-            # whatever the answer was: a flow that can't be removed is left to expire
-            self.flows.pop(fid, None)
-            self.doubtful.pop(fid, None)
-            done = 0 <= status < 128 or status in (codes.fid_not_found, 137)  # K5: 137 is what section 8.3.1 says
-            return None if done else Refusal("flow", fid, status)
-        if 0 <= status < 128:
-            entry = plan.entries[fid] if request != REFRESH else self.flows.get(fid)
-            if entry is not None:
-                self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=True)
-            self.doubtful.pop(fid, None)
-            self.attempts.pop(fid, None)
-            return None
-        self.attempts[fid] = self.attempts.get(fid, 0) + 1
-        if status >= 128 and self.attempts[fid] < _ATTEMPTS:
-            if request == ADD and status == codes.fid_in_use:
-                # an earlier copy of this update was received: replace what is there
-                entry = plan.entries[fid]
-                self.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=False)
-                self.doubtful.pop(fid, None)
-                return None
-            if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
-                lost = self.flows.pop(fid, None)  # K6: it has lost the flow, add it again
-                if lost is not None and status != codes.fid_not_found:
-                    self.doubtful[fid] = lost  # 129 says other things as well, a BID that is gone for one (K23)
-                return None
-        self._roll_back(fid)
-        return Refusal("flow", fid, status)
-
-    def _settle_implicit(
-        self, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
-    ) -> list[Refusal]:
-        named = {*plan.summary, *(option.fid for option in plan.flows)}
-        self.flows = {fid: entry for fid, entry in self.flows.items() if fid in named}
-        self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if fid in named}
-        statuses = {o.fid: o.status for o in message.options if isinstance(o, FlowIdentification)}
-        refusals = []
-        for option in plan.flows:
-            fid, status = option.fid, statuses.get(option.fid, -1)
-            self.doubtful.pop(fid, None)
-            if 0 <= status < 128:
-                self.flows[fid] = replace(plan.entries[fid], expires=expires, refresh_at=refresh_at)
-            else:
-                self._roll_back(fid)
-                refusals.append(Refusal("flow", fid, status))
-        for fid in plan.summary:
-            if statuses.get(fid) == self.profile.status.fid_not_found:
-                self.flows.pop(fid, None)  # to be added again
-            elif fid in self.flows and plan.lifetime:
-                self.flows[fid] = replace(self.flows[fid], expires=expires, refresh_at=refresh_at)
-        return refusals
-
-    def _roll_back(self, fid: int) -> None:
-        """What was wanted isn't to be had: want what is known to be there."""
-        known = self.flows.get(fid)
-        self.attempts.pop(fid, None)
-        if known is not None and known.certain:
-            self.wanted_flows[fid] = replace(known, expires=inf, refresh_at=inf)
-        else:
-            self.wanted_flows.pop(fid, None)
-
-    def refuse(self, status: int) -> list[Refusal]:
-        """The outstanding update was refused as a whole: nothing of it has happened (RFC 6275 section 11.7.3)."""
-        plan, self.outstanding = self.outstanding, None
-        assert plan is not None
-        if plan.lifetime == 0:
-            if plan.everything:
-                self._forget_all()
-            for entry in plan.care_of:
-                self.care_of.pop(entry.bid, None)
-            return [] if status == 133 else [Refusal("update", -1, status)]
-        for entry in plan.care_of:
-            self._refuse_bid(entry, status)
-        for option in plan.flows:
-            self._roll_back(option.fid)
-        return [Refusal("update", -1, status)]

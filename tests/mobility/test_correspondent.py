@@ -1,11 +1,10 @@
-"""Mobility anchor point, correspondent node, IPv4 home addresses, and the cache as octets."""
+"""The correspondent node: return routability, and what it accepts from whom."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import replace
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from typing import Any
 
 import pytest
@@ -20,7 +19,6 @@ from mobility_kit import (
     HOME,
     HTTPS,
     NCAST,
-    OTHER_HOME,
     REFRESH,
     REMOVE,
     REPLACE,
@@ -36,20 +34,15 @@ from mobility_kit import (
     flow,
 )
 
-from flowclass.errors import FlowclassError
-from flowclass.mobility import Capabilities, CareOf, CorrespondentNode, HomeAgent, MobilityAnchorPoint, Node, NonceTable
+from flowclass.mobility import CareOf, CorrespondentNode, NonceTable
 from flowclass.wire import (
     AlternateCareOf,
     BindingAuthorizationData,
     BindingError,
     BindingRefreshRequest,
     BindingUpdate,
-    CareOfTest,
     CareOfTestInit,
-    HomeTest,
     HomeTestInit,
-    IPv4AddressAcknowledgement,
-    IPv4HomeAddress,
     MobilityPacket,
     NonceIndices,
     Verbatim,
@@ -59,54 +52,6 @@ from flowclass.wire import (
 from flowclass.wire.auth import authorize, binding_key, is_authentic
 
 MAP_FLAGS = A | M
-
-
-# ---- mobility anchor point
-
-
-def anchor_point(**how: Any) -> Peer:
-    table = ReadableTable()
-    peer = Peer(agent=MobilityAnchorPoint(table=table, **how))
-    peer.table = table
-    return peer
-
-
-@pytest.mark.req("R132", "R133", "R134", "R135", "R136", "R71", "K28")
-def test_an_anchor_point_binds_flows_to_the_regional_address() -> None:
-    peer = anchor_point()
-    answer = peer.send(bid(1, COA1, 1), flow(1, selector=SSH), flow(1), flags=MAP_FLAGS)
-    assert (answer.status, answer.flow_statuses) == (0, [0, 135])
-    assert answer.packet.routing_home == HOME  # the RCoA; without it the mobile node would ignore the answer
-    assert peer.node.flows[1].expires == peer.now + 600
-    assert peer.decide(source_port=22) == ("forward", 1, [str(COA1)])
-    answer = peer.send(bid(1), flow(9, pro=REPLACE), flow(9, pro=REFRESH), flow(9, pro=REMOVE), flags=MAP_FLAGS)
-    assert answer.flow_statuses == [129, 129, 136]
-    assert peer.send(lifetime=0, flags=MAP_FLAGS).status == 0
-    assert peer.node is None
-
-
-def test_what_is_no_local_binding_update() -> None:
-    peer = anchor_point()
-    assert peer.send(bid(1, COA1)).status == 131
-    assert peer.replies(peer.packet(flags=A)) == []
-    assert peer.replies(peer.packet(NonceIndices(1, 1), flags=MAP_FLAGS)) == []
-    assert len(peer.agent.cache) == 0
-
-
-def test_where_an_anchor_point_lets_its_nodes_be() -> None:
-    peer = anchor_point(
-        home_prefixes=[(IPv6Address("2001:db8:1::").packed, 48)],
-        care_of_prefixes=[(IPv6Address("2001:db8:a::").packed, 48)],
-    )
-    assert peer.send(flags=MAP_FLAGS, home=IPv6Address("2001:db8:2::1")).status == 132
-    assert peer.send(flags=MAP_FLAGS, source=COA2).status == 129
-    assert peer.send(bid(1, COA2), flags=MAP_FLAGS, source=COA1).status == 129
-    assert peer.send(bid(1, COA1), flags=MAP_FLAGS).status == 0
-    assert peer.send(bid(1), flags=MAP_FLAGS, source=COA2).status == 0
-    assert peer.send(flags=MAP_FLAGS, source=COA2, lifetime=0).status == 0
-
-
-# ---- correspondent node
 
 
 class RoutableNode(Peer):
@@ -368,12 +313,6 @@ def test_nonces_are_made_when_needed_and_forgotten() -> None:
     assert table.current(500.0) == 1
 
 
-@given(st.binary(max_size=150))
-def test_noise_for_the_other_roles(data: bytes) -> None:
-    for agent in (CorrespondentNode(table=ReadableTable()), MobilityAnchorPoint("rfc6089", table=ReadableTable())):
-        assert agent.receive(data, now=0.0) == []
-
-
 def test_home_address_options_in_data_packets() -> None:
     peer = RoutableNode()
     (data,) = peer.agent.home_address_error(COA1.packed, AGENT.packed, HOME.packed)
@@ -385,164 +324,6 @@ def test_home_address_options_in_data_packets() -> None:
     assert peer.agent.home_address_error(IPv6Address("ff02::1").packed, AGENT.packed, HOME.packed) == []
 
 
-# ---- IPv4 home addresses (RFC 5555)
-
-
-def answers(answer: Answer) -> list[tuple[str, int]]:
-    return [(str(o.address), o.status) for o in answer.options if isinstance(o, IPv4AddressAcknowledgement)]
-
-
-def test_an_ipv4_home_address() -> None:
-    peer = Peer()
-    answer = peer.send(bid(1, "192.0.2.1"), IPv4HomeAddress(IPv4Address("10.0.0.1")), flow(1))
-    assert answers(answer) == [("10.0.0.1", 0)]
-    assert peer.table.nodes[HOME.packed]["also"] == (bytes([10, 0, 0, 1]),)
-    other = peer.send(IPv4HomeAddress(IPv4Address("10.0.0.1")), home=OTHER_HOME)
-    assert (other.status, answers(other)) == (0, [("10.0.0.1", 130)])
-    for option, status in [
-        (IPv4HomeAddress(IPv4Address("224.0.0.1")), 131),
-        (IPv4HomeAddress(IPv4Address("10.0.0.2"), 0), 128),
-        (IPv4HomeAddress(IPv4Address("10.0.0.0"), 24), 133),
-        (IPv4HomeAddress(IPv4Address("0.0.0.0"), 24, True), 133),
-        (IPv4HomeAddress(IPv4Address("0.0.0.0")), 132),
-    ]:
-        assert [s for _, s in answers(peer.send(option, home=OTHER_HOME))] == [status]
-    peer.send(bid(1))  # not asked for any more
-    assert peer.table.nodes[HOME.packed]["also"] == ()
-    other = peer.send(IPv4HomeAddress(IPv4Address("10.0.0.1")), home=OTHER_HOME)
-    assert answers(other) == [("10.0.0.1", 0)]
-
-
-def test_ipv4_addresses_that_are_configured_or_made_up() -> None:
-    mine = bytes([10, 0, 0, 1])
-    peer = Peer(ipv4_homes={HOME.packed: mine}, allocate_ipv4=lambda home: bytes([10, 0, 0, 9]))
-    assert answers(peer.send(IPv4HomeAddress(IPv4Address("10.0.0.2")))) == [("10.0.0.2", 130)]
-    assert answers(peer.send(IPv4HomeAddress(IPv4Address("0.0.0.0")))) == [("10.0.0.1", 0)]
-    peer.send()
-    assert peer.node.also == (mine,)
-    other = peer.send(IPv4HomeAddress(IPv4Address("0.0.0.0")), home=OTHER_HOME)
-    assert answers(other) == [("10.0.0.9", 0)]
-    assert answers(Peer(capabilities=Capabilities(ipv4=False)).send(IPv4HomeAddress(IPv4Address("10.0.0.2")))) == []
-
-
-# ---- the cache as octets
-
-
-def full_peer() -> Peer:
-    peer = Peer()
-    peer.send(bid(1, COA1, 4), bid(2, "192.0.2.1"), flow(1, selector=SSH), flow(2, action=NCAST, bids=[2, 1]))
-    peer.send(bid(1, HOME, home=True), IPv4HomeAddress(IPv4Address("10.0.0.1")), home=OTHER_HOME)
-    peer.send(bid(1, COA1), home=COA3)
-    peer.send(lifetime=0, home=COA3)
-    return peer
-
-
-def test_export_and_import() -> None:
-    peer = full_peer()
-    data = peer.agent.export_state(peer.now)
-    copy = Peer()
-    copy.send(home=AGENT)
-    copy.now = 5.0
-    copy.agent.import_state(data, copy.now)
-    assert set(copy.table.nodes) == {HOME.packed, OTHER_HOME.packed}
-    assert copy.agent.export_state(copy.now) == data
-    assert copy.table.nodes == peer.table.nodes
-    assert copy.agent.cache.owners == peer.agent.cache.owners
-    assert copy.agent.next_deadline() == 15.0
-    assert copy.agent.cache.last_sequence(COA3.packed) == 4
-    copy.sequence = 10
-    assert copy.send(bid(1), flow(1)).flow_statuses == [135]
-    copy.agent.tick(605.0)
-    assert copy.agent.cache.get(OTHER_HOME.packed) is None
-
-
-@pytest.mark.parametrize(
-    "damage",
-    [
-        lambda d: d[:-1],
-        lambda d: b"\xff" + d,
-        lambda d: d.replace(b'"format":1', b'"format":2'),
-        lambda d: d.replace(b'"draft"', b'"rfc1"'),
-        lambda d: d.replace(b'"fid":1', b'"fid":65536'),
-        lambda d: d.replace(b'"rule":"00', b'"rule":"'),
-        lambda d: d.replace(b'"bids":[1]', b'"bids":[]'),
-        lambda d: d.replace(HOME.packed.hex().encode(), b"00"),
-        lambda d: d.replace(OTHER_HOME.packed.hex().encode(), HOME.packed.hex().encode()),
-        lambda d: d.replace(b'"prefixes":[]', b'"prefixes":[["00000000",33]]'),
-        lambda d: d.replace(b'"also":[]', b'"also":["0a000001"]'),
-        lambda d: b"[]",
-    ],
-)
-def test_a_snapshot_that_makes_no_sense_changes_nothing(damage: Callable[[bytes], bytes]) -> None:
-    peer = full_peer()
-    data = peer.agent.export_state(peer.now)
-    assert damage(data) != data
-    before = peer.state()
-    with pytest.raises(FlowclassError):
-        peer.agent.import_state(damage(data), peer.now)
-    assert peer.state() == before
-
-
-def changed(data: bytes, change: Callable[[dict[str, Any]], object]) -> bytes:
-    snapshot = json.loads(data)
-    change(snapshot["nodes"][0])
-    return json.dumps(snapshot).encode()
-
-
-def with_rule_octet(place: int, value: int) -> Callable[[dict[str, Any]], object]:
-    def change(node: dict[str, Any]) -> None:
-        rule = bytearray.fromhex(node["flows"][0]["rule"])
-        rule[place] = value
-        node["flows"][0]["rule"] = rule.hex()
-
-    return change
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        with_rule_octet(92, 9),  # an unknown version
-        lambda n: n.update(prefixes=[[HOME.packed.hex(), 64]]),  # host bits
-        lambda n: n.update(prefixes=[[f"20010db8{i:04x}{0:020x}", 48] for i in range(300)]),
-        lambda n: n.update(also=[n["home"]]),
-        lambda n: n.update(also=[OTHER_HOME.packed.hex()]),
-        lambda n: n.update(agent="00"),
-        lambda n: n["care_of"].append(n["care_of"][0]),
-        lambda n: n["care_of"].append({**n["care_of"][0], "bid": 0}),
-        lambda n: n["flows"].append(n["flows"][0]),
-        lambda n: n["flows"][0].update(bids=[1, 1]),
-    ],
-)
-def test_a_snapshot_that_the_engine_refuses_changes_nothing(change: Callable[[dict[str, Any]], object]) -> None:
-    data = changed(full_peer().agent.export_state(1000.0), change)
-    peer = Peer(agent=HomeAgent())
-    peer.send(bid(9, COA3), flow(9, selector=HTTPS))
-    peer.send(bid(9, COA3), home=COA3)
-    table: Any = peer.agent.cache.table
-    before = peer.state(), table.info()["nodes"], peer.agent.next_deadline()
-    with pytest.raises(FlowclassError, match=r"^no snapshot of a binding cache: "):
-        peer.agent.import_state(data, peer.now)
-    assert (peer.state(), table.info()["nodes"], peer.agent.next_deadline()) == before
-
-
-def test_a_snapshot_may_give_a_prefix_to_another_node() -> None:
-    network = bytes.fromhex("20010db80005") + bytes(10), 48
-
-    def agent_with(owner: IPv6Address) -> HomeAgent:
-        agent = HomeAgent()
-        for home in (HOME, OTHER_HOME):
-            prefixes = (network,) if home == owner else ()
-            agent.cache.put(Node(home.packed, care_of={1: CareOf(1, COA1.packed)}, prefixes=prefixes))
-        return agent
-
-    agent = agent_with(OTHER_HOME)
-    agent.import_state(agent_with(HOME).export_state(0.0), 0.0)
-    assert (len(agent.cache), agent.cache.owners) == (2, {network: HOME.packed})
-
-
-def test_a_home_agent_from_a_snapshot_is_a_home_agent() -> None:
-    agent = HomeAgent(table=ReadableTable())
-    agent.import_state(full_peer().agent.export_state(1000.0), 0.0)
-    assert len(agent.cache) == 2
-    assert isinstance(CareOfTest(1, b"", b""), CareOfTest)
-    assert isinstance(HomeTest(1, b"", b""), HomeTest)
+@given(st.binary(max_size=150))
+def test_noise_at_a_correspondent_node(data: bytes) -> None:
+    assert CorrespondentNode(table=ReadableTable()).receive(data, now=0.0) == []

@@ -1,0 +1,214 @@
+"""Reading a binding acknowledgement into the update list of its sender (RFC 6275 section 11.7.3, draft section 6).
+
+`settle` takes the acknowledgement of an update that was accepted, `refuse` the status of one that was refused as a
+whole. Both end the update that is under way, change what the list knows and wants, and return what was refused: a
+request that is refused for good is rolled back, so that what is wanted becomes what is known.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import inf
+from typing import Final
+
+from flowclass.wire.flow_options import FlowIdentification
+from flowclass.wire.messages import BindingAcknowledgement
+from flowclass.wire.numbers import LIFETIME_UNIT, REFUSED, BindingStatus, DraftFlowStatus
+from flowclass.wire.options import BindingIdentifier
+
+from ..cache.node import PLAIN
+from .plan import ADD, REFRESH, REMOVE, REPLACE, CareOfEntry, Plan, Refusal, octets_of
+from .update_list import UpdateList
+
+__all__ = ["refuse", "settle"]
+
+_REFRESH_AT: Final = 0.75
+"""The share of a lifetime after which an entry is refreshed."""
+
+_ATTEMPTS: Final = 4
+"""How often a flow is asked for when the answers contradict each other (in use, replaced, lost, added again)."""
+
+
+def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal]:
+    """Read the acceptance of the outstanding update; returns what was refused in it."""
+    plan, updates.outstanding = updates.outstanding, None
+    assert plan is not None
+    start = plan.sent[message.sequence]
+    # RFC 6275 section 11.7.3: the lifetime runs from the sending
+    expires = start + LIFETIME_UNIT * min(message.lifetime, plan.lifetime)
+    refresh_at = start + _REFRESH_AT * LIFETIME_UNIT * min(message.lifetime, plan.lifetime)
+    if plan.everything:
+        _forget_all(updates)
+        return []
+    refusals = _settle_care_of(updates, plan, message, expires, refresh_at)
+    if plan.lifetime:
+        updates.fresh = False
+    if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
+        # R75, R98: it doesn't know flow bindings, or won't
+        updates.supports_flows = False
+        updates.flows.clear()
+        updates.doubtful.clear()
+        updates.wanted_flows.clear()
+        return [*refusals, Refusal("flows", -1, -1)]
+    if plan.flows:
+        updates.supports_flows = True
+    if updates.profile.explicit_requests:
+        return refusals + _settle_explicit(updates, plan, message, expires, refresh_at)
+    return refusals + _settle_implicit(updates, plan, message, expires, refresh_at)
+
+
+def _forget_all(updates: UpdateList) -> None:
+    updates.care_of.clear()
+    updates.flows.clear()
+    updates.doubtful.clear()
+    updates.fresh = True
+    updates.contacted = updates.leaving = False
+
+
+def _settle_care_of(
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+) -> list[Refusal]:
+    if plan.lifetime == 0:
+        for entry in plan.care_of:  # gone, or never there (133)
+            updates.care_of.pop(entry.bid, None)
+        return []
+    if plan.overwrite or plan.care_of[0].bid == PLAIN:
+        updates.care_of.clear()
+    answered = {o.bid: o.status for o in message.options if isinstance(o, BindingIdentifier)}
+    if not answered and plan.care_of[0].bid != PLAIN:
+        return _no_bids(updates, plan, expires, refresh_at)
+    refusals = []
+    for entry in plan.care_of:
+        status = answered.get(entry.bid, 0 if entry.bid == PLAIN else -1)
+        if 0 <= status < REFUSED:
+            updates.care_of[entry.bid] = replace(entry, expires=expires, refresh_at=refresh_at)
+        else:
+            refusals.append(_refuse_bid(updates, entry, status))
+    return refusals
+
+
+def _no_bids(updates: UpdateList, plan: Plan, expires: float, refresh_at: float) -> list[Refusal]:
+    """RFC 5648 section 5.7: a receiver without BIDs has made one plain binding of it."""
+    address = plan.source if plan.source is not None else plan.care_of[0].address
+    entry = CareOfEntry(PLAIN, address, expires=expires, refresh_at=refresh_at)
+    updates.care_of = {PLAIN: entry}
+    updates.wanted_care_of = {PLAIN: replace(entry, expires=inf, refresh_at=inf)}
+    updates.wanted_flows.clear()
+    return [Refusal("bids", -1, -1)]
+
+
+def _refuse_bid(updates: UpdateList, entry: CareOfEntry, status: int) -> Refusal:
+    known = updates.care_of.get(entry.bid)
+    if known is not None:
+        updates.wanted_care_of[entry.bid] = replace(known, expires=inf, refresh_at=inf)
+    else:
+        updates.wanted_care_of.pop(entry.bid, None)
+        for fid in [f.fid for f in updates.wanted_flows.values() if entry.bid in f.bids]:
+            _roll_back(updates, fid)
+    return Refusal("bid", entry.bid, status)
+
+
+def _settle_explicit(
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+) -> list[Refusal]:
+    refusals = []
+    copies = [o for o in message.options if isinstance(o, FlowIdentification)]
+    for option in plan.flows:
+        # R97: the copy has the same octets but for the status; missing: a negative acknowledgement
+        copy = next((c for c in copies if octets_of(c) == octets_of(option)), None)
+        status = -1 if copy is None else copy.status
+        if copy is not None:
+            copies.remove(copy)
+        refusal = _settle_flow(updates, plan, option, status, expires, refresh_at)
+        if refusal is not None:
+            refusals.append(refusal)
+    return refusals
+
+
+def _settle_flow(
+    updates: UpdateList, plan: Plan, option: FlowIdentification, status: int, expires: float, refresh_at: float
+) -> Refusal | None:
+    fid, request = option.fid, option.pro
+    codes = updates.profile.status
+    if request == REMOVE:
+        # whatever the answer was: a flow that can't be removed is left to expire
+        updates.flows.pop(fid, None)
+        updates.doubtful.pop(fid, None)
+        done = 0 <= status < REFUSED or status in (
+            codes.fid_not_found,
+            DraftFlowStatus.CLASSIFIER_UNSUPPORTED,
+        )  # K5: 137 is what section 8.3.1 says
+        return None if done else Refusal("flow", fid, status)
+    if 0 <= status < REFUSED:
+        entry = plan.entries[fid] if request != REFRESH else updates.flows.get(fid)
+        if entry is not None:
+            updates.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=True)
+        updates.doubtful.pop(fid, None)
+        updates.attempts.pop(fid, None)
+        return None
+    updates.attempts[fid] = updates.attempts.get(fid, 0) + 1
+    if status >= REFUSED and updates.attempts[fid] < _ATTEMPTS:
+        if request == ADD and status == codes.fid_in_use:
+            # an earlier copy of this update was received: replace what is there
+            entry = plan.entries[fid]
+            updates.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=False)
+            updates.doubtful.pop(fid, None)
+            return None
+        if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
+            lost = updates.flows.pop(fid, None)  # K6: it has lost the flow, add it again
+            if lost is not None and status != codes.fid_not_found:
+                updates.doubtful[fid] = lost  # 129 says other things as well, a BID that is gone for one (K23)
+            return None
+    _roll_back(updates, fid)
+    return Refusal("flow", fid, status)
+
+
+def _settle_implicit(
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+) -> list[Refusal]:
+    named = {*plan.summary, *(option.fid for option in plan.flows)}
+    updates.flows = {fid: entry for fid, entry in updates.flows.items() if fid in named}
+    updates.doubtful = {fid: entry for fid, entry in updates.doubtful.items() if fid in named}
+    statuses = {o.fid: o.status for o in message.options if isinstance(o, FlowIdentification)}
+    refusals = []
+    for option in plan.flows:
+        fid, status = option.fid, statuses.get(option.fid, -1)
+        updates.doubtful.pop(fid, None)
+        if 0 <= status < REFUSED:
+            updates.flows[fid] = replace(plan.entries[fid], expires=expires, refresh_at=refresh_at)
+        else:
+            _roll_back(updates, fid)
+            refusals.append(Refusal("flow", fid, status))
+    for fid in plan.summary:
+        if statuses.get(fid) == updates.profile.status.fid_not_found:
+            updates.flows.pop(fid, None)  # to be added again
+        elif fid in updates.flows and plan.lifetime:
+            updates.flows[fid] = replace(updates.flows[fid], expires=expires, refresh_at=refresh_at)
+    return refusals
+
+
+def _roll_back(updates: UpdateList, fid: int) -> None:
+    """What was wanted isn't to be had: want what is known to be there."""
+    known = updates.flows.get(fid)
+    updates.attempts.pop(fid, None)
+    if known is not None and known.certain:
+        updates.wanted_flows[fid] = replace(known, expires=inf, refresh_at=inf)
+    else:
+        updates.wanted_flows.pop(fid, None)
+
+
+def refuse(updates: UpdateList, status: int) -> list[Refusal]:
+    """The outstanding update was refused as a whole: nothing of it has happened (RFC 6275 section 11.7.3)."""
+    plan, updates.outstanding = updates.outstanding, None
+    assert plan is not None
+    if plan.lifetime == 0:
+        if plan.everything:
+            _forget_all(updates)
+        for entry in plan.care_of:
+            updates.care_of.pop(entry.bid, None)
+        return [] if status == BindingStatus.NOT_HOME_AGENT else [Refusal("update", -1, status)]
+    for entry in plan.care_of:
+        _refuse_bid(updates, entry, status)
+    for option in plan.flows:
+        _roll_back(updates, option.fid)
+    return [Refusal("update", -1, status)]
