@@ -21,9 +21,11 @@ from flowclass.errors import (
     EncodeError,
     FlowclassError,
     ParameterProblem,
+    StoreError,
 )
 
 if TYPE_CHECKING:
+    from flowclass.agent.store import SqliteStore as SqliteStore
     from flowclass.engine.classbench import read_classbench as read_classbench
     from flowclass.engine.classifier import Classifier as Classifier
     from flowclass.engine.classifier import kernels as kernels
@@ -59,6 +61,7 @@ _LAZY = {
     "MobileNode": "flowclass.mobility",
     "MobilityAnchorPoint": "flowclass.mobility",
     "load_bindings": "flowclass.mobility",
+    "SqliteStore": "flowclass.agent.store",
 }
 _PACKAGES = frozenset({"agent", "engine", "generate", "mobility", "traces", "wire"})
 
@@ -72,6 +75,7 @@ __all__ = [
     "EncodeError",
     "FlowclassError",
     "ParameterProblem",
+    "StoreError",
     "get_include",
     *_LAZY,
 ]

@@ -13,6 +13,7 @@ __all__ = [
     "FlowclassError",
     "OutputError",
     "ParameterProblem",
+    "StoreError",
 ]
 
 
@@ -77,3 +78,7 @@ class CaptureError(FlowclassError):
 
 class OutputError(FlowclassError):
     """An output that can't be written, or whose format nobody knows."""
+
+
+class StoreError(FlowclassError):
+    """A store of bindings that is damaged, foreign, in use, or can't be written; its file is as it was."""

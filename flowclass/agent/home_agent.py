@@ -14,7 +14,7 @@ from collections import Counter, deque
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import FlowclassError, StoreError
 from flowclass.mobility import Event, EventKind, HomeAgent
 
 from . import answers
@@ -28,6 +28,7 @@ from .notify import notify
 from .packets import MOBILITY, echo_reply, upper_layer
 from .rates import RateLimit
 from .sockets import raw_ipv4, raw_ipv6, udp_ipv4
+from .store import SqliteStore, StoreFollower
 from .tun import Tun
 
 __all__ = ["HomeAgentService"]
@@ -35,6 +36,7 @@ __all__ = ["HomeAgentService"]
 _WAIT_MS: Final = 1000
 _BATCH: Final = 256
 _QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
+_FOLLOW_INTERVAL: Final = 0.1  # seconds between looks at the store and at its writer
 _PROTECTED_TABLE: Final = 4191
 _RULE_PRIORITY: Final = 4191
 
@@ -42,8 +44,11 @@ _RULE_PRIORITY: Final = 4191
 class HomeAgentService:
     """One running home agent. `run` returns when it has been told to stop."""
 
-    def __init__(self, config: AgentConfig) -> None:
+    def __init__(self, config: AgentConfig, *, follow: bool = False) -> None:
+        if follow and config.store is None:
+            raise FlowclassError("--follow: the configuration has no store to follow")
         self.config = config
+        self.follow = follow
         self.log = Log(config.log, config.log_interval)
         self.loop = Loop()
         self.started = time.monotonic()
@@ -51,7 +56,7 @@ class HomeAgentService:
         self.latencies = answers.Latencies()
         self.drained = False
         self._rates = RateLimit(config.updates_per_second, config.burst)
-        self._waiting: deque[Local] = deque()
+        self._waiting: deque[tuple[float, Local]] = deque()
         self._scheduled = False
         self._closing: list[Any] = []
         self.agent = self._make_agent()
@@ -77,10 +82,12 @@ class HomeAgentService:
     def run(self) -> None:
         """Opens everything, serves, closes everything. Raises FlowclassError for what can't be opened."""
         try:
-            self._open()
             self.loop.on_signal(signal.SIGTERM, self.loop.stop)
             self.loop.on_signal(signal.SIGINT, self.loop.stop)
             self.loop.on_signal(signal.SIGHUP, self.reload)
+            if not self._open_store():
+                return
+            self._open()
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
             data = threading.Thread(target=self._forward, name="forward", daemon=True)
@@ -102,6 +109,56 @@ class HomeAgentService:
     def _keep(self, thing: Any) -> Any:
         self._closing.append(thing)
         return thing
+
+    def _open_store(self) -> bool:
+        """Open the store and take in what it has; following another agent, once that is gone. False: told to stop."""
+        path = self.config.store
+        if path is None:
+            return True
+        cache = self.agent.cache
+        cache.listener = None  # what comes from the store is no news
+        if self.follow:
+            store = self._follow(StoreFollower(path))
+            if store is None:
+                return False
+        else:
+            store = SqliteStore(path)
+        self._keep(store)
+        for node in list(cache):
+            cache.remove(node.home)
+        began = time.monotonic()
+        count = store.restore(cache, began)
+        cache.store, cache.listener = store, self._happened
+        self.log.info("restored", nodes=count, seconds=round(time.monotonic() - began, 3))
+        return True
+
+    def _follow(self, follower: StoreFollower) -> SqliteStore | None:
+        """Keep a warm copy of the cache of the agent that serves, until that is gone."""
+        taken: list[SqliteStore] = []
+
+        def look(now: float) -> None:
+            store = follower.take_over()
+            if store is not None:
+                taken.append(store)
+                self.loop.stop()
+                return
+            try:
+                follower.follow(self.agent.cache, now)
+            except FlowclassError as error:
+                self.log.limited("follow", "the store can't be followed", error=error)
+
+        self.log.following()
+        self.loop.on_time.append(look)
+        self.loop.deadlines.append(lambda: time.monotonic() + _FOLLOW_INTERVAL)
+        self.loop.run()
+        self.loop.on_time.clear()
+        self.loop.deadlines.clear()
+        if not taken:
+            follower.close()
+            return None
+        self.loop.go_on()
+        self.log.warning("the agent that served is gone: taking over")
+        return taken[0]
 
     def _open(self) -> None:
         config = self.config
@@ -164,7 +221,8 @@ class HomeAgentService:
                 if len(found) > room:
                     self.ignored["control plane busy"] += len(found) - room
                     del found[max(room, 0) :]
-                self._waiting.extend(found)
+                now = time.monotonic()
+                self._waiting.extend((now, local) for local in found)
                 if not self._scheduled:
                     self._scheduled = True
                     self.loop.call(self._take_waiting)
@@ -174,11 +232,22 @@ class HomeAgentService:
     # ---- the main thread
 
     def _take_waiting(self) -> None:
+        """A batch of what waits: one commit of the store for all of it, and only then the answers leave."""
         self._scheduled = False
         replies: list[bytes] = []
-        for _ in range(min(len(self._waiting), _BATCH)):
-            replies += self._take(self._waiting.popleft())
+        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
+        try:
+            with self.agent.cache.batch():
+                for _, local in batch:
+                    replies += self._take(local)
+        except (StoreError, OSError) as error:
+            self.ignored["store failed"] += len(batch)  # who gets no answer asks again
+            self.log.limited("store", "no update of a batch could be kept, and none is acknowledged", error=error)
+            replies = []
         self.forwarder.send(replies)
+        now = time.monotonic()
+        for arrival, _ in batch:
+            self.latencies.add(now - arrival)
         if self._waiting:
             self._scheduled = True
             self.loop.call(self._take_waiting)
@@ -199,14 +268,19 @@ class HomeAgentService:
             self.ignored["rate limit"] += 1
             self.log.limited(f"rate {source.hex()}", "too many messages", source=ip_address(source))
             return []
-        replies = self.agent.receive(local.packet, now=now)
-        self.latencies.add(time.monotonic() - now)
-        return replies
+        return self.agent.receive(local.packet, now=now)
 
     def _tick(self, now: float) -> None:
         when = self.agent.next_deadline()
-        if when is not None and when <= now:
-            self.forwarder.send(self.agent.tick(now))
+        if when is None or when > now:
+            return
+        try:
+            with self.agent.cache.batch():
+                packets = self.agent.tick(now)
+        except (StoreError, OSError) as error:
+            self.log.limited("store", "what has expired could not be kept as expired", error=error)
+        else:
+            self.forwarder.send(packets)
 
     def _care_of(self, address: bytes) -> set[bytes]:
         """The care-of addresses of the node that an address, or the prefix it is in, belongs to."""
@@ -232,7 +306,7 @@ class HomeAgentService:
             fields["fid" if event.kind.startswith("flow") else "bid"] = event.number
         if event.address:
             fields["care_of"] = ip_address(event.address)
-        self.log.info(event.kind.value, **fields)
+        self.log.event(event.kind.value, **fields)
 
 
 def _within(address: bytes, network: bytes, length: int) -> bool:

@@ -18,6 +18,7 @@ __all__ = ["Log"]
 
 _KEPT: Final = 200
 _KEYS: Final = 1024
+_EVENTS: Final = 100
 
 Level = Literal["info", "warning", "error"]
 
@@ -33,6 +34,7 @@ class Log:
         self.out = out
         self.recent: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._limited: dict[str, tuple[float, int]] = {}
+        self._events = (0.0, 0)  # the second that counts, and how many events it has had
 
     def info(self, message: str, **fields: Any) -> None:
         self._write("info", message, fields)
@@ -42,6 +44,18 @@ class Log:
 
     def error(self, message: str, **fields: Any) -> None:
         self._write("error", message, fields)
+
+    def event(self, message: str, **fields: Any) -> None:
+        """Something that is as it should be; of more than a hundred in a second, only their number is logged."""
+        now = time.monotonic()
+        since, count = self._events
+        if now >= since + 1.0:
+            if count > _EVENTS:
+                self._write("info", "events not logged", {"count": count - _EVENTS})
+            since, count = now, 0
+        self._events = (since, count + 1)
+        if count < _EVENTS:
+            self._write("info", message, fields)
 
     def limited(self, key: str, message: str, **fields: Any) -> None:
         """A warning, the first time and then once per interval, with ``times``: how often since the last line."""
@@ -60,6 +74,10 @@ class Log:
     def ready(self) -> None:
         """The line that whoever started the agent waits for: the word alone, in both forms."""
         print("ready", file=self.out or sys.stderr, flush=True)
+
+    def following(self) -> None:
+        """The same for a second agent that stands by."""
+        print("following", file=self.out or sys.stderr, flush=True)
 
     def _write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

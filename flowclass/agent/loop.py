@@ -60,6 +60,10 @@ class Loop:
     def stop(self) -> None:
         self._running = False
 
+    def go_on(self) -> None:
+        """After `stop`: `run` may be called again."""
+        self._running = True
+
     def fail(self, error: BaseException) -> None:
         """End `run` with an error that another thread has met."""
         self._failure = error

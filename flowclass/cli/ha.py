@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 @click.command("ha", short_help="Run a live home agent.")
 @click.argument("config", metavar="CONFIG")
 @click.option("--check", is_flag=True, help="Read the configuration and say what it would do; change nothing.")
-def command(config: str, check: bool) -> int:
+@click.option("--follow", is_flag=True, help="Follow the store of an agent that runs, and take over when it is gone.")
+def command(config: str, check: bool, follow: bool) -> int:
     """Runs a home agent in the foreground, as a TOML file says.
 
     It takes binding updates from the network, keeps a binding cache, and tunnels packets to mobile nodes. "ready" on
@@ -27,7 +28,7 @@ def command(config: str, check: bool) -> int:
         return 0
     from flowclass.agent.home_agent import HomeAgentService
 
-    HomeAgentService(found).run()
+    HomeAgentService(found, follow=follow).run()
     return 0
 
 

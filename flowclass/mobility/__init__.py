@@ -14,6 +14,7 @@ from .bindings_file.read import BindingsFile, read_bindings
 from .cache.binding_cache import BindingCache, BusyError, Store, Transaction
 from .cache.events import Event, EventKind
 from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
+from .cache.snapshot import decode_node, encode_node
 from .mobile_node.mobile_node import MobileNode
 from .settings import Capabilities, Limits, Switches
 
@@ -50,6 +51,8 @@ __all__ = [
     "Transaction",
     "Update",
     "acknowledge",
+    "decode_node",
+    "encode_node",
     "load_bindings",
     "read_bindings",
 ]

@@ -13,7 +13,8 @@ entry is put right when it comes up. So an update costs O(its own node), never O
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Any, Protocol
@@ -53,7 +54,12 @@ class Table(Protocol):
 
 
 class Store(Protocol):
-    """Something that keeps nodes over a restart; `put` returns when the node is safe, or raises."""
+    """Something that keeps nodes over a restart; `put` returns when the node is safe, or raises.
+
+    A store may have more, and is asked for it by name. ``batch()``: a context manager in which `put` only gathers; its
+    end makes all of it safe, or raises and then nothing of it is (see `BindingCache.batch`). ``remember(home_address,
+    sequence, until)``: the sequence number of a node that is gone, and until when it's to be refused.
+    """
 
     def put(self, home_address: bytes, node: Node | None) -> None: ...
 
@@ -111,6 +117,7 @@ class BindingCache:
         self._deleted: dict[bytes, tuple[float, int]] = {}
         self._clock = -inf
         self._first_only = self.switches.forward_multi == "first"
+        self._undo: list[tuple[bytes, Node | None, tuple[float, int] | None]] | None = None
 
     # ---- reading
 
@@ -168,6 +175,54 @@ class BindingCache:
         """Install a node as it is, from a file or another cache; it must not be written to from then on."""
         self._install(node.home, self.nodes.get(node.home), node, self._clock)
 
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """Changes inside become durable together, at its end: one commit of the store for many updates.
+
+        Readers see each change at once. The acknowledgements that it led to must not leave before the end: should the
+        store fail there, all changes are taken back and its error is raised. A batch inside a batch is part of it. With
+        a store that knows no batches each change is durable by itself, as always.
+        """
+        open_batch = getattr(self.store, "batch", None)
+        if open_batch is None or self._undo is not None:
+            yield
+            return
+        self._undo = []
+        try:
+            with open_batch():
+                yield
+        except BaseException:
+            self._take_back()
+            raise
+        finally:
+            self._undo = None
+
+    def _take_back(self) -> None:
+        """Undo what a batch has changed, in the opposite order; the store has nothing of it."""
+        changes, self._undo, store, self.store = self._undo or [], None, self.store, None
+        try:
+            for home, old, gone in reversed(changes):
+                current = self.nodes.get(home)
+                if current is not old:
+                    self._install(home, current, old, self._clock)
+                if gone is not None and old is None:
+                    self._deleted[home] = gone
+                    heappush(self._heap, (gone[0], home))
+        finally:
+            self.store = store
+
+    def restore(self, nodes: Iterable[Node], deleted: Iterable[tuple[bytes, int, float]] = ()) -> None:
+        """Install nodes that a store has kept, and what `remember` has been told (home address, sequence number, until
+        when), without writing them to the store again."""
+        store, self.store = self.store, None
+        try:
+            for node in nodes:
+                self.put(node)
+            for home, sequence, until in deleted:
+                self.remember(home, sequence, until)
+        finally:
+            self.store = store
+
     def _commit(self, transaction: Transaction) -> None:
         if transaction.closed:
             raise FlowclassError("the transaction is closed")
@@ -176,9 +231,10 @@ class BindingCache:
             _drop_expired(node, self._clock)  # time went on while it was open
         old = self.nodes.get(home)
         if not node.care_of and not node.flows:
-            if old is not None:
-                self._install(home, old, None, self._clock)
-            self._remember(node, transaction.now, max(node.memory, self.switches.deleted_memory))
+            with self.batch():
+                if old is not None:
+                    self._install(home, old, None, self._clock)
+                self._remember(node, transaction.now, max(node.memory, self.switches.deleted_memory))
         else:
             self._install(home, old, node, self._clock)
         transaction.closed = True
@@ -192,6 +248,9 @@ class BindingCache:
     def remember(self, home: bytes, sequence: int, until: float) -> None:
         """Refuse updates of a home address that has no binding up to this sequence number and this time."""
         if home not in self.nodes:
+            keep = getattr(self.store, "remember", None)
+            if keep is not None:
+                keep(home, sequence, until)
             self._deleted[home] = (until, sequence)
             heappush(self._heap, (until, home))
 
@@ -200,6 +259,8 @@ class BindingCache:
         return dict(self._deleted)
 
     def _install(self, home: bytes, old: Node | None, new: Node | None, now: float) -> None:
+        if self._undo is not None:
+            self._undo.append((home, old, self._deleted.get(home)))
         if self.store is not None:
             self.store.put(home, new)  # durable first: it's never acknowledged and then lost
         try:
@@ -209,7 +270,7 @@ class BindingCache:
                 self.store.put(home, old)
             raise
         if new is None:
-            del self.nodes[home]
+            self.nodes.pop(home, None)
         else:
             self.nodes[home] = new
             if self._deleted:

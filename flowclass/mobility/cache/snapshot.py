@@ -21,7 +21,7 @@ from ..arguments import later
 from .binding_cache import BindingCache
 from .node import DISCARD, NCAST, PLAIN, CareOf, Flow, Node
 
-__all__ = ["export_cache", "import_cache"]
+__all__ = ["decode_node", "encode_node", "export_cache", "import_cache"]
 
 FORMAT: Final = 1
 
@@ -80,38 +80,53 @@ def export_cache(cache: BindingCache, now: float) -> bytes:
     """Everything in the cache that hasn't expired at `now`; open transactions aren't in it."""
 
     now = cache.advance(now)
-
-    def left(time: float) -> float | None:
-        return None if time == inf else max(time - now, 0.0)
-
-    nodes = [
-        _Node(
-            node.home.hex(),
-            node.profile,
-            [
-                _CareOf(c.bid, c.address.hex(), c.priority, left(c.expires), left(c.refresh_at), c.home)
-                for c in node.care_of.values()
-                if c.expires > now
-            ],
-            [
-                _Flow(f.fid, f.priority, f.action, list(f.bids), f.rule.hex(), left(f.expires), left(f.refresh_at))
-                for f in node.flows.values()
-                if f.expires > now
-            ],
-            node.sequence,
-            node.registration,
-            node.router,
-            [(network.hex(), length) for network, length in node.prefixes],
-            [address.hex() for address in node.also],
-            node.agent.hex(),
-            node.memory,
-        )
-        for node in cache
-    ]
+    nodes = [_raw(node, now) for node in cache]
     deleted = [
         _Deleted(home.hex(), until - now, last) for home, (until, last) in cache.deleted().items() if until > now
     ]
     return msgspec.json.encode(_Snapshot(FORMAT, nodes, deleted))
+
+
+def _raw(node: Node, now: float) -> _Node:
+    """A node as it is written, without what has expired."""
+
+    def left(time: float) -> float | None:
+        return None if time == inf else max(time - now, 0.0)
+
+    return _Node(
+        node.home.hex(),
+        node.profile,
+        [
+            _CareOf(c.bid, c.address.hex(), c.priority, left(c.expires), left(c.refresh_at), c.home)
+            for c in node.care_of.values()
+            if c.expires > now
+        ],
+        [
+            _Flow(f.fid, f.priority, f.action, list(f.bids), f.rule.hex(), left(f.expires), left(f.refresh_at))
+            for f in node.flows.values()
+            if f.expires > now
+        ],
+        node.sequence,
+        node.registration,
+        node.router,
+        [(network.hex(), length) for network, length in node.prefixes],
+        [address.hex() for address in node.also],
+        node.agent.hex(),
+        node.memory,
+    )
+
+
+def encode_node(node: Node, now: float) -> bytes:
+    """One node as octets, for a store: as in a snapshot of a whole cache, without what has expired at `now`."""
+    return msgspec.json.encode(_raw(node, now))
+
+
+def decode_node(data: bytes, now: float) -> Node:
+    """What `encode_node` wrote, as a node whose times count from `now`. FlowclassError for data that makes no sense."""
+    try:
+        return _node(msgspec.json.decode(data, type=_Node), now)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FlowclassError(f"no node of a binding cache: {error}") from None
 
 
 def import_cache(cache: BindingCache, data: bytes, now: float) -> None:

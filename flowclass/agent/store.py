@@ -1,0 +1,377 @@
+"""A durable store of a binding cache in one SQLite file, for `flowclass ha` and for whoever embeds a `HomeAgent`.
+
+::
+
+    store = SqliteStore("bindings.sqlite")
+    agent = HomeAgent(store=store)
+    store.restore(agent.cache, now=time.monotonic())
+    ...
+    with agent.cache.batch():            # one commit, one flush of the disk, for many updates
+        replies = [agent.receive(packet, now=time.monotonic()) for packet in packets]
+    send(replies)                        # only now: what is acknowledged is on the disk
+
+Write-ahead log and ``synchronous=FULL``: a commit returns when its pages have been flushed. Each row holds what is left
+of its node's lifetimes, beside the time at which it was written: by the wall clock, and by the monotonic one with the
+boot that it counts from. A restart within one boot goes by the monotonic clock, which nobody sets; one after a reboot
+goes by the wall clock.
+
+One process writes, and holds a lock on ``FILE.lock`` which ends with it, however it ends. Others may follow
+(`StoreFollower`): they read what changes, and take the lock over when it's free.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any, Final
+
+from flowclass.errors import ClassifierError, FlowclassError, StoreError
+from flowclass.mobility import BindingCache, Node, decode_node, encode_node
+
+__all__ = ["SqliteStore", "StoreFollower"]
+
+_APPLICATION_ID: Final = 0x464C4F57  # "FLOW"
+_HEADER: Final = b"SQLite format 3\0"
+_APPLICATION_ID_AT: Final = 68
+
+# from one version of the schema to the next: version 0 is an empty file. Never change one, add one.
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE node (
+        home BLOB PRIMARY KEY,
+        data BLOB,
+        wall REAL NOT NULL,
+        monotonic REAL NOT NULL,
+        boot TEXT NOT NULL
+    ) WITHOUT ROWID;
+    """,
+    # rows that followers haven't seen; nodes that are gone, with the sequence number that is still refused
+    """
+    ALTER TABLE node ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE node ADD COLUMN sequence INTEGER;
+    ALTER TABLE node ADD COLUMN remembered REAL NOT NULL DEFAULT 0;
+    CREATE INDEX node_by_change ON node (change);
+    """,
+)
+VERSION: Final = len(MIGRATIONS)
+
+_PUT: Final = "INSERT OR REPLACE INTO node (home, data, wall, monotonic, boot, change) VALUES (?, ?, ?, ?, ?, ?)"
+_REMEMBER: Final = (
+    "INSERT OR REPLACE INTO node (home, data, wall, monotonic, boot, change, sequence, remembered) "
+    "VALUES (?, NULL, ?, ?, ?, ?, ?, ?)"
+)
+_FORGET: Final = "DELETE FROM node WHERE home = ? AND change < (SELECT max(change) FROM node)"
+_ROWS: Final = "SELECT home, data, wall, monotonic, boot, sequence, remembered FROM node WHERE change > ?"
+
+Clock = Callable[[], float]
+
+
+def boot_id() -> str:
+    """What this boot of the machine is called; "" where nobody knows, and then the wall clock decides."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+class _Rows:
+    """Reading rows: what is left of them by now."""
+
+    def __init__(self, path: str, clock: Clock, wall: Clock) -> None:
+        self.path = path
+        self.clock = clock
+        self.wall = wall
+        self.boot = boot_id()
+
+    def read(
+        self, connection: sqlite3.Connection, now: float, after: int
+    ) -> tuple[list[Node], list[tuple[bytes, int, float]], list[bytes]]:
+        """Nodes, sequence numbers of nodes that are gone, and home addresses of all that are gone."""
+        ahead, wall = now - self.clock(), self.wall()
+        nodes: list[Node] = []
+        remembered: list[tuple[bytes, int, float]] = []
+        gone: list[bytes] = []
+        for home, data, its_wall, its_time, boot, sequence, memory in connection.execute(_ROWS, (after,)):
+            elapsed = now - ahead - its_time if boot and boot == self.boot else wall - its_wall
+            written = now - max(elapsed, 0.0)
+            if data is None:
+                gone.append(home)
+                if sequence is not None and written + memory > now:
+                    remembered.append((home, sequence, written + memory))
+                continue
+            node = decode_node(data, written)
+            if node.home != home:
+                raise FlowclassError("a row with the node of another home address")
+            node.care_of = {bid: entry for bid, entry in node.care_of.items() if entry.expires > now}
+            node.flows = {fid: flow for fid, flow in node.flows.items() if flow.expires > now}
+            if node.care_of or node.flows:
+                nodes.append(node)
+                continue
+            gone.append(home)
+            if node.sequence is not None and node.memory > 0:
+                remembered.append((home, node.sequence, now + node.memory))
+        return nodes, remembered, gone
+
+
+def _check_file(path: str) -> None:
+    """Refuse what is no store of ours before SQLite opens it, because already that may write to it."""
+    try:
+        with open(path, "rb") as file:
+            header = file.read(100)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    if not header:
+        return
+    if not header.startswith(_HEADER) or len(header) < 100:
+        raise StoreError(f"{path}: no SQLite file, but something else is there; it is left as it is")
+    (application,) = struct.unpack_from(">I", header, _APPLICATION_ID_AT)
+    if application != _APPLICATION_ID:
+        raise StoreError(f"{path}: a SQLite file of another application; it is left as it is")
+
+
+@contextmanager
+def _sqlite(path: str) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+class SqliteStore:
+    """A `flowclass.mobility.Store`; see the module. Raises `StoreError`, and then the file is as it was.
+
+    ``clock`` is the clock of the agent's `now`, ``wall`` tells the time since the epoch. Used by one thread.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
+        self.path = fspath(path)
+        _check_file(self.path)
+        self._lock = _Lock(self.path)
+        if not self._lock.take():
+            raise StoreError(f"{self.path}: in use by process {self._lock.owner() or 'unknown'}")
+        try:
+            self._open(clock, wall)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    @classmethod
+    def _with_lock(cls, lock: _Lock, clock: Clock, wall: Clock) -> SqliteStore:
+        """The store of a follower that holds the lock already."""
+        store = cls.__new__(cls)
+        store.path, store._lock = lock.path, lock
+        _check_file(store.path)
+        store._open(clock, wall)
+        return store
+
+    def _open(self, clock: Clock, wall: Clock) -> None:
+        self._rows = _Rows(self.path, clock, wall)
+        self._in_batch = False
+        with _sqlite(self.path):
+            self._db = sqlite3.connect(self.path, isolation_level=None, cached_statements=16)
+            try:
+                self._prepare()
+            except BaseException:
+                self._db.close()
+                raise
+
+    def _prepare(self) -> None:
+        run = self._db.execute
+        run("PRAGMA trusted_schema = OFF")
+        (version,) = run("PRAGMA user_version").fetchone()
+        if version > VERSION:
+            raise StoreError(f"{self.path}: schema {version} of a later release; this one knows {VERSION}")
+        if version == 0 and run("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+            raise StoreError(f"{self.path}: tables, but no version of their schema; it is left as it is")
+        problems = [row[0] for row in run("PRAGMA quick_check(1)")]
+        if problems != ["ok"]:
+            raise StoreError(f"{self.path}: damaged: {problems[0]}; it is left as it is")
+        if version == 0:
+            run(f"PRAGMA application_id = {_APPLICATION_ID}")  # before the log: in the file's own header from now on
+        for number in range(version, VERSION):
+            self._db.executescript(f"BEGIN IMMEDIATE; {MIGRATIONS[number]} PRAGMA user_version = {number + 1}; COMMIT;")
+        run("PRAGMA journal_mode = WAL")
+        run("PRAGMA synchronous = FULL")
+        (self._change,) = run("SELECT coalesce(max(change), 0) FROM node").fetchone()
+
+    def close(self) -> None:
+        self._db.close()
+        self._lock.release()
+
+    # ---- a Store
+
+    def put(self, home_address: bytes, node: Node | None) -> None:
+        """Keep a node, or that it's gone; on the disk when it returns, in a batch when that ends."""
+        now = self._rows.clock()
+        data = None if node is None else encode_node(node, now)
+        self._write(_PUT, home_address, data, now)
+
+    def remember(self, home_address: bytes, sequence: int, until: float) -> None:
+        """Keep the sequence number of a node that is gone."""
+        now = self._rows.clock()
+        with _sqlite(self.path):
+            self._change += 1
+            self._db.execute(
+                _REMEMBER,
+                (home_address, self._rows.wall(), now, self._rows.boot, self._change, sequence, max(until - now, 0.0)),
+            )
+
+    def _write(self, statement: str, home: bytes, data: bytes | None, now: float) -> None:
+        with _sqlite(self.path):
+            self._change += 1
+            self._db.execute(statement, (home, data, self._rows.wall(), now, self._rows.boot, self._change))
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """What is put inside is committed at the end, together; nothing of it if that raises."""
+        if self._in_batch:
+            yield
+            return
+        before = self._change
+        self._in_batch = True
+        try:
+            with _sqlite(self.path):
+                self._db.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                with _sqlite(self.path):
+                    self._db.execute("COMMIT")
+            except BaseException:
+                self._change = before
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                raise
+        finally:
+            self._in_batch = False
+
+    # ---- restart
+
+    def restore(self, cache: BindingCache, now: float) -> int:
+        """Install what is kept and hasn't expired meanwhile; returns how many nodes. `StoreError` for a row that makes
+        no sense: then the cache is as it was, and so is the file."""
+        try:
+            with _sqlite(self.path):
+                nodes, remembered, gone = self._rows.read(self._db, now, -1)
+            cache.advance(now)
+            cache.restore(nodes, remembered)
+        except StoreError:
+            raise
+        except FlowclassError as error:
+            raise StoreError(f"{self.path}: damaged: {error}; it is left as it is") from None
+        kept = {home for home, _, _ in remembered}
+        with self.batch(), _sqlite(self.path):
+            for home in gone:
+                if home not in kept:  # the youngest row stays, so that changes are never numbered again
+                    self._db.execute(_FORGET, (home,))
+        return len(nodes)
+
+
+class _Lock:
+    """The lock of the one that writes: held by a process, gone with it. The file says who it is, for the message."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._file: int | None = None
+
+    def take(self) -> bool:
+        try:
+            file = os.open(f"{self.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self.path}.lock: {error.strerror}") from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(file)
+            return False
+        os.truncate(file, 0)
+        os.pwrite(file, f"{os.getpid()}\n".encode(), 0)
+        self._file = file
+        return True
+
+    def owner(self) -> str:
+        try:
+            return Path(f"{self.path}.lock").read_text().strip()
+        except OSError:
+            return ""
+
+    def release(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+class StoreFollower:
+    """Reads along in a store that another process writes, so that a cache is warm when that process is gone.
+
+    `follow` brings a cache up to date; `take_over` answers with the store, open for writing, once nobody holds it.
+    """
+
+    def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
+        self.path = fspath(path)
+        self._clock, self._wall = clock, wall
+        self._rows = _Rows(self.path, clock, wall)
+        self._lock = _Lock(self.path)
+        self._db: sqlite3.Connection | None = None
+        self._seen: Any = None
+        self._change = -1
+
+    def _connection(self) -> sqlite3.Connection | None:
+        if self._db is None:
+            _check_file(self.path)
+            if not os.path.exists(self.path):
+                return None
+            self._db = sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        return self._db
+
+    def follow(self, cache: BindingCache, now: float) -> bool:
+        """Take in what has been committed since the last time; whether there was anything."""
+        with _sqlite(self.path):
+            db = self._connection()
+            if db is None:
+                return False
+            (version,) = db.execute("PRAGMA data_version").fetchone()
+            if version == self._seen or db.execute("PRAGMA user_version").fetchone()[0] != VERSION:
+                return False
+            db.execute("BEGIN")
+            try:
+                nodes, remembered, gone = self._rows.read(db, now, self._change)
+                (self._change,) = db.execute("SELECT coalesce(max(change), -1) FROM node").fetchone()
+            finally:
+                db.execute("COMMIT")
+            self._seen = version
+        for home in gone:
+            cache.remove(home, now)
+        try:
+            cache.restore(nodes, remembered)
+        except ClassifierError:  # a prefix went from one of them to another
+            for node in nodes:
+                cache.remove(node.home, now)
+            cache.restore(nodes, remembered)
+        return bool(nodes or gone)
+
+    def take_over(self) -> SqliteStore | None:
+        """The store, if its writer is gone; None while it's there."""
+        if not self._lock.take():
+            return None
+        try:
+            if self._db is not None:
+                self._db.close()
+                self._db = None
+            return SqliteStore._with_lock(self._lock, self._clock, self._wall)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def close(self) -> None:
+        if self._db is not None:
+            self._db.close()
+        self._lock.release()
