@@ -25,14 +25,15 @@ HEADERS = sorted(str(p) for d in INCLUDE for p in Path(d).rglob("*.h"))
 
 
 class BuildPy(build_py):
-    """Puts the public header into the package, where flowclass.get_include() finds it."""
+    """Puts the public headers into the package, where flowclass.get_include() finds them."""
 
     def run(self) -> None:
         super().run()
         if not getattr(self, "editable_mode", False):
             target = Path(self.build_lib) / "flowclass" / "include"
             target.mkdir(parents=True, exist_ok=True)
-            shutil.copy("csrc/include/flowclass.h", target)
+            for header in Path("csrc/include").glob("*.h"):
+                shutil.copy(header, target)
 
 
 extensions = [

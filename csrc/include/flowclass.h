@@ -441,6 +441,9 @@ FC_API void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, 
 FC_API uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room);
 FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out); /* FC_ENOENT: withdrawn since */
 FC_API int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number); /* exact; FC_ENOENT */
+/* The node that may send from `source`, an address of its own or in one of its prefixes, through a tunnel from `care_of`,
+ * which it has registered; FC_ENOENT: nobody has the source, or that node hasn't this care-of address. */
+FC_API int fc_fib_sender(fc_fib *fib, const fc_address *source, const fc_address *care_of, uint32_t *number);
 FC_API void fc_fib_get_info(fc_fib *fib, fc_fib_info *out);
 
 #ifdef __cplusplus

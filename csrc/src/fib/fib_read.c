@@ -242,3 +242,29 @@ int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
     fc_epoch_leave(&fib->epoch, slot);
     return r ? FC_OK : FC_ENOENT;
 }
+
+int fc_fib_sender(fc_fib *fib, const fc_address *source, const fc_address *care_of, uint32_t *number)
+{
+    const fc_key k = {.destination = {source->words[0], source->words[1]}, .version = source->version, .present = FC_DESTINATION};
+    uint8_t wanted[16] = {0};
+    unsigned width = care_of->version == 4 ? 4 : 16;
+    for (unsigned i = 0; i < width; i++)
+        wanted[i] = (uint8_t)(care_of->words[(i + 16 - width) / 8] >> (56 - 8 * ((i + 16 - width) % 8)));
+    int status = FC_ENOENT;
+    uint32_t ref = 0;
+    unsigned slot = fc_epoch_enter(&fib->epoch);
+    const fib_record *r = fib_find(fib, &k, &ref);
+    if (r) {
+        int large = r->flags & FIB_BIG;
+        const fc_target *t = large ? (const fc_target *)(const void *)((const uint8_t *)r + fib_big_of(r)->targets)
+                                   : fib_targets_small(r);
+        uint32_t n = large ? fib_big_of(r)->n_targets : r->n_targets;
+        for (uint32_t i = 0; i < n && status != FC_OK; i++)
+            if (t[i].version == care_of->version && memcmp(t[i].address, wanted, width) == 0)
+                status = FC_OK;
+        if (status == FC_OK)
+            *number = r->node;
+    }
+    fc_epoch_leave(&fib->epoch, slot);
+    return status;
+}

@@ -7,6 +7,7 @@
 /* IP protocols, which are also IPv6 next headers */
 enum {
     FC_PROTOCOL_HOP_BY_HOP = 0,
+    FC_PROTOCOL_ICMP = 1,
     FC_PROTOCOL_IP_IN_IP = 4,
     FC_PROTOCOL_TCP = 6,
     FC_PROTOCOL_UDP = 17,

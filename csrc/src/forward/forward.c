@@ -1,0 +1,262 @@
+/* forward.c - the packet loop of a live home agent. This folder is the one of the library that does I/O; Linux only.
+ *
+ *            TUN device <-- the kernel routes the home prefixes and the agent's own address to it
+ *                |  read(), up to 64 packets
+ *                v
+ *     parse, then one call of the forwarding table for all of them          (lane.c)
+ *        |                                   |
+ *   to a mobile node                  to the agent's own address            (reverse.c)
+ *        |                             |                |
+ *   tunnel headers in front       a tunnel packet   anything else
+ *   (tunnel.c)                    of a mobile node      |
+ *        |      ^                      |                v
+ *        |      '---to another one-----+         whole, reassembled packets
+ *        v                             |         wait for fc_forwarder_take
+ *   sendmmsg(): raw IPv6, raw IPv4     '--to other networks--> write() to the TUN device,
+ *   or UDP socket (send.c)                                      which the kernel routes on
+ *
+ * A batch is what is there, so that a lone packet isn't kept waiting for others; only under load is it 64 packets, and
+ * then a look at the clock, an entry into the table's epoch and a system call to send are shared by all of them. Nothing is
+ * allocated for a packet that passes through, and nothing of it is copied: its tunnel header is written into the room
+ * before it, or stands beside it in the list of pieces when there are several copies.
+ *
+ * Each TUN queue is served by a lane with all its memory: the first by the thread that calls fc_forwarder_run, each other
+ * one by a thread of the forwarder's. The kernel gives a flow's packets to one queue. Lanes share the table, which readers
+ * use without locks, the queue of packets for the agent, and two small tables under a lock that hardly any packet needs.
+ *
+ * The hop limit: what the kernel routed to the TUN device it has counted, and what is written there it will count. So one
+ * is taken here only from a packet that goes from one mobile node's tunnel into another's: always one for the agent as a
+ * router, as for any other. */
+#include "forward.h"
+
+static const char *const kind_names[FC_FORWARD_KINDS] = {
+    "flow", "n-cast", "default", "signalling", "discard", "reverse", "local", "sent", "errors"};
+static const char *const drop_names[FC_FORWARD_DROPS] = {
+    "malformed",           "unbound",    "scope",      "source", "hop-limit", "too-big",
+    "encapsulation-limit", "congestion", "reassembly", "local",  "no-socket", "send", "rate"};
+
+const char *fc_forward_kind_name(int kind) { return kind >= 0 && kind < FC_FORWARD_KINDS ? kind_names[kind] : NULL; }
+const char *fc_forward_drop_name(int drop) { return drop >= 0 && drop < FC_FORWARD_DROPS ? drop_names[drop] : NULL; }
+
+#if FC_FORWARD_HERE
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#include "../common/bytes.h"
+
+#define BUSY 8u /* full batches before the other descriptors are looked at */
+#define SEND_BUFFER (4 << 20)
+
+static int valid(const fc_forward_options *o)
+{
+    if (o->n_tun == 0 || o->n_tun > FC_FORWARD_QUEUES || o->output < 0 || o->mtu < FC_FWD_MIN_MTU || o->mtu > 65535 ||
+        o->hop_limit == 0 || o->encapsulation_limit < -1 || o->encapsulation_limit > 255)
+        return 0;
+    for (unsigned i = 0; i < o->n_tun; i++)
+        if (o->tun[i] < 0)
+            return 0;
+    return 1;
+}
+
+/* Bursts of segments go out faster than a link takes them; and the kernel is to say which MTU was in the way. Both are only
+ * wishes. */
+static void prepare(const fc_forward_options *o)
+{
+    const int size = SEND_BUFFER, one = 1, never = IP_PMTUDISC_DONT, sockets[] = {o->output, o->output4, o->udp};
+    for (unsigned i = 0; i < 3; i++)
+        if (sockets[i] >= 0 && setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
+            (void)setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
+    (void)setsockopt(o->output, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof one);
+    if (o->udp >= 0)
+        (void)setsockopt(o->udp, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
+}
+
+int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarder **out)
+{
+    if (!fib || !options || !out || !valid(options))
+        return FC_EINVAL;
+    fc_forwarder *f = calloc(1, sizeof *f);
+    if (!f)
+        return FC_ENOMEM;
+    f->fib = fib;
+    f->options = *options;
+    f->home_agent[0] = fc_be64(options->home_agent);
+    f->home_agent[1] = fc_be64(options->home_agent + 8);
+    f->home_agent4 = fc_be32(options->home_agent_ipv4);
+    f->last = &f->first;
+    pthread_mutex_init(&f->waiting_lock, NULL);
+    pthread_mutex_init(&f->address_lock, NULL);
+    f->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    f->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    f->path = calloc(FC_FWD_PATHS, sizeof *f->path);
+    int status = f->wake < 0 || f->stop < 0 ? FC_ELIMIT : f->path ? FC_OK : FC_ENOMEM;
+    for (unsigned i = 0; i < options->n_tun && status == FC_OK; i++)
+        status = fc_fwd_lane_new(f, i, &f->lane[i]);
+    if (status != FC_OK) {
+        fc_forwarder_free(f);
+        return status;
+    }
+    prepare(options);
+    *out = f;
+    return FC_OK;
+}
+
+void fc_forwarder_free(fc_forwarder *f)
+{
+    if (!f)
+        return;
+    if (f->stop >= 0)
+        (void)eventfd_write(f->stop, 1);
+    for (unsigned i = 0; i < FC_FORWARD_QUEUES; i++)
+        if (f->lane[i] && f->lane[i]->running)
+            pthread_join(f->lane[i]->thread, NULL);
+    for (unsigned i = 0; i < FC_FORWARD_QUEUES; i++)
+        fc_fwd_lane_free(f->lane[i]);
+    for (fc_local *local; (local = fc_forwarder_take(f));)
+        fc_local_free(local);
+    if (f->wake >= 0)
+        close(f->wake);
+    if (f->stop >= 0)
+        close(f->stop);
+    pthread_mutex_destroy(&f->waiting_lock);
+    pthread_mutex_destroy(&f->address_lock);
+    free(f->port);
+    free(f->path);
+    free(f);
+}
+
+static void *serve_alone(void *arg)
+{
+    fc_fwd_lane *l = arg;
+    for (;;) {
+        if (fc_fwd_lane_serve(l, 0) == FC_FWD_BATCH)
+            continue;
+        struct pollfd p[2] = {{l->tun, POLLIN, 0}, {l->forwarder->stop, POLLIN, 0}};
+        if (l->failed || (poll(p, 2, -1) < 0 && errno != EINTR) || p[1].revents)
+            return NULL;
+    }
+}
+
+/* Threads that take no signals: those are the caller's. */
+static int start(fc_forwarder *f)
+{
+    sigset_t all, before;
+    int status = FC_OK;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    for (unsigned i = 1; i < f->options.n_tun; i++) {
+        fc_fwd_lane *l = f->lane[i];
+        if (l->running)
+            continue;
+        if (pthread_create(&l->thread, NULL, serve_alone, l) == 0)
+            l->running = 1;
+        else
+            status = FC_ELIMIT;
+    }
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    return status;
+}
+
+static int waiting(fc_forwarder *f)
+{
+    pthread_mutex_lock(&f->waiting_lock);
+    int n = (int)f->waiting;
+    pthread_mutex_unlock(&f->waiting_lock);
+    return n;
+}
+
+int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
+{
+    fc_fwd_lane *l = f->lane[0];
+    uint64_t until = fc_fwd_now() + (uint64_t)(timeout_ms > 0 ? timeout_ms : 0);
+    int status = f->options.n_tun > 1 ? start(f) : FC_OK;
+    if (status != FC_OK)
+        return status;
+    unsigned busy = 0;
+    for (int sockets = 1;; sockets = 0) {
+        unsigned n = fc_fwd_lane_serve(l, sockets);
+        if (l->failed)
+            return FC_ENOENT;
+        busy = n >= FC_FWD_BATCH ? busy + 1 : 0;
+        if (busy % BUSY != 0 && !waiting(f))
+            continue;
+        struct pollfd p[3] = {{l->tun, POLLIN, 0}, {f->wake, POLLIN, 0}, {f->options.udp, POLLIN, 0}};
+        uint64_t now = timeout_ms < 0 ? 0 : fc_fwd_now();
+        int left = timeout_ms < 0 ? -1 : now >= until ? 0 : (int)(until - now);
+        if (busy || waiting(f))
+            left = 0;
+        int ready = poll(p, 3, left);
+        eventfd_t count;
+        if (p[1].revents) {
+            (void)eventfd_read(f->wake, &count);
+            return waiting(f);
+        }
+        if (waiting(f) || (ready < 0 && errno == EINTR) || (!busy && ready <= 0 && left >= 0))
+            return waiting(f);
+        if (ready < 0)
+            return FC_ENOENT;
+        if (timeout_ms >= 0 && now >= until && busy)
+            return 0;
+        while (p[2].revents) { /* datagrams of RFC 5555 */
+            if (fc_fwd_lane_serve(l, 1) < FC_FWD_BATCH / 2)
+                break;
+            if (waiting(f))
+                return waiting(f);
+        }
+    }
+}
+
+void fc_forwarder_wake(fc_forwarder *f) { (void)eventfd_write(f->wake, 1); }
+
+fc_local *fc_forwarder_take(fc_forwarder *f)
+{
+    pthread_mutex_lock(&f->waiting_lock);
+    fc_fwd_waiting *w = f->first;
+    if (w) {
+        f->first = w->next;
+        if (!f->first)
+            f->last = &f->first;
+        f->waiting--;
+        f->waiting_octets -= w->local->length;
+    }
+    pthread_mutex_unlock(&f->waiting_lock);
+    fc_local *local = w ? w->local : NULL;
+    free(w);
+    return local;
+}
+
+void fc_local_free(fc_local *local) { free(local); }
+
+#else /* another system */
+int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarder **out)
+{
+    (void)fib, (void)options, (void)out;
+    return FC_ENOTBUILT;
+}
+void fc_forwarder_free(fc_forwarder *f) { (void)f; }
+int fc_forwarder_run(fc_forwarder *f, int timeout_ms) { (void)f, (void)timeout_ms; return FC_ENOTBUILT; }
+void fc_forwarder_wake(fc_forwarder *f) { (void)f; }
+fc_local *fc_forwarder_take(fc_forwarder *f) { (void)f; return NULL; }
+void fc_local_free(fc_local *local) { (void)local; }
+int fc_forwarder_send(fc_forwarder *f, const uint8_t *packet, size_t length)
+{
+    (void)f, (void)packet, (void)length;
+    return FC_ENOTBUILT;
+}
+int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, const uint8_t care_of[4], uint16_t port)
+{
+    (void)f, (void)home, (void)care_of, (void)port;
+    return FC_ENOTBUILT;
+}
+void fc_forwarder_get_counters(fc_forwarder *f, fc_forward_counters *out) { (void)f, (void)out; }
+size_t fc_forwarder_flows(fc_forwarder *f, fc_forward_flow *out, size_t room)
+{
+    (void)f, (void)out, (void)room;
+    return 0;
+}
+#endif

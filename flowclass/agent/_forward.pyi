@@ -1,0 +1,47 @@
+from collections.abc import Iterable, Sequence
+from typing import ClassVar, Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+from typing_extensions import Buffer
+
+from flowclass.engine.forwarding import ForwardingTable
+
+FLOW_COUNTER_DTYPE: Final[np.dtype[np.void]]
+
+Local = tuple[bytes, tuple[bytes, int] | None]
+
+class Counters(TypedDict):
+    packets: dict[str, int]
+    octets: dict[str, int]
+    dropped: dict[str, int]
+    dropped_octets: dict[str, int]
+    batches: int
+    super_packets: int
+    segments: int
+
+class Forwarder:
+    KINDS: ClassVar[tuple[str, ...]]
+    DROPS: ClassVar[tuple[str, ...]]
+    def __init__(
+        self,
+        table: ForwardingTable,
+        *,
+        tun: Sequence[int],
+        output: int,
+        home_agent: Buffer,
+        output4: int | None = None,
+        udp: int | None = None,
+        home_agent_ipv4: Buffer | None = None,
+        mtu: int = 1500,
+        hop_limit: int = 64,
+        encapsulation_limit: int | None = 4,
+        vnet_header: bool = False,
+        secret: Buffer | None = None,
+    ) -> None: ...
+    def run(self, timeout_ms: int | None = -1) -> list[Local]: ...
+    def wake(self) -> None: ...
+    def send(self, packets: Iterable[Buffer]) -> int: ...
+    def set_udp_port(self, home_address: Buffer, care_of: Buffer, port: int) -> None: ...
+    def counters(self) -> Counters: ...
+    def flows(self) -> npt.NDArray[np.void]: ...
