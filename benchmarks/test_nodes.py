@@ -13,7 +13,7 @@ from conftest import LARGE
 
 import flowclass as fc
 from flowclass.bench.nodes import nodes_of, publish_arguments, verify
-from flowclass.engine.forwarding import DECISION_DTYPE
+from flowclass.engine.decisions import DECISION_DTYPE
 from flowclass.generate.nodes import NodeSet, node_keys, node_set
 
 CHUNK = 50_000  # nodes generated at a time: a million at once would take 2 GB

@@ -8,7 +8,7 @@ import pytest
 
 import flowclass as fc
 from flowclass.bench.nodes import nodes_of, verify
-from flowclass.engine.forwarding import DECISION_DTYPE
+from flowclass.engine.decisions import DECISION_DTYPE
 from flowclass.generate.nodes import node_keys, node_set
 
 

@@ -29,7 +29,10 @@ if TYPE_CHECKING:
     from flowclass.engine.classbench import read_classbench as read_classbench
     from flowclass.engine.classifier import Classifier as Classifier
     from flowclass.engine.classifier import kernels as kernels
-    from flowclass.engine.forwarding import DECISION_DTYPE as DECISION_DTYPE
+    from flowclass.engine.decisions import DECISION_DTYPE as DECISION_DTYPE
+    from flowclass.engine.decisions import Action as Action
+    from flowclass.engine.decisions import DecisionFlag as DecisionFlag
+    from flowclass.engine.decisions import Reason as Reason
     from flowclass.engine.forwarding import Decision as Decision
     from flowclass.engine.forwarding import ForwardingTable as ForwardingTable
     from flowclass.engine.keys import KEY_DTYPE as KEY_DTYPE
@@ -52,7 +55,10 @@ _LAZY = {
     "make_rules": "flowclass.engine.keys",
     "read_classbench": "flowclass.engine.classbench",
     "Classifier": "flowclass.engine.classifier",
-    "DECISION_DTYPE": "flowclass.engine.forwarding",
+    "DECISION_DTYPE": "flowclass.engine.decisions",
+    "Action": "flowclass.engine.decisions",
+    "DecisionFlag": "flowclass.engine.decisions",
+    "Reason": "flowclass.engine.decisions",
     "Decision": "flowclass.engine.forwarding",
     "ForwardingTable": "flowclass.engine.forwarding",
     "kernels": "flowclass.engine.classifier",

@@ -14,6 +14,8 @@ from flowclass.engine._flowclass cimport fc_key, fc_rule, fc_rule_matches
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.errors import ClassifierError
 
+__all__ = ["first_match"]
+
 
 cdef void search(const fc_rule *rules, Py_ssize_t n_rules, const fc_key *keys, Py_ssize_t n, int32_t *out) noexcept nogil:
     cdef Py_ssize_t i, r

@@ -16,7 +16,8 @@ from flowclass.bench.linear import first_match
 from flowclass.bench.peers import pytricia_rate
 from flowclass.bench.timing import Spread, alternate, quiet
 from flowclass.engine.classifier import kernels
-from flowclass.engine.forwarding import DECISION_DTYPE, ForwardingTable
+from flowclass.engine.decisions import DECISION_DTYPE, Action, Reason
+from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import ClassifierError, FlowclassError
 from flowclass.generate.nodes import NodeSet, node_keys, node_set
 
@@ -24,7 +25,6 @@ __all__ = ["NodesResult", "measure", "nodes_of", "publish_arguments", "verify"]
 
 Keys = npt.NDArray[np.void]
 
-FORWARD, REASON_FLOW, REASON_DEFAULT = 1, 4, 5
 # a reader takes batches of this many keys, as a trace reader or a home agent under load does
 BATCH = 4096
 PUBLISH_RATE = 10_000
@@ -98,8 +98,8 @@ def verify(table: ForwardingTable, people: NodeSet, keys: Keys, nodes: Sequence[
         found = int(first_match(np.ascontiguousarray(flows["rule"]), keys[i : i + 1])[0])
         index = int(people.defaults[node]) if found < 0 else int(people.flow_targets[flows["targets"][found]])
         target = people.targets[people.target_offsets[node] + index]
-        reason, fid = (REASON_DEFAULT, 0) if found < 0 else (REASON_FLOW, int(flows["fid"][found]))
-        wanted = (FORWARD, reason, fid, int(target["bid"]), target["address"].tobytes())
+        reason, fid = (Reason.DEFAULT, 0) if found < 0 else (Reason.FLOW, int(flows["fid"][found]))
+        wanted = (Action.FORWARD, reason, fid, int(target["bid"]), target["address"].tobytes())
         d = decisions[i]
         given = (*(int(d[name]) for name in ("action", "reason", "fid", "bid")), d["care_of"].tobytes())
         if given != wanted:

@@ -9,7 +9,7 @@ from libc.string cimport memcpy, memset
 
 from flowclass.engine._flowclass cimport *
 
-from flowclass.engine.keys import integer
+from flowclass.engine.arguments import integer
 from flowclass.errors import ArgumentError, ClassifierError
 
 

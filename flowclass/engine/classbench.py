@@ -15,11 +15,14 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
+from .fields import BITS, LARGEST
 from .keys import RULE_DTYPE, make_keys
 
 __all__ = ["read_classbench", "read_trace", "write_classbench", "write_trace"]
 
 _M64: Final = (1 << 64) - 1
+_ANY_PORT: Final = (0, LARGEST["source_port"])
+_NOT_EXPRESSIBLE: Final = BITS["flow_label"] | BITS["spi"] | BITS["traffic_class"]
 _LINE: Final = re.compile(
     r"@(\S+)/(\d+)\s+(\S+)/(\d+)\s+(\d+)\s*:\s*(\d+)\s+(\d+)\s*:\s*(\d+)\s+"
     r"(0x[0-9a-fA-F]+|\d+)/(0x[0-9a-fA-F]+|\d+)(?:\s|$)"
@@ -46,19 +49,20 @@ def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
         raise ValueError("prefix length")
     conditions = 0
     words: list[tuple[int, int]] = []
-    for bit, text, length in ((1, src, int(slen)), (2, dst, int(dlen))):
+    for name, text, length in (("source", src, int(slen)), ("destination", dst, int(dlen))):
         span = (1 << (bits - length)) - 1
         first = number(text) & ~span
         words += [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
-        conditions |= bit if length else 0
+        conditions |= BITS[name] if length else 0
     ports = (int(sp0), int(sp1), int(dp0), int(dp1))
-    if max(ports) > 65535 or ports[0] > ports[1] or ports[2] > ports[3]:
+    if max(ports) > LARGEST["source_port"] or ports[0] > ports[1] or ports[2] > ports[3]:
         raise ValueError("port range")
-    conditions |= (16 if ports[:2] != (0, 65535) else 0) | (32 if ports[2:] != (0, 65535) else 0)
+    for name, pair in (("source_port", ports[:2]), ("destination_port", ports[2:])):
+        conditions |= BITS[name] if pair != _ANY_PORT else 0
     proto_value, proto_mask = int(proto, 0), int(mask, 0)
     if proto_mask not in (0, 0xFF) or proto_value > 255:
         raise ValueError("protocol or its mask")
-    conditions |= 128 if proto_mask else 0
+    conditions |= BITS["protocol"] if proto_mask else 0
     protocols = (proto_value, proto_value) if proto_mask else (0, 255)
     # flow label, SPI and traffic class are no part of the format
     return (*words, 0, 0, 0, 0, *ports, 0, 0, *protocols, version, conditions, (0, 0))
@@ -108,10 +112,10 @@ def _text(words: Any, version: int) -> str:
     return ":".join(f"{w >> shift & 0xFFFF:x}" for w in (high, low) for shift in (48, 32, 16, 0))
 
 
-def _prefix(row: Any, side: str, bit: int) -> str:
+def _prefix(row: Any, side: str) -> str:
     version = int(row["version"])
     bits = 32 if version == 4 else 128
-    if not row["conditions"] & bit:
+    if not row["conditions"] & BITS[side]:
         return f"{_text((0, 0), version)}/0"
     first = int(row[f"{side}_first"][0]) << 64 | int(row[f"{side}_first"][1])
     last = int(row[f"{side}_last"][0]) << 64 | int(row[f"{side}_last"][1])
@@ -121,27 +125,29 @@ def _prefix(row: Any, side: str, bit: int) -> str:
     return f"{_text(row[f'{side}_first'], version)}/{bits - span.bit_length()}"
 
 
-def _ports(row: Any, side: str, bit: int) -> str:
-    first, last = (int(row[f"{side}_first"]), int(row[f"{side}_last"])) if row["conditions"] & bit else (0, 65535)
-    if row["conditions"] & bit and (first, last) == (0, 65535):
-        raise ValueError(f"a condition on {side} that every port meets can't be told from none")
+def _ports(row: Any, side: str) -> str:
+    first, last = _ANY_PORT
+    if row["conditions"] & BITS[side]:
+        first, last = int(row[f"{side}_first"]), int(row[f"{side}_last"])
+        if (first, last) == _ANY_PORT:
+            raise ValueError(f"a condition on {side} that every port meets can't be told from none")
     return f"{first} : {last}"
 
 
 def _line(row: Any) -> str:
-    if row["version"] == 0 or row["conditions"] & (4 | 8 | 64):
+    if row["version"] == 0 or row["conditions"] & _NOT_EXPRESSIBLE:
         raise ValueError("one IP version and the five-tuple's fields only")
     protocol = "0x00/0x00"
-    if row["conditions"] & 128:
+    if row["conditions"] & BITS["protocol"]:
         if row["protocol_first"] != row["protocol_last"]:
             raise ValueError("a range of protocols")
         protocol = f"0x{row['protocol_first']:02x}/0xFF"
     return "\t".join(
         (
-            "@" + _prefix(row, "source", 1),
-            _prefix(row, "destination", 2),
-            _ports(row, "source_port", 16),
-            _ports(row, "destination_port", 32),
+            "@" + _prefix(row, "source"),
+            _prefix(row, "destination"),
+            _ports(row, "source_port"),
+            _ports(row, "destination_port"),
             protocol,
             "0x0000/0x0000",
         )

@@ -9,7 +9,7 @@ from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from flowclass.engine._flowclass cimport *
 
 from flowclass.engine._threads import run_parts
-from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
+from flowclass.engine.arguments import as_keys, as_rules, integer
 from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["Classifier", "kernels"]
@@ -41,20 +41,6 @@ cdef int select_kernel(object name) except -2:
     if status == FC_ENOTBUILT:
         raise ClassifierError(f"kernel {name!r} is not part of this build (it has {names})")
     raise ClassifierError(f"this CPU can't run kernel {name!r}")
-
-
-def as_rules(rules):
-    """``rules`` as a contiguous array of RULE_DTYPE, copied only if it must be."""
-    if not isinstance(rules, np.ndarray) or rules.dtype != RULE_DTYPE or rules.ndim != 1:
-        raise ClassifierError("rules: a one-dimensional array of RULE_DTYPE expected (see make_rules, read_classbench)")
-    return np.ascontiguousarray(rules)
-
-
-def as_keys(keys):
-    """``keys`` as a contiguous array of KEY_DTYPE, copied only if it must be."""
-    if not isinstance(keys, np.ndarray) or keys.dtype != KEY_DTYPE or keys.ndim != 1:
-        raise ClassifierError("keys: a one-dimensional array of KEY_DTYPE expected (see make_keys)")
-    return np.ascontiguousarray(keys)
 
 
 def parts_of(n, threads, least=16384):

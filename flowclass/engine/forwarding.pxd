@@ -13,6 +13,6 @@ cdef class ForwardingTable:
 
 
 cdef class Decision:
-    cdef readonly int action, reason, flags, n_targets
-    cdef readonly object fid, bid, node, home_address
+    cdef readonly int n_targets
+    cdef readonly object action, reason, flags, fid, bid, node, home_address
     cdef readonly tuple care_of

@@ -1,13 +1,15 @@
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
+from flowclass.engine.decisions import Action, DecisionFlag, Reason
 from flowclass.engine.packets import Fragments, Packets
 
-DECISION_DTYPE: Final[np.dtype[np.void]]
+__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
+
 FLOW_DTYPE: Final[np.dtype[np.void]]
 TARGET_DTYPE: Final[np.dtype[np.void]]
 
@@ -16,11 +18,11 @@ Flow = tuple[int, int, tuple[int, ...], Buffer]
 
 class Decision:
     @property
-    def action(self) -> int: ...
+    def action(self) -> Action: ...
     @property
-    def reason(self) -> int: ...
+    def reason(self) -> Reason: ...
     @property
-    def flags(self) -> int: ...
+    def flags(self) -> DecisionFlag: ...
     @property
     def n_targets(self) -> int: ...
     @property
@@ -35,9 +37,9 @@ class Decision:
     def care_of(self) -> tuple[bytes, ...]: ...
 
 class ForwardingTable:
-    def __init__(self, secret: Buffer | None = None) -> None: ...
+    def __new__(cls, secret: Buffer | None = None) -> Self: ...
     def __len__(self) -> int: ...
-    def __contains__(self, home_address: Buffer) -> bool: ...
+    def __contains__(self, home_address: Buffer, /) -> bool: ...
     def publish(
         self,
         home_address: Buffer,

@@ -15,26 +15,14 @@ from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_a
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
 
-from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE, integer
-from flowclass.engine.packets import PACKET_DTYPE, as_batch, link_types, secret_key
+from flowclass.engine.arguments import contiguous, integer, link_types, out_array, secret_key
+from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
+from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
+from flowclass.engine.packets import PACKET_DTYPE, as_batch
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["DECISION_DTYPE", "FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
+__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
-# the numbers: ForwardingTable's docstring
-DECISION_DTYPE = np.dtype(
-    [
-        ("action", "u1"),
-        ("reason", "u1"),
-        ("flags", "u1"),
-        ("n_targets", "u1"),
-        ("fid", "<u2"),
-        ("bid", "<u2"),
-        ("node", "<u4"),
-        ("reserved", "<u4"),
-        ("care_of", "u1", (16,)),
-    ]
-)
 TARGET_DTYPE = np.dtype([("address", "u1", (16,)), ("bid", "<u2"), ("version", "u1"), ("reserved", "u1")])
 FLOW_DTYPE = np.dtype([("rule", RULE_DTYPE), ("fid", "<u2"), ("action", "u1"), ("n_targets", "u1"), ("targets", "<u4")])
 assert DECISION_DTYPE.itemsize == sizeof(fc_decision)
@@ -42,6 +30,7 @@ assert TARGET_DTYPE.itemsize == sizeof(fc_target)
 assert FLOW_DTYPE.itemsize == sizeof(fc_flow)
 assert RULE_DTYPE.itemsize == sizeof(fc_rule)
 
+cdef tuple ACTIONS = tuple(Action), REASONS = tuple(Reason)
 cdef object RAW_IP = 101  # the link type that packets have unless told otherwise: not looked at then (12 ns)
 
 
@@ -49,7 +38,7 @@ cdef class Decision:
     """One decision: what `ForwardingTable.decide_one` returns. Fields that do not apply are None."""
 
     def __repr__(self):
-        return (f"Decision(action={self.action}, reason={self.reason}, home_address={self.home_address!r}, "
+        return (f"Decision(action={self.action!r}, reason={self.reason!r}, home_address={self.home_address!r}, "
                 f"fid={self.fid}, bid={self.bid}, care_of={self.care_of!r})")
 
 
@@ -57,14 +46,9 @@ cdef class ForwardingTable:
     """Mobile nodes by home address (exact) and mobile network prefix (longest match): packets to decisions.
 
     Readers (`classify...`) run in any number of threads beside one another and beside `publish` and `withdraw`, and
-    wait for nobody: each decision is by a state of the node that was complete. The numbers in a decision
-    (`DECISION_DTYPE`) are
-
-    ``action``  0 none, 1 forward, 2 discard, 3 n-cast
-    ``reason``  0 not-ip, 1 malformed, 2 unbound, 3 signalling, 4 flow, 5 default
-    ``flags``   a sum of: 1 ``fid`` applies, 2 ``bid``, 4 ``node``, 8 ``care_of`` is IPv4, its first four octets
-
-    and what does not apply is 0. ``secret`` (16 octets) keys the hash of addresses, random unless given. Errors are `ClassifierError`; a call that fails changes nothing.
+    wait for nobody: each decision is by a state of the node that was complete. decisions.py has the array type of
+    decisions (`DECISION_DTYPE`) and names for its numbers. ``secret`` (16 octets) keys the hash of addresses, random
+    unless given. Errors are `ClassifierError`; a call that fails changes nothing.
     """
 
     def __cinit__(self, secret=None):
@@ -198,7 +182,7 @@ cdef class ForwardingTable:
         if keys.dtype != KEY_DTYPE or keys.ndim != 1:
             raise ClassifierError(f"keys: expected one dimension of KEY_DTYPE, got {keys.ndim} of {keys.dtype}")
         cdef size_t n = keys.shape[0]
-        out = _out(out, n)
+        out = out_array("out", out, DECISION_DTYPE, n)
         cdef const uint8_t[::1] k = keys.view(np.uint8)
         cdef uint8_t[::1] o = out.view(np.uint8)
         if n:
@@ -217,7 +201,7 @@ cdef class ForwardingTable:
             raise ClassifierError(f"keys and infos: expected KEY_DTYPE and PACKET_DTYPE, one dimension, equal length; "
                                   f"got shapes {keys.shape} and {infos.shape}")
         cdef size_t n = keys.shape[0]
-        out = _out(out, n)
+        out = out_array("out", out, DECISION_DTYPE, n)
         cdef const uint8_t[::1] k = keys.view(np.uint8)
         cdef const uint8_t[::1] p = infos.view(np.uint8)
         cdef uint8_t[::1] o = out.view(np.uint8)
@@ -237,7 +221,7 @@ cdef class ForwardingTable:
         cdef const uint16_t *types_ptr = NULL
         buffer, offsets, lengths = as_batch(packets)
         cdef size_t n = offsets.size
-        out = _out(out, n)
+        out = out_array("out", out, DECISION_DTYPE, n)
         options.inner = integer("inner", inner, 0, 255)
         if fragments is not None and not isinstance(fragments, Fragments):
             raise ArgumentError("fragments", "a Fragments", fragments)
@@ -282,7 +266,8 @@ cdef class ForwardingTable:
         get_octets("packet", packet, &view)
         fc_fib_classify_one(<fc_fib *>self.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
         PyBuffer_Release(&view)
-        result.action, result.reason, result.flags, result.n_targets = d.action, d.reason, d.flags, d.n_targets
+        result.action, result.reason, result.flags = ACTIONS[d.action], REASONS[d.reason], DecisionFlag(d.flags)
+        result.n_targets = d.n_targets
         result.fid = d.fid if d.flags & FC_HAS_FID else None
         result.bid = d.bid if d.flags & FC_HAS_BID else None
         result.node = d.node if d.flags & FC_HAS_NODE else None
@@ -365,13 +350,6 @@ cdef int take_decision(decision, fc_decision *out) except -1:
     return 0
 
 
-def contiguous(name, array):
-    """An argument that is an array, copied only if it must be."""
-    if not isinstance(array, np.ndarray):
-        raise ArgumentError(name, "a numpy array", array)
-    return np.ascontiguousarray(array)
-
-
 cdef const void *address_of(array):
     """Of an array's first element; the caller keeps the array."""
     return <const void *><size_t>array.ctypes.data
@@ -388,11 +366,3 @@ def _offsets(name, offsets, n, limit):
     if array.shape != (n + 1,) or (n and (np.any(array[1:] < array[:-1]) or array[-1] > limit)):
         raise ClassifierError(f"{name}: expected {n + 1} rising offsets up to {limit}")
     return array
-
-
-def _out(array, n):
-    if array is None:
-        return np.empty(n, dtype=DECISION_DTYPE)
-    if not isinstance(array, np.ndarray) or array.dtype != DECISION_DTYPE or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
-        raise ClassifierError(f"out: expected a contiguous array of at least {n} of DECISION_DTYPE")
-    return array[:n]

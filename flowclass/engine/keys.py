@@ -11,24 +11,20 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FIELDS", "KEY_DTYPE", "RULE_DTYPE", "integer", "make_keys", "make_rules"]
+from .fields import ADDRESSES, BITS, FIELDS, LARGEST, Field
 
-_ADDRESS = ("<u8", (2,))
+__all__ = ["KEY_DTYPE", "RULE_DTYPE", "make_keys", "make_rules"]
 
-KEY_DTYPE: Final = np.dtype(
-    [
-        ("source", *_ADDRESS),
-        ("destination", *_ADDRESS),
-        ("flow_label", "<u4"),
-        ("spi", "<u4"),
-        ("source_port", "<u2"),
-        ("destination_port", "<u2"),
-        ("traffic_class", "u1"),
-        ("protocol", "u1"),
-        ("version", "u1"),
-        ("present", "u1"),
-    ]
-)
+_ADDRESS: Final = ("<u8", (2,))
+
+
+def _column(field: Field, end: str = "") -> tuple[Any, ...]:
+    """A field as a column of a structured array; ``end``: of a rule's range."""
+    name = f"{field.name}_{end}" if end else field.name
+    return (name, *_ADDRESS) if field.name in ADDRESSES else (name, f"<u{field.octets}")
+
+
+KEY_DTYPE: Final = np.dtype([*map(_column, FIELDS), ("version", "u1"), ("present", "u1")])
 """What one packet says, 48 octets, host byte order.
 
 ``source``, ``destination``
@@ -46,22 +42,7 @@ KEY_DTYPE: Final = np.dtype(
 
 RULE_DTYPE: Final = np.dtype(
     [
-        ("source_first", *_ADDRESS),
-        ("source_last", *_ADDRESS),
-        ("destination_first", *_ADDRESS),
-        ("destination_last", *_ADDRESS),
-        ("flow_label_first", "<u4"),
-        ("flow_label_last", "<u4"),
-        ("spi_first", "<u4"),
-        ("spi_last", "<u4"),
-        ("source_port_first", "<u2"),
-        ("source_port_last", "<u2"),
-        ("destination_port_first", "<u2"),
-        ("destination_port_last", "<u2"),
-        ("traffic_class_first", "u1"),
-        ("traffic_class_last", "u1"),
-        ("protocol_first", "u1"),
-        ("protocol_last", "u1"),
+        *(_column(field, end) for field in FIELDS for end in ("first", "last")),
         ("version", "u1"),
         ("conditions", "u1"),
         ("reserved", "u1", (2,)),
@@ -74,28 +55,6 @@ rule looks at: the ranges of the others are ignored, and a set bit fails on a ke
 range is the full one. Traffic class is compared by its upper six bits on both sides.
 """
 
-FIELDS: Final[dict[str, int]] = {
-    "source": 1,
-    "destination": 2,
-    "flow_label": 4,
-    "spi": 8,
-    "source_port": 16,
-    "destination_port": 32,
-    "traffic_class": 64,
-    "protocol": 128,
-}
-"""Field names and their bits in ``present`` and ``conditions``."""
-
-_WIDTH: Final = {
-    "source": 128,
-    "destination": 128,
-    "flow_label": 20,
-    "spi": 32,
-    "source_port": 16,
-    "destination_port": 16,
-    "traffic_class": 8,
-    "protocol": 8,
-}
 _M64: Final = (1 << 64) - 1
 
 assert KEY_DTYPE.itemsize == 48
@@ -164,15 +123,6 @@ def _address_words(value: Any, version: npt.NDArray[np.uint8], name: str) -> npt
     return out
 
 
-def integer(name: str, value: Any, low: int, high: int) -> int:
-    """An argument that is one integer in [low, high]."""
-    if not isinstance(value, (int, np.integer)):
-        raise ArgumentError(name, "an integer", value)
-    if not low <= value <= high:
-        raise ClassifierError(f"{name}: expected {low} to {high}, got {value}")
-    return int(value)
-
-
 def _array(value: Any, name: str, expected: str = "integers") -> npt.NDArray[Any]:
     """An integer or several, in one dimension."""
     try:
@@ -186,10 +136,10 @@ def _array(value: Any, name: str, expected: str = "integers") -> npt.NDArray[Any
     return array
 
 
-def _integers(value: Any, bits: int, name: str) -> npt.NDArray[np.uint64]:
+def _integers(value: Any, largest: int, name: str) -> npt.NDArray[np.uint64]:
     array = _array(value, name)
-    if len(array) and (int(array.min()) < 0 or int(array.max()) >> bits):
-        raise ClassifierError(f"{name}: a value is outside 0..{(1 << bits) - 1}")
+    if len(array) and (int(array.min()) < 0 or int(array.max()) > largest):
+        raise ClassifierError(f"{name}: a value is outside 0..{largest}")
     return array.astype(np.uint64)
 
 
@@ -248,21 +198,21 @@ def make_keys(
     for name, value in given.items():
         if value is None:
             continue
-        present |= FIELDS[name]
-        if _WIDTH[name] == 128:
+        present |= BITS[name]
+        if name in ADDRESSES:
             columns[name] = _address_words(value, columns["version"], name)
         else:
-            columns[name] = _integers(value, _WIDTH[name], name)
+            columns[name] = _integers(value, LARGEST[name], name)
     columns["present"] = np.array([present], np.uint8)
     return _fill(columns, KEY_DTYPE)
 
 
 def _refuse_reversed(rules: npt.NDArray[np.void], conditions: int) -> None:
-    for name, bit in FIELDS.items():
+    for name, bit in BITS.items():
         if not bit & conditions:
             continue
         a, b = rules[f"{name}_first"], rules[f"{name}_last"]
-        if _WIDTH[name] == 128:
+        if name in ADDRESSES:
             above = (a[:, 0] > b[:, 0]) | ((a[:, 0] == b[:, 0]) & (a[:, 1] > b[:, 1]))
         else:
             above = a > b
@@ -273,32 +223,32 @@ def _refuse_reversed(rules: npt.NDArray[np.void], conditions: int) -> None:
 def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
     """Rules from ranges given by field name: an array of `RULE_DTYPE`, in the order of the arguments' elements.
 
-    Each field of `FIELDS` may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as in
-    `make_keys`; a field not given is no condition. ``version`` is 4, 6 or 0 (both; then no addresses).
+    Each field of fields.py may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as
+    in `make_keys`; a field not given is no condition. ``version`` is 4, 6 or 0 (both; then no addresses).
 
     Raises ClassifierError for an unknown field, a value out of range, or a first above its last.
     """
     columns: dict[str, npt.NDArray[Any]] = {"version": _versions(version, (0, 4, 6))}
     conditions = 0
     for name, pair in ranges.items():
-        if name not in FIELDS:
-            raise ClassifierError(f"no field named {name!r}: one of {', '.join(FIELDS)} expected")
+        if name not in BITS:
+            raise ClassifierError(f"no field named {name!r}: one of {', '.join(BITS)} expected")
         if pair is None:
             continue
         try:
             first, last = pair
         except (TypeError, ValueError):
             raise ArgumentError(name, "a pair (first, last)", pair) from None
-        conditions |= FIELDS[name]
+        conditions |= BITS[name]
         for suffix, value in (("first", first), ("last", last)):
             label = f"{name}_{suffix}"
-            if _WIDTH[name] == 128:
+            if name in ADDRESSES:
                 columns[label] = _address_words(value, columns["version"], label)
             else:
-                columns[label] = _integers(value, _WIDTH[name], label)
+                columns[label] = _integers(value, LARGEST[name], label)
     columns["conditions"] = np.array([conditions], np.uint8)
     rules = _fill(columns, RULE_DTYPE)
-    if conditions & 3 and np.any(rules["version"] == 0):
+    if conditions & (BITS["source"] | BITS["destination"]) and np.any(rules["version"] == 0):
         raise ClassifierError("version 0 (both) and a condition on an address contradict each other")
     _refuse_reversed(rules, conditions)
     return rules

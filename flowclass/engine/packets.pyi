@@ -1,9 +1,11 @@
 from collections.abc import Sequence
-from typing import Final, TypeAlias
+from typing import Final, Self, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
+
+__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
 
 INNERMOST: Final[int]
 FIRST_DTYPE: Final[np.dtype[np.void]]
@@ -16,7 +18,7 @@ Batch: TypeAlias = tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint64], npt.NDAr
 Records: TypeAlias = npt.NDArray[np.void]
 
 class Fragments:
-    def __init__(self, capacity: int = 65536, secret: bytes | None = None, *, defer: bool = False) -> None: ...
+    def __new__(cls, capacity: int = 65536, secret: bytes | None = None, *, defer: bool = False) -> Self: ...
     def __len__(self) -> int: ...
     def clear(self) -> None: ...
     def notes(self, most: int = 16384) -> Records: ...

@@ -5,13 +5,13 @@ from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowclass.engine._flowclass cimport *
 
-import os
 import threading
 from contextlib import nullcontext
 
 import numpy as np
 
-from flowclass.engine.keys import KEY_DTYPE, integer
+from flowclass.engine.arguments import integer, link_types, out_array, secret_key
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ArgumentError, ClassifierError
 
 __all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
@@ -66,30 +66,6 @@ FIRST_DTYPE = np.dtype(
 )
 assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
 assert FIRST_DTYPE.itemsize == sizeof(fc_fragment_first)
-
-
-def secret_key(secret):
-    """16 octets, random for None."""
-    if secret is None:
-        return os.urandom(16)
-    if not isinstance(secret, (bytes, bytearray, memoryview)):
-        raise ArgumentError("secret", "a bytes-like object", secret)
-    if len(secret) != 16:
-        raise ClassifierError(f"secret: expected 16 octets, got {len(secret)}")
-    return bytes(secret)
-
-
-def link_types(numbers, n):
-    """The argument ``linktypes`` as an array of ``n`` u16."""
-    try:
-        array = np.asarray(numbers)
-    except ValueError:  # sequences of unequal lengths
-        array = np.empty(0)
-    if array.dtype.kind not in "iu" or array.ndim != 1 or np.any((array < 0) | (array > 0xffff)):
-        raise ClassifierError("linktypes: expected one dimension of integers from 0 to 65535")
-    if len(array) != n:
-        raise ClassifierError(f"linktypes: expected {n}, got {len(array)}")
-    return np.ascontiguousarray(array, dtype=np.uint16)
 
 
 cdef class Fragments:
@@ -231,8 +207,8 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
     """
     buffer, offsets, lengths = as_batch(packets)
     cdef Py_ssize_t n = offsets.size
-    keys = _out("keys", keys, KEY_DTYPE, n)
-    infos = _out("infos", infos, PACKET_DTYPE, n)
+    keys = out_array("keys", keys, KEY_DTYPE, n)
+    infos = out_array("infos", infos, PACKET_DTYPE, n)
     inner = integer("inner", inner, 0, FC_INNERMOST)
     if fragments is not None and not isinstance(fragments, Fragments):
         raise ArgumentError("fragments", "a Fragments", fragments)
@@ -258,11 +234,3 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
         with nogil:
             fc_parse_batch(link, types_ptr, bytes_ptr, &o[0], &l[0], n, &options, <fc_key *>&k[0], <fc_packet *>&p[0])
     return keys, infos
-
-
-def _out(name, array, dtype, n):
-    if array is None:
-        return np.empty(n, dtype=dtype)
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1 or array.size < n or not array.flags.c_contiguous:
-        raise ClassifierError(f"{name}: expected a contiguous array of at least {n} {dtype.names}")
-    return array[:n]

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import struct
 import sys
+from itertools import chain
 from typing import Final, NamedTuple
 
 from flowclass.wire.flow_options import TrafficSelectorOption
 from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
-__all__ = ["CONDITIONS", "WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]
+from .fields import BITS, FIELDS
+
+__all__ = ["WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]
 
 Range = tuple[int, int]
 """First and last value, both included."""
@@ -24,18 +27,6 @@ Range = tuple[int, int]
 _ROW: Final = struct.Struct("<8Q4I4H6B2x")
 _M64: Final = (1 << 64) - 1
 _NONE: Final = (0, 0)
-
-CONDITIONS: Final = {
-    "source": 1,
-    "destination": 2,
-    "flow_label": 4,
-    "spi": 8,
-    "source_port": 16,
-    "destination_port": 32,
-    "traffic_class": 64,
-    "protocol": 128,
-}
-"""The bits of `conditions`, enum fc_field of flowclass.h (repeated: this module is used where numpy isn't loaded)."""
 
 WILD_CARD: Final = bytes(_ROW.size)
 """The row that matches every packet of either version."""
@@ -57,45 +48,17 @@ def rule_row(
 ) -> bytes:
     """One row of 96 octets. `version` is 4, 6 or 0 for both; addresses are integers of that version, None is no
     condition. Values out of their width raise struct.error; a reversed range is the table's to refuse."""
-    conditions = 0
-    if source is None:
-        source = _NONE
-    else:
-        conditions |= 1
-    if destination is None:
-        destination = _NONE
-    else:
-        conditions |= 2
-    if flow_label is None:
-        flow_label = _NONE
-    else:
-        conditions |= 4
-    if spi is None:
-        spi = _NONE
-    else:
-        conditions |= 8
-    if source_port is None:
-        source_port = _NONE
-    else:
-        conditions |= 16
-    if destination_port is None:
-        destination_port = _NONE
-    else:
-        conditions |= 32
-    if traffic_class is None:
-        traffic_class = _NONE
-    else:
+    if traffic_class is not None:
         traffic_class = traffic_class[0] & 0xFC, traffic_class[1] & 0xFC  # else 0x2b to 0x28 would seem reversed
-        conditions |= 64
-    if protocol is None:
-        protocol = _NONE
-    else:
-        conditions |= 128
-    first, last = source
-    begin, end = destination
+    given = (source, destination, flow_label, spi, source_port, destination_port, traffic_class, protocol)
+    conditions, ranges = 0, []
+    for field, pair in zip(FIELDS, given, strict=True):
+        conditions |= 0 if pair is None else field.bit
+        ranges.append(pair or _NONE)
+    (first, last), (begin, end), *numbers = ranges
     return _ROW.pack(
         first >> 64, first & _M64, last >> 64, last & _M64, begin >> 64, begin & _M64, end >> 64, end & _M64,
-        *flow_label, *spi, *source_port, *destination_port, *traffic_class, *protocol, version, conditions,
+        *chain.from_iterable(numbers), version, conditions,
     )  # fmt: skip
 
 
@@ -110,19 +73,13 @@ class _Template(NamedTuple):
     """What of the row counts, as a little-endian number; 0: all."""
 
 
-# offset in the row, octets of one bound there
-_PLACES: Final = {
-    "source": (0, 16),
-    "destination": (32, 16),
-    "flow_label": (64, 4),
-    "spi": (72, 4),
-    "source_port": (80, 2),
-    "destination_port": (84, 2),
-    "traffic_class": (88, 1),
-    "protocol": (90, 1),
+# field -> its offset in the row, and the octets of one bound there
+_COLUMNS: Final = {
+    field.name: (sum(2 * before.octets for before in FIELDS[:number]), field.octets)
+    for number, field in enumerate(FIELDS)
 }
-_VERSION_PLACE: Final = 92
-_CONDITIONS_PLACE: Final = 93
+_VERSION_AT: Final = 92
+_CONDITIONS_AT: Final = 93
 # TS Format, a reserved octet and the flag word say where everything is: at most 2 x 6561 of them
 _templates: Final[dict[bytes, _Template]] = {}
 
@@ -136,8 +93,8 @@ def _template(head: bytes) -> _Template:
     for row in form.fields:
         if not flags & row.start:
             continue
-        conditions |= CONDITIONS[row.name]
-        place, width = _PLACES[row.name]
+        conditions |= BITS[row.name]
+        at_row, width = _COLUMNS[row.name]
         size = struct.calcsize(row.code)
         for bound in range(2):
             if bound and flags & row.end:
@@ -145,13 +102,13 @@ def _template(head: bytes) -> _Template:
             for i in range(size):  # i-th of the octets from the least significant on
                 # an address is two words, the more significant first
                 to = i if width < 16 else (i + 8) % 16
-                order[place + bound * width + to] = at + size - 1 - i
+                order[at_row + bound * width + to] = at + size - 1 - i
         at += size
         if row.name == "traffic_class":  # else 0x2b to 0x28 would seem reversed
-            mask ^= 0x0303 << 8 * place
-    order[_VERSION_PLACE], order[_CONDITIONS_PLACE] = at, at + 1
+            mask ^= 0x0303 << 8 * at_row
+    order[_VERSION_AT], order[_CONDITIONS_AT] = at, at + 1
     rest = bytes((4 if head[0] == 1 else 6, conditions)).ljust(256 - at, b"\0")
-    made = _templates[head] = _Template(bytes(order), rest, mask if conditions & CONDITIONS["traffic_class"] else 0)
+    made = _templates[head] = _Template(bytes(order), rest, mask if conditions & BITS["traffic_class"] else 0)
     return made
 
 
@@ -170,14 +127,14 @@ def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
 
 
 def describe_rule(row: bytes) -> dict[str, int | Range]:
-    """A row's version and its conditions by name, in the order of `CONDITIONS`: for people and for export."""
+    """A row's version and its conditions by name, in the order of `FIELDS`: for people and for export."""
     words = _ROW.unpack(row)
     pairs = [((words[i] << 64) | words[i + 1], (words[i + 2] << 64) | words[i + 3]) for i in (0, 4)] + [
         (words[i], words[i + 1]) for i in range(8, 20, 2)
     ]
     version, conditions = words[20], words[21]
     found: dict[str, int | Range] = {"version": version}
-    for (name, bit), pair in zip(CONDITIONS.items(), pairs, strict=True):
+    for (name, bit), pair in zip(BITS.items(), pairs, strict=True):
         if conditions & bit:
             found[name] = pair
     return found

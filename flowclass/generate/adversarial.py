@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.engine.fields import ADDRESSES, BITS, FIELDS, LARGEST
 from flowclass.errors import ClassifierError
 from flowclass.generate.names import ADVERSARIAL_NAMES, MAX_RULES
 from flowclass.generate.rulesets import first_occurrences, full_ranges, prefix_range
@@ -17,6 +17,9 @@ __all__ = ["ADVERSARIAL", "adversarial_set"]
 
 Rules = npt.NDArray[np.void]
 Maker = Callable[[np.random.Generator, int, int], Rules]
+
+
+_WIDTH: Final = {field.name: field.width for field in FIELDS}
 
 
 def _words(rng: np.random.Generator, n: int, version: int) -> npt.NDArray[np.uint64]:
@@ -29,12 +32,12 @@ def _words(rng: np.random.Generator, n: int, version: int) -> npt.NDArray[np.uin
 
 def _set_prefixes(rules: Rules, side: str, words: npt.NDArray[np.uint64], lengths: npt.NDArray[np.int64]) -> None:
     rules[f"{side}_first"], rules[f"{side}_last"] = prefix_range(words, lengths, int(rules["version"][0]))
-    rules["conditions"] |= np.where(lengths > 0, FIELDS[side], 0).astype(np.uint8)
+    rules["conditions"] |= np.where(lengths > 0, BITS[side], 0).astype(np.uint8)
 
 
 def _set_ranges(rules: Rules, name: str, first: npt.NDArray[np.int64], last: npt.NDArray[np.int64]) -> None:
     rules[f"{name}_first"], rules[f"{name}_last"] = first, last
-    rules["conditions"] |= np.uint8(FIELDS[name])
+    rules["conditions"] |= np.uint8(BITS[name])
 
 
 def _until_unique(make: Callable[[int], Rules], n: int) -> Rules:
@@ -185,7 +188,7 @@ def address_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
         rules = full_ranges(count, version)
         for side in ("source", "destination"):
             rules[f"{side}_first"], rules[f"{side}_last"] = _some_ranges(rng, count, version)
-            rules["conditions"] |= np.uint8(FIELDS[side])
+            rules["conditions"] |= np.uint8(BITS[side])
         return rules
 
     return _until_unique(make, n)
@@ -201,10 +204,10 @@ def eight_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
         drawn |= {"source_port": 0.4, "destination_port": 0.5, "traffic_class": 0.4, "protocol": 0.6}
         for name, share in drawn.items():
             stated = rng.random(count) < share
-            rules["conditions"] |= np.where(stated, FIELDS[name], 0).astype(np.uint8)
-            if name in ("source", "destination"):
+            rules["conditions"] |= np.where(stated, BITS[name], 0).astype(np.uint8)
+            if name in ADDRESSES:
                 continue
-            bits = 20 if name == "flow_label" else 8 * RULE_DTYPE[f"{name}_first"].itemsize
+            bits = _WIDTH[name]
             first = rng.integers(0, 1 << bits, count)
             span = rng.integers(0, 1 << rng.integers(0, bits, count))
             rules[f"{name}_first"] = first
@@ -247,7 +250,7 @@ def one_box(rng: np.random.Generator, n: int, version: int) -> Rules:
             first[:, word] = first[:, word] % half + half + np.uint64(0x2001 << shift)
             last[:, word] = last[:, word] % half + np.uint64(0x2002 << shift)
             rules[f"{side}_first"], rules[f"{side}_last"] = first, last
-            rules["conditions"] |= np.uint8(FIELDS[side])
+            rules["conditions"] |= np.uint8(BITS[side])
         return rules
 
     return _until_unique(make, n)
@@ -261,15 +264,18 @@ def present_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
     rules = full_ranges(n, version)
     first = rng.integers(0, 32768, n)
     _set_ranges(rules, "source_port", first, first + rng.integers(0, 32768, n))
-    optional = sum(FIELDS[name] for name in ("flow_label", "spi", "destination_port", "traffic_class", "protocol"))
+    optional = sum(BITS[name] for name in ("flow_label", "spi", "destination_port", "traffic_class", "protocol"))
     rules["conditions"] |= (rng.integers(1, 256, n) & optional).astype(np.uint8)
     return rules
 
 
 def corners(rng: np.random.Generator, n: int, version: int) -> Rules:
     """Boxes in all eight fields that hold one header, but for one field, in which they end just before it."""
-    bits = {"source": 32 if version == 4 else 128, "flow_label": 20, "spi": 32, "source_port": 16, "traffic_class": 8}
-    bits |= {"destination": bits["source"], "destination_port": 16, "protocol": 8}
+    order = ("source", "flow_label", "spi", "source_port", "traffic_class")  # in which the seed is drawn from
+    bits = {
+        name: 32 if version == 4 and name in ADDRESSES else _WIDTH[name]
+        for name in (*order, "destination", "destination_port", "protocol")
+    }
     centre = {name: int.from_bytes(rng.bytes(16), "big") >> (128 - b) | 1 << (b - 1) for name, b in bits.items()}
 
     def make(count: int) -> Rules:
@@ -283,15 +289,15 @@ def corners(rng: np.random.Generator, n: int, version: int) -> Rules:
             top, c = (1 << b) - 1, centre[name]
             first = [c - r for r in reach[0]]
             last = [min(c + r, top) if short[k] != i else max(c - 1 - r // 4, first[k]) for k, r in enumerate(reach[1])]
-            if name in ("source", "destination"):
+            if name in ADDRESSES:
                 for end, values in (("first", first), ("last", last)):
                     rules[f"{name}_{end}"] = [[v >> 64, v & 0xFFFFFFFFFFFFFFFF] for v in values]
             else:
                 rules[f"{name}_first"], rules[f"{name}_last"] = first, last
-            rules["conditions"] |= np.uint8(FIELDS[name])
+            rules["conditions"] |= np.uint8(BITS[name])
         if version == 4:
-            rules["conditions"] &= np.uint8(255 - FIELDS["flow_label"])
-            rules["flow_label_first"], rules["flow_label_last"] = 0, (1 << 20) - 1
+            rules["conditions"] &= np.uint8(255 - BITS["flow_label"])
+            rules["flow_label_first"], rules["flow_label_last"] = 0, LARGEST["flow_label"]
         return rules
 
     return _until_unique(make, n)

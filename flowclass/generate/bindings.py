@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 
+from flowclass.engine.fields import LARGEST
+
 __all__ = ["CARE_OF_NETWORKS", "CORRESPONDENTS", "HOME_AGENT", "FlowSpec", "NodeSpec", "bindings_toml", "random_nodes"]
 
 HOME_AGENT = IPv6Address("2001:db8:1::ffff")
@@ -16,16 +18,6 @@ CORRESPONDENTS = int(IPv6Address("2001:db8:c::"))
 _PREFIXES = int(IPv6Address("2001:db8:f000::"))
 
 Range = tuple[int, int]
-
-# field -> its largest value, for the fields that are plain numbers
-NUMBERS = {
-    "flow_label": 0xFFFFF,
-    "spi": 0xFFFFFFFF,
-    "source_port": 0xFFFF,
-    "destination_port": 0xFFFF,
-    "traffic_class": 0xFF,
-    "protocol": 0xFF,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,9 +84,9 @@ def _random_selector(rng: random.Random, home: int) -> dict[str, Range]:
         name = rng.choice(("source_port", "source_port", "destination_port"))
         selector[name] = _range(rng, rng.choice((22, 53, 80, 443, 5060, 8080)), 0xFFFF)
     elif kind < 0.65:
-        selector["spi"] = _range(rng, rng.randrange(256, 4096), 0xFFFFFFFF)
+        selector["spi"] = _range(rng, rng.randrange(256, 4096), LARGEST["spi"])
     elif kind < 0.75:
-        selector["flow_label"] = _range(rng, rng.randrange(1, 4096), 0xFFFFF)
+        selector["flow_label"] = _range(rng, rng.randrange(1, 4096), LARGEST["flow_label"])
     elif kind < 0.9:
         dscp = rng.choice((0, 8, 40, 46)) << 2
         selector["traffic_class"] = (dscp, dscp + rng.choice((0, 3, 8)))

@@ -7,7 +7,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.keys import FIELDS, KEY_DTYPE
+from flowclass.engine.fields import ADDRESSES, BITS, LARGEST
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ClassifierError
 
 __all__ = ["TRACES", "key_trace", "near_misses"]
@@ -17,16 +18,9 @@ Keys = npt.NDArray[np.void]
 
 TRACES: Final = ("corner", "uniform", "zipf")
 
-_TOP: Final = {
-    "flow_label": 0xFFFFF,
-    "spi": 0xFFFFFFFF,
-    "source_port": 0xFFFF,
-    "destination_port": 0xFFFF,
-    "traffic_class": 0xFF,
-    "protocol": 0xFF,
-}
-_ADDRESSES: Final = ("source", "destination")
-_FIVE_TUPLE: Final = 1 | 2 | 16 | 32 | 128
+_FIVE_TUPLE: Final = sum(
+    BITS[name] for name in ("source", "destination", "source_port", "destination_port", "protocol")
+)
 _ONES: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
@@ -56,14 +50,14 @@ def _fill_right(a: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 def _bounds(rules: Rules, name: str, version: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
     """The range of a field in each rule: the field's full one where the rule has no condition on it."""
-    stated = (rules["conditions"] & FIELDS[name]) != 0
+    stated = (rules["conditions"] & BITS[name]) != 0
     first, last = rules[f"{name}_first"].copy(), rules[f"{name}_last"].copy()
     first[~stated] = 0
-    if name in _ADDRESSES:
+    if name in ADDRESSES:
         last[~stated] = _ONES
         last[~stated & (version == 4)] = (0, 0xFFFFFFFF)
     else:
-        last[~stated] = _TOP[name]
+        last[~stated] = LARGEST[name]
     return first, last
 
 
@@ -76,14 +70,14 @@ def _keys_inside(
     keys = np.zeros(len(rows), KEY_DTYPE)
     keys["version"] = np.where(rows["version"] == 0, rng.choice(np.array([4, 6], np.uint8), len(rows)), rows["version"])
     keys["present"] = present
-    for name, bit in FIELDS.items():
+    for name, bit in BITS.items():
         if not present & bit:
             continue
         first, last = _bounds(rows, name, keys["version"])
         if corner:
             upper = rng.random(len(rows)) < 0.5
-            keys[name] = np.where(upper[:, None] if name in _ADDRESSES else upper, last, first)
-        elif name in _ADDRESSES:
+            keys[name] = np.where(upper[:, None] if name in ADDRESSES else upper, last, first)
+        elif name in ADDRESSES:
             keys[name] = _words_inside(rng, first, last)
         else:
             keys[name] = rng.integers(first.astype(np.int64), last.astype(np.int64), endpoint=True)
@@ -125,7 +119,7 @@ def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst
     rng = np.random.default_rng([seed, n, 7])
     sample = rules if len(rules) <= 1024 else rules[np.sort(rng.choice(len(rules), 1024, replace=False))]
     candidates = _keys_inside(rng, rules, rng.integers(0, len(rules), tries), True)
-    for name in FIELDS:  # from the k-th rule the addresses, from another one the ports, ...
+    for name in BITS:  # from the k-th rule the addresses, from another one the ports, ...
         if rng.random() < 0.7:
             candidates[name] = candidates[name][rng.permutation(tries)]
     candidates["protocol"][::3] = 255 - candidates["protocol"][::3]  # what few rules expect
@@ -141,10 +135,10 @@ def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst
 def _failed_fields(rules: Rules, key: Any) -> npt.NDArray[np.int64]:
     """On how many fields each rule fails for one key (a wrong version counts for many)."""
     failed = np.where((rules["version"] == 0) | (rules["version"] == key["version"]), 0, 99)
-    for name, bit in FIELDS.items():
+    for name, bit in BITS.items():
         stated = (rules["conditions"] & bit) != 0
         first, last, value = rules[f"{name}_first"], rules[f"{name}_last"], key[name]
-        if name in _ADDRESSES:
+        if name in ADDRESSES:
             low = (first[:, 0] > value[0]) | ((first[:, 0] == value[0]) & (first[:, 1] > value[1]))
             high = (last[:, 0] < value[0]) | ((last[:, 0] == value[0]) & (last[:, 1] < value[1]))
         else:

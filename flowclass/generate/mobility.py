@@ -11,7 +11,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
 
-from .bindings import CORRESPONDENTS, NUMBERS, FlowSpec, NodeSpec
+from flowclass.engine.fields import LARGEST
+
+from .bindings import CORRESPONDENTS, FlowSpec, NodeSpec
 from .packets import (
     DCCP,
     ESP,
@@ -139,7 +141,7 @@ def node_fields(rng: random.Random, node: NodeSpec) -> Fields:
 
 def _aim(rng: random.Random, flow: FlowSpec, values: dict[str, int]) -> None:
     for name, (first, last) in flow.selector.items():
-        largest = NUMBERS.get(name, (1 << 128) - 1)
+        largest = LARGEST[name]
         near = (first, last, first, last, max(first - 1, 0), min(last + 1, largest), (first + last) // 2)
         if name != "destination":
             values[name] = rng.choice(near)

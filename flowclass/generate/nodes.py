@@ -12,8 +12,9 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.engine.fields import BITS, LARGEST
 from flowclass.engine.forwarding import FLOW_DTYPE, TARGET_DTYPE, ForwardingTable
-from flowclass.engine.keys import FIELDS, KEY_DTYPE
+from flowclass.engine.keys import KEY_DTYPE
 
 __all__ = ["NodeSet", "node_keys", "node_set"]
 
@@ -60,7 +61,7 @@ def _remotes(random: Random, rules: Records) -> None:
     mask = _masks(lengths)
     rules["source_first"] = address & mask
     rules["source_last"] = address | ~mask
-    rules["conditions"] |= np.where(lengths > 0, FIELDS["source"], 0).astype(np.uint8)
+    rules["conditions"] |= np.where(lengths > 0, BITS["source"], 0).astype(np.uint8)
 
 
 def _ports(random: Random, rules: Records, name: str, exact: float, ranges: float) -> None:
@@ -70,7 +71,7 @@ def _ports(random: Random, rules: Records, name: str, exact: float, ranges: floa
     width = np.where(kind < exact, 0, random.integers(1, 4096, n))
     rules[f"{name}_first"] = first
     rules[f"{name}_last"] = np.minimum(first + width, 65535)
-    rules["conditions"] |= np.where(kind < exact + ranges, FIELDS[name], 0).astype(np.uint8)
+    rules["conditions"] |= np.where(kind < exact + ranges, BITS[name], 0).astype(np.uint8)
 
 
 def _flows(random: Random, n: int) -> Records:
@@ -81,7 +82,7 @@ def _flows(random: Random, n: int) -> Records:
     _ports(random, rules, "source_port", 0.2, 0.05)
     _ports(random, rules, "destination_port", 0.35, 0.15)
     rules["protocol_first"] = rules["protocol_last"] = random.choice(np.array([6, 6, 17], np.uint8), n)
-    rules["conditions"] |= np.where(random.random(n) < 0.75, FIELDS["protocol"], 0).astype(np.uint8)
+    rules["conditions"] |= np.where(random.random(n) < 0.75, BITS["protocol"], 0).astype(np.uint8)
     return flows
 
 
@@ -112,10 +113,10 @@ def node_keys(nodes: NodeSet, n: int, seed: int, *, aimed: float = 0.8) -> Recor
     node = random.integers(0, len(nodes.home_addresses), n)
     keys = np.zeros(n, KEY_DTYPE)
     keys["version"] = 6
-    keys["present"] = sum(FIELDS.values()) - FIELDS["spi"]
+    keys["present"] = sum(BITS.values()) - BITS["spi"]
     keys["destination"] = nodes.home_addresses[node].view(">u8")
     keys["source"] = random.integers(0, 1 << 64, (n, 2), np.uint64)
-    keys["flow_label"] = random.integers(0, 1 << 20, n)
+    keys["flow_label"] = random.integers(0, LARGEST["flow_label"] + 1, n)
     keys["source_port"] = random.integers(0, 65536, n)
     keys["destination_port"] = random.integers(0, 65536, n)
     keys["protocol"] = random.choice(np.array([6, 17], np.uint8), n)
@@ -126,9 +127,9 @@ def node_keys(nodes: NodeSet, n: int, seed: int, *, aimed: float = 0.8) -> Recor
     asked = np.where(hit, rules["conditions"], 0)
     mask = ~(rules["source_first"] ^ rules["source_last"])
     inside = rules["source_first"] & mask | keys["source"] & ~mask
-    keys["source"] = np.where((asked & FIELDS["source"] != 0)[:, None], inside, keys["source"])
+    keys["source"] = np.where((asked & BITS["source"] != 0)[:, None], inside, keys["source"])
     for name in ("source_port", "destination_port", "protocol"):
         first, last = rules[f"{name}_first"].astype(np.int64), rules[f"{name}_last"].astype(np.int64)
         value = first + (random.random(n) * (last - first + 1)).astype(np.int64)
-        keys[name] = np.where(asked & FIELDS[name] != 0, value, keys[name])
+        keys[name] = np.where(asked & BITS[name] != 0, value, keys[name])
     return keys

@@ -15,7 +15,8 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.engine.fields import BITS
+from flowclass.engine.keys import RULE_DTYPE
 from flowclass.errors import ClassifierError
 from flowclass.generate.names import MAX_RULES
 
@@ -256,12 +257,12 @@ def _draw(
             lengths = np.where(shape == i, _weighted(rng, s[column], n), lengths)  # type: ignore[arg-type]
         first, last, lengths = _addresses(rng, tree, pool, lengths, version)
         rules[f"{side}_first"], rules[f"{side}_last"] = first, last
-        rules["conditions"] |= np.where(lengths > 0, FIELDS[side], 0).astype(np.uint8)
+        rules["conditions"] |= np.where(lengths > 0, BITS[side], 0).astype(np.uint8)
         width += (32 if version == 4 else 128) - lengths
     protocol = _weighted(rng, family.protocols, n)
     stated = protocol >= 0
     rules["protocol_first"][stated] = rules["protocol_last"][stated] = protocol[stated]
-    rules["conditions"] |= np.where(stated, FIELDS["protocol"], 0).astype(np.uint8)
+    rules["conditions"] |= np.where(stated, BITS["protocol"], 0).astype(np.uint8)
     width += np.where(stated, 0, 8)
     for side, mix, pool in (
         ("source_port", family.source_ports, pools[0]),
@@ -271,7 +272,7 @@ def _draw(
         ports[(protocol != 6) & (protocol != 17)] = (0, 65535)
         rules[f"{side}_first"], rules[f"{side}_last"] = ports[:, 0], ports[:, 1]
         some = (ports[:, 0] > 0) | (ports[:, 1] < 65535)
-        rules["conditions"] |= np.where(some, FIELDS[side], 0).astype(np.uint8)
+        rules["conditions"] |= np.where(some, BITS[side], 0).astype(np.uint8)
         width += np.log2(ports[:, 1] - ports[:, 0] + 1)
     return rules, width
 

@@ -1,4 +1,4 @@
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -6,6 +6,8 @@ from typing_extensions import Buffer
 
 from flowclass.engine.forwarding import ForwardingTable, Records
 from flowclass.engine.packets import Fragments
+
+__all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays", "Tally"]
 
 MORE: Final[int]
 FULL: Final[int]
@@ -21,7 +23,7 @@ class RecordArrays:
     times: npt.NDArray[np.int64]
     linktypes: npt.NDArray[np.uint16]
     interfaces: npt.NDArray[np.uint32]
-    def __init__(self, capacity: int) -> None: ...
+    def __new__(cls, capacity: int) -> Self: ...
 
 class KeyArrays(RecordArrays):
     keys: npt.NDArray[np.void]

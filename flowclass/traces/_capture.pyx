@@ -11,7 +11,7 @@ from flowclass.engine._flowclass cimport *
 from flowclass.engine.forwarding cimport ForwardingTable
 from flowclass.engine.packets cimport Fragments
 
-from flowclass.engine.forwarding import DECISION_DTYPE
+from flowclass.engine.decisions import DECISION_DTYPE
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE
 

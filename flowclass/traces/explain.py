@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.engine.fields import ADDRESSES, BITS
+from flowclass.engine.keys import RULE_DTYPE
 from flowclass.errors import FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.addresses import stays_on_link
@@ -24,8 +25,6 @@ from .replaying import replay
 from .run import Run, Source, new_fragments
 
 __all__ = ["Candidate", "Explanation", "explain_frame"]
-
-_ADDRESSES = ("source", "destination")
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +112,7 @@ def _packet(key: Any, info: Any) -> dict[str, Any]:
     if not key["version"]:
         return {"status": ("ok", "not-ip", "malformed")[info["status"]]}
     found: dict[str, Any] = {"version": int(key["version"])}
-    for name, bit in FIELDS.items():
+    for name, bit in BITS.items():
         if key["present"] & bit:
             found[name] = _text(name, _number(key[name], name), int(key["version"]))
     kinds = ("whole", "first fragment", "later fragment")
@@ -122,11 +121,11 @@ def _packet(key: Any, info: Any) -> dict[str, Any]:
 
 
 def _number(value: Any, name: str) -> int:
-    return int(value[0]) << 64 | int(value[1]) if name in _ADDRESSES else int(value)
+    return int(value[0]) << 64 | int(value[1]) if name in ADDRESSES else int(value)
 
 
 def _text(name: str, number: int, version: int) -> Any:
-    if name in _ADDRESSES:
+    if name in ADDRESSES:
         return address_text(number.to_bytes(4 if version == 4 else 16, "big"))
     return f"0x{number:02x}" if name == "traffic_class" else number
 
@@ -187,7 +186,7 @@ def _first_failure(flow: Flow, key: Any) -> tuple[str | None, str]:
     version = int(rule["version"])
     if version not in (0, int(key["version"])):
         return "version", f"version: it asks for IPv{version}, the packet is IPv{key['version']}"
-    for name, bit in FIELDS.items():
+    for name, bit in BITS.items():
         if not rule["conditions"] & bit:
             continue
         first, last = (_number(rule[f"{name}_{end}"], name) for end in ("first", "last"))

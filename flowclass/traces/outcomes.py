@@ -15,15 +15,15 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.forwarding import DECISION_DTYPE
+from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
 
 from ._rows import DecisionNumbers
 
 __all__ = ["ACTIONS", "REASONS", "Ids", "Outcomes", "RowValues", "Rows", "address_text", "row_values_of"]
 
-ACTIONS = ("none", "forward", "discard", "n-cast")
-REASONS = ("not-ip", "malformed", "unbound", "signalling", "flow", "default")
-_FID, _BID = 1, 2  # bits of DECISION_DTYPE's flags
+ACTIONS = tuple(action.label for action in Action)
+REASONS = tuple(reason.label for reason in Reason)
+_FID, _BID = DecisionFlag.FID.value, DecisionFlag.BID.value
 
 Ids: TypeAlias = npt.NDArray[np.uint32]
 DecisionArray: TypeAlias = npt.NDArray[np.void]

@@ -14,7 +14,8 @@ from typing import Any, Final, Literal
 
 import numpy as np
 
-from flowclass.engine.keys import FIELDS, RULE_DTYPE
+from flowclass.engine.fields import BITS, FIELDS
+from flowclass.engine.keys import RULE_DTYPE
 from flowclass.wire.numbers import MOBILITY_HEADER, Protocol
 
 from ..addresses import is_routable
@@ -25,10 +26,8 @@ __all__ = ["Finding", "check_bindings"]
 
 Kind = Literal["unreachable", "overlap", "no-default", "unknown-bid", "address"]
 
-_BITS: Final = {
-    "source": 128, "destination": 128, "flow_label": 20, "spi": 32, "source_port": 16, "destination_port": 16,
-    "traffic_class": 6, "protocol": 8,
-}  # fmt: skip
+# of the traffic class six bits are compared
+_BITS: Final = {field.name: 6 if field.name == "traffic_class" else field.width for field in FIELDS}
 _ORDER: Final = ("version", *_BITS)
 _WITH_PORTS: Final = (Protocol.TCP, Protocol.UDP, Protocol.DCCP, Protocol.SCTP, Protocol.UDPLITE)
 _NOT_ROUTABLE: Final = "no unicast routable address"
@@ -126,7 +125,7 @@ def _box(flow: Flow) -> Box:
     version = int(row["version"])
     sides = [(version or 4, version or 6)]
     for name, bits in _BITS.items():
-        if int(row["conditions"]) & FIELDS[name]:
+        if int(row["conditions"]) & BITS[name]:
             sides.append((_number(row[f"{name}_first"], name), _number(row[f"{name}_last"], name)))
         else:
             sides.append((-1, (1 << bits) - 1))

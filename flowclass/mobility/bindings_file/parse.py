@@ -6,10 +6,10 @@ import ipaddress
 import re
 from typing import Final
 
+from flowclass.engine.fields import LARGEST
 from flowclass.wire.numbers import Protocol
 
 __all__ = [
-    "NUMBER_LIMITS",
     "PROTOCOLS",
     "BadValueError",
     "address",
@@ -38,16 +38,6 @@ PROTOCOLS: Final = {
 }
 """The protocols that a bindings file may name, in lower case."""
 
-NUMBER_LIMITS: Final = {
-    "flow_label": 0xFFFFF,
-    "spi": 0xFFFFFFFF,
-    "source_port": 0xFFFF,
-    "destination_port": 0xFFFF,
-    "traffic_class": 0xFF,
-    "protocol": 0xFF,
-}
-"""The numeric conditions of a selector and their greatest values."""
-
 
 class BadValueError(ValueError):
     """A text or number that isn't what it should be; its caller knows the place."""
@@ -73,7 +63,7 @@ def number(value: int | str, low: int, high: int, names: dict[str, int] | None =
 
 def number_range(value: int | str, name: str) -> tuple[int, int]:
     """A condition's range: a number, or "first-last"."""
-    high = NUMBER_LIMITS[name]
+    high = LARGEST[name]
     names = PROTOCOLS if name == "protocol" else None
     if isinstance(value, int) or value.count("-") != 1:
         single = number(value, 0, high, names)

@@ -18,6 +18,7 @@ from typing import Any, Final, Literal, NoReturn
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from flowclass.engine.fields import NUMBERS
 from flowclass.engine.rules import WILD_CARD, Range, rule_row
 from flowclass.errors import ArgumentError, BindingsFileError
 from flowclass.wire.numbers import MAX_BID_PRIORITY
@@ -25,7 +26,7 @@ from flowclass.wire.numbers import MAX_BID_PRIORITY
 from ..addresses import Prefix
 from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
 from .key_lines import json_lines, line_of, toml_lines
-from .parse import NUMBER_LIMITS, BadValueError, address, address_range, number, number_range, prefix
+from .parse import BadValueError, address, address_range, number, number_range, prefix
 
 __all__ = ["BindingsFile", "read_bindings"]
 
@@ -305,7 +306,7 @@ class _Reader:
                 if version not in (0, its):
                     self.fail(f"an IPv{its} address in a selector of version {version}", f"{path}.{name}")
                 version = its
-        for name in NUMBER_LIMITS:
+        for name in NUMBERS:
             value = getattr(raw, name)
             if value is not UNSET:
                 ranges[name] = self.value(f"{path}.{name}", number_range, value, name)

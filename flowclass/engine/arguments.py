@@ -1,0 +1,88 @@
+"""Arguments of the engine's functions: checked, and brought into the form that C takes.
+
+Each function gives the argument back in its good form, or raises: `ArgumentError` for a wrong type, `ClassifierError`
+for a wrong value, with the argument's name in the message.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.errors import ArgumentError, ClassifierError
+
+from .keys import KEY_DTYPE, RULE_DTYPE
+
+__all__ = ["as_keys", "as_rules", "contiguous", "integer", "link_types", "out_array", "secret_key"]
+
+
+def integer(name: str, value: Any, low: int, high: int) -> int:
+    """An argument that is one integer from ``low`` to ``high``."""
+    if not isinstance(value, (int, np.integer)):
+        raise ArgumentError(name, "an integer", value)
+    if not low <= value <= high:
+        raise ClassifierError(f"{name}: expected {low} to {high}, got {value}")
+    return int(value)
+
+
+def as_rules(rules: Any) -> npt.NDArray[np.void]:
+    """``rules`` as a contiguous array of `RULE_DTYPE`, copied only if it must be."""
+    if not isinstance(rules, np.ndarray) or rules.dtype != RULE_DTYPE or rules.ndim != 1:
+        raise ClassifierError("rules: a one-dimensional array of RULE_DTYPE expected (see make_rules, read_classbench)")
+    return np.ascontiguousarray(rules)
+
+
+def as_keys(keys: Any) -> npt.NDArray[np.void]:
+    """``keys`` as a contiguous array of `KEY_DTYPE`, copied only if it must be."""
+    if not isinstance(keys, np.ndarray) or keys.dtype != KEY_DTYPE or keys.ndim != 1:
+        raise ClassifierError("keys: a one-dimensional array of KEY_DTYPE expected (see make_keys)")
+    return np.ascontiguousarray(keys)
+
+
+def contiguous(name: str, array: Any) -> npt.NDArray[Any]:
+    """An argument that is an array, copied only if it must be."""
+    if not isinstance(array, np.ndarray):
+        raise ArgumentError(name, "a numpy array", array)
+    return np.ascontiguousarray(array)
+
+
+def out_array(name: str, array: Any, dtype: np.dtype[Any], n: int) -> npt.NDArray[Any]:
+    """A new array of ``n``, or the first ``n`` elements of the array that was given to be filled."""
+    if array is None:
+        return np.empty(n, dtype=dtype)
+    if (
+        not isinstance(array, np.ndarray)
+        or array.dtype != dtype
+        or array.ndim != 1
+        or array.size < n
+        or not array.flags.c_contiguous
+    ):
+        raise ClassifierError(f"{name}: expected a contiguous array of at least {n} {dtype.names or dtype.name}")
+    return array[:n]
+
+
+def secret_key(secret: Any) -> bytes:
+    """16 octets that key a hash, random for None."""
+    if secret is None:
+        return os.urandom(16)
+    if not isinstance(secret, (bytes, bytearray, memoryview)):
+        raise ArgumentError("secret", "a bytes-like object", secret)
+    if len(secret) != 16:
+        raise ClassifierError(f"secret: expected 16 octets, got {len(secret)}")
+    return bytes(secret)
+
+
+def link_types(numbers: Any, n: int) -> npt.NDArray[np.uint16]:
+    """The argument ``linktypes`` as an array of ``n`` u16."""
+    try:
+        array = np.asarray(numbers)
+    except ValueError:  # sequences of unequal lengths
+        array = np.empty(0)
+    if array.dtype.kind not in "iu" or array.ndim != 1 or np.any((array < 0) | (array > 0xFFFF)):
+        raise ClassifierError("linktypes: expected one dimension of integers from 0 to 65535")
+    if len(array) != n:
+        raise ClassifierError(f"linktypes: expected {n}, got {len(array)}")
+    return np.ascontiguousarray(array, dtype=np.uint16)

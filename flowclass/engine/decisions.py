@@ -1,0 +1,93 @@
+"""What the engine decides about a packet: the array type of decisions, and names for the numbers in it.
+
+    decisions = table.classify_packets(packets)
+    dropped = decisions[decisions["action"] == Action.DISCARD]
+
+The numbers are those of enum fc_action, fc_reason and fc_decision_flag in flowclass.h.
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum, IntFlag
+from typing import Final
+
+import numpy as np
+
+__all__ = ["DECISION_DTYPE", "Action", "DecisionFlag", "Reason"]
+
+
+class _Labelled(IntEnum):
+    @property
+    def label(self) -> str:
+        """The word for it in rows and summaries, such as ``n-cast`` or ``not-ip``."""
+        return self.name.lower().replace("_", "-")
+
+
+class Action(_Labelled):
+    """What is done with a packet. From `FORWARD` on the numbers are those of the draft's ACTION field (3.1)."""
+
+    NONE = 0
+    """Nothing: the packet is not for a mobile node, or there is nothing to send it to."""
+    FORWARD = 1
+    """Sent to one care-of address."""
+    DISCARD = 2
+    """Dropped, because a flow binding says so."""
+    N_CAST = 3
+    """Copied to several care-of addresses."""
+
+
+class Reason(_Labelled):
+    """Why: the first of these that holds, in this order."""
+
+    NOT_IP = 0
+    """No IP packet, or a link layer that is not read."""
+    MALFORMED = 1
+    """The IP header is cut short, or its extension chain contradicts the header's length."""
+    UNBOUND = 2
+    """No mobile node has the destination, or the node has nothing usable to send to."""
+    SIGNALLING = 3
+    """Mobile IPv6 signalling to a node, which flow bindings never match: it goes to the default binding."""
+    FLOW = 4
+    """A flow binding matched, which may be a wild card."""
+    DEFAULT = 5
+    """No flow binding matched: the default binding."""
+
+
+class DecisionFlag(IntFlag):
+    """Which fields of a decision apply."""
+
+    FID = 1
+    BID = 2
+    NODE = 4
+    CARE_OF_IPV4 = 8
+    """``care_of`` is an IPv4 address, in its first four octets."""
+
+
+DECISION_DTYPE: Final = np.dtype(
+    [
+        ("action", "u1"),
+        ("reason", "u1"),
+        ("flags", "u1"),
+        ("n_targets", "u1"),
+        ("fid", "<u2"),
+        ("bid", "<u2"),
+        ("node", "<u4"),
+        ("reserved", "<u4"),
+        ("care_of", "u1", (16,)),
+    ]
+)
+"""One decision, 32 octets, host byte order (struct fc_decision). What does not apply is 0.
+
+``action``, ``reason``, ``flags``
+    `Action`, `Reason`, and a sum of `DecisionFlag`.
+``n_targets``
+    copies to send: 0, 1, or more for n-cast (`ForwardingTable.care_of` has their addresses).
+``fid``, ``bid``
+    of the flow binding that matched, and of the care-of address.
+``node``
+    the number of the mobile node in its table.
+``care_of``
+    the first or only care-of address in network byte order.
+"""
+
+assert DECISION_DTYPE.itemsize == 32
