@@ -16,10 +16,11 @@ from typing import Any, Final, Literal, NoReturn, TypeVar
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from flowclass.engine.fields import NUMBERS
 from flowclass.errors import ConfigurationError
 from flowclass.mobility import DISCARD, FORWARD, NCAST, Limits
 from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
-from flowclass.mobility.bindings_file.parse import NUMBER_LIMITS, BadValueError, address_range, number, number_range
+from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from .tun import MAX_NAME
@@ -428,7 +429,7 @@ class _Reader:
                 version = its
                 kind = IPv4Address if its == 4 else IPv6Address
                 fields[name] = (kind(first), kind(last))
-        for name in NUMBER_LIMITS:
+        for name in NUMBERS:
             value = getattr(raw, name)
             if value is not UNSET:
                 fields[name] = self.value(f"{path}.{name}", number_range, value, name)
