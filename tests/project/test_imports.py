@@ -163,7 +163,7 @@ def test_inside_mobility_roles_stand_on_the_cache_and_not_on_each_other() -> Non
 
 def test_the_walk_finds_something() -> None:
     assert "flowclass.wire.selectors" in set(imports(PACKAGE / "engine" / "rules.py"))
-    assert "flowclass.engine.keys" in set(imports(PACKAGE / "engine" / "classifier.pyx"))
+    assert "flowclass.engine.arguments" in set(imports(PACKAGE / "engine" / "classifier.pyx"))
     assert "flowclass.engine.packets" in modules_imported()["flowclass.engine.forwarding"]
     assert "flowclass.traces.reader" in modules_imported()["flowclass.traces.replaying"]
     assert len(sources()) > 30
