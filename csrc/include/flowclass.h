@@ -44,7 +44,7 @@ enum fc_field {
     FC_SOURCE_PORT = 1 << 4,      /* TCP, UDP, UDP-Lite, SCTP, DCCP */
     FC_DESTINATION_PORT = 1 << 5,
     FC_TRAFFIC_CLASS = 1 << 6,    /* the octet as it stands in the header; only the upper six bits are compared */
-    FC_PROTOCOL = 1 << 7,         /* after the extension chain */
+    FC_PROTOCOL = 1 << 7,         /* after the extension chain; absent where the snap length cut that */
 };
 
 /* What one packet says: 48 bytes. Addresses are 128-bit integers as two host-order words, the more
@@ -176,7 +176,7 @@ FC_API int fc_kernel_select(const char *name, int *kernel);
 enum fc_packet_status {
     FC_PACKET_OK = 0,
     FC_PACKET_NOT_IP = 1,    /* unknown link type, no IP EtherType, version nibble neither 4 nor 6 */
-    FC_PACKET_MALFORMED = 2, /* the IP header or the extension chain is cut short or inconsistent */
+    FC_PACKET_MALFORMED = 2, /* the IP header is cut short, or the extension chain contradicts its length */
 };
 
 enum fc_fragment {
@@ -192,6 +192,23 @@ enum fc_packet_flag {
     FC_PACKET_OPEN = 1 << 3,       /* a later fragment about which a note was made: see fc_fragments_defer */
 };
 
+/* Where the way to an IP header ended; unread_value in parentheses. */
+enum fc_unread {
+    FC_UNREAD_NONE = 0,
+    FC_UNREAD_LINKTYPE = 1,  /* a link type that isn't read (LINKTYPE_x) */
+    FC_UNREAD_ETHERTYPE = 2, /* an EtherType that is no IP or isn't read (the EtherType) */
+    FC_UNREAD_PPP = 3,       /* a PPP protocol likewise (the protocol) */
+    FC_UNREAD_LLC = 4,       /* LLC service access points likewise (destination << 8 | source) */
+    FC_UNREAD_SNAP = 5,      /* SNAP of an organization's own (its protocol) */
+    FC_UNREAD_NLPID = 6,     /* a network layer protocol identifier (the identifier) */
+    FC_UNREAD_FAMILY = 7,    /* an address family (the family) */
+    FC_UNREAD_VERSION = 8,   /* where an IP header should begin, a version other than 4 and 6 (the version) */
+    FC_UNREAD_FRAME = 9,     /* a frame that carries no packet, such as a beacon of 802.11 (LINKTYPE_x) */
+    FC_UNREAD_ENCRYPTED = 10, /* an encrypted frame (EtherType, or LINKTYPE_x) */
+    FC_UNREAD_LIMIT = 11,    /* more layers than are followed (so many are) */
+    FC_UNREAD_CUT = 12,      /* the captured octets end in front of an IP header */
+};
+
 /* What the parser found beside the key: 24 bytes. */
 typedef struct fc_packet {
     uint8_t status;            /* enum fc_packet_status; unless OK the key is all zero */
@@ -201,8 +218,9 @@ typedef struct fc_packet {
     uint32_t fragment_id;      /* Identification, for a fragment */
     uint32_t ip_offset;        /* of the IP header that the key is from, from the start of the packet */
     uint32_t ip_length;        /* header and payload, as declared; what was captured if declared as 0 */
-    uint32_t transport_offset; /* of what follows the extension chain */
-    uint32_t reserved;
+    uint32_t transport_offset; /* of what follows the extension chain, as far as that is there */
+    uint16_t unread;           /* enum fc_unread: why FC_PACKET_NOT_IP; else 0 */
+    uint16_t unread_value;     /* the number that goes with it; 65535: that or more */
 } fc_packet;
 
 typedef struct fc_fragments fc_fragments; /* see below */
@@ -210,7 +228,7 @@ typedef struct fc_fragments fc_fragments; /* see below */
 
 typedef struct fc_parse_options {
     uint32_t inner;          /* the key's IP header: 0 or 1 the outermost, N the N-th (or the deepest before it that
-                                can be read), FC_INNERMOST; through IP in IP, GRE, GTP-U, VXLAN, GENEVE, Teredo */
+                                can be read), FC_INNERMOST; through the tunnels that docs/tshark.md lists */
     fc_fragments *fragments; /* first fragments are remembered, later ones completed, in the order given; or NULL */
 } fc_parse_options;
 

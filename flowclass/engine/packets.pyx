@@ -28,7 +28,8 @@ PACKET_DTYPE = np.dtype(
         ("ip_offset", "=u4"),
         ("ip_length", "=u4"),
         ("transport_offset", "=u4"),
-        ("reserved", "=u4"),
+        ("unread", "=u2"),
+        ("unread_value", "=u2"),
     ]
 )
 assert PACKET_DTYPE.itemsize == sizeof(fc_packet)

@@ -65,7 +65,7 @@ octet = st.integers(0, 255)
 @st.composite
 def extension(draw: st.DrawFn) -> tuple[int, bytes]:
     """(type, everything but the next-header octet), mostly of right lengths."""
-    kind = draw(st.sampled_from([0, 43, 60, 44, 51]))
+    kind = draw(st.sampled_from([0, 43, 60, 44, 51, 139, 140]))
     if kind == 44:
         field = draw(st.sampled_from([0, 1, 8, 9, 6, 0xFFF8]))
         return kind, bytes([draw(octet)]) + struct.pack(">HI", field, draw(st.integers(0, 2**32 - 1)))
@@ -78,7 +78,7 @@ def extension(draw: st.DrawFn) -> tuple[int, bytes]:
 @st.composite
 def packet6(draw: st.DrawFn) -> bytes:
     chain = draw(st.lists(extension(), max_size=5))
-    final = draw(st.sampled_from([6, 17, 33, 50, 58, 59, 132, 135, 136, 139, 41]) | octet)
+    final = draw(st.sampled_from([6, 17, 33, 50, 58, 59, 132, 135, 136, 103, 41]) | octet)
     types = [kind for kind, _ in chain] + [final]
     body = b"".join(bytes([after]) + data for (_, data), after in zip(chain, types[1:], strict=True))
     body += draw(st.binary(max_size=12) | st.builds(lambda t: bytes([t, 0, 0, 0]), st.integers(142, 149)))

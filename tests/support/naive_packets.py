@@ -8,7 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-EXTENSIONS = {0: "hop-by-hop", 43: "routing", 44: "fragment", 51: "authentication", 60: "destination options"}
+EXTENSIONS = {
+    0: "hop-by-hop",
+    43: "routing",
+    44: "fragment",
+    51: "authentication",
+    60: "destination options",
+    139: "HIP",
+    140: "Shim6",
+}
 PORTS = {6, 17, 33, 132, 136}
 
 
@@ -45,25 +53,27 @@ def parse6(packet: bytes) -> Parsed:
     if len(packet) < 40:
         return Parsed("malformed")
     payload_length = int.from_bytes(packet[4:6], "big")
-    if payload_length != 0:
-        packet = packet[: 40 + payload_length]
-    next_header, rest, fragment = packet[6], packet[40:], "none"
+    declared: float = 40 + payload_length if payload_length else float("inf")
+    packet = packet[: int(min(declared, len(packet)))]
+    next_header: int | None = packet[6]
+    rest, fragment = packet[40:], "none"
     while next_header in EXTENSIONS and fragment != "later":
-        if len(rest) < 8:
-            return Parsed("malformed")
-        if next_header == 51:
+        size = 8
+        if next_header == 51 and len(rest) >= 2:
             size = (rest[1] + 2) * 4
-        elif next_header == 44:
-            size = 8
+        elif next_header != 44 and len(rest) >= 2:
+            size = (rest[1] + 1) * 8
+        if len(rest) < max(size, 8):  # cut off, or more than the packet has room for
+            if declared - (len(packet) - len(rest)) < max(size, 8):
+                return Parsed("malformed")
+            next_header = None
+            break
+        if next_header == 44:
             field = int.from_bytes(rest[2:4], "big")
             if field >> 3:
                 fragment = "later"
             elif field & 1:
                 fragment = "first"
-        else:
-            size = (rest[1] + 1) * 8
-        if len(rest) < size:
-            return Parsed("malformed")
         next_header, rest = rest[0], rest[size:]
     word = int.from_bytes(packet[:4], "big")
     return upper(6, packet[8:24], packet[24:40], word >> 20 & 255, word & 0xFFFFF, next_header, rest, fragment)
@@ -74,17 +84,22 @@ def parse4(packet: bytes) -> Parsed:
         return Parsed("malformed")
     header = 4 * (packet[0] & 15)
     total = int.from_bytes(packet[2:4], "big")
-    if total != 0:
-        packet = packet[:total]
+    declared: float = total if total else float("inf")
+    packet = packet[: int(min(declared, len(packet)))]
     if header < 20 or len(packet) < header:
         return Parsed("malformed")
     field = int.from_bytes(packet[6:8], "big")
     fragment = "later" if field & 0x1FFF else "first" if field & 0x2000 else "none"
-    protocol, rest = packet[9], packet[header:]
+    protocol: int | None = packet[9]
+    rest = packet[header:]
     while protocol == 51 and fragment != "later":
-        if len(rest) < 8 or len(rest) < (rest[1] + 2) * 4:
-            return Parsed("malformed")
-        protocol, rest = rest[0], rest[(rest[1] + 2) * 4 :]
+        size = max((rest[1] + 2) * 4 if len(rest) >= 2 else 8, 8)
+        if len(rest) < size:
+            if declared - (len(packet) - len(rest)) < size:
+                return Parsed("malformed")
+            protocol = None
+            break
+        protocol, rest = rest[0], rest[size:]
     return upper(4, packet[12:16], packet[16:20], packet[1], None, protocol, rest, fragment)
 
 
@@ -94,7 +109,7 @@ def upper(
     destination: bytes,
     traffic_class: int,
     flow_label: int | None,
-    protocol: int,
+    protocol: int | None,
     rest: bytes,
     fragment: str,
 ) -> Parsed:

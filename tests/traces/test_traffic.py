@@ -91,12 +91,8 @@ DIFFERENT = {
     # link layers that we don't read
     "tests__filter__arcnet-rfc1051-arp-icmp-http": 13,
     "tests__filter__arcnet-rfc1201-arp-icmp-http": 11,
-    "testing__btest__Traces__cisco-fabric-path": 64,
     "tests__802_15_4-data": 1,
     "tests__LINKTYPE_USER2_PKTAP": 1,
-    "tests__macsec-short-longer": 1,
-    "tests__macsec-short-shorter": 1,
-    "tests__vrrp-vrrp_print-oobr": 3,
     # a version nibble that contradicts the link layer: tshark shows an empty "ip" first, we go by the nibble
     "tests__LINKTYPE_IPV4_invalid": 1,
     "tests__bad-ipv4-version-pgm-heapoverflow": 1,
@@ -107,14 +103,18 @@ DIFFERENT = {
     "testing__btest__Traces__trunc__ip6-trunc": 1,
     "testing__btest__Traces__trunc__ipv4-internally-truncated-header": 1,
     "testing__btest__Traces__trunc__ipv4-truncated-broken-header": 1,
-    "tests__heapoverflow-ip_demux_print": 1,
-    "tests__hoobr_rt6_print": 1,
     "tests__ipv4_invalid_hdr_length": 1,
     "tests__ipv4_invalid_total_length_2": 1,
+    # the extension chain is cut by the snap length: no protocol for us
+    "tests__heapoverflow-ip_demux_print": 1,
+    "tests__hoobr_rt6_print": 1,
     "tests__ipv6-srh-tlv-pad1-padn-5-trunc": 1,
     "tests__ipv6hdr-heapoverflow": 1,
+    # SLIP, which tshark doesn't look into
+    "tests__cve2015-0261-ipv6": 2,
     # tshark stops earlier: at an option it can't read, a short SCTP packet, a jumbogram without its option
     "zeek__ipv6-mobility-dst-opts": 2,
+    "testing__btest__Traces__cisco-fabric-path": 24,
     "tests__sctp-pkt-too-small__input": 1,
     "tests__ipv6_frag6_negative_len": 1,
     "tests__ipv6_missing_jumbo_payload_option": 1,

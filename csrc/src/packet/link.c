@@ -1,312 +1,405 @@
-/* link.c - link layers: where does the IP header begin?
+/* link.c - link types of captures: with which layer does a frame begin? (https://www.tcpdump.org/linktypes.html)
  *
- * Every function takes what was captured (data, caplen) and an offset at <= caplen, and returns an offset <= caplen or
- * FC_NO_IP. All but fc_link_layer go forward only, so that a chain of tags and shims ends with the bytes.
- * The version nibble is parse.c's business: an EtherType says "IP", the nibble says which.
+ * Headers that the capturing machine wrote in its own byte order are read in both: a value that is impossible in one order
+ * is taken in the other.
  */
-#include "../common/bytes.h"
 #include "numbers.h"
 #include "packet.h"
 
-#define MAX_VLAN_TAGS 4
-
-static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at, int may_be_length);
-
-/* IEEE 802.2, with SNAP (RFC 1042) or the old IP service access point */
-static uint32_t llc(const uint8_t *data, uint32_t caplen, uint32_t at)
+/* Address families. AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24, 28 and 30 on the BSDs and Darwin. */
+static int is_ip_family(uint32_t family)
 {
-    const uint8_t *p = data + at;
-    uint32_t left = caplen - at;
-    if (left >= 3 && p[0] == 0x06 && p[1] == 0x06 && p[2] == 0x03)
-        return at + 3;
-    if (left < 8 || p[0] != 0xaa || p[1] != 0xaa || p[2] != 0x03)
-        return FC_NO_IP;
-    uint32_t oui = fc_be32(p + 2) & 0xffffff;
-    if (oui != 0x000000 && oui != 0x0000f8) /* EtherTypes: RFC 1042, and 802.1H's bridge tunnel */
-        return FC_NO_IP;
-    uint16_t type = fc_be16(p + 6);
-    return ethertype(data, caplen, type, at + 8, 0);
+    return family == 2 || family == 10 || family == 23 || family == 24 || family == 28 || family == 30;
 }
 
-static uint32_t mpls(const uint8_t *data, uint32_t caplen, uint32_t at)
+static int frame_of(fc_frame *f, uint32_t linktype) { return fc_unread(f, FC_UNREAD_FRAME, linktype); }
+
+/* Cisco HDLC, also in a PPP link type: address 0x0f unicast, 0x8f multicast */
+static int cisco_hdlc(fc_frame *f)
 {
-    for (;;) {
-        if (caplen - at < 4)
-            return FC_NO_IP;
-        uint8_t bottom = data[at + 2] & 1;
-        at += 4;
-        if (bottom) /* no type field behind the stack: RFC 4928 has everybody look at the nibble */
-            return at < caplen ? at : FC_NO_IP;
+    const uint8_t *p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    return p[0] == 0x0f || p[0] == 0x8f ? fc_type_behind(f, 0) : frame_of(f, FC_LINK_C_HDLC);
+}
+
+static int ppp_or_cisco_hdlc(fc_frame *f)
+{
+    int cisco = f->at < f->end && (f->data[f->at] == 0x0f || f->data[f->at] == 0x8f);
+    return cisco ? cisco_hdlc(f) : FC_LAYER_PPP;
+}
+
+/* Behind a Q.922 address of two to four octets, the last of which is odd: RFC 2427's NLPIDs for IP, SNAP and bridged
+ * Ethernet; or Cisco's encapsulation, an EtherType */
+static int frame_relay(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] & 1)
+        return frame_of(f, FC_LINK_FRELAY);
+    for (int octets = 2; !(p[octets - 1] & 1); octets++) {
+        if (octets == 4)
+            return frame_of(f, FC_LINK_FRELAY);
+        if (!fc_take(f, 1))
+            return FC_LAYER_NONE;
     }
-}
-
-/* RFC 2516 session stage; the Length field is not needed: IP has its own */
-static uint32_t pppoe(const uint8_t *data, uint32_t caplen, uint32_t at)
-{
-    if (caplen - at < 6 || data[at] != 0x11 || data[at + 1] != 0)
-        return FC_NO_IP;
-    return fc_link_ppp(data, caplen, at + 6);
-}
-
-/* may_be_length: an 802.3 length is followed by LLC; at most once, so that a packet can't nest LLC in itself */
-static uint32_t ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at, int may_be_length)
-{
-    for (int tags = 0;;) {
-        switch (type) {
-        case FC_TYPE_IPV4:
-        case FC_TYPE_IPV6:
-            return at;
-        case FC_TYPE_VLAN:
-        case FC_TYPE_VLAN_SERVICE:
-        case FC_TYPE_VLAN_9100:
-            if (++tags > MAX_VLAN_TAGS || caplen - at < 4)
-                return FC_NO_IP;
-            type = fc_be16(data + at + 2);
-            at += 4;
-            continue;
-        case FC_TYPE_MPLS:
-        case FC_TYPE_MPLS_MULTICAST:
-            return mpls(data, caplen, at);
-        case FC_TYPE_PPPOE:
-            return pppoe(data, caplen, at);
-        case FC_TYPE_PPP:
-            return fc_link_ppp(data, caplen, at);
-        default:
-            return type < FC_TYPE_FIRST && may_be_length ? llc(data, caplen, at) : FC_NO_IP;
-        }
+    p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t nlpid = p[1];
+    if (p[0] != 0x03) {
+        f->number = fc_be16(p);
+        return FC_LAYER_ETHERTYPE;
     }
-}
-
-uint32_t fc_link_ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at)
-{
-    return ethertype(data, caplen, type, at, 1);
-}
-
-uint32_t fc_link_ethernet(const uint8_t *data, uint32_t caplen, uint32_t at)
-{
-    if (caplen - at < 14)
-        return FC_NO_IP;
-    return fc_link_ethertype(data, caplen, fc_be16(data + at + 12), at + 14);
-}
-
-/* RFC 1661 and 1662: address and control may be compressed away, the protocol field to one (odd) octet */
-uint32_t fc_link_ppp(const uint8_t *data, uint32_t caplen, uint32_t at)
-{
-    if (caplen - at >= 2 && data[at] == 0xff && data[at + 1] == 0x03)
-        at += 2;
-    if (caplen - at < 1)
-        return FC_NO_IP;
-    uint16_t protocol = data[at];
-    if (protocol & 1) {
-        at += 1;
-    } else {
-        if (caplen - at < 2)
-            return FC_NO_IP;
-        protocol = fc_be16(data + at);
-        at += 2;
+    if (nlpid == 0) { /* a pad octet */
+        p = fc_take(f, 1);
+        if (!p)
+            return FC_LAYER_NONE;
+        nlpid = p[0];
     }
-    switch (protocol) {
-    case 0x0021:
-    case 0x0057:
-        return at;
-    case 0x0281:
-    case 0x0283:
-        return mpls(data, caplen, at);
+    if (nlpid == FC_NLPID_IPV4 || nlpid == FC_NLPID_IPV6)
+        return FC_LAYER_IP;
+    if (nlpid != FC_NLPID_SNAP)
+        return fc_unread(f, FC_UNREAD_NLPID, nlpid);
+    p = fc_take(f, 5);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t organization = fc_be32(p) >> 8;
+    f->number = fc_be16(p + 3);
+    if (organization == 0)
+        return FC_LAYER_ETHERTYPE;
+    if (organization == 0x0080c2 && (f->number == 1 || f->number == 7))
+        return FC_LAYER_ETHERNET;
+    return fc_unread(f, FC_UNREAD_SNAP, f->number);
+}
+
+/* The family in the order of the machine that captured, or (LOOP) in network order: both are tried for both. Some write an
+ * EtherType instead; a PPP daemon of the BSDs writes PPP's address and control. */
+static int null_loop(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t family = fc_le32(p) <= 0xffff ? fc_le32(p) : fc_be32(p);
+    if (is_ip_family(family))
+        return FC_LAYER_IP;
+    if (p[0] == 0xff && p[1] == 0x03) {
+        f->at -= 4;
+        return FC_LAYER_PPP;
+    }
+    f->number = family <= 0xffff ? (uint16_t)family : fc_be16(p + 2);
+    return f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : fc_unread(f, FC_UNREAD_FAMILY, family);
+}
+
+/* Linux cooked capture: EtherTypes, and small numbers of its own (4: LLC); interfaces that monitor 802.11 hand on its frames */
+static int cooked(fc_frame *f, uint32_t hardware, uint16_t protocol)
+{
+    enum { ARPHRD_IEEE80211 = 801, ARPHRD_IEEE80211_PRISM, ARPHRD_IEEE80211_RADIOTAP };
+    f->number = protocol;
+    if (protocol >= FC_TYPE_FIRST)
+        return FC_LAYER_ETHERTYPE;
+    switch (hardware) {
+    case ARPHRD_IEEE80211:
+        return FC_LAYER_WLAN;
+    case ARPHRD_IEEE80211_PRISM:
+        return FC_LAYER_PRISM_OR_AVS;
+    case ARPHRD_IEEE80211_RADIOTAP:
+        return FC_LAYER_RADIOTAP;
     default:
-        return FC_NO_IP;
+        return protocol == 4 ? FC_LAYER_LLC : fc_unread(f, FC_UNREAD_ETHERTYPE, protocol);
     }
 }
 
-/* Cisco HDLC in a PPP link type: address 0x0f unicast, 0x8f multicast */
-static uint32_t cisco_hdlc(const uint8_t *data, uint32_t caplen)
+/* Frame control says that it is LLC; the source address may announce source routing */
+static int token_ring(fc_frame *f)
 {
-    if (caplen < 4 || (data[0] != 0x0f && data[0] != 0x8f))
-        return FC_NO_IP;
-    return fc_link_ethertype(data, caplen, fc_be16(data + 2), 4);
+    const uint8_t *p = fc_take(f, 14);
+    if (!p)
+        return FC_LAYER_NONE;
+    if ((p[1] & 0xc0) != 0x40)
+        return frame_of(f, FC_LINK_TOKEN_RING);
+    if (!(p[8] & 0x80))
+        return FC_LAYER_LLC;
+    p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t size = p[0] & 31;
+    return size < 2 ? frame_of(f, FC_LINK_TOKEN_RING) : fc_behind(f, size - 2, FC_LAYER_LLC);
 }
 
-/* A data frame that isn't encrypted, up to its LLC header. IEEE 802.11-2020, 9.2.4 and 9.3.2 */
-static uint32_t wlan(const uint8_t *data, uint32_t caplen, uint32_t at, int padded)
+/* The low nibble of the first octet: LAN emulation, or LLC (RFC 2684) */
+static int sunatm(fc_frame *f)
 {
-    if (caplen - at < 24)
-        return FC_NO_IP;
-    const uint8_t *p = data + at;
-    uint16_t control = fc_le16(p);
-    int is_data = (control & 0x000f) == 0x0008, is_null = (control & 0x0040) != 0, is_protected = control >> 14 & 1;
-    if (!is_data || is_null || is_protected || (p[22] & 15)) /* [22]: fragment number; only number 0 has the LLC header */
-        return FC_NO_IP;
-    uint32_t header = 24;
-    int aggregated = 0;
-    if ((control & 0x0300) == 0x0300) /* between access points: a fourth address */
-        header += 6;
-    if (control & 0x0080) { /* QoS */
-        if (caplen - at < header + 2)
-            return FC_NO_IP;
-        aggregated = p[header] & 0x80;
-        header += control & 0x8000 ? 6 : 2; /* with an HT control field */
-    }
-    if (padded)
-        header = (header + 3) & ~3u;
-    if (aggregated) /* A-MSDU: the first subframe's addresses and length; one record gives one key */
-        header += 14;
-    return caplen - at < header ? FC_NO_IP : llc(data, caplen, at + header);
-}
-
-/* https://www.radiotap.org: the flags field says whether the 802.11 header is padded to 4 octets */
-static uint32_t radiotap(const uint8_t *data, uint32_t caplen)
-{
-    if (caplen < 8 || data[0] != 0)
-        return FC_NO_IP;
-    uint32_t length = fc_le16(data + 2), at = 4, present = fc_le32(data + 4);
-    if (length < 8 || length > caplen)
-        return FC_NO_IP;
-    for (uint32_t word = present; at += 4, word >> 31;) { /* further bitmaps */
-        if (length - at < 4)
-            return FC_NO_IP;
-        word = fc_le32(data + at);
-    }
-    if (present & 1) /* TSFT: 8 octets, aligned */
-        at = ((at + 7) & ~7u) + 8;
-    int padded = (present & 2) && at < length && (data[at] & 0x20);
-    return wlan(data, caplen, length, padded);
-}
-
-static uint32_t wlan_behind(const uint8_t *data, uint32_t caplen, uint32_t length)
-{
-    return length > caplen ? FC_NO_IP : wlan(data, caplen, length, 0);
-}
-
-/* AVS headers say so in their first word; Prism's message length is in the order of the machine that captured */
-static uint32_t prism_or_avs(const uint8_t *data, uint32_t caplen)
-{
-    if (caplen < 8)
-        return FC_NO_IP;
-    if ((fc_be32(data) & 0xfffff000) == 0x80211000)
-        return wlan_behind(data, caplen, fc_be32(data + 4));
-    uint32_t length = fc_le32(data + 4);
-    return wlan_behind(data, caplen, length < 0x10000 ? length : fc_be32(data + 4));
-}
-
-/* Behind a two-octet Q.922 address: RFC 2427's NLPIDs for IP, and SNAP; or Cisco's encapsulation, an EtherType */
-static uint32_t frame_relay(const uint8_t *data, uint32_t caplen)
-{
-    if (caplen < 4 || (data[0] & 1) || !(data[1] & 1))
-        return FC_NO_IP;
-    if (data[2] != 0x03)
-        return fc_link_ethertype(data, caplen, fc_be16(data + 2), 4);
-    uint32_t at = data[3] == 0 ? 4 : 3; /* a pad octet */
-    if (caplen - at < 1)
-        return FC_NO_IP;
-    switch (data[at]) {
-    case 0xcc:
-    case 0x8e:
-        return at + 1;
-    case 0x80:
-        if (caplen - at < 6 || data[at + 1] || data[at + 2] || data[at + 3])
-            return FC_NO_IP;
-        return fc_link_ethertype(data, caplen, fc_be16(data + at + 4), at + 6);
-    default:
-        return FC_NO_IP;
-    }
-}
-
-/* The address family in the order of the machine that captured, or (LOOP) in network order: both are tried for both.
- * AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24, 28 and 30 on the BSDs and Darwin. */
-static uint32_t null_loop(const uint8_t *data, uint32_t caplen)
-{
-    if (caplen < 4)
-        return FC_NO_IP;
-    uint32_t family = fc_le32(data);
-    if (family > 0xffff)
-        family = fc_be32(data);
-    switch (family) {
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    switch (p[0] & 15) {
+    case 1:
+        return fc_behind(f, 2, FC_LAYER_ETHERNET);
     case 2:
-    case 10:
-    case 23:
-    case 24:
-    case 28:
-    case 30:
-        return 4;
+        return FC_LAYER_LLC;
     default:
-        return FC_NO_IP;
+        return frame_of(f, FC_LINK_SUNATM);
     }
 }
 
-/* Linux cooked capture: the protocol field has EtherTypes, and small numbers of its own (4: LLC) */
-static uint32_t cooked(const uint8_t *data, uint32_t caplen, uint32_t protocol_at, uint32_t size)
+/* A packet PDU; an extended header may stand before the check sequence */
+static int docsis(fc_frame *f)
 {
-    if (caplen < size)
-        return FC_NO_IP;
-    uint16_t protocol = fc_be16(data + protocol_at);
-    if (protocol < FC_TYPE_FIRST)
-        return protocol == 4 ? llc(data, caplen, size) : FC_NO_IP;
-    return fc_link_ethertype(data, caplen, protocol, size);
+    const uint8_t *p = fc_take(f, 6);
+    if (!p)
+        return FC_LAYER_NONE;
+    return p[0] >> 6 ? frame_of(f, FC_LINK_DOCSIS) : fc_behind(f, p[0] & 1 ? p[1] : 0, FC_LAYER_ETHERNET);
 }
 
-static uint32_t link_layer(uint32_t linktype, const uint8_t *data, uint32_t caplen)
+/* A preamble, whose last octet tells: 802.3br's express frames, and the four starts of frames that may be interrupted */
+static int mpacket(fc_frame *f)
 {
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    switch (p[7]) {
+    case 0xd5:
+    case 0xe6:
+    case 0x4c:
+    case 0x7f:
+    case 0xb3:
+        return FC_LAYER_ETHERNET;
+    default: /* a continuation */
+        return frame_of(f, FC_LINK_ETHERNET_MPACKET);
+    }
+}
+
+/* "MGC", flags, and (0x80) extensions with their length; 0x02: the link layer was taken off */
+static int juniper(fc_frame *f, uint32_t linktype)
+{
+    enum { NO_LINK_LAYER = 0x02, EXTENDED = 0x80 };
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t flags = p[3];
+    if (fc_be32(p) >> 8 != 0x4d4743)
+        return frame_of(f, linktype);
+    if (flags & EXTENDED) {
+        p = fc_take(f, 2);
+        if (!p || !fc_take(f, fc_be16(p)))
+            return FC_LAYER_NONE;
+    }
+    if (flags & NO_LINK_LAYER)
+        return FC_LAYER_IP;
+    switch (linktype) {
+    case FC_LINK_JUNIPER_PPP:
+        return FC_LAYER_PPP;
+    case FC_LINK_JUNIPER_FRELAY:
+        return frame_relay(f);
+    case FC_LINK_JUNIPER_CHDLC:
+        return cisco_hdlc(f);
+    default:
+        return FC_LAYER_ETHERNET;
+    }
+}
+
+/* A length that is filled up to four octets, then the address family of a BSD */
+static int pflog(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t size = (p[0] + 3u) & ~3u;
+    if (size < 4)
+        return frame_of(f, FC_LINK_PFLOG);
+    return is_ip_family(p[1]) ? fc_behind(f, size - 2, FC_LAYER_IP) : fc_unread(f, FC_UNREAD_FAMILY, p[1]);
+}
+
+/* Linux netfilter's log: attributes of a length and a type in the order of the machine that captured, filled up to four
+ * octets; types are small, so that the octet that is zero tells the order. One has the payload, which begins with the
+ * network header. */
+static int nflog(fc_frame *f)
+{
+    enum { FAMILY_IPV4 = 2, FAMILY_BRIDGE = 7, FAMILY_IPV6 = 10, PACKET_HEADER = 1, PAYLOAD = 9 };
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t family = p[0];
+    f->number = 0;
+    for (;;) {
+        p = fc_take(f, 4);
+        if (!p)
+            return FC_LAYER_NONE;
+        uint32_t little = p[3] == 0, type = little ? p[2] : p[3], size = little ? fc_le16(p) : fc_be16(p);
+        if ((p[2] && p[3]) || size < 4)
+            return frame_of(f, FC_LINK_NFLOG);
+        if (type == PAYLOAD)
+            break;
+        if (!fc_take(f, ((size + 3) & ~3u) - 4))
+            return FC_LAYER_NONE;
+        if (type == PACKET_HEADER && size >= 6)
+            f->number = fc_be16(p + 4);
+    }
+    if (family == FAMILY_IPV4 || family == FAMILY_IPV6)
+        return FC_LAYER_IP;
+    return family == FAMILY_BRIDGE && f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : fc_unread(f, FC_UNREAD_FAMILY, family);
+}
+
+/* Solaris: version, family (26: IPv6), and what zones and interfaces the packet is from */
+static int ipnet(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 24);
+    if (!p)
+        return FC_LAYER_NONE;
+    return p[1] == 2 || p[1] == 26 ? FC_LAYER_IP : fc_unread(f, FC_UNREAD_FAMILY, p[1]);
+}
+
+/* Endace's record header, with a chain of extension headers */
+static int endace(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 16);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t type = p[8] & 0x7f, more = p[8] & 0x80;
+    while (more) {
+        p = fc_take(f, 8);
+        if (!p)
+            return FC_LAYER_NONE;
+        more = p[0] & 0x80;
+    }
+    switch (type) {
+    case 2: /* Ethernet, behind an offset and a pad octet; 11, 16, 20: with a colour or a hash */
+    case 11:
+    case 16:
+    case 20:
+        return fc_behind(f, 2, FC_LAYER_ETHERNET);
+    case 1: /* HDLC; 10, 15, 19: with a colour or a hash */
+    case 10:
+    case 15:
+    case 19:
+        return ppp_or_cisco_hdlc(f);
+    case 5: /* HDLC of one channel; 17: with a colour */
+    case 17:
+        return fc_take(f, 4) ? ppp_or_cisco_hdlc(f) : FC_LAYER_NONE;
+    case 22:
+    case 23:
+        return FC_LAYER_IP;
+    default:
+        return frame_of(f, FC_LINK_ERF);
+    }
+}
+
+static int link_layer(fc_frame *f, uint32_t linktype)
+{
+    const uint8_t *p;
     switch (linktype) {
     case FC_LINK_ETHERNET:
-        return fc_link_ethernet(data, caplen, 0);
+    case FC_LINK_DSA_TAG_EDSA: /* has an EtherType of its own */
+        return FC_LAYER_ETHERNET;
     case FC_LINK_RAW_BSD:
     case FC_LINK_RAW_OPENBSD:
     case FC_LINK_RAW:
     case FC_LINK_IPV4:
     case FC_LINK_IPV6:
-        return 0;
+        return FC_LAYER_IP;
     case FC_LINK_LINUX_SLL:
-        return cooked(data, caplen, 14, 16);
+        p = fc_take(f, 16);
+        return p ? cooked(f, fc_be16(p + 2), fc_be16(p + 14)) : FC_LAYER_NONE;
     case FC_LINK_LINUX_SLL2:
-        return cooked(data, caplen, 0, 20);
+        p = fc_take(f, 20);
+        return p ? cooked(f, fc_be16(p + 8), fc_be16(p)) : FC_LAYER_NONE;
     case FC_LINK_NULL:
     case FC_LINK_LOOP:
-        return null_loop(data, caplen);
+        return null_loop(f);
     case FC_LINK_PPP:
     case FC_LINK_PPP_HDLC:
-        return caplen && (data[0] == 0x0f || data[0] == 0x8f) ? cisco_hdlc(data, caplen) : fc_link_ppp(data, caplen, 0);
+        return ppp_or_cisco_hdlc(f);
     case FC_LINK_PPP_WITH_DIR:
-        return caplen ? fc_link_ppp(data, caplen, 1) : FC_NO_IP;
+        return fc_behind(f, 1, FC_LAYER_PPP);
+    case FC_LINK_PPP_PPPD: /* the direction instead of PPP's address */
+        p = fc_take(f, 2);
+        return !p ? FC_LAYER_NONE : p[0] <= 1 && p[1] == 0x03 ? FC_LAYER_PPP : frame_of(f, linktype);
     case FC_LINK_PPP_ETHER:
-        return pppoe(data, caplen, 0);
+        f->number = FC_TYPE_PPPOE;
+        return FC_LAYER_ETHERTYPE;
     case FC_LINK_FDDI: /* frame control, two addresses */
-        return caplen < 13 || (data[0] & 0xf0) != 0x50 ? FC_NO_IP : llc(data, caplen, 13);
+        p = fc_take(f, 13);
+        return !p ? FC_LAYER_NONE : (p[0] & 0xf0) == 0x50 ? FC_LAYER_LLC : frame_of(f, linktype);
+    case FC_LINK_TOKEN_RING:
+        return token_ring(f);
+    case FC_LINK_FRELAY_WITH_DIR:
+        return fc_take(f, 1) ? frame_relay(f) : FC_LAYER_NONE;
     case FC_LINK_FRELAY:
-        return frame_relay(data, caplen);
+        return frame_relay(f);
     case FC_LINK_IPOIB: /* 40 octets of global routing header, then EtherType and a reserved field (RFC 4391) */
-        return caplen < 44 ? FC_NO_IP : fc_link_ethertype(data, caplen, fc_be16(data + 40), 44);
+        p = fc_take(f, 44);
+        f->number = p ? fc_be16(p + 40) : 0;
+        return p ? FC_LAYER_ETHERTYPE : FC_LAYER_NONE;
+    case FC_LINK_C_HDLC_WITH_DIR:
+        return fc_take(f, 1) ? cisco_hdlc(f) : FC_LAYER_NONE;
     case FC_LINK_C_HDLC:
-        return cisco_hdlc(data, caplen);
+        return cisco_hdlc(f);
     case FC_LINK_IEEE802_11:
-        return wlan(data, caplen, 0, 0);
+        return FC_LAYER_WLAN;
     case FC_LINK_IEEE802_11_RADIOTAP:
-        return radiotap(data, caplen);
+        return FC_LAYER_RADIOTAP;
     case FC_LINK_IEEE802_11_PRISM:
     case FC_LINK_IEEE802_11_AVS:
-        return prism_or_avs(data, caplen);
+        return FC_LAYER_PRISM_OR_AVS;
+    case FC_LINK_SLIP: /* direction and the compressed header, if there was one */
+        return fc_behind(f, 16, FC_LAYER_IP);
+    case FC_LINK_ATM_RFC1483:
+        return FC_LAYER_LLC;
+    case FC_LINK_IP_OVER_FC: /* RFC 2625's network header */
+        return fc_behind(f, 16, FC_LAYER_LLC);
+    case FC_LINK_SUNATM:
+        return sunatm(f);
+    case FC_LINK_APPLE_IP_OVER_IEEE1394: /* two addresses of 8 octets */
+        return fc_type_behind(f, 16);
+    case FC_LINK_DOCSIS:
+        return docsis(f);
+    case FC_LINK_MPLS:
+        return FC_LAYER_MPLS;
+    case FC_LINK_ENC: /* family, SPI, flags */
+        return fc_behind(f, 12, FC_LAYER_IP);
+    case FC_LINK_PFLOG:
+        return pflog(f);
+    case FC_LINK_NFLOG:
+        return nflog(f);
+    case FC_LINK_IPNET:
+        return ipnet(f);
+    case FC_LINK_ERF:
+        return endace(f);
+    case FC_LINK_JUNIPER_ETHER:
+    case FC_LINK_JUNIPER_PPP:
+    case FC_LINK_JUNIPER_FRELAY:
+    case FC_LINK_JUNIPER_CHDLC:
+        return juniper(f, linktype);
+    case FC_LINK_NETANALYZER:
+        return fc_behind(f, 4, FC_LAYER_ETHERNET);
+    case FC_LINK_NETANALYZER_TRANSPARENT: /* with the preamble */
+        return fc_behind(f, 12, FC_LAYER_ETHERNET);
+    case FC_LINK_ETHERNET_MPACKET:
+        return mpacket(f);
+    case FC_LINK_DSA_TAG_BRCM: /* switches' tags of four octets, between the addresses and the EtherType */
+    case FC_LINK_DSA_TAG_DSA:
+        return fc_type_behind(f, 16);
+    case FC_LINK_DSA_TAG_BRCM_PREPEND:
+        return fc_behind(f, 4, FC_LAYER_ETHERNET);
     default:
-        return FC_NO_IP;
+        return fc_unread(f, FC_UNREAD_LINKTYPE, linktype);
     }
 }
 
-/* PPI and PKTAP: a header with its length, and the link type of what follows */
-uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen)
+int fc_link_layer(fc_frame *f, uint32_t linktype)
 {
-    uint32_t length, inner;
-    if (linktype == FC_LINK_PPI) {
-        if (caplen < 8)
-            return FC_NO_IP;
-        length = fc_le16(data + 2);
-        inner = fc_le32(data + 4);
-    } else if (linktype == FC_LINK_PKTAP) {
-        if (caplen < 12)
-            return FC_NO_IP;
-        length = fc_le32(data);
-        inner = fc_le32(data + 8);
-    } else {
-        return link_layer((uint32_t)linktype, data, caplen);
-    }
-    if (length < 8 || length > caplen)
-        return FC_NO_IP;
-    uint32_t at = link_layer(inner, data + length, caplen - length);
-    return at == FC_NO_IP ? FC_NO_IP : length + at;
+    if (linktype != FC_LINK_PPI && linktype != FC_LINK_PKTAP)
+        return link_layer(f, linktype);
+    /* a header with its length, and the link type of what follows */
+    uint32_t head = linktype == FC_LINK_PPI ? 8 : 12;
+    const uint8_t *p = fc_take(f, head);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t length = linktype == FC_LINK_PPI ? fc_le16(p + 2) : fc_le32(p);
+    uint32_t inner = fc_le32(p + (linktype == FC_LINK_PPI ? 4 : 8));
+    if (length < head)
+        return frame_of(f, linktype);
+    return fc_take(f, length - head) ? link_layer(f, inner) : FC_LAYER_NONE;
 }

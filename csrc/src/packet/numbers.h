@@ -1,4 +1,4 @@
-/* numbers.h - the assigned numbers of packets: IP protocols, EtherTypes, link types of captures. No other file of csrc has
+/* numbers.h - the assigned numbers of packets: IP protocols, EtherTypes, ports of tunnels, link types of captures. No other file of csrc has
  * such a number. Registries: IANA "Protocol Numbers" and "IEEE 802 Numbers", and
  * https://www.tcpdump.org/linktypes.html. */
 #ifndef FC_NUMBERS_H
@@ -63,6 +63,42 @@ enum {
     FC_TYPE_VLAN_9300 = 0x9300,
     FC_TYPE_ARISTA_TIME = 0xd28b,
     FC_TYPE_EDSA = 0xdada,
+};
+
+/* LLC service access points, destination << 8 | source, and what stands behind ISO's: network layer protocol identifiers */
+enum {
+    FC_LLC_IP = 0x0606,
+    FC_LLC_SNAP = 0xaaaa,
+    FC_LLC_ISO = 0xfefe,
+    FC_NLPID_SNAP = 0x80,
+    FC_NLPID_IPV6 = 0x8e,
+    FC_NLPID_IPV4 = 0xcc,
+};
+
+/* PPP protocols */
+enum {
+    FC_PPP_IPV4 = 0x0021,
+    FC_PPP_IPV6 = 0x0057,
+    FC_PPP_MPLS = 0x0281,
+    FC_PPP_MPLS_MULTICAST = 0x0283,
+};
+
+/* UDP ports of tunnels */
+enum {
+    FC_PORT_L2TP = 1701,
+    FC_PORT_GTP_U = 2152,
+    FC_PORT_TEREDO = 3544,
+    FC_PORT_LISP = 4341,
+    FC_PORT_GRE = 4754,
+    FC_PORT_VXLAN = 4789,
+    FC_PORT_VXLAN_GPE = 4790,
+    FC_PORT_AYIYA = 5072,
+    FC_PORT_CAPWAP_DATA = 5247,
+    FC_PORT_GUE = 6080,
+    FC_PORT_GENEVE = 6081,
+    FC_PORT_MPLS = 6635,
+    FC_PORT_VXLAN_LINUX = 8472,
+    FC_PORT_TZSP = 37008,
 };
 
 /* Link types of captures (LINKTYPE_x) */

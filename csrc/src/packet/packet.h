@@ -1,18 +1,93 @@
-/* fc_packet.h - what link.c, parse.c, tunnels.c and fragments.c share. */
+/* packet.h - what the files of this folder share.
+ *
+ * A frame is read layer by layer. Each layer is a function that takes its octets off the frame and says which layer comes
+ * next; fc_layers calls one after the other until an IP header begins. Layers therefore may stand in each other in any
+ * order without recursion, every step but a fixed few takes octets, and FC_MAX_LAYERS bounds the steps. link.c knows what a
+ * capture's link type begins with, layers.c what stands between that and IP, wlan.c 802.11, tunnels.c what stands behind
+ * an IP header; parse.c reads IP headers.
+ */
 #ifndef FC_PACKET_H
 #define FC_PACKET_H
 
+#include "../common/bytes.h"
 #include "flowclass.h"
 
 #define FC_NO_IP UINT32_MAX
+#define FC_MAX_LAYERS 32u /* between the start of a frame, or the end of an IP header, and the next IP header */
 
-/* Where the IP header begins (<= caplen; nothing may be left there), or FC_NO_IP. link.c */
-uint32_t fc_link_layer(int linktype, const uint8_t *data, uint32_t caplen);
-uint32_t fc_link_ethertype(const uint8_t *data, uint32_t caplen, uint16_t type, uint32_t at);
-uint32_t fc_link_ethernet(const uint8_t *data, uint32_t caplen, uint32_t at);
-uint32_t fc_link_ppp(const uint8_t *data, uint32_t caplen, uint32_t at);
+/* A frame that is read from front to back. */
+typedef struct fc_frame {
+    const uint8_t *data;
+    uint32_t at, end;      /* the next octet; at <= end */
+    uint16_t number;       /* the EtherType, where FC_LAYER_ETHERTYPE is next */
+    uint16_t unread, value; /* enum fc_unread, once the next layer is FC_LAYER_NONE */
+} fc_frame;
 
-/* What one IP header leaves to look at: its upper-layer protocol and the bytes of it that are there. */
+enum fc_layer {
+    FC_LAYER_NONE = 0, /* there is no IP header, or none that can be found */
+    FC_LAYER_IP,
+    FC_LAYER_ETHERNET,
+    FC_LAYER_ETHERTYPE, /* what frame->number says */
+    FC_LAYER_LLC,
+    FC_LAYER_PPP,
+    FC_LAYER_MPLS,
+    FC_LAYER_NSH,
+    FC_LAYER_IP_OR_ETHERNET, /* the octets themselves have to tell */
+    FC_LAYER_WLAN,
+    FC_LAYER_WLAN_PADDED,  /* its header is filled up to a multiple of four octets */
+    FC_LAYER_WLAN_SWAPPED, /* the two octets of its frame control field stand in the wrong order */
+    FC_LAYER_RADIOTAP,
+    FC_LAYER_PRISM_OR_AVS,
+};
+
+/* The next n octets, which the frame then has behind it, or NULL: there are fewer. */
+static inline const uint8_t *fc_take(fc_frame *f, uint32_t n)
+{
+    if (f->end - f->at < n) {
+        f->unread = FC_UNREAD_CUT;
+        f->value = 0;
+        return NULL;
+    }
+    const uint8_t *p = f->data + f->at;
+    f->at += n;
+    return p;
+}
+
+/* Nothing further can be read: why. */
+static inline int fc_unread(fc_frame *f, int why, uint32_t value)
+{
+    f->unread = (uint16_t)why;
+    f->value = (uint16_t)(value < 0xffff ? value : 0xffff);
+    return FC_LAYER_NONE;
+}
+
+/* An EtherType follows, behind n other octets. */
+static inline int fc_type_behind(fc_frame *f, uint32_t n)
+{
+    const uint8_t *p = fc_take(f, n + 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    f->number = fc_be16(p + n);
+    return FC_LAYER_ETHERTYPE;
+}
+
+/* This layer follows, behind n other octets. */
+static inline int fc_behind(fc_frame *f, uint32_t n, int layer) { return fc_take(f, n) ? layer : FC_LAYER_NONE; }
+
+/* Goes on from this layer to an IP header: where it begins (<= frame->end; nothing may be left there), or FC_NO_IP. layers.c */
+uint32_t fc_layers(fc_frame *f, int layer);
+/* Does an Ethernet header seem to begin at `at`, with something behind it that could hold a packet? layers.c */
+int fc_ethernet_here(const fc_frame *f, uint32_t at);
+
+/* The first layer of a frame of this LINKTYPE_x. link.c */
+int fc_link_layer(fc_frame *f, uint32_t linktype);
+
+/* IEEE 802.11 and the headers that capturing puts in front of it. wlan.c */
+int fc_wlan(fc_frame *f, int layer);
+int fc_radiotap(fc_frame *f);
+int fc_prism_or_avs(fc_frame *f);
+
+/* What one IP header leaves to look at: its upper-layer protocol and the octets of it that are there. */
 typedef struct fc_upper {
     uint32_t at, end; /* at <= end <= caplen */
     uint8_t protocol;

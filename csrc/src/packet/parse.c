@@ -1,19 +1,19 @@
 /* parse.c - packet bytes to keys.
  *
- * link.c finds the IP header, this file reads it and the extension chain behind it, tunnels.c looks for a further
- * header inside. Three lengths meet here, and one rule settles them: a packet reaches as far as its bytes were
+ * link.c and layers.c find the IP header, this file reads it and the extension chain behind it, tunnels.c looks for a
+ * further header inside. Three lengths meet here, and one rule settles them: a packet reaches as far as its bytes were
  * captured, or as far as its own length field says where that is less and not zero (0: a jumbogram, or an offloading
  * network card that had not written it yet). Nothing behind that point exists.
  *
- * Cut or malformed? What the key needs to be a key, the fixed IP header, IPv4's options and the extension chain, must
- * be there as a whole: otherwise the packet is malformed, whoever cut it (the sender or the snap length), because
- * without the end of the chain nobody can say what the packet carries. What comes after the chain may be missing: a
- * port, an SPI or an ICMPv6 type that isn't there is absent from the key. Example, an IPv6 packet with a destination
- * options header of 24 octets and TCP (offsets from the IP header):
+ * Cut or malformed? The fixed IP header and IPv4's options must be there as a whole: otherwise the packet is malformed,
+ * whoever cut it (the sender or the snap length). What comes behind may be missing: a port, an SPI or an ICMPv6 type that
+ * isn't there is absent from the key, and where the extension chain is cut, the protocol is too, because nobody can say
+ * what the packet carries. A chain that is longer than the IP header says the packet is contradicts it: malformed. Example,
+ * an IPv6 packet with a destination options header of 24 octets and TCP (offsets from the IP header):
  *
  *     0            40                 64   66   68        captured   result
  *     | IPv6 header | dest. options   | sp | dp | ...         < 40   malformed
- *                                                          40 - 63   malformed
+ *                                                          40 - 63   OK, no protocol
  *                                                          64 - 65   OK, protocol 6, no ports
  *                                                          66 - 67   OK, protocol 6, source port
  *                                                            >= 68   OK, protocol 6, both ports
@@ -22,7 +22,6 @@
  */
 #include <string.h>
 
-#include "../common/bytes.h"
 #include "numbers.h"
 #include "packet.h"
 
@@ -40,7 +39,7 @@ static const uint8_t kinds[256] = {
     [FC_PROTOCOL_SCTP] = PORTS,          [FC_PROTOCOL_DCCP] = PORTS,        [FC_PROTOCOL_ESP] = SPECIAL,
     [FC_PROTOCOL_MOBILITY] = SPECIAL,    [FC_PROTOCOL_ICMPV6] = SPECIAL,    [FC_PROTOCOL_HOP_BY_HOP] = EXTENSION,
     [FC_PROTOCOL_ROUTING] = EXTENSION,   [FC_PROTOCOL_FRAGMENT] = EXTENSION, [FC_PROTOCOL_DESTINATION_OPTIONS] = EXTENSION,
-    [FC_PROTOCOL_AH] = EXTENSION,
+    [FC_PROTOCOL_AH] = EXTENSION,    [FC_PROTOCOL_HIP] = EXTENSION, [FC_PROTOCOL_SHIM6] = EXTENSION,
 };
 
 /* A walk over one IP header. */
@@ -49,6 +48,7 @@ typedef struct walk {
     uint32_t at;  /* the next octet to look at; at <= end */
     uint32_t end; /* the packet's end: captured, and bounded by its own length */
     uint8_t protocol;
+    uint8_t is_open; /* it says no length of its own, so that nothing contradicts it */
 } walk;
 
 /* RFC 4302, 2.2: AH counts in 4-octet units minus 2, unlike every other extension header. */
@@ -65,24 +65,32 @@ static void read_fragment(const uint8_t *p, fc_packet *info)
     info->fragment_id = fc_be32(p + 4);
 }
 
+/* An extension header of `size` octets (what is known of its size) isn't there as a whole. Where the snap length cut it off
+ * the packet ends here, and its protocol is absent; where it doesn't fit into the packet at all, that is malformed. */
+static int chain_ends(walk *w, uint32_t size, fc_key *key, const fc_packet *info)
+{
+    uint64_t declared = (uint64_t)info->ip_offset + info->ip_length;
+    if (declared > w->end ? size > declared - w->at : !w->is_open)
+        return FC_PACKET_MALFORMED;
+    key->present &= (uint8_t)~FC_PROTOCOL;
+    w->protocol = 0;
+    return FC_PACKET_OK;
+}
+
 /* The chain behind an IPv6 header. Returns enum fc_packet_status. */
-static int extension_chain(walk *w, fc_packet *info)
+static int extension_chain(walk *w, fc_key *key, fc_packet *info)
 {
     while (kinds[w->protocol] == EXTENSION) {
         const uint8_t *p = w->data + w->at;
-        uint32_t left = w->end - w->at, size;
-        if (left < 8)
-            return FC_PACKET_MALFORMED;
-        if (w->protocol == FC_PROTOCOL_AH) {
+        uint32_t left = w->end - w->at, size = 8;
+        if (left >= 2 && w->protocol == FC_PROTOCOL_AH)
             size = ah_size(p);
-        } else if (w->protocol == FC_PROTOCOL_FRAGMENT) {
-            size = 8;
+        else if (left >= 2 && w->protocol != FC_PROTOCOL_FRAGMENT)
+            size = 8u * (p[1] + 1u); /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
+        if (left < 8 || size > left)
+            return chain_ends(w, size > 8 ? size : 8, key, info);
+        if (w->protocol == FC_PROTOCOL_FRAGMENT)
             read_fragment(p, info);
-        } else { /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
-            size = 8u * (p[1] + 1u);
-        }
-        if (size > left)
-            return FC_PACKET_MALFORMED;
         w->protocol = p[0];
         w->at += size;
         if (info->fragment == FC_FRAGMENT_LATER)
@@ -158,7 +166,8 @@ static int read_ipv6(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
     const uint8_t *p = data + at;
     uint32_t payload = fc_be16(p + 4);
     uint32_t first_word = fc_be32(p);
-    walk w = {data, at + IPV6_HEADER, packet_end(at, caplen, payload ? IPV6_HEADER + payload : 0, info), p[6]};
+    walk w = {data, at + IPV6_HEADER, packet_end(at, caplen, payload ? IPV6_HEADER + payload : 0, info), p[6],
+              payload == 0};
     key->source[0] = fc_be64(p + 8);
     key->source[1] = fc_be64(p + 16);
     key->destination[0] = fc_be64(p + 24);
@@ -169,7 +178,7 @@ static int read_ipv6(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
     key->traffic_class = (uint8_t)(first_word >> 20);
     key->version = 6;
     key->present = FC_SOURCE | FC_DESTINATION | FC_FLOW_LABEL | FC_TRAFFIC_CLASS | FC_PROTOCOL;
-    int status = extension_chain(&w, info);
+    int status = extension_chain(&w, key, info);
     return status == FC_PACKET_OK ? finish(&w, key, info, upper) : status;
 }
 
@@ -182,7 +191,7 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
     uint32_t end = packet_end(at, caplen, fc_be16(p + 2), info);
     if (header < IPV4_HEADER || header > end - at)
         return FC_PACKET_MALFORMED;
-    walk w = {data, at + header, end, p[9]};
+    walk w = {data, at + header, end, p[9], fc_be16(p + 2) == 0};
     key->source[0] = key->destination[0] = 0;
     key->source[1] = fc_be32(p + 12);
     key->destination[1] = fc_be32(p + 16);
@@ -198,11 +207,15 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
     }
     /* AH is an extension header here too (RFC 4302), but not in a later fragment: that begins inside. */
     while (w.protocol == FC_PROTOCOL_AH && info->fragment != FC_FRAGMENT_LATER) {
-        uint32_t left = end - w.at;
-        if (left < 8 || ah_size(data + w.at) > left)
-            return FC_PACKET_MALFORMED;
+        uint32_t left = end - w.at, size = left >= 2 ? ah_size(data + w.at) : 8;
+        if (left < 8 || size > left) {
+            int status = chain_ends(&w, size > 8 ? size : 8, key, info);
+            if (status != FC_PACKET_OK)
+                return status;
+            break;
+        }
         w.protocol = data[w.at];
-        w.at += ah_size(data + w.at);
+        w.at += size;
     }
     return finish(&w, key, info, upper);
 }
@@ -220,6 +233,8 @@ static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *ke
     if (version == 4)
         return read_ipv4(data, at, caplen, key, info, upper);
     info->depth = 0;
+    info->unread = FC_UNREAD_VERSION;
+    info->unread_value = version;
     return FC_PACKET_NOT_IP;
 }
 
@@ -275,21 +290,73 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
     return 1;
 }
 
-static int is_ip_type(uint16_t type) { return type == FC_TYPE_IPV6 || type == FC_TYPE_IPV4; }
+static inline int is_ip_type(uint16_t type) { return type == FC_TYPE_IPV6 || type == FC_TYPE_IPV4; }
+
+/* Where the IP header begins, or FC_NO_IP: f says why. The commonest link layers in a few steps here, the rest layer by layer. */
+static __attribute__((noinline)) uint32_t find_ip(int linktype, const uint8_t *data, uint32_t caplen, fc_frame *f)
+{
+    uint32_t at;
+    uint16_t type;
+    switch (linktype) {
+    case FC_LINK_RAW:
+    case FC_LINK_IPV4:
+    case FC_LINK_IPV6:
+        return 0;
+    case FC_LINK_ETHERNET:
+        at = 12;
+        break;
+    case FC_LINK_LINUX_SLL:
+        at = 14;
+        break;
+    default:
+        at = caplen;
+        break;
+    }
+    if (caplen >= at + 2) {
+        type = fc_be16(data + at);
+        at += 2;
+        for (unsigned tags = 1; (type == FC_TYPE_VLAN || type == FC_TYPE_VLAN_SERVICE) && caplen - at >= 4; tags++) {
+            if (tags == FC_MAX_LAYERS) {
+                fc_unread(f, FC_UNREAD_LIMIT, FC_MAX_LAYERS);
+                return FC_NO_IP;
+            }
+            type = fc_be16(data + at + 2);
+            at += 4;
+        }
+        if (is_ip_type(type))
+            return at;
+        if (type == FC_TYPE_ARP) {
+            fc_unread(f, FC_UNREAD_ETHERTYPE, type);
+            return FC_NO_IP;
+        }
+        if (type >= FC_TYPE_FIRST) {
+            *f = (fc_frame){.data = data, .at = at, .end = caplen, .number = type};
+            return fc_layers(f, FC_LAYER_ETHERTYPE);
+        }
+    }
+    *f = (fc_frame){.data = data, .end = caplen};
+    return fc_layers(f, fc_link_layer(f, (uint32_t)linktype));
+}
 
 static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
 {
+    fc_frame f;
     uint32_t at;
     if (linktype == FC_LINK_ETHERNET && caplen >= 14 && is_ip_type(fc_be16(data + 12)))
         at = 14; /* without a call */
     else
-        at = fc_link_layer(linktype, data, caplen);
+        at = find_ip(linktype, data, caplen, &f);
     if (at != FC_NO_IP && read_plain(data, at, caplen, key, info, upper))
         return FC_PACKET_OK;
     memset(info, 0, sizeof *info);
     int status = at == FC_NO_IP ? FC_PACKET_NOT_IP : read_ip(data, at, caplen, key, info, upper);
-    if (status != FC_PACKET_OK)
+    if (status != FC_PACKET_OK) {
         memset(key, 0, sizeof *key);
+        if (at == FC_NO_IP) {
+            info->unread = f.unread;
+            info->unread_value = f.value;
+        }
+    }
     info->status = (uint8_t)status;
     return status;
 }

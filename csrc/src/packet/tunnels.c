@@ -1,128 +1,381 @@
-/* tunnels.c - the IP header inside an IP packet: 4in4, 4in6, 6in4, 6in6, GRE, GTP-U, VXLAN, GENEVE, Teredo.
+/* tunnels.c - the IP header inside an IP packet.
  *
- * IP in IP and GRE say by number that they are tunnels. The UDP ones are known by their port alone, so that each is
- * believed only if its header is as its standard wants it and the octet behind has a version nibble of an IP header;
- * parse.c then takes the inner header only if all of it can be read.
+ * Some IP protocols say by number that they are tunnels (IP in IP, GRE, EtherIP, MPLS in IP, Ethernet in SRv6, L2TPv3). The
+ * UDP ones are known by their port alone, so that each is believed only if its header is as its standard wants it; parse.c
+ * then takes the inner header only if it can be read. What a tunnel carries is read as a frame is (layers.c).
  */
-#include "../common/bytes.h"
 #include "numbers.h"
 #include "packet.h"
 
-enum { PORT_GTP_U = 2152, PORT_TEREDO = 3544, PORT_VXLAN = 4789, PORT_VXLAN_LINUX = 8472, PORT_GENEVE = 6081 };
+/* The header doesn't say what a tunnel's should: there is nothing inside. */
+static int no_tunnel(fc_frame *f) { return fc_unread(f, FC_UNREAD_FRAME, 0); }
 
-static uint32_t by_ethertype(const uint8_t *data, uint32_t end, uint16_t type, uint32_t at)
+/* Types I (no header; GRE without a sequence number), II and III: mirrored Ethernet frames, III also IP packets.
+ * draft-foschiano-erspan */
+static int erspan(fc_frame *f, int has_sequence)
 {
-    return type == FC_TYPE_BRIDGED ? fc_link_ethernet(data, end, at) : fc_link_ethertype(data, end, type, at);
+    enum { III_SUBHEADER = 1, III_FRAME_TYPE_SHIFT = 10, III_ETHERNET = 0, III_IP = 2 };
+    if (!has_sequence)
+        return FC_LAYER_ETHERNET;
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] >> 4 == 1)
+        return FC_LAYER_ETHERNET;
+    if (p[0] >> 4 != 2 || !fc_take(f, 4))
+        return no_tunnel(f);
+    uint16_t word = fc_be16(p + 10);
+    int type = word >> III_FRAME_TYPE_SHIFT & 31;
+    if (type != III_ETHERNET && type != III_IP)
+        return no_tunnel(f);
+    return fc_behind(f, word & III_SUBHEADER ? 8 : 0, type == III_IP ? FC_LAYER_IP : FC_LAYER_ETHERNET);
 }
 
-/* RFC 2784, 2890; version 1 is PPTP's (RFC 2637) */
-static uint32_t gre(const uint8_t *data, uint32_t at, uint32_t end)
+/* What follows a GRE header of this protocol type. */
+static int gre_payload(fc_frame *f, uint16_t type, int has_sequence)
 {
-    if (end - at < 4)
-        return FC_NO_IP;
-    uint16_t flags = fc_be16(data + at), type = fc_be16(data + at + 2);
-    uint32_t size = 4;
-    if ((flags & 7) > 1 || flags & 0x4000) /* 0x4000: source routes of RFC 1701, long gone */
-        return FC_NO_IP;
-    size += flags & 0x8000 ? 4 : 0; /* checksum */
-    size += flags & 0x2000 ? 4 : 0; /* key */
-    size += flags & 0x1000 ? 4 : 0; /* sequence number */
-    size += (flags & 7) == 1 && flags & 0x0080 ? 4 : 0; /* version 1: acknowledgement number */
-    return end - at < size ? FC_NO_IP : by_ethertype(data, end, type, at + size);
-}
-
-/* 3GPP TS 29.281, 5.1: version 1, protocol type GTP, message 255 (G-PDU) */
-static uint32_t gtp_u(const uint8_t *data, uint32_t at, uint32_t end)
-{
-    if (end - at < 8 || (data[at] & 0xf0) != 0x30 || data[at + 1] != 255)
-        return FC_NO_IP;
-    if (!(data[at] & 7))
-        return at + 8;
-    if (end - at < 12)
-        return FC_NO_IP;
-    uint8_t next = data[at] & 4 ? data[at + 11] : 0; /* E: extension headers, lengths in 4 octets */
-    at += 12;
-    while (next) {
-        uint32_t size = end - at ? 4u * data[at] : 0;
-        if (size == 0 || size > end - at)
-            return FC_NO_IP;
-        next = data[at + size - 1];
-        at += size;
+    switch (type) {
+    case FC_TYPE_BRIDGED:
+        return FC_LAYER_ETHERNET;
+    case FC_TYPE_ERSPAN:
+    case FC_TYPE_ERSPAN_III:
+        return erspan(f, has_sequence);
+    case FC_TYPE_WCCP: /* version 2 has a redirect header of four octets, which doesn't begin with 4 */
+        return f->at < f->end && f->data[f->at] >> 4 == 4 ? FC_LAYER_IP : fc_behind(f, 4, FC_LAYER_IP);
+    default:
+        if (type >= FC_TYPE_ARUBA_FIRST && type <= FC_TYPE_ARUBA_LAST && (type & 15) == 0)
+            return FC_LAYER_WLAN;
+        f->number = type;
+        return type >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : no_tunnel(f);
     }
-    return at;
 }
 
-/* RFC 7348, and the group policy and GPE drafts' flags are left alone: I set, the first reserved bits as they are */
-static uint32_t vxlan(const uint8_t *data, uint32_t at, uint32_t end)
+/* RFC 2784, 2890, 1701 (source routes); version 1 is PPTP's (RFC 2637) */
+static int gre(fc_frame *f)
 {
-    if (end - at < 8 || !(data[at] & 0x08))
-        return FC_NO_IP;
-    return fc_link_ethernet(data, end, at + 8);
+    enum { CHECKSUM = 0x8000, ROUTING = 0x4000, KEY = 0x2000, SEQUENCE = 0x1000, ACKNOWLEDGEMENT = 0x0080, VERSION = 7 };
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint16_t flags = fc_be16(p), type = fc_be16(p + 2);
+    uint32_t size = 0;
+    if ((flags & VERSION) > 1)
+        return no_tunnel(f);
+    size += flags & (CHECKSUM | ROUTING) ? 4 : 0;
+    size += flags & KEY ? 4 : 0;
+    size += flags & SEQUENCE ? 4 : 0;
+    size += (flags & VERSION) == 1 && flags & ACKNOWLEDGEMENT ? 4 : 0;
+    if (!fc_take(f, size))
+        return FC_LAYER_NONE;
+    while (flags & ROUTING) { /* source route entries: family, offset, length; the last is all zero */
+        p = fc_take(f, 4);
+        if (!p || !fc_take(f, p[3]))
+            return FC_LAYER_NONE;
+        if (fc_be16(p) == 0 && p[3] == 0)
+            break;
+    }
+    return gre_payload(f, type, flags & SEQUENCE);
+}
+
+/* RFC 3378: version 3, and twelve bits of zero */
+static int etherip(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 2);
+    return !p ? FC_LAYER_NONE : fc_be16(p) == 0x3000 ? FC_LAYER_ETHERNET : no_tunnel(f);
+}
+
+/* Behind the session of L2TPv3 (RFC 3931): how long the cookie is, and whether a sublayer of four octets follows, only the
+ * two ends know; the first place where Ethernet can begin is it. */
+static int l2tp_session(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    for (uint32_t more = 0; fc_be32(p) != 0 && more <= 12; more += 4) /* session 0: control */
+        if (fc_ethernet_here(f, f->at + more))
+            return fc_behind(f, more, FC_LAYER_ETHERNET);
+    return no_tunnel(f);
+}
+
+/* RFC 2661, version 2, and 3931, version 3: data messages */
+static int l2tp_udp(fc_frame *f)
+{
+    enum { CONTROL = 0x8000, LENGTH = 0x4000, SEQUENCE = 0x0800, OFFSET = 0x0200, VERSION = 15 };
+    const uint8_t *p = fc_take(f, 2);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint16_t flags = fc_be16(p);
+    if (flags & CONTROL)
+        return no_tunnel(f);
+    if ((flags & VERSION) == 3)
+        return fc_take(f, 2) ? l2tp_session(f) : FC_LAYER_NONE;
+    if ((flags & VERSION) != 2)
+        return no_tunnel(f);
+    if (!fc_take(f, 4u + (flags & LENGTH ? 2u : 0u) + (flags & SEQUENCE ? 4u : 0u)))
+        return FC_LAYER_NONE;
+    if (flags & OFFSET) {
+        p = fc_take(f, 2);
+        if (!p || !fc_take(f, fc_be16(p)))
+            return FC_LAYER_NONE;
+    }
+    return FC_LAYER_PPP;
+}
+
+/* 3GPP TS 29.281, 5.1: version 1, protocol type GTP, message 255 (G-PDU): an IP packet, or (5G) an Ethernet frame */
+static int gtp_u(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    if ((p[0] & 0xf0) != 0x30 || p[1] != 255)
+        return no_tunnel(f);
+    if (!(p[0] & 7))
+        return FC_LAYER_IP_OR_ETHERNET;
+    uint8_t extended = p[0] & 4;
+    p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t next = extended ? p[3] : 0; /* extension headers, lengths in 4 octets */
+    while (next) {
+        uint32_t size = f->at < f->end ? 4u * f->data[f->at] : 0;
+        p = size ? fc_take(f, size) : NULL;
+        if (!p)
+            return FC_LAYER_NONE;
+        next = p[size - 1];
+    }
+    return FC_LAYER_IP_OR_ETHERNET;
+}
+
+/* RFC 7348, with whatever the group policy draft sets; draft-ietf-nvo3-vxlan-gpe: the P bit, and the protocol of what follows */
+static int vxlan(fc_frame *f, int generic)
+{
+    enum { GPE_VERSION = 0x30, INSTANCE = 0x08, PROTOCOL = 0x04 };
+    static const uint8_t layers[] = {
+        FC_LAYER_NONE, FC_LAYER_IP, FC_LAYER_IP, FC_LAYER_ETHERNET, FC_LAYER_NSH, FC_LAYER_MPLS};
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] & PROTOCOL && !(p[0] & GPE_VERSION))
+        return p[3] < sizeof layers ? layers[p[3]] : no_tunnel(f);
+    return generic || !(p[0] & INSTANCE) ? no_tunnel(f) : FC_LAYER_ETHERNET;
 }
 
 /* RFC 8926: version 0, options counted in 4 octets */
-static uint32_t geneve(const uint8_t *data, uint32_t at, uint32_t end)
+static int geneve(fc_frame *f)
 {
-    if (end - at < 8 || data[at] >> 6)
-        return FC_NO_IP;
-    uint32_t size = 8 + 4u * (data[at] & 63);
-    return end - at < size ? FC_NO_IP : by_ethertype(data, end, fc_be16(data + at + 2), at + size);
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] >> 6)
+        return no_tunnel(f);
+    f->number = fc_be16(p + 2);
+    return fc_behind(f, 4u * (p[0] & 63u), f->number == FC_TYPE_BRIDGED ? FC_LAYER_ETHERNET : FC_LAYER_ETHERTYPE);
 }
 
 /* RFC 4380, 5.1.1: an authentication and an origin indication may stand before the IPv6 header */
-static uint32_t teredo(const uint8_t *data, uint32_t at, uint32_t end)
+static int teredo(fc_frame *f)
 {
-    if (end - at >= 4 && data[at] == 0 && data[at + 1] == 1) {
-        uint32_t size = 13u + data[at + 2] + data[at + 3];
-        if (size > end - at)
-            return FC_NO_IP;
-        at += size;
-    }
-    if (end - at >= 8 && data[at] == 0 && data[at + 1] == 0)
-        at += 8;
-    return end - at && data[at] >> 4 == 6 ? at : FC_NO_IP;
+    const uint8_t *p = f->data + f->at;
+    if (f->end - f->at >= 4 && p[0] == 0 && p[1] == 1 && !fc_take(f, 13u + p[2] + p[3]))
+        return FC_LAYER_NONE;
+    p = f->data + f->at;
+    if (f->end - f->at >= 8 && p[0] == 0 && p[1] == 0)
+        f->at += 8;
+    return f->at < f->end && f->data[f->at] >> 4 == 6 ? FC_LAYER_IP : no_tunnel(f);
 }
 
-static uint32_t udp_tunnel(const uint8_t *data, uint32_t at, uint32_t end)
+/* What follows as this IP protocol, where it is a tunnel. */
+static int ip_protocol(fc_frame *f, uint8_t protocol)
 {
-    if (end - at < 8)
-        return FC_NO_IP;
-    uint16_t source = fc_be16(data + at), destination = fc_be16(data + at + 2);
-    at += 8;
+    switch (protocol) {
+    case FC_PROTOCOL_IP_IN_IP:
+    case FC_PROTOCOL_IPV6_IN_IP:
+        if (f->at < f->end && f->data[f->at] >> 4 != (protocol == FC_PROTOCOL_IP_IN_IP ? 4 : 6))
+            return no_tunnel(f);
+        return FC_LAYER_IP;
+    case FC_PROTOCOL_GRE:
+        return gre(f);
+    case FC_PROTOCOL_ETHERIP:
+        return etherip(f);
+    case FC_PROTOCOL_L2TP:
+        return l2tp_session(f);
+    case FC_PROTOCOL_MPLS_IN_IP: /* RFC 4023 */
+        return FC_LAYER_MPLS;
+    case FC_PROTOCOL_ETHERNET: /* RFC 8986 */
+        return FC_LAYER_ETHERNET;
+    default:
+        return no_tunnel(f);
+    }
+}
+
+/* draft-ietf-intarea-gue: version 0, with a header, the IP protocol of what follows and optional fields counted in 4 octets;
+ * version 1, where the IP header itself follows */
+static int gue(fc_frame *f)
+{
+    enum { CONTROL = 0x20 };
+    if (f->at < f->end && f->data[f->at] >> 6 == 1)
+        return FC_LAYER_IP;
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] >> 6 || p[0] & CONTROL)
+        return no_tunnel(f);
+    return fc_take(f, 4u * (p[0] & 31u)) ? ip_protocol(f, p[1]) : FC_LAYER_NONE;
+}
+
+/* TaZmen Sniffer Protocol: version 1, type, protocol of the frame, tags up to the one that ends them */
+static int tzsp(fc_frame *f)
+{
+    enum { RECEIVED = 0, TO_SEND = 1, TAG_PADDING = 0, TAG_END = 1 };
+    const uint8_t *p = fc_take(f, 4);
+    if (!p)
+        return FC_LAYER_NONE;
+    if (p[0] != 1 || p[1] > TO_SEND)
+        return no_tunnel(f);
+    uint16_t protocol = fc_be16(p + 2);
+    for (uint8_t tag = TAG_PADDING; tag != TAG_END;) {
+        p = fc_take(f, 1);
+        if (!p)
+            return FC_LAYER_NONE;
+        tag = p[0];
+        if (tag == TAG_PADDING || tag == TAG_END)
+            continue;
+        p = fc_take(f, 1);
+        if (!p || !fc_take(f, p[0]))
+            return FC_LAYER_NONE;
+    }
+    switch (protocol) {
+    case 0x01:
+        return FC_LAYER_ETHERNET;
+    case 0x12:
+        return FC_LAYER_WLAN;
+    case 0x77:
+    case 0x7f:
+        return FC_LAYER_PRISM_OR_AVS;
+    default:
+        return no_tunnel(f);
+    }
+}
+
+/* RFC 5415, 4.3, data channel without DTLS. The T bit says that the frame is in its native format, which is 802.11's, some
+ * with the octets of its frame control swapped; without it the frame is 802.3's, but not with everybody. */
+static int capwap(fc_frame *f)
+{
+    enum { NATIVE = 0x01, FRAGMENT = 0x80, KEEP_ALIVE = 0x08, DATA = 0x08 };
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint32_t size = 4u * (p[1] >> 3);
+    if (p[0] || size < 8 || p[3] & KEEP_ALIVE || (p[3] & FRAGMENT && fc_be16(p + 6) >> 3))
+        return no_tunnel(f);
+    uint8_t flags = p[2];
+    if (!fc_take(f, size - 8))
+        return FC_LAYER_NONE;
+    if (f->end - f->at < 2 || (!(flags & NATIVE) && fc_ethernet_here(f, f->at)))
+        return FC_LAYER_ETHERNET;
+    p = f->data + f->at;
+    if ((p[0] & 15) == DATA)
+        return FC_LAYER_WLAN;
+    return (p[1] & 15) == DATA ? FC_LAYER_WLAN_SWAPPED : no_tunnel(f);
+}
+
+/* draft-massar-v6ops-ayiya: sizes of identity and signature in the first two octets, the IP protocol in the fourth */
+static int ayiya(fc_frame *f)
+{
+    enum { FORWARD = 1 };
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint8_t operation = p[2] & 15, protocol = p[3];
+    if (operation != FORWARD)
+        return no_tunnel(f);
+    return fc_take(f, (1u << (p[0] >> 4)) + 4u * (p[1] >> 4)) ? ip_protocol(f, protocol) : FC_LAYER_NONE;
+}
+
+static int udp(fc_frame *f)
+{
+    const uint8_t *p = fc_take(f, 8);
+    if (!p)
+        return FC_LAYER_NONE;
+    uint16_t source = fc_be16(p), destination = fc_be16(p + 2);
     switch (destination) { /* overlays put entropy into the source port */
-    case PORT_VXLAN:
-    case PORT_VXLAN_LINUX:
-        return vxlan(data, at, end);
-    case PORT_GENEVE:
-        return geneve(data, at, end);
+    case FC_PORT_VXLAN:
+    case FC_PORT_VXLAN_LINUX:
+        return vxlan(f, 0);
+    case FC_PORT_VXLAN_GPE:
+        return vxlan(f, 1);
+    case FC_PORT_GENEVE:
+        return geneve(f);
+    case FC_PORT_GUE:
+        return gue(f);
+    case FC_PORT_GRE:
+        return gre(f);
+    case FC_PORT_MPLS:
+        return FC_LAYER_MPLS;
+    case FC_PORT_LISP: /* RFC 9300: eight octets, then the packet */
+        return fc_behind(f, 8, FC_LAYER_IP);
+    case FC_PORT_TZSP:
+        return tzsp(f);
     default:
         break;
     }
-    if (source == PORT_GTP_U || destination == PORT_GTP_U)
-        return gtp_u(data, at, end);
-    if (source == PORT_TEREDO || destination == PORT_TEREDO)
-        return teredo(data, at, end);
-    return FC_NO_IP;
+    for (int i = 0; i < 2; i++) {
+        switch (i ? destination : source) {
+        case FC_PORT_GTP_U:
+            return gtp_u(f);
+        case FC_PORT_TEREDO:
+            return teredo(f);
+        case FC_PORT_L2TP:
+            return l2tp_udp(f);
+        case FC_PORT_CAPWAP_DATA:
+            return capwap(f);
+        case FC_PORT_AYIYA:
+            return ayiya(f);
+        default:
+            break;
+        }
+    }
+    return no_tunnel(f);
+}
+
+/* Most UDP packets are in no tunnel: one look for each port tells that of nearly all of them. */
+#define FOLDED(port) (((port) ^ (port) >> 8) & 255)
+
+static const uint8_t may_be_tunnel[256] = {
+    [FOLDED(FC_PORT_L2TP)] = 1,        [FOLDED(FC_PORT_GTP_U)] = 1,     [FOLDED(FC_PORT_TEREDO)] = 1,
+    [FOLDED(FC_PORT_LISP)] = 1,        [FOLDED(FC_PORT_GRE)] = 1,       [FOLDED(FC_PORT_VXLAN)] = 1,
+    [FOLDED(FC_PORT_VXLAN_GPE)] = 1,   [FOLDED(FC_PORT_AYIYA)] = 1,     [FOLDED(FC_PORT_CAPWAP_DATA)] = 1,
+    [FOLDED(FC_PORT_GUE)] = 1,         [FOLDED(FC_PORT_GENEVE)] = 1,    [FOLDED(FC_PORT_MPLS)] = 1,
+    [FOLDED(FC_PORT_VXLAN_LINUX)] = 1, [FOLDED(FC_PORT_TZSP)] = 1,
+};
+
+static uint32_t open_tunnel(const uint8_t *data, const fc_upper *upper)
+{
+    fc_frame f = {.data = data, .at = upper->at, .end = upper->end};
+    int layer = upper->protocol == FC_PROTOCOL_UDP ? udp(&f) : ip_protocol(&f, upper->protocol);
+    uint32_t at = layer == FC_LAYER_IP ? f.at : fc_layers(&f, layer);
+    return at < upper->end ? at : FC_NO_IP;
 }
 
 uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper)
 {
-    uint32_t at;
     switch (upper->protocol) {
+    case FC_PROTOCOL_UDP:
+        if (upper->end - upper->at < 8)
+            return FC_NO_IP;
+        data += upper->at;
+        if (!may_be_tunnel[data[0] ^ data[1]] && !may_be_tunnel[data[2] ^ data[3]])
+            return FC_NO_IP;
+        return open_tunnel(data - upper->at, upper);
     case FC_PROTOCOL_IP_IN_IP:
     case FC_PROTOCOL_IPV6_IN_IP:
-        at = upper->at;
-        if (at < upper->end && data[at] >> 4 != (upper->protocol == FC_PROTOCOL_IP_IN_IP ? 4 : 6))
-            return FC_NO_IP;
-        break;
     case FC_PROTOCOL_GRE:
-        at = gre(data, upper->at, upper->end);
-        break;
-    case FC_PROTOCOL_UDP:
-        at = udp_tunnel(data, upper->at, upper->end);
-        break;
+    case FC_PROTOCOL_ETHERIP:
+    case FC_PROTOCOL_L2TP:
+    case FC_PROTOCOL_MPLS_IN_IP:
+    case FC_PROTOCOL_ETHERNET:
+        return open_tunnel(data, upper);
     default:
         return FC_NO_IP;
     }
-    return at < upper->end ? at : FC_NO_IP;
 }
