@@ -123,7 +123,7 @@ def test_longer_captures_only_add_fields(packet: bytes) -> None:
     before: naive_packets.Parsed | None = None
     for n in range(len(packet) + 1):
         now = seen(*one(packet[:n]))
-        if before is not None and before.status == "ok":
+        if before is not None and before.status == "ok" and now.status == "ok":  # a chain may turn out too long
             for name in ("version", "source", "destination", "protocol", "source_port", "destination_port", "spi"):
                 assert getattr(before, name) in (None, getattr(now, name))
         before = now

@@ -29,27 +29,50 @@ static int is_ip_beyond_doubt(const fc_frame *f)
     return size <= left && left - size < 46;
 }
 
+/* An EtherType that something stands behind; beside those that are read, ARP's, which is in every bridged network. */
+static int is_known_type(uint16_t type)
+{
+    switch (type) {
+    case FC_TYPE_ARP:
+    case FC_TYPE_VLAN:
+    case FC_TYPE_VLAN_SERVICE:
+    case FC_TYPE_VLAN_9100:
+    case FC_TYPE_VLAN_9200:
+    case FC_TYPE_VLAN_9300:
+    case FC_TYPE_VN_TAG:
+    case FC_TYPE_HSR:
+    case FC_TYPE_E_TAG:
+    case FC_TYPE_EDSA:
+    case FC_TYPE_CISCO_METADATA:
+    case FC_TYPE_ARISTA_TIME:
+    case FC_TYPE_MACSEC:
+    case FC_TYPE_PBB:
+    case FC_TYPE_FABRICPATH:
+    case FC_TYPE_TRILL:
+    case FC_TYPE_NSH:
+    case FC_TYPE_MPLS:
+    case FC_TYPE_MPLS_MULTICAST:
+    case FC_TYPE_PPPOE:
+    case FC_TYPE_PPP:
+        return 1;
+    default:
+        return 0;
+    }
+}
+
 int fc_ethernet_here(const fc_frame *f, uint32_t at)
 {
     if (at > f->end || f->end - at < 15)
         return 0;
     const uint8_t *p = f->data + at;
     uint16_t type = fc_be16(p + 12);
-    switch (type) {
-    case FC_TYPE_IPV4:
+    if (type == FC_TYPE_IPV4)
         return p[14] >= 0x45 && p[14] <= 0x4f;
-    case FC_TYPE_IPV6:
+    if (type == FC_TYPE_IPV6)
         return p[14] >> 4 == 6;
-    case FC_TYPE_ARP:
-    case FC_TYPE_VLAN:
-    case FC_TYPE_VLAN_SERVICE:
-    case FC_TYPE_VLAN_9100:
-    case FC_TYPE_MPLS:
-    case FC_TYPE_PPPOE:
-        return 1;
-    default:
-        return type < FC_TYPE_FIRST && f->end - at >= 17 && p[14] == 0xaa && p[15] == 0xaa && p[16] == 0x03;
-    }
+    if (type < FC_TYPE_FIRST) /* a length */
+        return f->end - at >= 17 && p[14] == 0xaa && p[15] == 0xaa && p[16] == 0x03;
+    return is_known_type(type);
 }
 
 /* Behind the last label of an MPLS stack, or in a GTP tunnel: no field says what it is. RFC 4928 has everybody look at the
