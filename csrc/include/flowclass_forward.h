@@ -13,11 +13,11 @@ extern "C" {
 
 typedef struct fc_forwarder fc_forwarder;
 
-#define FC_FORWARD_QUEUES 16u
+#define FC_FORWARD_QUEUES 64u
 
 /* Descriptors stay the caller's, who closes them after fc_forwarder_free; all are non-blocking; -1: there is none. */
 typedef struct fc_forward_options {
-    int tun[FC_FORWARD_QUEUES]; /* TUN queues (IFF_NO_PI), each with a thread of its own but for the first */
+    int tun[FC_FORWARD_QUEUES]; /* TUN queues (IFF_NO_PI) of one device or several, each with a thread of its own but for the first */
     int output;                 /* raw IPv6 socket that takes whole packets (IPPROTO_RAW); or one end of a Unix pair, a packet a message */
     int output4;                /* the same for IPv4, or -1 */
     int udp;                    /* UDP socket of RFC 5555 (port 4191), or -1 */
@@ -35,19 +35,26 @@ typedef struct fc_forward_options {
 
 /* FC_EINVAL, FC_ENOMEM, FC_ELIMIT (descriptors, threads), FC_ENOTBUILT. The table must outlive the forwarder. */
 FC_API int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarder **out);
-/* Ends its threads. The caller sees to it that nobody uses it any more. */
+/* The caller sees to it that nobody uses it any more. */
 FC_API void fc_forwarder_free(fc_forwarder *forwarder);
 
 /* One thread at a time: forwards packets until a packet for the agent itself waits, fc_forwarder_wake was called, a signal
- * came or timeout_ms (negative: none) are over. Returns how many packets wait for fc_forwarder_take, or FC_ENOMEM, or
- * FC_ENOENT: the TUN device is gone. */
+ * came, fc_forwarder_stop was called or timeout_ms (negative: none) are over. Returns how many packets wait for
+ * fc_forwarder_take, or FC_ELIMIT: a thread could not be had, or FC_ENOENT: the TUN device is gone. */
 FC_API int fc_forwarder_run(fc_forwarder *forwarder, int timeout_ms);
 
 /* Any thread, all below. */
 FC_API void fc_forwarder_wake(fc_forwarder *forwarder); /* ends the run that is under way, or else the next one */
 
+/* Ends the forwarder's own threads and the run that is under way, and lets none begin; when it returns, only that run may
+ * still use the descriptors. */
+FC_API void fc_forwarder_stop(fc_forwarder *forwarder);
+/* Other values of these options from now on; FC_EINVAL. */
+FC_API int fc_forwarder_adjust(fc_forwarder *forwarder, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit);
+
 typedef struct fc_local { /* a whole IP packet for the agent itself */
     uint32_t length;
+    int32_t queue;      /* the index of the TUN queue that it came from; -1: from the UDP socket */
     uint16_t port;      /* it came in UDP over IPv4, from here; 0: it did not */
     uint8_t address[4];
     uint8_t packet[];
@@ -58,9 +65,10 @@ FC_API void fc_local_free(fc_local *local);
 /* One whole packet out through the socket of its IP version; 0 or a negative errno. */
 FC_API int fc_forwarder_send(fc_forwarder *forwarder, const uint8_t *packet, size_t length);
 
-/* To this IPv4 care-of address of the node with this home address, packets go in UDP to this port (RFC 5555), and come from
- * it; 0: directly in IPv4 again. FC_EINVAL, FC_ENOMEM. */
-FC_API int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, const uint8_t care_of[4], uint16_t port);
+/* To the IPv4 care-of address of this BID of the node with this home address, packets go in UDP to this port (RFC 5555), and
+ * come from it; 0: directly in IPv4 again. FC_EINVAL, FC_ENOMEM. */
+FC_API int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, uint16_t bid, const uint8_t care_of[4],
+                                 uint16_t port);
 
 enum fc_forward_kind { /* what became of packets */
     FC_FORWARD_FLOW = 0,   /* to mobile nodes, by a flow binding that forwards: */

@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final, TypedDict
+from typing import ClassVar, Final, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -9,13 +9,16 @@ from flowclass.engine.forwarding import ForwardingTable
 
 FLOW_COUNTER_DTYPE: Final[np.dtype[np.void]]
 
-Local = tuple[bytes, tuple[bytes, int] | None]
+class Local(NamedTuple):
+    packet: bytes
+    tun: int
+    outer: tuple[bytes, int] | None
 
 class Counters(TypedDict):
     packets: dict[str, int]
     octets: dict[str, int]
-    dropped: dict[str, int]
-    dropped_octets: dict[str, int]
+    drops: dict[str, int]
+    drop_octets: dict[str, int]
     batches: int
     super_packets: int
     segments: int
@@ -42,6 +45,8 @@ class Forwarder:
     def run(self, timeout_ms: int | None = -1) -> list[Local]: ...
     def wake(self) -> None: ...
     def send(self, packets: Iterable[Buffer]) -> int: ...
-    def set_udp_port(self, home_address: Buffer, care_of: Buffer, port: int) -> None: ...
+    def close(self) -> None: ...
+    def reload(self, *, mtu: int, hop_limit: int = 64, encapsulation_limit: int | None = 4) -> None: ...
+    def set_port(self, home_address: Buffer, bid: int, care_of: Buffer, port: int | None) -> None: ...
     def counters(self) -> Counters: ...
     def flows(self) -> npt.NDArray[np.void]: ...

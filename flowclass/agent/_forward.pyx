@@ -2,6 +2,7 @@
 """The packet loop of a live home agent; the binding of csrc/src/forward/forward.c. Linux only."""
 
 import os
+from typing import NamedTuple
 
 import numpy as np
 
@@ -16,7 +17,7 @@ from flowclass.engine.forwarding cimport ForwardingTable
 from flowclass.engine.packets import secret_key
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FLOW_COUNTER_DTYPE", "Forwarder"]
+__all__ = ["FLOW_COUNTER_DTYPE", "Forwarder", "Local"]
 
 
 cdef extern from "flowclass_forward.h" nogil:
@@ -31,7 +32,7 @@ cdef extern from "flowclass_forward.h" nogil:
     ctypedef struct fc_forwarder:
         pass
     ctypedef struct fc_forward_options:
-        int tun[16]
+        int tun[64]
         int output, output4, udp
         uint32_t n_tun, mtu
         int32_t encapsulation_limit
@@ -41,6 +42,7 @@ cdef extern from "flowclass_forward.h" nogil:
         uint8_t secret[16]
     ctypedef struct fc_local:
         uint32_t length
+        int32_t queue
         uint16_t port
         uint8_t address[4]
         uint8_t packet[1]
@@ -62,7 +64,10 @@ cdef extern from "flowclass_forward.h" nogil:
     fc_local *fc_forwarder_take(fc_forwarder *forwarder)
     void fc_local_free(fc_local *local)
     int fc_forwarder_send(fc_forwarder *forwarder, const uint8_t *packet, size_t length)
-    int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, const uint8_t *care_of, uint16_t port)
+    int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, uint16_t bid, const uint8_t *care_of,
+                              uint16_t port)
+    void fc_forwarder_stop(fc_forwarder *forwarder)
+    int fc_forwarder_adjust(fc_forwarder *forwarder, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit)
     const char *fc_forward_kind_name(int kind)
     const char *fc_forward_drop_name(int drop)
     void fc_forwarder_get_counters(fc_forwarder *forwarder, fc_forward_counters *out)
@@ -73,6 +78,15 @@ FLOW_COUNTER_DTYPE = np.dtype(
     [("node", "<u4"), ("fid", "<u2"), ("kind", "u1"), ("reserved", "u1"), ("packets", "<u8"), ("octets", "<u8")]
 )
 assert FLOW_COUNTER_DTYPE.itemsize == sizeof(fc_forward_flow)
+
+
+class Local(NamedTuple):
+    """A whole IP packet for the agent itself. ``tun`` is the index of the queue that it came from, -1 for the UDP socket;
+    ``outer`` the IPv4 address (packed) and port that sent it in UDP, else None."""
+
+    packet: bytes
+    tun: int
+    outer: tuple[bytes, int] | None
 
 
 def _names():
@@ -107,8 +121,8 @@ cdef class Forwarder:
     """Forwards packets between a TUN device and the tunnels of the mobile nodes that ``table`` holds, without the GIL.
 
     ``tun``
-        descriptors of one to 16 queues of one TUN device, non-blocking, ``IFF_NO_PI``, with ``IFF_VNET_HDR`` when
-        ``vnet_header``. The first is served inside `run`, each other one by a thread of its own.
+        descriptors of one to 64 queues, of one TUN device or several, non-blocking, ``IFF_NO_PI``, with ``IFF_VNET_HDR``
+        when ``vnet_header``. The first is served inside `run`, each other one by a thread of its own.
     ``output``, ``output4``
         raw sockets that take whole packets: ``socket(AF_INET6, SOCK_RAW, IPPROTO_RAW)`` and its like for IPv4.
     ``udp``
@@ -174,8 +188,8 @@ cdef class Forwarder:
 
     def run(self, timeout_ms=-1):
         """Forwards until there is something for the agent, `wake` is called, a signal comes, or ``timeout_ms`` (None or
-        negative: never) are over. Returns what is the agent's own: (packet, outer) pairs, whole and reassembled IP packets;
-        outer is the (address, port) from which it came in UDP over IPv4 (packed address), else None."""
+        negative: never) are over. Returns what is the agent's own, as `Local`: packets as they came, but reassembled, and
+        without the tunnel that they came through. After `close`: nothing, at once."""
         cdef int timeout = -1 if timeout_ms is None else _number("timeout_ms", timeout_ms, -1, 0x7fffffff)
         cdef int status
         cdef fc_local *local
@@ -193,7 +207,7 @@ cdef class Forwarder:
             try:
                 packet = PyBytes_FromStringAndSize(<const char *>local.packet, local.length)
                 outer = (PyBytes_FromStringAndSize(<const char *>local.address, 4), local.port) if local.port else None
-                packets.append((packet, outer))
+                packets.append(Local(packet, local.queue, outer))
             finally:
                 fc_local_free(local)
 
@@ -217,9 +231,21 @@ cdef class Forwarder:
             sent += 1
         return sent
 
-    def set_udp_port(self, home_address, care_of, port):
-        """Packets of this node go to its IPv4 care-of address in UDP to this port (RFC 5555), and come from it; 0: no
-        longer in UDP. ``home_address``: 4 or 16 octets, the node's in the table; ``care_of``: 4."""
+    def close(self):
+        """Ends the forwarder's own threads and the `run` of another thread; descriptors stay open, for their owner."""
+        with nogil:
+            fc_forwarder_stop(self.ptr)
+
+    def reload(self, *, mtu, hop_limit=64, encapsulation_limit=4):
+        """Other values of these arguments from now on, also for a `run` that is under way."""
+        cdef uint32_t octets = _number("mtu", mtu, 1280, 65535)
+        cdef uint8_t hops = _number("hop_limit", hop_limit, 1, 255)
+        cdef int32_t limit = -1 if encapsulation_limit is None else _number("encapsulation_limit", encapsulation_limit, 0, 255)
+        fc_forwarder_adjust(self.ptr, octets, hops, limit)
+
+    def set_port(self, home_address, bid, care_of, port):
+        """Packets of this node to its IPv4 care-of address with this BID (0: it has none) go in UDP to this port (RFC 5555),
+        and come from it; None: no longer in UDP. ``home_address``: 4 or 16 octets, the node's in the table; ``care_of``: 4."""
         cdef fc_address home
         cdef bytes octets = _octets("home_address", home_address, (4, 16)), address = _octets("care_of", care_of, (4,))
         cdef int status
@@ -227,21 +253,22 @@ cdef class Forwarder:
         home.version = 4 if len(octets) == 4 else 6
         home.words[1] = int.from_bytes(octets[-8:], "big")
         home.words[0] = int.from_bytes(octets[:-8], "big")
-        status = fc_forwarder_set_port(self.ptr, &home, <const uint8_t *><const char *>address,
-                                       _number("port", port, 0, 0xffff))
+        status = fc_forwarder_set_port(self.ptr, &home, _number("bid", bid, 0, 0xffff),
+                                       <const uint8_t *><const char *>address,
+                                       0 if port is None else _number("port", port, 1, 0xffff))
         if status == FC_ENOMEM:
             raise MemoryError
 
     def counters(self):
-        """What became of packets so far: ``packets``, ``octets`` (by name, see `KINDS`), ``dropped``, ``dropped_octets`` (by
+        """What became of packets so far: ``packets``, ``octets`` (by name, see `KINDS`), ``drops``, ``drop_octets`` (by
         reason, see `DROPS`), ``batches``, ``super_packets``, ``segments``. The loop isn't stopped for it."""
         cdef fc_forward_counters c
         fc_forwarder_get_counters(self.ptr, &c)
         return {
             "packets": {name: c.packets[i] for i, name in enumerate(self.KINDS)},
             "octets": {name: c.octets[i] for i, name in enumerate(self.KINDS)},
-            "dropped": {name: c.dropped[i] for i, name in enumerate(self.DROPS)},
-            "dropped_octets": {name: c.dropped_octets[i] for i, name in enumerate(self.DROPS)},
+            "drops": {name: c.dropped[i] for i, name in enumerate(self.DROPS)},
+            "drop_octets": {name: c.dropped_octets[i] for i, name in enumerate(self.DROPS)},
             "batches": c.batches,
             "super_packets": c.super_packets,
             "segments": c.segments,

@@ -117,7 +117,7 @@ class Rig:
 
     @property
     def dropped(self) -> dict[str, int]:
-        return {name: n for name, n in self.forwarder.counters()["dropped"].items() if n}
+        return {name: n for name, n in self.forwarder.counters()["drops"].items() if n}
 
     @property
     def packets(self) -> dict[str, int]:

@@ -170,7 +170,7 @@ static int same_path(const fc_fwd_path *p, const fc_address *to)
 
 uint32_t fc_fwd_path_mtu(fc_forwarder *f, const fc_address *to, uint64_t now)
 {
-    uint32_t mtu = f->options.mtu;
+    uint32_t mtu = atomic_load_explicit(&f->mtu, memory_order_relaxed);
     if (atomic_load_explicit(&f->paths, memory_order_relaxed) == 0)
         return mtu;
     pthread_mutex_lock(&f->address_lock);
@@ -186,7 +186,7 @@ void fc_fwd_note_path(fc_forwarder *f, const fc_address *to, uint32_t mtu, uint6
 {
     if (mtu < FC_FWD_MIN_MTU && to->version == 6)
         mtu = FC_FWD_MIN_MTU;
-    if (mtu >= f->options.mtu || mtu < 68)
+    if (mtu < 68)
         return;
     pthread_mutex_lock(&f->address_lock);
     fc_fwd_path *p = path_set(f, to), *use = p;
@@ -212,19 +212,27 @@ static uint32_t care_of_word(const uint8_t care_of[4])
     return v;
 }
 
-/* The place of a (home address, care-of address), or the free one where it would be. */
-static fc_fwd_port *port_place(fc_fwd_port *table, uint32_t mask, const fc_address *home, uint32_t care_of)
+static uint64_t port_hash(const fc_address *home, uint32_t care_of)
 {
-    uint64_t at = mix(mix(home->words[0] ^ home->version) ^ home->words[1] ^ (uint64_t)care_of << 32);
-    for (;; at++) {
+    return mix(mix(home->words[0] ^ home->version) ^ home->words[1] ^ (uint64_t)care_of << 32);
+}
+
+static int port_is_of(const fc_fwd_port *p, const fc_address *home, uint32_t care_of)
+{
+    return p->version == home->version && p->home[0] == home->words[0] && p->home[1] == home->words[1] && p->care_of == care_of;
+}
+
+/* The place of a (home address, care-of address, BID), or the free one where it would be. */
+static fc_fwd_port *port_place(fc_fwd_port *table, uint32_t mask, const fc_address *home, uint16_t bid, uint32_t care_of)
+{
+    for (uint64_t at = port_hash(home, care_of);; at++) {
         fc_fwd_port *p = &table[at & mask];
-        if (p->version == 0 || (p->version == home->version && p->home[0] == home->words[0] && p->home[1] == home->words[1] &&
-                                p->care_of == care_of))
+        if (p->version == 0 || (p->bid == bid && port_is_of(p, home, care_of)))
             return p;
     }
 }
 
-uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, const uint8_t care_of[4])
+uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, uint16_t bid, const uint8_t care_of[4])
 {
     fc_address home;
     uint16_t port = 0;
@@ -232,9 +240,26 @@ uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, const uint8_t care_of[4]
         return 0;
     pthread_mutex_lock(&f->address_lock);
     if (f->port)
-        port = port_place(f->port, f->ports_mask, &home, care_of_word(care_of))->port;
+        port = port_place(f->port, f->ports_mask, &home, bid, care_of_word(care_of))->port;
     pthread_mutex_unlock(&f->address_lock);
     return port;
+}
+
+int fc_fwd_port_fits(fc_forwarder *f, uint32_t node, const uint8_t care_of[4], uint16_t port)
+{
+    fc_address home;
+    int known = 0, fits = 0;
+    if (fc_fib_home_address(f->fib, node, &home) != FC_OK)
+        return 0;
+    pthread_mutex_lock(&f->address_lock);
+    uint32_t word = care_of_word(care_of);
+    for (uint64_t at = port_hash(&home, word); f->port && f->port[at & f->ports_mask].version; at++) {
+        const fc_fwd_port *p = &f->port[at & f->ports_mask];
+        known |= p->port && port_is_of(p, &home, word);
+        fits |= p->port == port && port_is_of(p, &home, word);
+    }
+    pthread_mutex_unlock(&f->address_lock);
+    return fits || !known;
 }
 
 static int ports_grow(fc_forwarder *f)
@@ -252,7 +277,7 @@ static int ports_grow(fc_forwarder *f)
         fc_fwd_port *p = &f->port[i];
         fc_address home = {{p->home[0], p->home[1]}, p->version, 0, {0}};
         if (p->port)
-            *port_place(table, size - 1, &home, p->care_of) = *p;
+            *port_place(table, size - 1, &home, p->bid, p->care_of) = *p;
     }
     free(f->port);
     f->port = table;
@@ -261,7 +286,7 @@ static int ports_grow(fc_forwarder *f)
     return FC_OK;
 }
 
-int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, const uint8_t care_of[4], uint16_t port)
+int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4], uint16_t port)
 {
     if (home->version != 4 && home->version != 6)
         return FC_EINVAL;
@@ -270,9 +295,9 @@ int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, const uint8_t
     if (!f->port || 2 * (f->ports_filled + 1) > f->ports_mask)
         status = ports_grow(f);
     if (status == FC_OK) {
-        fc_fwd_port *p = port_place(f->port, f->ports_mask, home, care_of_word(care_of));
+        fc_fwd_port *p = port_place(f->port, f->ports_mask, home, bid, care_of_word(care_of));
         f->ports_filled += p->version == 0;
-        *p = (fc_fwd_port){{home->words[0], home->words[1]}, care_of_word(care_of), port, home->version};
+        *p = (fc_fwd_port){{home->words[0], home->words[1]}, care_of_word(care_of), bid, port, home->version};
     }
     pthread_mutex_unlock(&f->address_lock);
     return status;

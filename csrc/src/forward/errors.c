@@ -10,7 +10,7 @@
 #include "checksum.h"
 
 #define RATE 1000u  /* a second, of each lane */
-#define BURST 1000u
+#define BURST FC_FWD_ERRORS_BURST
 #define QUOTE4 548u /* octets of an IPv4 packet that are quoted: the error is at most 576 octets (RFC 1812 4.3.2.3) */
 
 static int allowed(fc_fwd_lane *l)

@@ -52,10 +52,15 @@ const char *fc_forward_drop_name(int drop) { return drop >= 0 && drop < FC_FORWA
 #define BUSY 8u /* full batches before the other descriptors are looked at */
 #define SEND_BUFFER (4 << 20)
 
+static int adjustable(uint32_t mtu, uint8_t hop_limit, int32_t limit)
+{
+    return mtu >= FC_FWD_MIN_MTU && mtu <= 65535 && hop_limit && limit >= -1 && limit <= 255;
+}
+
 static int valid(const fc_forward_options *o)
 {
-    if (o->n_tun == 0 || o->n_tun > FC_FORWARD_QUEUES || o->output < 0 || o->mtu < FC_FWD_MIN_MTU || o->mtu > 65535 ||
-        o->hop_limit == 0 || o->encapsulation_limit < -1 || o->encapsulation_limit > 255)
+    if (o->n_tun == 0 || o->n_tun > FC_FORWARD_QUEUES || o->output < 0 ||
+        !adjustable(o->mtu, o->hop_limit, o->encapsulation_limit))
         return 0;
     for (unsigned i = 0; i < o->n_tun; i++)
         if (o->tun[i] < 0)
@@ -90,6 +95,10 @@ int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarde
     f->home_agent4 = fc_be32(options->home_agent_ipv4);
     f->last = &f->first;
     pthread_mutex_init(&f->waiting_lock, NULL);
+    pthread_mutex_init(&f->start_lock, NULL);
+    atomic_init(&f->mtu, options->mtu);
+    atomic_init(&f->hop_limit, options->hop_limit);
+    atomic_init(&f->encapsulation_limit, options->encapsulation_limit);
     pthread_mutex_init(&f->address_lock, NULL);
     f->wake = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     f->stop = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -110,11 +119,7 @@ void fc_forwarder_free(fc_forwarder *f)
 {
     if (!f)
         return;
-    if (f->stop >= 0)
-        (void)eventfd_write(f->stop, 1);
-    for (unsigned i = 0; i < FC_FORWARD_QUEUES; i++)
-        if (f->lane[i] && f->lane[i]->running)
-            pthread_join(f->lane[i]->thread, NULL);
+    fc_forwarder_stop(f);
     for (unsigned i = 0; i < FC_FORWARD_QUEUES; i++)
         fc_fwd_lane_free(f->lane[i]);
     for (fc_local *local; (local = fc_forwarder_take(f));)
@@ -124,6 +129,7 @@ void fc_forwarder_free(fc_forwarder *f)
     if (f->stop >= 0)
         close(f->stop);
     pthread_mutex_destroy(&f->waiting_lock);
+    pthread_mutex_destroy(&f->start_lock);
     pthread_mutex_destroy(&f->address_lock);
     free(f->port);
     free(f->path);
@@ -134,7 +140,7 @@ static void *serve_alone(void *arg)
 {
     fc_fwd_lane *l = arg;
     for (;;) {
-        if (fc_fwd_lane_serve(l, 0) == FC_FWD_BATCH)
+        if (fc_fwd_lane_serve(l, 0) == FC_FWD_BATCH && !atomic_load_explicit(&l->forwarder->stopped, memory_order_acquire))
             continue;
         struct pollfd p[2] = {{l->tun, POLLIN, 0}, {l->forwarder->stop, POLLIN, 0}};
         if (l->failed || (poll(p, 2, -1) < 0 && errno != EINTR) || p[1].revents)
@@ -147,9 +153,10 @@ static int start(fc_forwarder *f)
 {
     sigset_t all, before;
     int status = FC_OK;
+    pthread_mutex_lock(&f->start_lock);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    for (unsigned i = 1; i < f->options.n_tun; i++) {
+    for (unsigned i = 1; i < f->options.n_tun && !atomic_load(&f->stopped); i++) {
         fc_fwd_lane *l = f->lane[i];
         if (l->running)
             continue;
@@ -159,7 +166,34 @@ static int start(fc_forwarder *f)
             status = FC_ELIMIT;
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_mutex_unlock(&f->start_lock);
     return status;
+}
+
+void fc_forwarder_stop(fc_forwarder *f)
+{
+    pthread_mutex_lock(&f->start_lock);
+    atomic_store(&f->stopped, 1);
+    if (f->stop >= 0)
+        (void)eventfd_write(f->stop, 1);
+    if (f->wake >= 0)
+        (void)eventfd_write(f->wake, 1);
+    for (unsigned i = 0; i < FC_FORWARD_QUEUES; i++)
+        if (f->lane[i] && f->lane[i]->running) {
+            pthread_join(f->lane[i]->thread, NULL);
+            f->lane[i]->running = 0;
+        }
+    pthread_mutex_unlock(&f->start_lock);
+}
+
+int fc_forwarder_adjust(fc_forwarder *f, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit)
+{
+    if (!adjustable(mtu, hop_limit, encapsulation_limit))
+        return FC_EINVAL;
+    atomic_store_explicit(&f->mtu, mtu, memory_order_relaxed);
+    atomic_store_explicit(&f->hop_limit, hop_limit, memory_order_relaxed);
+    atomic_store_explicit(&f->encapsulation_limit, encapsulation_limit, memory_order_relaxed);
+    return FC_OK;
 }
 
 static int waiting(fc_forwarder *f)
@@ -179,6 +213,8 @@ int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
         return status;
     unsigned busy = 0;
     for (int sockets = 1;; sockets = 0) {
+        if (atomic_load_explicit(&f->stopped, memory_order_acquire))
+            return waiting(f);
         unsigned n = fc_fwd_lane_serve(l, sockets);
         if (l->failed)
             return FC_ENOENT;
@@ -241,6 +277,12 @@ int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarde
 void fc_forwarder_free(fc_forwarder *f) { (void)f; }
 int fc_forwarder_run(fc_forwarder *f, int timeout_ms) { (void)f, (void)timeout_ms; return FC_ENOTBUILT; }
 void fc_forwarder_wake(fc_forwarder *f) { (void)f; }
+void fc_forwarder_stop(fc_forwarder *f) { (void)f; }
+int fc_forwarder_adjust(fc_forwarder *f, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit)
+{
+    (void)f, (void)mtu, (void)hop_limit, (void)encapsulation_limit;
+    return FC_ENOTBUILT;
+}
 fc_local *fc_forwarder_take(fc_forwarder *f) { (void)f; return NULL; }
 void fc_local_free(fc_local *local) { (void)local; }
 int fc_forwarder_send(fc_forwarder *f, const uint8_t *packet, size_t length)
@@ -248,9 +290,9 @@ int fc_forwarder_send(fc_forwarder *f, const uint8_t *packet, size_t length)
     (void)f, (void)packet, (void)length;
     return FC_ENOTBUILT;
 }
-int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, const uint8_t care_of[4], uint16_t port)
+int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4], uint16_t port)
 {
-    (void)f, (void)home, (void)care_of, (void)port;
+    (void)f, (void)home, (void)bid, (void)care_of, (void)port;
     return FC_ENOTBUILT;
 }
 void fc_forwarder_get_counters(fc_forwarder *f, fc_forward_counters *out) { (void)f, (void)out; }

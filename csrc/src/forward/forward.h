@@ -35,6 +35,7 @@
 #define FC_FWD_SCRATCH 65536u   /* for headers of one batch */
 #define FC_FWD_SEGMENT 20480u   /* the most of it that one segment takes, with FC_MAX_FANOUT copies */
 #define FC_FWD_DEPTH 8u         /* tunnels in one another that are opened for one packet */
+#define FC_FWD_ERRORS_BURST 1000u /* ICMP errors at once */
 #define FC_FWD_VNET 10u         /* struct virtio_net_hdr */
 #define FC_FWD_MIN_MTU 1280u    /* IPv6's */
 #define FC_FWD_IPV6_HEADER 40u
@@ -57,6 +58,7 @@ typedef struct fc_fwd_packet {
 /* Where a packet that was in a tunnel came from. */
 typedef struct fc_fwd_outer {
     fc_address source;
+    int32_t queue; /* as in fc_local */
     uint16_t port; /* UDP over IPv4; 0: it was not */
     uint8_t ecn;
     uint8_t depth; /* tunnels so far */
@@ -132,7 +134,7 @@ typedef struct fc_fwd_waiting { /* a packet for the agent */
 typedef struct fc_fwd_port {
     uint64_t home[2];
     uint32_t care_of;
-    uint16_t port;
+    uint16_t bid, port;
     uint8_t version; /* of home; 0: free */
 } fc_fwd_port;
 
@@ -146,7 +148,11 @@ typedef struct fc_fwd_path { /* a path that takes less than options.mtu */
 
 struct fc_forwarder {
     fc_fib *fib;
-    fc_forward_options options;
+    fc_forward_options options; /* but for those that can be adjusted: */
+    _Atomic uint32_t mtu, hop_limit;
+    _Atomic int32_t encapsulation_limit;
+    _Atomic int stopped;
+    pthread_mutex_t start_lock;
     uint64_t home_agent[2], home_agent4; /* as in an fc_key */
     fc_fwd_lane *lane[FC_FORWARD_QUEUES];
     int wake, stop; /* eventfds */
@@ -235,7 +241,8 @@ void fc_fwd_drop_packet(fc_fwd_lane *l, enum fc_forward_drop why, const fc_fwd_p
 void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets, uint64_t octets);
 uint32_t fc_fwd_path_mtu(fc_forwarder *f, const fc_address *to, uint64_t now);
 void fc_fwd_note_path(fc_forwarder *f, const fc_address *to, uint32_t mtu, uint64_t now);
-uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, const uint8_t care_of[4]); /* 0: none */
+uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, uint16_t bid, const uint8_t care_of[4]); /* 0: none */
+int fc_fwd_port_fits(fc_forwarder *f, uint32_t node, const uint8_t care_of[4], uint16_t port); /* or nobody said which */
 
 static inline uint64_t fc_fwd_random(fc_fwd_lane *l) /* splitmix64 (Steele, Lea, Flood); the state is secret */
 {

@@ -62,7 +62,7 @@ int fc_fwd_lane_new(fc_forwarder *f, unsigned number, fc_fwd_lane **out)
     memcpy(&l->random, f->options.secret + 8, sizeof l->random);
     l->random += number;
     l->now = l->refilled = fc_fwd_now();
-    l->tokens = 100;
+    l->tokens = FC_FWD_ERRORS_BURST;
     l->buffer = pages(BUFFER);
     l->whole = malloc(WHOLE);
     l->scratch = malloc(FC_FWD_SCRATCH);
@@ -103,6 +103,7 @@ void fc_fwd_tell(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_fwd_outer *out
     int room = 0;
     if (w && local) {
         local->length = p->length;
+        local->queue = outer ? outer->queue : (int32_t)l->number;
         local->port = outer ? outer->port : 0;
         fc_put32(local->address, outer && outer->port ? (uint32_t)outer->source.words[1] : 0);
         memcpy(local->packet, p->data, p->length);
@@ -218,7 +219,7 @@ static int offloads(fc_fwd_packet *p, const uint8_t *h, int own)
 /* Datagrams of RFC 5555 that came as one super-packet. Each is opened where it lies, so those before it must be gone. */
 static void own_datagrams(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t gso)
 {
-    fc_fwd_outer from = {.port = fc_be16(p->data + p->transport), .ecn = p->data[1] & 3, .depth = 1};
+    fc_fwd_outer from = {.queue = (int32_t)l->number, .port = fc_be16(p->data + p->transport), .ecn = p->data[1] & 3, .depth = 1};
     from.source = (fc_address){{0, fc_be32(p->data + 12)}, 4, 0, {0}};
     for (uint32_t at = p->transport + 8; at < p->length; at += gso) {
         fc_fwd_packet one = *p;
@@ -301,7 +302,7 @@ static unsigned read_udp(fc_fwd_lane *l)
     int got = recvmmsg(l->forwarder->options.udp, m, STREAM_SLOTS, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++) {
         fc_fwd_packet p = {.data = v[i].iov_base, .length = m[i].msg_len};
-        fc_fwd_outer outer = {.port = fc_be16((const uint8_t *)&from[i].sin_port), .depth = 1};
+        fc_fwd_outer outer = {.queue = -1, .port = fc_be16((const uint8_t *)&from[i].sin_port), .depth = 1};
         outer.source = (fc_address){{0, fc_be32((const uint8_t *)&from[i].sin_addr)}, 4, 0, {0}};
         if (p.length && from[i].sin_family == AF_INET && outer.port && (p.data[0] >> 4 == 4 || p.data[0] >> 4 == 6))
             fc_fwd_open(l, &p, 0, &outer);

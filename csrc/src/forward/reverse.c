@@ -37,7 +37,7 @@ void fc_fwd_open(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, const fc_f
 
 static void open_tunnel(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, uint16_t port, const fc_fwd_outer *outer)
 {
-    fc_fwd_outer from = {.port = port, .depth = (uint8_t)(outer ? outer->depth + 1 : 1)};
+    fc_fwd_outer from = {.queue = outer ? outer->queue : (int32_t)l->number, .port = port, .depth = (uint8_t)(outer ? outer->depth + 1 : 1)};
     from.source.version = p->version;
     if (p->version == 6) {
         from.source.words[0] = fc_be64(p->data + 8);
@@ -110,8 +110,7 @@ static int sender(fc_fwd_lane *l, const fc_key *k, const fc_fwd_outer *from, uin
         return 1;
     uint8_t care_of[4];
     fc_put32(care_of, (uint32_t)from->source.words[1]);
-    uint16_t port = fc_fwd_port_of(l->forwarder, *node, care_of);
-    return port == 0 || port == from->port;
+    return fc_fwd_port_fits(l->forwarder, *node, care_of, from->port);
 }
 
 static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_packet *info, const fc_decision *d,

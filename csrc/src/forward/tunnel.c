@@ -133,7 +133,7 @@ static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const way *w,
     fc_put32(h, word);
     fc_put16(h + 4, size + w->overhead - FC_FWD_IPV6_HEADER);
     h[6] = limit < 0 ? next : FC_PROTOCOL_DESTINATION_OPTIONS;
-    h[7] = o->hop_limit;
+    h[7] = (uint8_t)atomic_load_explicit(&l->forwarder->hop_limit, memory_order_relaxed);
     memcpy(h + 8, o->home_agent, 16);
     memcpy(h + 24, w->target->address, 16);
     if (limit >= 0) {
@@ -150,7 +150,7 @@ static void write_ipv4(const fc_fwd_lane *l, const uint8_t *inner, const way *w,
     h[0] = 0x45;
     h[1] = six ? (uint8_t)(fc_be32(inner) >> 20) : inner[1];
     fc_put16(h + 2, size + w->overhead);
-    h[8] = o->hop_limit;
+    h[8] = (uint8_t)atomic_load_explicit(&l->forwarder->hop_limit, memory_order_relaxed);
     h[9] = six ? FC_PROTOCOL_IPV6_IN_IP : FC_PROTOCOL_IP_IN_IP;
     memcpy(h + 12, o->home_agent_ipv4, 4);
     memcpy(h + 16, w->target->address, 4);
@@ -248,7 +248,7 @@ static int find_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_target *t, 
         w->overhead = FC_FWD_IPV6_HEADER + (limit < 0 ? 0 : FC_FWD_LIMIT_HEADER);
     } else {
         to.words[1] = fc_be32(t->address);
-        w->port = fc_fwd_port_of(f, node, t->address);
+        w->port = fc_fwd_port_of(f, node, t->bid, t->address);
         w->overhead = FC_FWD_IPV4_HEADER + (w->port ? 8 : 0);
         if (!w->port && (f->options.output4 < 0 || !f->options.has_ipv4)) {
             fc_fwd_drop_packet(l, FC_DROP_NO_SOCKET, p);
@@ -296,7 +296,7 @@ static int32_t new_limit(fc_fwd_lane *l, const fc_fwd_packet *p)
         fc_fwd_drop_packet(l, FC_DROP_ENCAPSULATION_LIMIT, p);
         return -2;
     }
-    return at ? p->data[at] - 1 : l->forwarder->options.encapsulation_limit;
+    return at ? p->data[at] - 1 : atomic_load_explicit(&l->forwarder->encapsulation_limit, memory_order_relaxed);
 }
 
 void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
