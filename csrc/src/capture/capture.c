@@ -105,7 +105,7 @@ static void damage(fc_capture *c, uint32_t kind, uint64_t offset, uint64_t skipp
 }
 
 /* The stream ended where `kind` was being read: what is left is damage. */
-static int cut(fc_capture *c, window *w)
+static int cut_off(fc_capture *c, window *w)
 {
     if (left(w))
         damage(c, FC_DAMAGE_CUT, c->base + w->at, left(w));
@@ -113,7 +113,7 @@ static int cut(fc_capture *c, window *w)
     return STEP_MORE;
 }
 
-static int need_more(fc_capture *c, window *w) { return w->last ? cut(c, w) : STEP_MORE; }
+static int need_more(fc_capture *c, window *w) { return w->last ? cut_off(c, w) : STEP_MORE; }
 
 /* LINKTYPE_DBUS, _USB_LINUX_MMAPPED, _USBPCAP, _EBHSCR have records beyond the usual limit */
 static uint32_t max_captured(uint16_t linktype)
@@ -293,7 +293,7 @@ static int pcap_cut(fc_capture *c, window *w)
         w->at = at;
         return STEP_AGAIN;
     }
-    return cut(c, w);
+    return cut_off(c, w);
 }
 
 /* Records with nothing odd about them, each with the next one's header in sight: what pcap_step does, a third of its

@@ -70,32 +70,12 @@
 
 /* ---- Objects whose readers have to leave first ------------------------------------------------------------------ */
 
-static int reserve_retired(fc_fib *fib, uint32_t more)
-{
-    if (fib->retired_count + more <= fib->retired_size)
-        return FC_OK;
-    uint32_t size = fib->retired_size ? 2 * fib->retired_size : 256;
-    while (size < fib->retired_count + more)
-        size *= 2;
-    fib_retired *ring = malloc(size * sizeof *ring);
-    if (!ring)
-        return FC_ENOMEM;
-    for (uint32_t i = 0; i < fib->retired_count; i++)
-        ring[i] = fib->retired[(fib->retired_first + i) % fib->retired_size];
-    free(fib->retired);
-    fib->retired = ring;
-    fib->retired_size = size;
-    fib->retired_first = 0;
-    return FC_OK;
-}
-
 /* Room was reserved. */
 static void retire(fc_fib *fib, uint32_t ref, fib_index *index)
 {
     uint64_t size = index ? fib_index_bytes(index)
                           : (uint64_t)fib_units((const fib_record *)(const void *)fib_at(&fib->arena, ref)) * FIB_UNIT;
-    fib->retired[(fib->retired_first + fib->retired_count++) % fib->retired_size] =
-        (fib_retired){fc_epoch_retire(&fib->epoch), size, index, ref};
+    *(fib_retired *)fc_ring_push(&fib->retired) = (fib_retired){fc_epoch_retire(&fib->epoch), size, index, ref};
     fib->waiting += size;
 }
 
@@ -106,28 +86,28 @@ static void free_record(fc_fib *fib, uint32_t ref)
         fib->table_bytes -= fib_big_of(r)->table_bytes;
         fc_table_free(fib_big_of(r)->table);
     }
-    fib_arena_free(&fib->arena, ref, fib_units(r));
+    fc_fib_arena_free(&fib->arena, ref, fib_units(r));
 }
 
 static void reclaim(fc_fib *fib)
 {
     uint64_t safe = fc_epoch_safe(&fib->epoch);
-    while (fib->retired_count && fib->retired[fib->retired_first].epoch < safe) {
-        const fib_retired *o = &fib->retired[fib->retired_first];
+    for (; fib->retired.count; fc_ring_drop(&fib->retired)) {
+        const fib_retired *o = fc_ring_at(&fib->retired, 0);
+        if (o->epoch >= safe)
+            break;
         fib->waiting -= o->size;
         fib->freed += o->size;
         if (o->index)
-            fib_index_free(o->index);
+            fc_fib_index_free(o->index);
         else
             free_record(fib, o->ref);
-        fib->retired_first = (fib->retired_first + 1) % fib->retired_size;
-        fib->retired_count--;
     }
 }
 
 static void reclaim_if_due(fc_fib *fib)
 {
-    if (fib->retired_count >= RECLAIM_EVERY || fib->waiting >= RECLAIM_BYTES)
+    if (fib->retired.count >= RECLAIM_EVERY || fib->waiting >= RECLAIM_BYTES)
         reclaim(fib);
 }
 
@@ -164,13 +144,13 @@ static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefi
         anchor->mark = fib->seeds;
         const fc_address *a = addresses_of(r, prefixes, &n);
         for (unsigned i = 0; i < n; i++) {
-            fib_index_put(to, hash_of(to, &a[i], prefixes), entry, &probes);
+            fc_fib_index_put(to, hash_of(to, &a[i], prefixes), entry, &probes);
             worst = probes > worst ? probes : worst;
         }
     }
     if (!prefixes) {
         fc_address home = fib_home_of(r);
-        fib_index_put(to, hash_of(to, &home, 0), entry, &probes);
+        fc_fib_index_put(to, hash_of(to, &home, 0), entry, &probes);
         worst = probes > worst ? probes : worst;
     }
     return worst;
@@ -181,10 +161,10 @@ static int replace_index(fc_fib *fib, int prefixes, uint64_t entries)
 {
     fib_index *_Atomic *at = prefixes ? &fib->prefix : &fib->home;
     fib_index *old = atomic_load_explicit(at, memory_order_relaxed), *x;
-    if (reserve_retired(fib, 1) != FC_OK)
+    if (fc_ring_reserve(&fib->retired, 1) != FC_OK)
         return FC_ENOMEM;
     for (int attempt = 0;; attempt++) {
-        int status = fib_index_new(fib, entries, &x);
+        int status = fc_fib_index_new(fib, entries, &x);
         if (status != FC_OK)
             return status;
         uint32_t worst = 0;
@@ -196,7 +176,7 @@ static int replace_index(fc_fib *fib, int prefixes, uint64_t entries)
             }
         if (worst <= MAX_PROBES || attempt == 3)
             break;
-        fib_index_free(x);
+        fc_fib_index_free(x);
     }
     atomic_store_explicit(at, x, memory_order_release);
     retire(fib, 0, old);
@@ -213,11 +193,11 @@ static int make_room(fc_fib *fib, int prefixes, uint64_t more)
     return replace_index(fib, prefixes, wanted + wanted / 2);
 }
 
-static void put(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
+static void put_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
 {
     uint32_t probes;
     fib_index *x = is_prefix ? prefix_index(fib) : home_index(fib);
-    fib_index_put(x, hash_of(x, a, is_prefix), entry, &probes);
+    fc_fib_index_put(x, hash_of(x, a, is_prefix), entry, &probes);
     if (is_prefix && fib->length_count[a->version == 6][a->length]++ == 0)
         atomic_fetch_or(&fib->lengths[a->version == 6][a->length / 64], (uint64_t)1 << a->length % 64);
     if (probes > MAX_PROBES)
@@ -227,7 +207,7 @@ static void put(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
 static void take_out(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
 {
     fib_index *x = is_prefix ? prefix_index(fib) : home_index(fib);
-    fib_index_remove(x, hash_of(x, a, is_prefix), entry);
+    fc_fib_index_remove(x, hash_of(x, a, is_prefix), entry);
     if (is_prefix && --fib->length_count[a->version == 6][a->length] == 0)
         atomic_fetch_and(&fib->lengths[a->version == 6][a->length / 64], ~((uint64_t)1 << a->length % 64));
 }
@@ -237,12 +217,11 @@ static void take_out(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t e
 static int new_number(fc_fib *fib, uint32_t *number)
 {
     uint32_t limit = atomic_load_explicit(&fib->node_limit, memory_order_relaxed);
-    if (fib->free_count > KEEP_NUMBERS || limit == FIB_NODES_CHUNK * FIB_NODES_CHUNKS) {
-        if (!fib->free_count)
+    if (fib->free_numbers.count > KEEP_NUMBERS || limit == FIB_NODES_CHUNK * FIB_NODES_CHUNKS) {
+        if (!fib->free_numbers.count)
             return FC_ELIMIT;
-        *number = fib->free_numbers[fib->free_first];
-        fib->free_first = (fib->free_first + 1) % fib->free_size;
-        fib->free_count--;
+        *number = *(const uint32_t *)fc_ring_at(&fib->free_numbers, 0);
+        fc_ring_drop(&fib->free_numbers);
         return FC_OK;
     }
     if (limit % FIB_NODES_CHUNK == 0) {
@@ -258,19 +237,8 @@ static int new_number(fc_fib *fib, uint32_t *number)
 
 static void free_number(fc_fib *fib, uint32_t number)
 {
-    if (fib->free_count == fib->free_size) {
-        uint32_t size = fib->free_size ? 2 * fib->free_size : 256;
-        uint32_t *ring = malloc(size * sizeof *ring);
-        if (!ring)
-            return; /* the number is lost, nothing else */
-        for (uint32_t i = 0; i < fib->free_count; i++)
-            ring[i] = fib->free_numbers[(fib->free_first + i) % fib->free_size];
-        free(fib->free_numbers);
-        fib->free_numbers = ring;
-        fib->free_size = size;
-        fib->free_first = 0;
-    }
-    fib->free_numbers[(fib->free_first + fib->free_count++) % fib->free_size] = number;
+    if (fc_ring_reserve(&fib->free_numbers, 1) == FC_OK) /* else the number is lost, nothing else */
+        *(uint32_t *)fc_ring_push(&fib->free_numbers) = number;
 }
 
 /* ---- Checks --------------------------------------------------------------------------------------------------------- */
@@ -375,13 +343,13 @@ static void add_entries(fc_fib *fib, const fib_record *now, const fib_record *be
         const fc_address *list = addresses_of(now, prefixes, &n), *had = before ? addresses_of(before, prefixes, &m) : NULL;
         for (unsigned i = 0; i < n; i++)
             if (!listed(&list[i], had, m, prefixes))
-                (take ? take_out : put)(fib, &list[i], prefixes, entry);
+                (take ? take_out : put_address)(fib, &list[i], prefixes, entry);
     }
 }
 
 static uint32_t new_anchor(fc_fib *fib, uint32_t record)
 {
-    uint32_t ref = fib_arena_alloc(&fib->arena, sizeof(fib_anchor) / FIB_UNIT);
+    uint32_t ref = fc_fib_arena_alloc(&fib->arena, sizeof(fib_anchor) / FIB_UNIT);
     if (!ref)
         return 0;
     fib_anchor *a = (fib_anchor *)(void *)fib_at(&fib->arena, ref);
@@ -404,7 +372,7 @@ static _Atomic uint32_t *home_entry(const fc_fib *fib, const fib_record *r, uint
     fib_index *x = home_index(fib);
     fc_address home = fib_home_of(r);
     uint32_t at;
-    _Atomic uint32_t *entry = fib_index_entry(x, hash_of(x, &home, 0), ref, &at);
+    _Atomic uint32_t *entry = fc_fib_index_entry(x, hash_of(x, &home, 0), ref, &at);
     if (entry)
         return entry;
     fib_hash h = hash_of(x, &home, 0);
@@ -427,13 +395,13 @@ static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
 {
     fc_address home = fib_home_of(r);
     if (!(r->flags & FIB_MORE)) {
-        put(fib, &home, 0, ref);
+        put_address(fib, &home, 0, ref);
         return FC_OK;
     }
     uint32_t anchor = new_anchor(fib, 0);
     if (!anchor)
         return FC_ENOMEM;
-    put(fib, &home, 0, anchor);
+    put_address(fib, &home, 0, anchor);
     add_entries(fib, r, NULL, anchor, 0);
     set_anchor(fib, anchor, ref);
     return FC_OK;
@@ -466,12 +434,12 @@ static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, co
 static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint32_t *ref)
 {
     uint32_t units;
-    int status = fib_build(fib, node, &units);
+    int status = fc_fib_record(fib, node, &units);
     if (status != FC_OK)
         return status;
     fib_record *r = (fib_record *)(void *)fib->scratch;
     r->node = number;
-    *ref = fib_arena_alloc(&fib->arena, units);
+    *ref = fc_fib_arena_alloc(&fib->arena, units);
     if (!*ref) {
         if (r->flags & FIB_BIG)
             fc_table_free(fib_big_of(r)->table);
@@ -492,7 +460,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
         status = found == FC_EEXIST ? found : check_claims(fib, node, found == FC_OK ? old : NULL);
     if (status != FC_OK || (status = make_room(fib, 0, 1 + (uint64_t)node->n_also)) != FC_OK ||
         (status = node->n_prefixes ? make_room(fib, 1, node->n_prefixes) : FC_OK) != FC_OK ||
-        (status = reserve_retired(fib, 8)) != FC_OK)
+        (status = fc_ring_reserve(&fib->retired, 8)) != FC_OK)
         return status;
     if (found == FC_OK)
         n = old->node;
@@ -542,7 +510,7 @@ static int withdraw(fc_fib *fib, const fc_address *home)
     uint32_t ref;
     if (find_home(fib, home, &r, &ref) != FC_OK)
         return FC_ENOENT;
-    if (reserve_retired(fib, 2) != FC_OK)
+    if (fc_ring_reserve(&fib->retired, 2) != FC_OK)
         return FC_ENOMEM;
     uint32_t entry = atomic_load_explicit(home_entry(fib, r, ref), memory_order_relaxed);
     uint32_t number = r->node;
@@ -599,11 +567,13 @@ int fc_fib_new(const uint8_t secret[16], fc_fib **out)
     memcpy(fib->secret, secret, sizeof fib->secret);
     fc_epoch_init(&fib->epoch);
     pthread_mutex_init(&fib->writer, NULL);
+    fib->free_numbers = FC_RING(uint32_t);
+    fib->retired = FC_RING(fib_retired);
     fib_index *home = NULL, *prefix = NULL;
-    if (fib_arena_init(&fib->arena) != FC_OK || fib_index_new(fib, FIRST_ENTRIES, &home) != FC_OK ||
-        fib_index_new(fib, FIRST_ENTRIES, &prefix) != FC_OK) {
-        fib_index_free(home);
-        fib_arena_release(&fib->arena);
+    if (fc_fib_arena_init(&fib->arena) != FC_OK || fc_fib_index_new(fib, FIRST_ENTRIES, &home) != FC_OK ||
+        fc_fib_index_new(fib, FIRST_ENTRIES, &prefix) != FC_OK) {
+        fc_fib_index_free(home);
+        fc_fib_arena_release(&fib->arena);
         munmap(fib, sizeof *fib);
         return FC_ENOMEM;
     }
@@ -627,11 +597,11 @@ void fc_fib_free(fc_fib *fib)
     }
     for (uint32_t i = 0; i < FIB_NODES_CHUNKS && i * FIB_NODES_CHUNK < limit; i++)
         free((void *)atomic_load(&fib->nodes[i]));
-    fib_index_free(home_index(fib));
-    fib_index_free(prefix_index(fib));
-    fib_arena_release(&fib->arena);
-    free(fib->free_numbers);
-    free(fib->retired);
+    fc_fib_index_free(home_index(fib));
+    fc_fib_index_free(prefix_index(fib));
+    fc_fib_arena_release(&fib->arena);
+    fc_ring_free(&fib->free_numbers);
+    fc_ring_free(&fib->retired);
     free(fib->scratch);
     pthread_mutex_destroy(&fib->writer);
     munmap(fib, sizeof *fib);
@@ -647,15 +617,15 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
         .nodes = fib->n_nodes,
         .addresses = home->count,
         .prefixes = prefix->count,
-        .bytes = fib_arena_bytes(&fib->arena) + fib_index_bytes(home) + fib_index_bytes(prefix) +
+        .bytes = fc_fib_arena_bytes(&fib->arena) + fib_index_bytes(home) + fib_index_bytes(prefix) +
                  chunks * FIB_NODES_CHUNK * sizeof(uint32_t) + fib->table_bytes + fib->scratch_size +
-                 fib->retired_size * sizeof(fib_retired) + fib->free_size * sizeof(uint32_t) + sizeof *fib -
-                 sizeof fib->nodes - sizeof fib->arena.segment - sizeof fib->arena.edge,
+                 fc_ring_bytes(&fib->retired) + fc_ring_bytes(&fib->free_numbers) + sizeof *fib - sizeof fib->nodes -
+                 sizeof fib->arena.segment - sizeof fib->arena.edge,
         .waiting = fib->waiting,
         .freed = fib->freed,
     };
-    for (uint32_t i = 0; i < fib->retired_count; i++) {
-        const fib_retired *o = &fib->retired[(fib->retired_first + i) % fib->retired_size];
+    for (uint32_t i = 0; i < fib->retired.count; i++) {
+        const fib_retired *o = fc_ring_at(&fib->retired, i);
         out->bytes += o->index ? o->size : 0; /* records that wait are in the arena still */
     }
     pthread_mutex_unlock(&fib->writer);

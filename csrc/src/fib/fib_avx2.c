@@ -5,7 +5,7 @@
 #include "format.h"
 
 #define FIB_TARGET __attribute__((target("avx2,bmi,bmi2,lzcnt,popcnt")))
-#define FIB_NAME fib_decide_avx2
+#define FIB_NAME fc_fib_decide_avx2
 #define FIB_ID FC_KERNEL_AVX2
 
 /* no_sanitize: a writer may be storing a tag; a reference decides, and that is loaded as it should be */

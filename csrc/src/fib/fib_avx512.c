@@ -5,7 +5,7 @@
 #include "format.h"
 
 #define FIB_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,bmi2,lzcnt,popcnt")))
-#define FIB_NAME fib_decide_avx512
+#define FIB_NAME fc_fib_decide_avx512
 #define FIB_ID FC_KERNEL_AVX512
 
 /* no_sanitize: a writer may be storing a tag; a reference decides, and that is loaded as it should be */

@@ -157,13 +157,13 @@ FIB_TARGET static inline void fib_settle(fib_lane *l, const fib_record *r, uint6
 
 FIB_TARGET static inline uint64_t fib_head_of(const uint8_t *end)
 {
-    return (fib_load64(end - 8) & (FIB_BY_FLOW - 1)) | FIB_BY_FLOW;
+    return (fc_load64(end - 8) & (FIB_BY_FLOW - 1)) | FIB_BY_FLOW;
 }
 
 FIB_TARGET static inline uint64_t fib_by_default(const fib_record *r)
 {
     const uint64_t fields = (uint64_t)0xff << FIB_HEAD_TARGET | (uint64_t)0xff << FIB_HEAD_FORM;
-    return fib_load64((const uint8_t *)r + 24) & fields;
+    return fc_load64((const uint8_t *)r + 24) & fields;
 }
 
 /* A body that matches no key, for want of a candidate: of version 0. */
@@ -399,7 +399,7 @@ FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *ke
             continue;
         waiting[(*n_waiting)++] = (fib_waiting){big, (uint32_t)(p->keys - keys) + i};
         if (*n_waiting == FIB_WAITING) {
-            fib_decide_waiting(waiting, FIB_WAITING, keys, FIB_ID, out);
+            fc_fib_decide_waiting(waiting, FIB_WAITING, keys, FIB_ID, out);
             *n_waiting = 0;
         }
     }
@@ -408,7 +408,7 @@ FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *ke
 FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out)
 {
     if (n < FIB_SMALL) {
-        fib_decide_scalar(fib, keys, infos, n, out);
+        fc_fib_decide_scalar(fib, keys, infos, n, out);
         return;
     }
     fib_part parts[FIB_STAGES];
@@ -441,5 +441,5 @@ FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos
         }
     }
     if (n_waiting)
-        fib_decide_waiting(waiting, n_waiting, keys, FIB_ID, out);
+        fc_fib_decide_waiting(waiting, n_waiting, keys, FIB_ID, out);
 }

@@ -1,6 +1,7 @@
 /* fib_build.c - a node's state to its record; the format is in fc_fib.h, an example at the head of fib.c. */
 #include <stdlib.h>
 
+#include "../common/wide.h"
 #include "format.h"
 
 #define MAX_CHOICES 24u /* octets to choose signatures from */
@@ -30,11 +31,9 @@ static int active(const fc_flow *f) { return f->action == FC_ACTION_DISCARD || f
 
 /* ---- Conditions ------------------------------------------------------------------------------------------------ */
 
-static int less(const uint64_t a[2], const uint64_t b[2]) { return a[0] != b[0] ? a[0] < b[0] : a[1] < b[1]; }
-
 static void last_of(const fc_address *a, int length, uint64_t last[2])
 {
-    const uint64_t *mask = fib_masks[a->version == 4 ? 96 + length : length];
+    const uint64_t *mask = fc_fib_masks[a->version == 4 ? 96 + length : length];
     last[0] = a->version == 4 ? 0 : a->words[0] | ~mask[0];
     last[1] = a->words[1] | (a->version == 4 ? (uint32_t)~mask[1] : ~mask[1]);
 }
@@ -45,7 +44,7 @@ static int covers(const fc_rule *r, const fc_address *a, int length)
     if (r->version && r->version != a->version)
         return 1;
     last_of(a, length, last);
-    return !less(a->words, r->destination_first) && !less(r->destination_last, last);
+    return !fc_below(a->words, r->destination_first) && !fc_below(r->destination_last, last);
 }
 
 /* Every packet that finds the node is for one of its addresses: a condition that all of them meet is none. */
@@ -64,7 +63,7 @@ static int prefix_length(const uint64_t first[2], const uint64_t last[2])
 {
     uint64_t x[2] = {first[0] ^ last[0], first[1] ^ last[1]};
     int length = x[0] ? __builtin_clzll(x[0]) : 64 + (x[1] ? __builtin_clzll(x[1]) : 64);
-    const uint64_t *mask = fib_masks[length];
+    const uint64_t *mask = fc_fib_masks[length];
     return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
 }
 
@@ -138,7 +137,7 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
     if (conditions & FC_SOURCE)
         draft_source(d, r);
     draft_extra(d, r, conditions);
-    const uint64_t *mask = fib_masks[d->head.source_mask];
+    const uint64_t *mask = fc_fib_masks[d->head.source_mask];
     unsigned which = d->extra.which;
     d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((mask[0] != 0) + (mask[1] != 0)));
     if (d->head.form & FIB_EXTRA)
@@ -151,7 +150,7 @@ static void write_body(const draft *d, uint8_t *end)
     memcpy(end -= 8, &d->head, 8);
     if (d->head.form & FIB_PORTS)
         memcpy(end -= 8, d->ports, 8);
-    const uint64_t *mask = fib_masks[d->head.source_mask];
+    const uint64_t *mask = fc_fib_masks[d->head.source_mask];
     for (int half = 1; half >= 0; half--)
         if (mask[half])
             memcpy(end -= 8, &d->rule->source_first[half], 8);
@@ -499,7 +498,7 @@ static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *uni
     return big_rules(node, n, big);
 }
 
-int fib_build(fc_fib *fib, const fc_node *node, uint32_t *units)
+int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < node->n_flows; i++)

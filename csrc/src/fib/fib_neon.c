@@ -5,7 +5,7 @@
 #include "format.h"
 
 #define FIB_TARGET
-#define FIB_NAME fib_decide_neon
+#define FIB_NAME fc_fib_decide_neon
 #define FIB_ID FC_KERNEL_NEON
 
 /* no_sanitize: a writer may be storing a tag; a reference decides, and that is loaded as it should be */

@@ -10,16 +10,16 @@
 /* ---- Readers ------------------------------------------------------------------------------------------------------------ */
 
 static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
-    [FC_KERNEL_SCALAR] = fib_decide_scalar,
+    [FC_KERNEL_SCALAR] = fc_fib_decide_scalar,
 #if defined(__x86_64__)
-    [FC_KERNEL_AVX2] = fib_decide_avx2,
-    [FC_KERNEL_AVX512] = fib_decide_avx512,
+    [FC_KERNEL_AVX2] = fc_fib_decide_avx2,
+    [FC_KERNEL_AVX512] = fc_fib_decide_avx512,
 #elif defined(__aarch64__)
-    [FC_KERNEL_NEON] = fib_decide_neon,
+    [FC_KERNEL_NEON] = fc_fib_decide_neon,
 #endif
 };
 
-static int choose(int kernel, fib_decide_fn **decide)
+static int choose_kernel(int kernel, fib_decide_fn **decide)
 {
     int status = fc_kernel_check(kernel);
     if (status == FC_OK)
@@ -66,7 +66,7 @@ static void run_packets(const work *w)
     }
 }
 
-static void *run(void *arg)
+static void *run_part(void *arg)
 {
     const work *w = arg;
     (w->keys ? run_keys : run_packets)(w);
@@ -105,11 +105,11 @@ static void run_split(const work *w, unsigned threads)
     for (unsigned i = 0; i < threads; i++) {
         size_t first = w->n * i / threads;
         part[i] = part_of(w, first, w->n * (i + 1) / threads - first);
-        started[i] = i > 0 && pthread_create(&thread[i], NULL, run, &part[i]) == 0;
+        started[i] = i > 0 && pthread_create(&thread[i], NULL, run_part, &part[i]) == 0;
     }
     for (unsigned i = 0; i < threads; i++)
         if (!started[i])
-            run(&part[i]);
+            run_part(&part[i]);
     for (unsigned i = 0; i < threads; i++)
         if (started[i])
             pthread_join(thread[i], NULL);
@@ -124,7 +124,7 @@ int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *inf
                            fc_decision *out)
 {
     work w = {.fib = fib, .keys = keys, .infos = infos, .n = n, .out = out};
-    int status = choose(kernel, &w.decide);
+    int status = choose_kernel(kernel, &w.decide);
     if (status == FC_OK && n)
         run_split(&w, threads);
     return status;
@@ -136,7 +136,7 @@ int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes
 {
     work w = {.fib = fib, .linktype = linktype, .linktypes = linktypes, .buffer = buffer, .offsets = offsets,
               .lengths = lengths, .options = options, .n = n, .out = out};
-    int status = choose(kernel, &w.decide);
+    int status = choose_kernel(kernel, &w.decide);
     if (status == FC_OK && n)
         run_split(&w, options && options->fragments ? 1 : threads);
     return status;
@@ -148,7 +148,7 @@ void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_
     fc_packet info;
     fc_parse(linktype, data, caplen, &key, &info);
     unsigned slot = fc_epoch_enter(&fib->epoch);
-    fib_decide_scalar(fib, &key, &info, 1, out);
+    fc_fib_decide_scalar(fib, &key, &info, 1, out);
     fc_epoch_leave(&fib->epoch, slot);
 }
 

@@ -2,7 +2,7 @@
 #include "fib_search.h"
 
 /* Those of one record together, so that the flat classifier gets batches where a node has much of the traffic. */
-void fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out)
+void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out)
 {
     enum { BATCH = 64 };
     while (n) {
@@ -27,7 +27,7 @@ void fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int ker
     }
 }
 
-void fib_decide_scalar(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out)
+void fc_fib_decide_scalar(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out)
 {
     enum { BLOCK = 128 };
     fib_waiting waiting[BLOCK];
@@ -39,6 +39,6 @@ void fib_decide_scalar(fc_fib *fib, const fc_key *keys, const fc_packet *infos, 
                 waiting[w++] = (fib_waiting){r, i};
         }
         if (w)
-            fib_decide_waiting(waiting, w, keys + at, FC_KERNEL_SCALAR, out + at);
+            fc_fib_decide_waiting(waiting, w, keys + at, FC_KERNEL_SCALAR, out + at);
     }
 }

@@ -3,16 +3,10 @@
 #ifndef FIB_SEARCH_H
 #define FIB_SEARCH_H
 
+#include "../common/wide.h"
 #include "format.h"
 
 #define FIB_MOBILITY 135 /* the Mobility Header's protocol number */
-
-static inline uint64_t fib_load64(const uint8_t *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
 
 /* ---- Finding the node ------------------------------------------------------------------------------------ */
 
@@ -60,7 +54,7 @@ static inline int fib_has_prefix(const fib_record *r, const uint64_t a[2], unsig
 /* The first `length` bits of an address (IPv4: of its 32). */
 static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned length, uint64_t out[2])
 {
-    const uint64_t *mask = fib_masks[version == 4 ? 96 + length : length];
+    const uint64_t *mask = fc_fib_masks[version == 4 ? 96 + length : length];
     out[0] = a[0] & mask[0];
     out[1] = a[1] & mask[1];
 }
@@ -147,12 +141,12 @@ static inline int fib_in_range(const uint64_t a[2], const uint8_t *range)
 {
     uint64_t r[4];
     memcpy(r, range, sizeof r);
-    int below = a[0] != r[0] ? a[0] < r[0] : a[1] < r[1];
+    int below = a[0] != r[0] ? a[0] < r[0] : a[1] < r[1]; /* fc_below and its opposite, as the compiler likes them here */
     int above = a[0] != r[2] ? a[0] > r[2] : a[1] > r[3];
     return !below & !above;
 }
 
-static inline uint64_t fib_tail(const fc_key *k) { return fib_load64((const uint8_t *)k + FIB_TAIL_OFFSET); }
+static inline uint64_t fib_tail(const fc_key *k) { return fc_load64((const uint8_t *)k + FIB_TAIL_OFFSET); }
 
 /* The less usual conditions; `low` is the lowest octet of the body so far. */
 static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
@@ -176,7 +170,7 @@ static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
 #ifndef FIB_PORTS_OUT
 static inline uint32_t fib_ports_out(uint64_t tail, const uint8_t *p)
 {
-    uint64_t range = fib_load64(p);
+    uint64_t range = fc_load64(p);
     return ((uint16_t)(tail - range) > (uint16_t)(range >> 32)) |
            ((uint16_t)((tail >> 16) - (range >> 16)) > (uint16_t)(range >> 48));
 }
@@ -185,7 +179,7 @@ static inline uint32_t fib_ports_out(uint64_t tail, const uint8_t *p)
 #ifndef FIB_SOURCE_OUT
 static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64_t *mask)
 {
-    return (((k->source[0] ^ fib_load64(p)) & mask[0]) | ((k->source[1] ^ fib_load64(p + 8)) & mask[1])) != 0;
+    return (((k->source[0] ^ fc_load64(p)) & mask[0]) | ((k->source[1] ^ fc_load64(p + 8)) & mask[1])) != 0;
 }
 #define FIB_SOURCE_OUT fib_source_out
 #endif
@@ -197,14 +191,14 @@ static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64
  * can't be predicted. What is read and then masked away is beside the body, inside the record. */
 FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
 {
-    uint64_t head = fib_load64(end - 8), tail = fib_tail(k);
+    uint64_t head = fc_load64(end - 8), tail = fib_tail(k);
     uint32_t form = (uint32_t)(head >> FIB_HEAD_FORM) & 0xff, ports = form >> 7;
-    uint64_t compared = fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
+    uint64_t compared = fc_fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
     uint64_t fail = (tail ^ head) & compared;
     const uint8_t *p = end - 16;
     fail |= FIB_PORTS_OUT(tail, p) & -ports;
     p -= 8 * ports;
-    const uint64_t *mask = fib_masks[head >> FIB_HEAD_MASK & 0xff];
+    const uint64_t *mask = fc_fib_masks[head >> FIB_HEAD_MASK & 0xff];
     fail |= (unsigned)FIB_SOURCE_OUT(k, p - 8 + (form >> (FIB_HALF_SHIFT - 3) & 8), mask);
     if (FIB_UNLIKELY(form & FIB_EXTRA))
         fail |= (unsigned)fib_extra_fails(p + 8 - 8 * ((mask[0] != 0) + (mask[1] != 0)), k);
@@ -258,7 +252,7 @@ static inline void fib_write_target(fc_decision *out, const fc_target *t)
 
 static inline uint64_t fib_mix(uint64_t h, uint64_t v)
 {
-    h = (h ^ v) * 0x9e3779b97f4a7c15u;
+    h = (h ^ v) * FC_GOLDEN;
     return h ^ h >> 32;
 }
 
@@ -416,6 +410,6 @@ typedef struct fib_waiting {
     uint32_t key;
 } fib_waiting;
 
-void fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out); /* fib_scalar.c */
+void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out); /* fib_scalar.c */
 
 #endif

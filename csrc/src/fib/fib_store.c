@@ -2,8 +2,9 @@
  * fc_fib.h has inline. */
 #include <stdlib.h>
 
-#include "format.h"
 #include "../common/memory.h"
+#include "../common/wide.h"
+#include "format.h"
 
 /* ---- Masks --------------------------------------------------------------------------------------------------- */
 
@@ -16,10 +17,10 @@
 #define V1(n) {0, UINT64_MAX << (32 - (n))} /* an IPv4 address has 0 above: the mask may ask for that */
 #define V4(n) V1(n), V1((n) + 1), V1((n) + 2), V1((n) + 3)
 #define V16(n) V4(n), V4((n) + 4), V4((n) + 8), V4((n) + 12)
-const uint64_t fib_compared[4] = {0, (uint64_t)0xff << FIB_TAIL_PROTOCOL, (uint64_t)0xff << FIB_TAIL_VERSION,
+const uint64_t fc_fib_compared[4] = {0, (uint64_t)0xff << FIB_TAIL_PROTOCOL, (uint64_t)0xff << FIB_TAIL_VERSION,
                                   (uint64_t)0xffff << FIB_TAIL_PROTOCOL};
 
-const uint64_t fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)};
+const uint64_t fc_fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)};
 
 /* ---- Arena -------------------------------------------------------------------------------------------------------
  *
@@ -106,7 +107,7 @@ static int grow(fib_arena *a)
     return FC_OK;
 }
 
-int fib_arena_init(fib_arena *a)
+int fc_fib_arena_init(fib_arena *a)
 {
     memset(a->free_list, 0, sizeof a->free_list);
     memset(a->lists, 0, sizeof a->lists);
@@ -121,7 +122,7 @@ int fib_arena_init(fib_arena *a)
     return FC_OK;
 }
 
-void fib_arena_release(fib_arena *a)
+void fc_fib_arena_release(fib_arena *a)
 {
     for (uint32_t i = 0; i < a->segments; i++) {
         fc_big_free(a->segment[i]);
@@ -148,7 +149,7 @@ static uint32_t find_block(const fib_arena *a, uint32_t units)
     return 0;
 }
 
-uint32_t fib_arena_alloc(fib_arena *a, uint32_t units)
+uint32_t fc_fib_arena_alloc(fib_arena *a, uint32_t units)
 {
     if (units == 0 || units > FIB_SEGMENT_UNITS)
         return 0;
@@ -166,7 +167,7 @@ uint32_t fib_arena_alloc(fib_arena *a, uint32_t units)
     return ref;
 }
 
-void fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units)
+void fc_fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units)
 {
 #ifdef FC_FIB_POISON /* in tests: what is freed too early gives wrong answers at once */
     memset(fib_at(a, ref), 0xdd, (size_t)units * FIB_UNIT);
@@ -185,7 +186,7 @@ void fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units)
 }
 
 /* Pages that were never touched cost nothing and don't count. */
-uint64_t fib_arena_bytes(const fib_arena *a)
+uint64_t fc_fib_arena_bytes(const fib_arena *a)
 {
     return (uint64_t)(a->segments - 1) * SEGMENT_SIZE + (uint64_t)a->next * FIB_UNIT + a->segments * (FIB_SEGMENT_UNITS / 8);
 }
@@ -195,14 +196,11 @@ uint64_t fib_arena_bytes(const fib_arena *a)
 static uint64_t next_key(fc_fib *fib)
 {
     /* splitmix64 over the secret: the keys of every index differ, nobody can tell them without it */
-    uint64_t z = fib->secret[0] ^ (++fib->seeds * 0x9e3779b97f4a7c15u);
-    z = (z ^ z >> 30 ^ fib->secret[1]) * 0xbf58476d1ce4e5b9u;
-    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
-    return z ^ z >> 31;
+    return fc_scramble(fib->secret[0] ^ (++fib->seeds * FC_GOLDEN), fib->secret[1]);
 }
 
 /* Room for so many entries at three quarters of the ways taken. */
-int fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
+int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
 {
     uint64_t buckets = entries * 4 / (3 * FIB_WAYS) + 2;
     if (buckets > UINT32_MAX / 2)
@@ -223,7 +221,7 @@ int fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
     return FC_OK;
 }
 
-void fib_index_free(fib_index *x)
+void fc_fib_index_free(fib_index *x)
 {
     if (!x)
         return;
@@ -232,7 +230,7 @@ void fib_index_free(fib_index *x)
 }
 
 /* There must be a free way. *probes: buckets that were full. The reference is stored last: it makes the entry one. */
-void fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
+void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
 {
     uint32_t at = h.bucket;
     for (*probes = 0;; ++*probes, at = at + 1 == x->buckets ? 0 : at + 1) {
@@ -252,7 +250,7 @@ void fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
 }
 
 /* The entry with this hash and reference, and the bucket that it is in; NULL: there is none. */
-_Atomic uint32_t *fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at)
+_Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at)
 {
     *at = h.bucket;
     for (uint32_t probes = 0; probes < x->buckets; probes++, *at = *at + 1 == x->buckets ? 0 : *at + 1) {
@@ -267,10 +265,10 @@ _Atomic uint32_t *fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32
     return NULL;
 }
 
-void fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
+void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
 {
     uint32_t at;
-    _Atomic uint32_t *entry = fib_index_entry(x, h, ref, &at);
+    _Atomic uint32_t *entry = fc_fib_index_entry(x, h, ref, &at);
     if (!entry)
         return;
     atomic_store_explicit(entry, 0, memory_order_release);

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../common/epoch.h"
+#include "../common/ring.h"
 #include "flowclass.h"
 
 #if defined(__BYTE_ORDER__) && __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -37,11 +38,11 @@ typedef struct fib_arena {
     uint64_t lists[FIB_CLASSES / 64 + 1]; /* bits: which of them aren't empty */
 } fib_arena;
 
-int fib_arena_init(fib_arena *a);
-void fib_arena_release(fib_arena *a);
-uint32_t fib_arena_alloc(fib_arena *a, uint32_t units); /* 0: no memory */
-void fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units);
-uint64_t fib_arena_bytes(const fib_arena *a);
+int fc_fib_arena_init(fib_arena *a);
+void fc_fib_arena_release(fib_arena *a);
+uint32_t fc_fib_arena_alloc(fib_arena *a, uint32_t units); /* 0: no memory */
+void fc_fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units);
+uint64_t fc_fib_arena_bytes(const fib_arena *a);
 
 static inline uint8_t *fib_at(const fib_arena *a, uint32_t ref)
 {
@@ -104,13 +105,13 @@ typedef struct fib_anchor {
 } fib_anchor;
 
 /* The head of a body: its last 8 octets, where a key's last 8 octets have the same: the exclusive or of both tells what
- * differs, and fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets, with
+ * differs, and fc_fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets, with
  * FIB_PORTS: the two first ones, the two spans), the source prefix (its upper half only with FIB_HALF; IPv4: the lower half
  * only), and fib_extra with FIB_EXTRA. */
 typedef struct fib_body {
     uint16_t fid;
     uint8_t target; /* of one; FIB_MULTI: number of a list */
-    uint8_t source_mask; /* of fib_masks; 0: no condition, or in fib_extra */
+    uint8_t source_mask; /* of fc_fib_masks; 0: no condition, or in fib_extra */
     uint8_t form;        /* enum fib_form */
     uint8_t protocol;    /* with FIB_PROTOCOL */
     uint8_t version;     /* with FIB_VERSION */
@@ -133,7 +134,7 @@ enum fib_form {
 #define FIB_HEAD_MASK 24
 #define FIB_HEAD_FORM 32
 
-extern const uint64_t fib_compared[4]; /* fib_store.c. Octets of a tail that are compared, by form & 3 */
+extern const uint64_t fc_fib_compared[4]; /* fib_store.c. Octets of a tail that are compared, by form & 3 */
 
 typedef struct fib_extra { /* the less usual conditions; those not made are met by every value */
     uint32_t label, label_span;
@@ -264,10 +265,8 @@ struct fc_fib {
     uint32_t length_count[2][FIB_LENGTHS];
     uint64_t n_nodes;
     uint8_t crowded[2]; /* home, prefix index: a probe was too long */
-    uint32_t *free_numbers; /* a ring: numbers are used again as late as possible */
-    uint32_t free_size, free_first, free_count;
-    fib_retired *retired; /* a ring, oldest first */
-    uint32_t retired_size, retired_first, retired_count;
+    fc_ring free_numbers; /* of uint32_t: numbers are used again as late as possible */
+    fc_ring retired;      /* of fib_retired, the oldest first */
     uint64_t waiting, freed, table_bytes;
     uint8_t *scratch; /* where a record is put together */
     size_t scratch_size;
@@ -285,29 +284,29 @@ static inline fc_address fib_home_of(const fib_record *r)
 }
 
 /* fib_store.c */
-int fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
-void fib_index_free(fib_index *x);
-void fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes);
-_Atomic uint32_t *fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at);
-void fib_index_remove(fib_index *x, fib_hash h, uint32_t ref);
+int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
+void fc_fib_index_free(fib_index *x);
+void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes);
+_Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at);
+void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref);
 static inline size_t fib_index_bytes(const fib_index *x) { return sizeof *x + (size_t)x->buckets * sizeof(fib_bucket); }
 
 /* fib_build.c: a record for `node` (checked) in fib->scratch; *units its size. Its `node` number is left 0. */
-int fib_build(fc_fib *fib, const fc_node *node, uint32_t *units);
+int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units);
 
 /* n decisions: keys that fc_parse said something about, or bare keys (infos NULL). The caller is inside fib->epoch. One
  * function per kernel. */
 typedef void fib_decide_fn(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out);
-fib_decide_fn fib_decide_scalar;
+fib_decide_fn fc_fib_decide_scalar;
 #if defined(__x86_64__)
-fib_decide_fn fib_decide_avx2;
-fib_decide_fn fib_decide_avx512;
+fib_decide_fn fc_fib_decide_avx2;
+fib_decide_fn fc_fib_decide_avx512;
 #elif defined(__aarch64__)
-fib_decide_fn fib_decide_neon;
+fib_decide_fn fc_fib_decide_neon;
 #endif
 
 /* fib_store.c: masks of the first 0 to 128 bits of an address, then of the first 1 to 32 of an IPv4 address. */
 #define FIB_MASK_IPV4 128u
-extern const uint64_t fib_masks[161][2];
+extern const uint64_t fc_fib_masks[161][2];
 
 #endif

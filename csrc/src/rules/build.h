@@ -1,4 +1,4 @@
-/* fc_build.h - what body.c, count.c and build.c share; look-ups never see it. */
+/* build.h - what the files that build a forest share; look-ups never see it. Each part says which file has its functions. */
 #ifndef FC_BUILD_H
 #define FC_BUILD_H
 
@@ -6,17 +6,19 @@
 
 #include "format.h"
 
-int fc_rule_valid(const fc_rule *rule);
-int fc_rule_lanes(int version, const fc_rule *rule, uint16_t *lo, uint16_t *hi);
-int fc_rule_bits(int version, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi, uint64_t *care, uint64_t *value);
-int fc_tree_of(const fc_forest *forest, const uint64_t *care, int source, int destination);
+/* ---- body.c ------------------------------------------------------------------------------------------------------ */
+
 void fc_choose_lanes(fc_forest *forest, const uint8_t *used);
 void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi,
                    int exact, uint16_t *body);
-
 void fc_read_body(const fc_forest *forest, const uint16_t *body, fc_rule *rule);
+
+/* ---- table.c ----------------------------------------------------------------------------------------------------- */
+
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *forest, int v);
 void fc_table_rows(const fc_table *table, fc_rule *rows);
+
+/* ---- leaf.c ------------------------------------------------------------------------------------------------------ */
 
 typedef struct fc_leaf_shape {
     uint32_t blocks, per, tag; /* tag: what the slot says of the length */
@@ -47,13 +49,15 @@ int fc_vector_shape(const fc_forest *forest, const fc_rule *rules, const uint32_
 void fc_vector_fill(const fc_forest *forest, const fc_rule *rules, const fc_vector_plan *plan, const uint32_t *list,
                     uint8_t *to);
 
+/* ---- count.c ----------------------------------------------------------------------------------------------------- */
+
 /* Counts, over the n < 65536 rules `list`, those with a definite 1 and a definite 0 in each bit of one word: rule i has
  * care[i * stride] and value[i * stride]. ones and zeros have 64 places each. */
 typedef void fc_count_fn(const uint64_t *care, const uint64_t *value, uint32_t stride, const uint32_t *list, uint32_t n,
                          uint16_t *ones, uint16_t *zeros);
 fc_count_fn *fc_count_choose(void);
 
-/* ---- build.c and choose.c ------------------------------------------------------------------------------------- */
+/* ---- What a build is at work on: trees.c, choose.c, cover.c, partition.c, forest.c ------------------------------- */
 
 typedef struct fc_build {
     fc_forest *f;
@@ -98,7 +102,8 @@ typedef struct fc_region {
     int cut; /* some lane has an interval */
 } fc_region;
 
-int fc_covers(const fc_build *build, uint32_t rule, const fc_region *at);
+int fc_covers(const fc_build *build, uint32_t rule, const fc_region *at);                                /* cover.c */
+int fc_tree_of(const fc_forest *forest, const uint64_t *care, int source, int destination);          /* cover.c */
 /* malloc; the first failure stays in build->status */
 static inline void *fc_build_get(fc_build *b, size_t octets)
 {
@@ -108,6 +113,7 @@ static inline void *fc_build_get(fc_build *b, size_t octets)
     return p;
 }
 
+/* trees.c, choose.c, partition.c */
 int fc_build_trees(fc_build *build, const uint32_t *list, uint32_t n, int source, int destination);
 void fc_choose_bits(fc_build *build, const uint32_t *list, uint32_t n, fc_cut *cut);
 void fc_cut_free(fc_cut *cut);

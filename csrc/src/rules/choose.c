@@ -149,14 +149,14 @@ typedef struct values {
     uint64_t some[16], bits[1024];
 } values;
 
-static void put(values *v, uint32_t x)
+static void add_value(values *v, uint32_t x)
 {
     v->some[x >> 12] |= 1ull << (x >> 6 & 63);
     v->bits[x >> 6] |= 1ull << (x & 63);
 }
 
 /* All values, rising, to `out`; returns how many. The set is empty then. */
-static uint32_t take_all(values *v, uint16_t *out)
+static uint32_t take_values(values *v, uint16_t *out)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < 16; i++) {
@@ -178,11 +178,11 @@ static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int la
         const uint16_t *body = b->bodies + (size_t)list[i] * 2 * lanes;
         uint16_t lo = body[lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)lane]);
         if (lo)
-            put(seen, lo);
+            add_value(seen, lo);
         if (hi != 0xffff)
-            put(seen, hi + 1u);
+            add_value(seen, hi + 1u);
     }
-    uint32_t d = take_all(seen, work);
+    uint32_t d = take_values(seen, work);
     for (uint32_t i = 0; i < 31 && d; i++)
         threshold[i] = d <= 31 ? work[i < d ? i : d - 1] : work[(uint64_t)i * d / 31];
     return d > 0;

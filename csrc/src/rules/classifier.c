@@ -25,6 +25,11 @@ typedef struct entry { /* of the log of updates during a rebuild */
     int insert;
 } entry;
 
+typedef struct freed_number {
+    uint64_t epoch;
+    uint32_t number;
+} freed_number;
+
 struct fc_classifier {
     fc_epoch epoch;
     _Atomic(state *) now;
@@ -35,11 +40,7 @@ struct fc_classifier {
     uint64_t *priority;
     uint8_t *alive;
     uint32_t high; /* numbers given so far */
-    struct freed {
-        uint64_t epoch;
-        uint32_t number;
-    } *freed; /* a ring */
-    uint32_t n_freed, first_freed, max_freed;
+    fc_ring freed; /* of freed_number: those that rules had and that can be given again, the oldest first */
     state *retired;
     pthread_t thread;
     int started, running; /* a thread to join; it is at work */
@@ -72,7 +73,7 @@ static state *state_new(void)
     return s;
 }
 
-static void reclaim(fc_classifier *c)
+static void reclaim_states(fc_classifier *c)
 {
     uint64_t safe = fc_epoch_safe(&c->epoch);
     for (state **link = &c->retired; *link;) {
@@ -86,14 +87,14 @@ static void reclaim(fc_classifier *c)
     }
 }
 
-static void publish(fc_classifier *c, state *s)
+static void show_state(fc_classifier *c, state *s)
 {
     state *old = atomic_load_explicit(&c->now, memory_order_relaxed);
     atomic_store_explicit(&c->now, s, memory_order_release);
     old->epoch = fc_epoch_retire(&c->epoch);
     old->next = c->retired;
     c->retired = old;
-    reclaim(c);
+    reclaim_states(c);
 }
 
 /* Rules in priority order, with numbers and rows copied: what a rebuild works from. */
@@ -178,7 +179,7 @@ static int rebuild_here(fc_classifier *c)
     status = build_state(c, &g, &s);
     gathered_free(&g);
     if (status == FC_OK) {
-        publish(c, s);
+        show_state(c, s);
         c->log_lost = 1; /* a rebuild under way is older than this one */
         c->rebuilds++;
     }
@@ -227,7 +228,7 @@ static int thaw(fc_classifier *c)
 
 /* ---- The rebuild in the background ---------------------------------------------------------------------------------------- */
 
-static int replay(fc_classifier *c, state *s)
+static int replay_log(fc_classifier *c, state *s)
 {
     int status = c->log_lost ? FC_EINVAL : FC_OK;
     for (uint32_t i = 0; i < c->n_log && status == FC_OK; i++) {
@@ -245,7 +246,7 @@ static int replay(fc_classifier *c, state *s)
     return status;
 }
 
-static void *work(void *argument)
+static void *rebuild_thread(void *argument)
 {
     fc_classifier *c = argument;
     gathered g;
@@ -261,9 +262,9 @@ static void *work(void *argument)
     }
     pthread_mutex_lock(&c->lock);
     if (status == FC_OK) {
-        status = replay(c, s);
+        status = replay_log(c, s);
         if (status == FC_OK) {
-            publish(c, s);
+            show_state(c, s);
             c->rebuilds++;
         } else {
             state_free(s); /* the next update will try again */
@@ -285,10 +286,10 @@ static void consider(fc_classifier *c)
         pthread_join(c->thread, NULL); /* it has let go of the lock for good */
     c->n_log = 0;
     c->log_lost = 0;
-    c->started = c->running = pthread_create(&c->thread, NULL, work, c) == 0;
+    c->started = c->running = pthread_create(&c->thread, NULL, rebuild_thread, c) == 0;
 }
 
-static void note(fc_classifier *c, uint32_t number, const fc_rule *rule, int insert)
+static void log_update(fc_classifier *c, uint32_t number, const fc_rule *rule, int insert)
 {
     if (!c->running || c->log_lost)
         return;
@@ -307,34 +308,16 @@ static void note(fc_classifier *c, uint32_t number, const fc_rule *rule, int ins
 
 /* ---- Numbers ---------------------------------------------------------------------------------------------------------------- */
 
-static int free_room(fc_classifier *c)
-{
-    if (c->n_freed < c->max_freed)
-        return FC_OK;
-    uint32_t max = c->max_freed ? 2 * c->max_freed : 1024;
-    struct freed *ring = malloc(max * sizeof(*ring));
-    if (ring == NULL)
-        return FC_ENOMEM;
-    for (uint32_t i = 0; i < c->n_freed; i++)
-        ring[i] = c->freed[(c->first_freed + i) % c->max_freed];
-    free(c->freed);
-    c->freed = ring;
-    c->first_freed = 0;
-    c->max_freed = max;
-    return FC_OK;
-}
-
 /* A number that no reader can meet in an old leaf; while a rebuild works on copies, only fresh ones. */
 static int take_number(fc_classifier *c, uint64_t *safe, uint32_t *number)
 {
-    if (c->n_freed && !c->running) {
-        struct freed *f = &c->freed[c->first_freed];
+    if (c->freed.count && !c->running) {
+        const freed_number *f = fc_ring_at(&c->freed, 0);
         if (f->epoch >= *safe)
             *safe = fc_epoch_safe(&c->epoch);
         if (f->epoch < *safe) {
             *number = f->number;
-            c->first_freed = (c->first_freed + 1) % c->max_freed;
-            c->n_freed--;
+            fc_ring_drop(&c->freed);
             return FC_OK;
         }
     }
@@ -347,8 +330,8 @@ static int take_number(fc_classifier *c, uint64_t *safe, uint32_t *number)
 static void give_number(fc_classifier *c, uint32_t number)
 {
     c->alive[number] = 0;
-    c->freed[(c->first_freed + c->n_freed++) % c->max_freed] =
-        (struct freed){.epoch = fc_epoch_retire(&c->epoch), .number = number};
+    *(freed_number *)fc_ring_push(&c->freed) =
+        (freed_number){.epoch = fc_epoch_retire(&c->epoch), .number = number};
 }
 
 /* ---- Updates ------------------------------------------------------------------------------------------------------------------ */
@@ -357,13 +340,13 @@ static int remove_one(fc_classifier *c, uint32_t number)
 {
     state *s = atomic_load_explicit(&c->now, memory_order_relaxed);
     const fc_rule *rule = &c->rows[number];
-    int status = free_room(c);
+    int status = fc_ring_reserve(&c->freed, 1);
     for (int v = 0; v < 2 && status == FC_OK; v++) {
         if (rule->version == 0 || rule->version == (v ? 6 : 4))
             status = fc_live_remove(&s->live[v], number, rule);
     }
     if (status == FC_OK) {
-        note(c, number, rule, 0);
+        log_update(c, number, rule, 0);
         c->count--;
         give_number(c, number);
     } else if (status == FC_ELIMIT) { /* no room for a new leaf: all anew, without the rule */
@@ -382,7 +365,7 @@ static int remove_one(fc_classifier *c, uint32_t number)
 
 static int insert_one(fc_classifier *c, const fc_rule *rule, double priority, uint64_t *safe, uint32_t *number)
 {
-    int status = free_room(c);
+    int status = fc_ring_reserve(&c->freed, 1);
     if (status == FC_OK)
         status = take_number(c, safe, number);
     if (status != FC_OK)
@@ -402,7 +385,7 @@ static int insert_one(fc_classifier *c, const fc_rule *rule, double priority, ui
     if (status == FC_ELIMIT) /* a field that no rule looked at so far, or no room: all anew */
         status = rebuild_here(c);
     else if (status == FC_OK)
-        note(c, *number, rule, 1);
+        log_update(c, *number, rule, 1);
     if (status != FC_OK) {
         for (int v = 0; v < 2; v++) {
             if (done[v])
@@ -514,6 +497,7 @@ int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *
     if (status == FC_OK) {
         memset(c, 0, sizeof(*c));
         fc_epoch_init(&c->epoch);
+        c->freed = FC_RING(freed_number);
         status = fc_table_build(rules, n, options, &s->table, bad);
     }
     if (status == FC_OK && pthread_mutex_init(&c->lock, NULL) != 0)
@@ -547,7 +531,7 @@ void fc_classifier_free(fc_classifier *c)
     fc_unreserve(c->rows, NUMBERS * sizeof(*c->rows));
     fc_unreserve(c->priority, NUMBERS * sizeof(*c->priority));
     fc_unreserve(c->alive, NUMBERS);
-    free(c->freed);
+    fc_ring_free(&c->freed);
     free(c->log);
     pthread_mutex_destroy(&c->lock);
     free(c);

@@ -124,7 +124,7 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
 {
     fc_build b = {.f = f, .count = fc_count_choose(), .info = info};
     facts x = {0};
-    *f = (fc_forest){.version = (uint8_t)version, .words = version == 4 ? 3 : 6};
+    *f = (fc_forest){.version = (uint8_t)version, .words = (uint8_t)fc_words_of(version)};
     b.rules = own ? own->rows : rules;
     if (options != NULL)
         b.o = *options;

@@ -6,21 +6,12 @@
 #include <stdint.h>
 #include <string.h>
 
+#include "../common/wide.h"
 #include "flowclass.h"
+#include "layout.h"
 
-/* ---- Canonical lanes and words of a key -----------------------------------------------------------------
- * A key is seen as 16-bit lanes (to be compared) and as 64-bit words (to be indexed by). Both views are the same
- * little-endian memory; lane 4w+j is bits 16j..16j+15 of word w. The last word's top lane is "virtual": bit 0 is
- * source port >= 1024, bit 1 destination port >= 1024 (the commonest port classes are no prefixes, so no single real
- * bit tells them apart).
- *
- *   IPv4: word 0 = source << 32 | destination, word 1 = ports|class|protocol|virtual, word 2 = flow label|SPI
- *   IPv6: words 0-3 = source, destination (as in fc_key), word 4 = flow label|SPI, word 5 = ports|class|protocol|virtual
- *
- * The traffic class shares a lane with the protocol (class in the low octet). A range of protocols with any class is a
- * range of that lane; a range of classes gets a lane of its own, the class in the upper octet. */
-#define FC_MAX_WORDS 6
-#define FC_MAX_LANES 32 /* 6 words are 24 lanes, one for the traffic class, one for the number and the flags */
+/* ---- Bounds ------------------------------------------------------------------------------------------------- */
+
 #define FC_MAX_TREES 6
 #define FC_MAX_DEPTH 12
 #define FC_BATCH 256 /* keys in flight; 64 cost 8 % at 1k rules, 128 2 % */
@@ -54,10 +45,6 @@ enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
 /* Hundreds of rules that no node could tell apart (vector.c). The values of each field that matters are cut into
  * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are from
  * the structure, in 64-octet units. */
-typedef struct fc_value { /* of any field */
-    uint64_t high, low;
-} fc_value;
-
 typedef struct fc_vector {
     uint32_t n, blocks; /* rules; 512-bit pieces of a row */
     uint32_t fields;    /* at least one */
@@ -166,53 +153,18 @@ void fc_forest_release(fc_forest *forest);
 
 /* ---- Shared by the kernels ---------------------------------------------------------------------------------- */
 
-static inline uint64_t fc_load64(const void *p)
-{
-    uint64_t v;
-    memcpy(&v, p, 8);
-    return v;
-}
-
 /* The canonical words of a key; returns the mask of fields that rules of the forest ask for and the key lacks. */
 static inline uint32_t fc_key_words(const fc_forest *f, const fc_key *k, uint64_t *w)
 {
-    uint64_t tail = (uint64_t)k->source_port | (uint64_t)k->destination_port << 16 | (uint64_t)k->traffic_class << 32 |
-                    (uint64_t)k->protocol << 40 | (uint64_t)(k->source_port >= 1024) << 48 |
-                    (uint64_t)(k->destination_port >= 1024) << 49;
-    uint64_t label = (uint64_t)k->flow_label | (uint64_t)k->spi << 32;
-    if (f->version == 4) {
-        w[0] = k->source[1] << 32 | (uint32_t)k->destination[1];
-        w[1] = tail;
-        w[2] = label;
-    } else {
-        w[0] = k->source[0];
-        w[1] = k->source[1];
-        w[2] = k->destination[0];
-        w[3] = k->destination[1];
-        w[4] = label;
-        w[5] = tail;
-    }
+    fc_canonical_words(f->version, k, w);
     return f->conditions & (uint8_t)~k->present;
-}
-
-static inline uint16_t fc_lane(const uint64_t *words, int lane)
-{
-    return (uint16_t)(words[lane >> 2] >> (16 * (lane & 3)));
-}
-
-/* A lane that a range node looks at: as in the canonical words, or the traffic class in an upper octet. */
-static inline uint16_t fc_node_lane(const fc_forest *f, const uint64_t *words, int lane)
-{
-    if (lane < 4 * f->words)
-        return fc_lane(words, lane);
-    return (uint16_t)(words[f->words == 3 ? 1 : 5] >> 24 & 0xff00);
 }
 
 /* The lanes of a key in the order of the forest's bodies; those beyond range_lanes are 0. */
 static inline void fc_key_lanes(const fc_forest *f, const uint64_t *words, uint16_t *lanes)
 {
     for (int i = 0; i < f->lanes; i++)
-        lanes[i] = i < f->range_lanes ? fc_node_lane(f, words, f->lane_map[i]) : 0;
+        lanes[i] = i < f->range_lanes ? fc_range_lane(f->words, words, f->lane_map[i]) : 0;
 }
 
 static inline uint32_t fc_body_number(uint16_t lo, uint16_t span)
@@ -248,7 +200,7 @@ static inline uint32_t fc_descend(const fc_forest *f, uint32_t slot, const uint6
                                __ATOMIC_ACQUIRE);
     }
     const fc_range *node = (const fc_range *)at;
-    uint16_t v = fc_node_lane(f, words, node->lane);
+    uint16_t v = fc_range_lane(f->words, words, node->lane);
     uint32_t i = 0;
     while (i < 31 && node->threshold[i] <= v)
         i++;

@@ -50,14 +50,14 @@ static void give_back(fc_live *v, uint32_t at, uint32_t units)
     v->free_list[c] = at;
 }
 
-static void reclaim(fc_live *v)
+static void live_reclaim(fc_live *v)
 {
     uint64_t safe = fc_epoch_safe(v->epoch);
-    while (v->n_retired && v->retired[v->first_retired].epoch < safe) {
-        fc_retired *r = &v->retired[v->first_retired];
+    for (; v->retired.count; fc_ring_drop(&v->retired)) {
+        const fc_retired *r = fc_ring_at(&v->retired, 0);
+        if (r->epoch >= safe)
+            break;
         give_back(v, r->at, r->units);
-        v->first_retired = (v->first_retired + 1) % v->max_retired;
-        v->n_retired--;
     }
 }
 
@@ -82,25 +82,8 @@ static uint32_t obtain(fc_live *v, uint32_t units)
     return at;
 }
 
-/* Room for `more` entries, so that a change once begun can't fail. */
-static int retired_room(fc_live *v, uint32_t more)
-{
-    if (v->n_retired + more <= v->max_retired)
-        return FC_OK;
-    uint32_t max = 2 * (v->n_retired + more) + 1024;
-    fc_retired *ring = malloc(max * sizeof(*ring));
-    if (ring == NULL)
-        return FC_ENOMEM;
-    for (uint32_t i = 0; i < v->n_retired; i++)
-        ring[i] = v->retired[(v->first_retired + i) % v->max_retired];
-    free(v->retired);
-    v->retired = ring;
-    v->first_retired = 0;
-    v->max_retired = max;
-    return FC_OK;
-}
-
-static void retire(fc_live *v, size_t at, size_t octets, uint64_t epoch)
+/* Room was reserved. */
+static void retire_units(fc_live *v, size_t at, size_t octets, uint64_t epoch)
 {
     uint32_t units = (uint32_t)((octets + 63) / 64);
     if (at < v->built && units > 64) { /* the build does not round up */
@@ -109,8 +92,7 @@ static void retire(fc_live *v, size_t at, size_t octets, uint64_t epoch)
             p *= 2;
         units = p;
     }
-    fc_retired *r = &v->retired[(v->first_retired + v->n_retired++) % v->max_retired];
-    *r = (fc_retired){.epoch = epoch, .at = (uint32_t)(at / 64), .units = units};
+    *(fc_retired *)fc_ring_push(&v->retired) = (fc_retired){.epoch = epoch, .at = (uint32_t)(at / 64), .units = units};
 }
 
 /* What of a slot's memory the slot that took its place does not share. At most two pieces. */
@@ -124,9 +106,9 @@ static void retire_leaf(fc_live *v, uint32_t slot, uint32_t instead, uint64_t ep
     size_t octets = (size_t)(leaf.data - (f->arena + at)) +
                     (f->lanes == 32 ? 4 * (size_t)leaf.n : FC_LEAF_BLOCKS(slot) ? 128 * (size_t)(leaf.n / leaf.per) : 64);
     if (f->lanes < 32 || at >= v->built) /* the build packs lists closer than units: left until the next one */
-        retire(v, at, octets, epoch);
+        retire_units(v, at, octets, epoch);
     if (leaf.vector && !(instead >> 30 == FC_LEAF && fc_leaf_open(f, instead).vector == leaf.vector))
-        retire(v, (size_t)((const uint8_t *)leaf.vector - f->arena), (size_t)leaf.vector->units * 64, epoch);
+        retire_units(v, (size_t)((const uint8_t *)leaf.vector - f->arena), (size_t)leaf.vector->units * 64, epoch);
 }
 
 /* ---- Where a rule is ---------------------------------------------------------------------------------------------- */
@@ -170,7 +152,7 @@ static void draw(const fc_forest *f, const fc_rule *rule, outline *o)
     fc_rule_bits(f->version, rule, o->lo, o->hi, o->care, o->value);
 }
 
-static void find(fc_live *v, const outline *o, uint32_t *slot, places *p);
+static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p);
 
 /* All children of a node of bits that the rule meets: its fixed bits, with every combination of the open ones. */
 static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const uint8_t *word, int shift, uint32_t *slots,
@@ -180,12 +162,12 @@ static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const 
     uint64_t fixed = fc_extract(o->value[a] & o->care[a], mask[0]) | fc_extract(o->value[b] & o->care[b], mask[1]) << shift;
     uint64_t open = fc_extract(~o->care[a], mask[0]) | fc_extract(~o->care[b], mask[1]) << shift, sub = 0;
     do {
-        find(v, o, slots + (fixed | sub), p);
+        find_slots(v, o, slots + (fixed | sub), p);
         sub = (sub - open) & open;
     } while (sub && p->status == FC_OK);
 }
 
-static void find(fc_live *v, const outline *o, uint32_t *slot, places *p)
+static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p)
 {
     uint32_t s = *slot;
     if (s >> 30 < FC_BITS) {
@@ -205,7 +187,7 @@ static void find(fc_live *v, const outline *o, uint32_t *slot, places *p)
     for (last = first; last < 31 && node->threshold[last] <= o->hi[node->lane];)
         last++;
     for (uint32_t i = first; i <= last && p->status == FC_OK; i++)
-        find(v, o, &node->slot[i], p);
+        find_slots(v, o, &node->slot[i], p);
 }
 
 /* The tree that a rule belongs to, NULL when there is none of its kind. */
@@ -386,7 +368,7 @@ static void drop(fc_live *v, uint32_t slot, uint32_t number)
 
 /* ---- One update, whole ---------------------------------------------------------------------------------------------------- */
 
-static void announce(fc_live *v, const outline *o)
+static void begin_turn(fc_live *v, const outline *o)
 {
     uint64_t turn = atomic_load_explicit(&v->turn, memory_order_relaxed);
     fc_change *c = &v->change[(turn >> 1) % FC_CHANGES];
@@ -398,7 +380,7 @@ static void announce(fc_live *v, const outline *o)
     atomic_store_explicit(&v->turn, turn + 1, memory_order_release);
 }
 
-static void finish(fc_live *v)
+static void end_turn(fc_live *v)
 {
     uint64_t turn = atomic_load_explicit(&v->turn, memory_order_relaxed);
     atomic_store_explicit(&v->turn, turn + 1, memory_order_release);
@@ -408,11 +390,11 @@ static void finish(fc_live *v)
 static int apply(fc_live *v, const outline *o, places *p, uint32_t number, int insert)
 {
     uint32_t fixed[WIDE], *fresh = p->n <= WIDE ? fixed : malloc(p->n * sizeof(*fresh)), done = 0;
-    int status = fresh == NULL ? FC_ENOMEM : retired_room(v, 4 * p->n);
+    int status = fresh == NULL ? FC_ENOMEM : fc_ring_reserve(&v->retired, 4 * p->n);
     for (; done < p->n && status == FC_OK; done++)
         status = changed_slot(v, *p->at[done], number, insert, &fresh[done]);
     if (status == FC_OK) {
-        announce(v, o);
+        begin_turn(v, o);
         for (uint32_t i = 0; i < p->n; i++) {
             uint32_t old = *p->at[i];
             if (fresh[i] == old)
@@ -421,7 +403,7 @@ static int apply(fc_live *v, const outline *o, places *p, uint32_t number, int i
                 __atomic_store_n(p->at[i], fresh[i], __ATOMIC_RELEASE);
             fresh[i] = old;
         }
-        finish(v);
+        end_turn(v);
         uint64_t epoch = fc_epoch_retire(v->epoch);
         for (uint32_t i = 0; i < p->n; i++)
             retire_leaf(v, fresh[i], *p->at[i], epoch);
@@ -431,12 +413,12 @@ static int apply(fc_live *v, const outline *o, places *p, uint32_t number, int i
     }
     if (fresh != fixed)
         free(fresh);
-    if (v->n_retired > 64)
-        reclaim(v);
+    if (v->retired.count > 64)
+        live_reclaim(v);
     return status;
 }
 
-static int collect(fc_live *v, fc_tree *t, const outline *o, uint32_t limit, places *p)
+static int collect_places(fc_live *v, fc_tree *t, const outline *o, uint32_t limit, places *p)
 {
     p->at = p->fixed;
     p->max = WIDE;
@@ -461,12 +443,12 @@ int fc_live_insert(fc_live *v, uint32_t number, const fc_rule *rule)
     draw(f, rule, &o);
     fc_write_body(f, number, rule, o.lo, o.hi, o.exact, (uint16_t *)f->bodies + (size_t)number * 2 * f->lanes);
     fc_tree *t = tree_for(v, &o);
-    int status = t == NULL ? FC_ELIMIT : collect(v, t, &o, WIDE, &p);
+    int status = t == NULL ? FC_ELIMIT : collect_places(v, t, &o, WIDE, &p);
     if (status == FC_ELIMIT) {
         if (t != NULL)
             places_free(&p);
         t = wide_tree(v);
-        status = collect(v, t, &o, WIDE, &p);
+        status = collect_places(v, t, &o, WIDE, &p);
         v->wide += status == FC_OK;
     }
     if (status == FC_OK) {
@@ -479,7 +461,7 @@ int fc_live_insert(fc_live *v, uint32_t number, const fc_rule *rule)
 }
 
 /* Is the rule among those of the wide tree? */
-static int is_wide(fc_live *v, uint32_t number)
+static int is_in_wide_tree(fc_live *v, uint32_t number)
 {
     uint32_t slot = *wide_tree(v)->slot;
     if (v->wide == 0 || slot >> 30 == FC_ONE)
@@ -505,11 +487,11 @@ int fc_live_remove(fc_live *v, uint32_t number, const fc_rule *rule)
     outline o;
     places p;
     draw(&v->forest, rule, &o);
-    int wide = is_wide(v, number);
+    int wide = is_in_wide_tree(v, number);
     fc_tree *t = wide ? wide_tree(v) : tree_for(v, &o);
     if (t == NULL)
         return FC_ENOENT;
-    int status = collect(v, t, &o, MAX_PLACES, &p);
+    int status = collect_places(v, t, &o, MAX_PLACES, &p);
     if (status == FC_OK)
         status = apply(v, &o, &p, number, 0);
     v->wide -= wide && status == FC_OK;
@@ -544,6 +526,7 @@ int fc_live_build(fc_live *v, int version, const fc_rule *rules, uint32_t n, con
     o.keep_covered = 1;
     memset(v, 0, sizeof(*v));
     v->epoch = epoch;
+    v->retired = FC_RING(fc_retired);
     int status = fc_forest_build(&v->forest, version, rules, n, numbering, &o, info);
     fc_forest *f = &v->forest;
     if (status != FC_OK || f->trees == 0)
@@ -576,8 +559,7 @@ void fc_live_release(fc_live *v)
         v->forest.arena = NULL;
     }
     fc_forest_release(&v->forest);
-    free(v->retired);
-    v->retired = NULL;
+    fc_ring_free(&v->retired);
 }
 
 /* ---- Reading ------------------------------------------------------------------------------------------------------------------ */

@@ -2,9 +2,10 @@
 #ifndef FC_UPDATE_H
 #define FC_UPDATE_H
 
-#include "build.h"
 #include "../common/epoch.h"
 #include "../common/memory.h"
+#include "../common/ring.h"
+#include "build.h"
 
 #define FC_CHANGES 64 /* updates that a reader can look back on; one block of keys sees a handful at a million/s */
 
@@ -27,8 +28,7 @@ typedef struct fc_live {
     uint8_t *arena;
     size_t used, size, built; /* octets; below `built` is what the build wrote */
     uint32_t free_list[65]; /* by size in units, 64: more; links are in the freed memory; 0: empty */
-    fc_retired *retired;    /* a ring */
-    uint32_t n_retired, first_retired, max_retired;
+    fc_ring retired;        /* of fc_retired: what readers may still be in, the oldest first */
     uint32_t wide;   /* rules in the tree of those that would be in too many places */
     uint32_t strain; /* work that a rebuild would save: rules in overfull leaves and in the wide tree */
 } fc_live;

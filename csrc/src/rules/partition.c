@@ -7,10 +7,7 @@
 
 static uint64_t next_random(uint64_t *state)
 {
-    uint64_t z = (*state += 0x9e3779b97f4a7c15ull);
-    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ull;
-    z = (z ^ (z >> 27)) * 0x94d049bb133111ebull;
-    return z ^ (z >> 31);
+    return fc_scramble(*state += FC_GOLDEN, 0);
 }
 
 /* A packet inside a rule's box, anything where the rule looks at nothing. */
@@ -30,7 +27,7 @@ static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *st
             words[lane >> 2] |= v << (16 * (lane & 3));
         }
     }
-    uint64_t *tail = &words[f->words == 3 ? 1 : 5];
+    uint64_t *tail = &words[fc_tail_word(f->words)];
     *tail &= 0xffffffffffffull;
     *tail |= (uint64_t)((*tail & 0xffff) >= 1024) << 48 | (uint64_t)((*tail >> 16 & 0xffff) >= 1024) << 49;
     fc_key_lanes(f, words, lanes);

@@ -75,7 +75,7 @@ static size_t take(fc_build *b, size_t octets, size_t align)
 
 static uint64_t hash_list(const uint32_t *list, uint32_t n)
 {
-    uint64_t h = n * 0x9e3779b97f4a7c15ull;
+    uint64_t h = n * FC_GOLDEN;
     for (uint32_t i = 0; i < n; i++) {
         h = (h ^ list[i]) * 0xff51afd7ed558ccdull;
         h ^= h >> 32;

@@ -36,17 +36,7 @@
 
 #define OCTETS 256 /* of rows, a rule */
 
-static fc_value value128(const uint64_t v[2])
-{
-    return (fc_value){v[0], v[1]};
-}
-
-static fc_value value64(uint64_t v)
-{
-    return (fc_value){0, v};
-}
-
-static int same(fc_value a, fc_value b)
+static int same_value(fc_value a, fc_value b)
 {
     return a.high == b.high && a.low == b.low;
 }
@@ -54,34 +44,10 @@ static int same(fc_value a, fc_value b)
 /* First and last value of a rule in a field; 0 when it does not ask for the field. */
 static int span_of(const fc_rule *r, int field, fc_value *first, fc_value *last)
 {
-    switch (r->conditions & 1 << field) {
-    case FC_SOURCE:
-        *first = value128(r->source_first), *last = value128(r->source_last);
-        return 1;
-    case FC_DESTINATION:
-        *first = value128(r->destination_first), *last = value128(r->destination_last);
-        return 1;
-    case FC_FLOW_LABEL:
-        *first = value64(r->flow_label_first), *last = value64(r->flow_label_last);
-        return 1;
-    case FC_SPI:
-        *first = value64(r->spi_first), *last = value64(r->spi_last);
-        return 1;
-    case FC_SOURCE_PORT:
-        *first = value64(r->source_port_first), *last = value64(r->source_port_last);
-        return 1;
-    case FC_DESTINATION_PORT:
-        *first = value64(r->destination_port_first), *last = value64(r->destination_port_last);
-        return 1;
-    case FC_TRAFFIC_CLASS: /* its upper six bits */
-        *first = value64(r->traffic_class_first >> 2), *last = value64(r->traffic_class_last >> 2);
-        return 1;
-    case FC_PROTOCOL:
-        *first = value64(r->protocol_first), *last = value64(r->protocol_last);
-        return 1;
-    default:
+    if (!(r->conditions >> field & 1))
         return 0;
-    }
+    fc_rule_range(r, field, first, last);
+    return 1;
 }
 
 /* Rising, stable; by octets, those that are the same in all left out. Returns where the result is: at `a` or at `b`. */
@@ -115,29 +81,29 @@ static const fc_rule *rule_at(const fc_forest *f, const fc_rule *rules, uint32_t
     return &rules[f->rank ? f->rank[number] : number];
 }
 
-static int is_wide(const fc_forest *f, int field)
+static int has_wide_values(const fc_forest *f, int field)
 {
     return f->version == 6 && (1 << field) & (FC_SOURCE | FC_DESTINATION);
 }
 
 /* Where ranges of a field begin, and where they have ended: rising, at `*ends`, in memory for 4 * n. Returns how many rules
  * ask for the field; their ends are *m. */
-static uint32_t collect(const fc_forest *f, const fc_rule *rules, const uint32_t *list, uint32_t n, int field,
+static uint32_t collect_ends(const fc_forest *f, const fc_rule *rules, const uint32_t *list, uint32_t n, int field,
                         fc_value *memory, fc_value **ends, uint32_t *m)
 {
     const fc_value zero = {0, 0};
     uint32_t asking = 0;
-    int wide = is_wide(f, field);
+    int wide = has_wide_values(f, field);
     *m = 0;
     for (uint32_t i = 0; i < n; i++) {
         fc_value first, last;
         if (!span_of(rule_at(f, rules, list[i]), field, &first, &last))
             continue;
         asking++;
-        if (!same(first, zero))
+        if (!same_value(first, zero))
             memory[(*m)++] = first;
         last.high += ++last.low == 0;
-        if (!same(last, zero) && (wide || last.low <= UINT32_MAX)) /* above a field's largest value: never met */
+        if (!same_value(last, zero) && (wide || last.low <= UINT32_MAX)) /* above a field's largest value: never met */
             memory[(*m)++] = last;
     }
     *ends = sorted(memory, memory + 2 * (size_t)n, *m);
@@ -165,13 +131,13 @@ static void write_first(const struct fc_vector_field *field, const fc_value *fir
 
 /* Intervals with at most `most` ends inside; their first values to `first` unless NULL. Returns how many, or something
  * above `limit`. */
-static uint32_t cut(const fc_value *ends, uint32_t n, uint32_t most, uint32_t limit, fc_value *first)
+static uint32_t cut_intervals(const fc_value *ends, uint32_t n, uint32_t most, uint32_t limit, fc_value *first)
 {
     uint32_t rows = 1, inside = 0, equal;
     if (first)
         first[0] = (fc_value){0, 0};
     for (uint32_t i = 0; i < n && rows <= limit; i += equal) {
-        for (equal = 1; i + equal < n && same(ends[i + equal], ends[i]);)
+        for (equal = 1; i + equal < n && same_value(ends[i + equal], ends[i]);)
             equal++;
         inside += equal;
         if (inside <= most)
@@ -200,10 +166,10 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
     uint32_t limit = (uint32_t)((uint64_t)OCTETS * n / (64 * (uint64_t)p->blocks));
     limit = limit < FC_VECTOR_ROWS ? limit : FC_VECTOR_ROWS;
     /* the fewest ends inside an interval, of 0, 1, 3, 7 ..., with which all fields together keep to the limit */
-    for (int field = 0; field < 8; field++) {
-        if (collect(f, rules, list, n, field, memory, &ends, &m)) {
+    for (int field = 0; field < FC_FIELDS; field++) {
+        if (collect_ends(f, rules, list, n, field, memory, &ends, &m)) {
             for (k = 0; k < 32; k++) {
-                uint32_t here = need[k] <= limit ? cut(ends, m, (1u << k) - 1, limit - need[k], NULL) : 0;
+                uint32_t here = need[k] <= limit ? cut_intervals(ends, m, (1u << k) - 1, limit - need[k], NULL) : 0;
                 need[k] += here <= FC_NARROW_ROWS ? here : limit + 1;
             }
         }
@@ -211,12 +177,12 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
     for (k = 0; k < 31 && need[k] > limit;)
         k++;
     p->fields = 0;
-    for (int field = 0; field < 8; field++) {
-        if (!collect(f, rules, list, n, field, memory, &ends, &m))
+    for (int field = 0; field < FC_FIELDS; field++) {
+        if (!collect_ends(f, rules, list, n, field, memory, &ends, &m))
             continue;
-        uint32_t here = cut(ends, m, (1u << k) - 1, FC_VECTOR_ROWS - rows, p->first + rows);
+        uint32_t here = cut_intervals(ends, m, (1u << k) - 1, FC_VECTOR_ROWS - rows, p->first + rows);
         p->field[p->fields++] = (struct fc_vector_field){
-            .field = (uint16_t)field, .wide = (uint16_t)is_wide(f, field), .rows = here};
+            .field = (uint16_t)field, .wide = (uint16_t)has_wide_values(f, field), .rows = here};
         rows += here;
     }
     if (p->fields == 0) { /* nobody asks for anything */

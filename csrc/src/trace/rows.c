@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../common/wide.h"
 #include "rows.h"
 
 #define MAX_LIMIT (1u << 24)
@@ -63,9 +64,9 @@ void fc_ids_clear(fc_ids *ids)
 uint32_t fc_ids_count(const fc_ids *ids) { return ids->count; }
 
 /* No secret: records are decisions, of which there are as many as bindings, whatever arrives; `limit` bounds the rest. */
-static uint64_t hash(const uint64_t *record, uint32_t words)
+static uint64_t hash_record(const uint64_t *record, uint32_t words)
 {
-    uint64_t h = 0x9e3779b97f4a7c15u;
+    uint64_t h = FC_GOLDEN;
     for (uint32_t i = 0; i < words; i++) {
         h = (h ^ record[i]) * 0xd6e8feb86659fd93u;
         h ^= h >> 32;
@@ -83,7 +84,7 @@ size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *n
             numbers[i] = numbers[i - 1];
             continue;
         }
-        uint32_t slot = (uint32_t)hash(record, ids->words) & ids->mask;
+        uint32_t slot = (uint32_t)hash_record(record, ids->words) & ids->mask;
         while (ids->slots[slot] != NONE && memcmp(ids->records + ids->slots[slot] * words, record, size) != 0)
             slot = (slot + 1) & ids->mask;
         if (ids->slots[slot] == NONE) {

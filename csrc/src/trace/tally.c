@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "../common/memory.h"
+#include "../common/wide.h"
 #include "../packet/packet.h"
 #include "tally.h"
 
@@ -108,8 +109,8 @@ static size_t slot_of(const fc_tally *t, const fc_decision *d)
 {
     uint64_t words[2];
     memcpy(words, d, sizeof words);
-    uint64_t h = (words[0] ^ words[0] >> 31) * 0x9e3779b97f4a7c15u + words[1] * 0xd6e8feb86659fd93u;
-    return (h ^ h >> 29) * 0x9e3779b97f4a7c15u >> t->shift;
+    uint64_t h = (words[0] ^ words[0] >> 31) * FC_GOLDEN + words[1] * 0xd6e8feb86659fd93u;
+    return (h ^ h >> 29) * FC_GOLDEN >> t->shift;
 }
 
 static int same_decision(const fc_decision *a, const fc_decision *b)
@@ -121,7 +122,7 @@ static int same_decision(const fc_decision *a, const fc_decision *b)
 }
 
 /* The slot of a decision, or the free one where it belongs. */
-static slot *find(const fc_tally *t, const fc_decision *d, size_t at)
+static slot *find_slot(const fc_tally *t, const fc_decision *d, size_t at)
 {
     size_t mask = slots_of(t) - 1;
     while (t->slots[at].packets && !same_decision(&t->slots[at].decision, d))
@@ -129,7 +130,7 @@ static slot *find(const fc_tally *t, const fc_decision *d, size_t at)
     return &t->slots[at];
 }
 
-static int make_room(fc_tally *t, size_t more)
+static int more_slots(fc_tally *t, size_t more)
 {
     while (2 * (t->totals.decisions + more) > slots_of(t)) {
         size_t n = slots_of(t);
@@ -140,7 +141,7 @@ static int make_room(fc_tally *t, size_t more)
         t->shift--;
         for (size_t i = 0; i < n; i++)
             if (old[i].packets)
-                *find(t, &old[i].decision, slot_of(t, &old[i].decision)) = old[i];
+                *find_slot(t, &old[i].decision, slot_of(t, &old[i].decision)) = old[i];
         fc_big_free(old);
     }
     return FC_OK;
@@ -151,7 +152,7 @@ static int decide(fc_tally *t, fc_fib *fib)
 {
     waiting *w = &t->waiting;
     size_t n = w->count, at[BLOCK];
-    int status = make_room(t, n);
+    int status = more_slots(t, n);
     if (status == FC_OK)
         status = fc_fib_classify_parsed(fib, w->keys, w->infos, n, FC_KERNEL_AUTO, 1, t->decisions);
     if (status != FC_OK)
@@ -161,7 +162,7 @@ static int decide(fc_tally *t, fc_fib *fib)
         __builtin_prefetch(&t->slots[at[i]], 1);
     }
     for (size_t i = 0; i < n; i++) {
-        slot *s = find(t, &t->decisions[i], at[i]);
+        slot *s = find_slot(t, &t->decisions[i], at[i]);
         if (!s->packets) {
             s->decision = t->decisions[i];
             t->totals.decisions++;
@@ -228,9 +229,9 @@ static uint64_t word(const fc_key *key, size_t at)
 /* No secret: whoever makes keys collide makes this as slow as without the cache. */
 static size_t set_of(const fc_key *key)
 {
-    uint64_t h = (word(key, 0) ^ word(key, 3)) * 0x9e3779b97f4a7c15u + (word(key, 1) ^ word(key, 5)) * 0xd6e8feb86659fd93u;
+    uint64_t h = (word(key, 0) ^ word(key, 3)) * FC_GOLDEN + (word(key, 1) ^ word(key, 5)) * 0xd6e8feb86659fd93u;
     h += (word(key, 2) ^ word(key, 4)) * 0xc2b2ae3d27d4eb4fu;
-    return (h ^ h >> 32) * 0x9e3779b97f4a7c15u >> 49;
+    return (h ^ h >> 32) * FC_GOLDEN >> 49;
 }
 _Static_assert(SETS == 1u << (64 - 49), "set_of");
 
