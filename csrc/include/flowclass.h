@@ -1,10 +1,9 @@
 /* flowclass.h - the public interface of the flowclass packet classifier engine.
  *
- * The library calls libc only: it does no I/O, never prints, aborts or exits, sets no errno, and never
- * reads past the lengths that it is given. Sections are titled by their thread contract.
- * Argument order: object, in, out. Functions return FC_OK (0) or a negative enum fc_status; what they
- * would have written is untouched on failure. X_free(NULL) does nothing.
- */
+ * The library calls libc only: it does no I/O, never prints, aborts or exits, and never reads past the lengths that it
+ * is given. The title of each section says which threads may call its functions. Arguments come in the order object,
+ * input, output. Functions return FC_OK (0) or a negative enum fc_status; on failure what they would have written is
+ * untouched. X_free(NULL) does nothing. */
 #ifndef FLOWCLASS_H
 #define FLOWCLASS_H
 
@@ -33,18 +32,18 @@ enum fc_status {
     FC_EEXIST = -8,    /* belongs to another entry already */
 };
 
-/* ---- Keys and rules: plain data, host byte order ------------------------------------------------- */
+/* ---- Keys and rules: plain data, host byte order ------------------------------------------------ */
 
 /* The eight ranged fields; bits of fc_key.present and fc_rule.conditions. */
 enum fc_field {
     FC_SOURCE = 1 << 0,
     FC_DESTINATION = 1 << 1,
-    FC_FLOW_LABEL = 1 << 2,       /* 20 bits, IPv6 */
-    FC_SPI = 1 << 3,              /* ESP */
-    FC_SOURCE_PORT = 1 << 4,      /* TCP, UDP, UDP-Lite, SCTP, DCCP */
+    FC_FLOW_LABEL = 1 << 2,  /* 20 bits, IPv6 */
+    FC_SPI = 1 << 3,         /* ESP */
+    FC_SOURCE_PORT = 1 << 4, /* TCP, UDP, UDP-Lite, SCTP, DCCP */
     FC_DESTINATION_PORT = 1 << 5,
-    FC_TRAFFIC_CLASS = 1 << 6,    /* the octet as it stands in the header; only the upper six bits are compared */
-    FC_PROTOCOL = 1 << 7,         /* after the extension chain; absent where the snap length cut that */
+    FC_TRAFFIC_CLASS = 1 << 6, /* the octet as it stands in the header; only the upper six bits are compared */
+    FC_PROTOCOL = 1 << 7,      /* after the extension chain; absent where the snap length cut that */
 };
 
 /* What one packet says: 48 bytes. Addresses are 128-bit integers as two host-order words, the more
@@ -83,16 +82,16 @@ typedef struct fc_rule {
 /* Does one rule match one key: the definition that everything else is checked against. Any thread. */
 FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
 
-/* ---- Flat rule sets: build. Any thread; each call has its own memory. ---------------------------------- */
+/* ---- Flat rule sets: build. Any thread; each call has its own memory. --------------------------- */
 
 typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
 
 /* Trade-offs of a build; 0 everywhere is the default, which depends on the number of rules. */
 typedef struct fc_build_options {
-    uint32_t leaf;   /* rules that are compared without splitting further */
-    uint32_t slots;  /* at most so many slots of a node per rule in it */
-    uint32_t copies; /* at most so many places for a rule in a node, on average */
-    uint32_t vector; /* leaves of more rules, where no node helps, are searched by bit vectors; at most 65,535 */
+    uint32_t leaf;        /* so many rules are compared one by one, without a node that divides them further */
+    uint32_t slots;       /* a node has at most so many slots for each of its rules */
+    uint32_t copies;      /* a rule is in at most so many slots of a node, on average */
+    uint32_t vector;      /* leaves of more rules than this are searched by bit vectors; at most 65,535 */
     uint8_t keep_covered; /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
     uint8_t reserved[3];
 } fc_build_options;
@@ -102,7 +101,7 @@ typedef struct fc_table_info {
     uint32_t rules;
     uint32_t trees[2];     /* IPv4, IPv6 */
     uint32_t depth;        /* nodes on the longest path of a tree, its root included */
-    uint32_t largest_leaf; /* rules: with trees and depth, the bound on a look-up's work (vector.c: 512 rules at a time) */
+    uint32_t largest_leaf; /* rules; together with trees and depth this bounds the work of a look-up */
     uint32_t nodes;
     uint32_t rebuilds; /* of a classifier, since its first update */
     uint64_t slots;
@@ -110,24 +109,24 @@ typedef struct fc_table_info {
     uint64_t bytes;      /* all memory that the table holds */
 } fc_table_info;
 
-/* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4 or
- * 6, or a flow label exceeds 20 bits; FC_ELIMIT above 8,388,607 rules; FC_ENOMEM. The rows are copied. options may be
- * NULL. On FC_EINVAL *bad (when not NULL) is the row. */
+/* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4
+ * or 6, or a flow label exceeds 20 bits; FC_ELIMIT above 8,388,607 rules; FC_ENOMEM. The rows are copied. options may
+ * be NULL. On FC_EINVAL *bad (when not NULL) is the row. */
 FC_API int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table,
                           uint32_t *bad);
 FC_API void fc_table_free(fc_table *table); /* the caller sees to it that nobody uses it any more */
 
-/* ---- Flat rule sets: look-up. Any thread, any number at once. ------------------------------------------ */
+/* ---- Flat rule sets: look-up. Any thread, any number at once. ----------------------------------- */
 
 /* out[i] = index of the first rule that matches keys[i], or -1. FC_ENOKERNEL.. as fc_kernel_check. */
 FC_API int fc_table_lookup(const fc_table *table, const fc_key *keys, size_t n, int32_t *out, int kernel);
 FC_API void fc_table_get_info(const fc_table *table, fc_table_info *info);
 
-/* ---- Rule sets that change while they are read. Any thread, any number at once, but for new and free. ------ */
+/* ---- Rule sets that change while they are read. Any thread, any number at once, but for new and free.  */
 
 typedef struct fc_classifier fc_classifier;
 
-/* As fc_table_build; rule i gets the number i and the priority i. */
+/* As fc_table_build. Rule i gets the number i and the priority i. Numbers of removed rules are given again. */
 FC_API int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options,
                              fc_classifier **classifier, uint32_t *bad);
 FC_API void fc_classifier_free(fc_classifier *classifier); /* the caller sees to it that nobody uses it any more */
@@ -136,24 +135,25 @@ FC_API void fc_classifier_free(fc_classifier *classifier); /* the caller sees to
  * no lock and see each rule's insertion or removal whole or not at all, in the order in which they were made. */
 FC_API int fc_classifier_lookup(fc_classifier *classifier, const fc_key *keys, size_t n, int32_t *out, int kernel);
 
-/* Inserts rules one after the other; ids[i] is the number of rules[i]. Writers wait for each other, never for readers.
- * The first update of all, and an insertion with a condition on a field that no rule had, rebuild the table first.
- * FC_EINVAL: rules[*done] is none or its priority is no number, nothing was inserted; else *done rules were inserted:
- * FC_ELIMIT (8,388,606 numbers, in use or not yet free for reuse), FC_ENOMEM. */
+/* Inserts rules one after the other; ids[i] becomes the number of rules[i]. Writers wait for each other, never for
+ * readers. The first update of all, and a condition on a field that no rule had before, rebuild the table first.
+ * FC_EINVAL: rules[*done] is not valid, or its priority is not a number (NaN); nothing was inserted. After any other
+ * error the first *done rules are inserted, the others are not: FC_ELIMIT (all 8,388,606 numbers are in use, or wait
+ * for readers to leave before they can be given again), FC_ENOMEM. */
 FC_API int fc_classifier_insert(fc_classifier *classifier, const fc_rule *rules, const double *priorities, uint32_t n,
                                 uint32_t *ids, uint32_t *done);
-/* FC_ENOENT: no rule has the number ids[*done]; those before it are removed. Numbers of removed rules are given again. */
+/* FC_ENOENT: no rule has the number ids[*done]; the rules before it were removed. */
 FC_API int fc_classifier_remove(fc_classifier *classifier, const uint32_t *ids, uint32_t n, uint32_t *done);
-/* Builds anew now what a thread of the classifier's own builds anew when updates have worn it down. */
+/* Rebuilds now. Otherwise a background thread does so once updates have made look-ups slower. */
 FC_API int fc_classifier_rebuild(fc_classifier *classifier);
 FC_API void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *info);
 
-/* ---- Kernels. Any thread. --------------------------------------------------------------------------- */
+/* ---- Kernels. Any thread. ----------------------------------------------------------------------- */
 
 /* Implementations of the batch look-ups. Scalar is portable C, always there, and the truth that the others are
  * checked against. */
 enum fc_kernel {
-    FC_KERNEL_AUTO = -1, /* the one measured best for the table at hand */
+    FC_KERNEL_AUTO = -1, /* the first that runs here of AVX-512, AVX2, NEON and scalar, whatever the table */
     FC_KERNEL_SCALAR = 0,
     FC_KERNEL_AVX2,
     FC_KERNEL_AVX512, /* F, BW, DQ, VL */
@@ -163,15 +163,13 @@ enum fc_kernel {
 
 /* The name of a kernel ("scalar", "avx2", "avx512", "neon"), or NULL. */
 FC_API const char *fc_kernel_name(int kernel);
-
 /* FC_OK when `kernel` can run here; else FC_ENOKERNEL, FC_ENOTBUILT or FC_ENOCPU: kept apart because they need
  * different fixes (a typo, another build, another machine). FC_KERNEL_AUTO always runs. */
 FC_API int fc_kernel_check(int kernel);
-
 /* `name` ("auto" too) -> *kernel, with the checks above. A named kernel is a demand: nothing falls back. */
 FC_API int fc_kernel_select(const char *name, int *kernel);
 
-/* ---- Packets to keys: any thread, no state ------------------------------------------------------- */
+/* ---- Packets to keys: any thread, no state ------------------------------------------------------ */
 
 enum fc_packet_status {
     FC_PACKET_OK = 0,
@@ -180,33 +178,33 @@ enum fc_packet_status {
 };
 
 enum fc_fragment {
-    FC_FRAGMENT_NONE = 0,  /* whole (an IPv6 atomic fragment is) */
+    FC_FRAGMENT_NONE = 0, /* a whole packet; an IPv6 atomic fragment is one too */
     FC_FRAGMENT_FIRST = 1,
-    FC_FRAGMENT_LATER = 2, /* the protocol of its Fragment header (IPv4: of its header), no ports, no SPI */
+    FC_FRAGMENT_LATER = 2, /* has a protocol (of the Fragment header, IPv4: of the IP header) but no ports and no SPI */
 };
 
 enum fc_packet_flag {
     FC_PACKET_SIGNALLING = 1 << 0, /* Mobility Header (135), or ICMPv6 types 144 to 147 */
     FC_PACKET_CUT = 1 << 1,        /* fewer bytes captured than the IP header's length field declares */
     FC_PACKET_COMPLETED = 1 << 2,  /* a later fragment that took the key of its first fragment */
-    FC_PACKET_OPEN = 1 << 3,       /* a later fragment about which a note was made: see fc_fragments_defer */
+    FC_PACKET_OPEN = 1 << 3,       /* only in a capture that is read in parts: its key is settled later */
 };
 
 /* Where the way to an IP header ended; unread_value in parentheses. */
 enum fc_unread {
     FC_UNREAD_NONE = 0,
-    FC_UNREAD_LINKTYPE = 1,  /* a link type that isn't read (LINKTYPE_x) */
-    FC_UNREAD_ETHERTYPE = 2, /* an EtherType that is no IP or isn't read (the EtherType) */
-    FC_UNREAD_PPP = 3,       /* a PPP protocol likewise (the protocol) */
-    FC_UNREAD_LLC = 4,       /* LLC service access points likewise (destination << 8 | source) */
-    FC_UNREAD_SNAP = 5,      /* SNAP of an organization's own (its protocol) */
-    FC_UNREAD_NLPID = 6,     /* a network layer protocol identifier (the identifier) */
-    FC_UNREAD_FAMILY = 7,    /* an address family (the family) */
-    FC_UNREAD_VERSION = 8,   /* where an IP header should begin, a version other than 4 and 6 (the version) */
-    FC_UNREAD_FRAME = 9,     /* a frame that carries no packet, such as a beacon of 802.11 (LINKTYPE_x) */
+    FC_UNREAD_LINKTYPE = 1,   /* a link type that isn't read (LINKTYPE_x) */
+    FC_UNREAD_ETHERTYPE = 2,  /* an EtherType that is no IP or isn't read (the EtherType) */
+    FC_UNREAD_PPP = 3,        /* a PPP protocol likewise (the protocol) */
+    FC_UNREAD_LLC = 4,        /* LLC service access points likewise (destination << 8 | source) */
+    FC_UNREAD_SNAP = 5,       /* SNAP of an organization's own (its protocol) */
+    FC_UNREAD_NLPID = 6,      /* a network layer protocol identifier (the identifier) */
+    FC_UNREAD_FAMILY = 7,     /* an address family (the family) */
+    FC_UNREAD_VERSION = 8,    /* where an IP header should begin, a version other than 4 and 6 (the version) */
+    FC_UNREAD_FRAME = 9,      /* a frame that carries no packet, such as a beacon of 802.11 (LINKTYPE_x) */
     FC_UNREAD_ENCRYPTED = 10, /* an encrypted frame (EtherType, or LINKTYPE_x) */
-    FC_UNREAD_LIMIT = 11,    /* more layers than are followed (so many are) */
-    FC_UNREAD_CUT = 12,      /* the captured octets end in front of an IP header */
+    FC_UNREAD_LIMIT = 11,     /* more layers than are followed (so many are) */
+    FC_UNREAD_CUT = 12,       /* the captured octets end in front of an IP header */
 };
 
 /* What the parser found beside the key: 24 bytes. */
@@ -227,9 +225,11 @@ typedef struct fc_fragments fc_fragments; /* see below */
 #define FC_INNERMOST 255u
 
 typedef struct fc_parse_options {
-    uint32_t inner;          /* the key's IP header: 0 or 1 the outermost, N the N-th (or the deepest before it that
-                                can be read), FC_INNERMOST; through the tunnels that docs/tshark.md lists */
-    fc_fragments *fragments; /* first fragments are remembered, later ones completed, in the order given; or NULL */
+    /* Which IP header the key is from: 0 or 1 the outermost, N the N-th inside the tunnels that docs/tshark.md lists,
+     * or the deepest that can be read if there are fewer; FC_INNERMOST. */
+    uint32_t inner;
+    /* Remembers first fragments, so that later fragments get the same key; packets are taken in order. Or NULL. */
+    fc_fragments *fragments;
 } fc_parse_options;
 
 /* One packet of pcap LINKTYPE_x (1 Ethernet, 101 raw IP, ...), its outermost IP header. Returns info->status. */
@@ -242,48 +242,14 @@ FC_API void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_
                            fc_packet *infos);
 
 /* ---- First fragments: one caller at a time per object ------------------------------------------- */
-/* A bounded memory of first fragments (source, destination, identification, IPv4: protocol): the last `capacity` (1 to
- * 2^24) that were told; `secret` keys the hash against flooding. FC_EINVAL, FC_ENOMEM. */
+/* A memory of the last `capacity` (1 to 2^24) first fragments, by source, destination and identification (IPv4: and
+ * protocol). `secret` keys its hash, so that nobody can fill it with collisions. FC_EINVAL, FC_ENOMEM. */
 FC_API int fc_fragments_new(uint32_t capacity, const uint8_t secret[16], fc_fragments **out);
 FC_API void fc_fragments_free(fc_fragments *fragments);
 FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 
-/* Memories of parts of one input, of equal capacity. One that defers begins as if it had forgotten what came before its
- * part: where that could matter the packet is left as it would be without any memory, and a note is made. */
-typedef struct fc_fragment_note {
-    uint64_t packet; /* counted over all batches since fc_fragments_defer */
-    uint64_t number; /* of the note, from 1 */
-    uint64_t told;   /* how many first fragments the part had before */
-    uint64_t from;   /* another note, whose packet's key this one gets; 0: ask the memory of what came before */
-    fc_key key;      /* as they are so far */
-    fc_packet info;
-    uint64_t source[2], destination[2];
-    uint32_t id, kind;
-    uint32_t tells;    /* the packet is a first fragment too (of another header): its answer is kept */
-    uint32_t original; /* the caller's */
-} fc_fragment_note;
-/* What such a memory holds; the serial is its number (from 0) among those that were told. */
-typedef struct fc_fragment_first {
-    uint64_t serial, open; /* open: the note whose answer it is, 0 for none */
-    fc_key key;
-    uint64_t source[2], destination[2];
-    uint32_t id, kind;
-    uint8_t flags, depth, reserved[6];
-} fc_fragment_first;
-FC_API void fc_fragments_defer(fc_fragments *fragments); /* from now on; a new object */
-/* Takes the oldest notes, as many as there are or as fit. FC_ENOMEM: some could not be kept, all are useless. */
-FC_API int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n);
-FC_API uint64_t fc_fragments_told(const fc_fragments *fragments); /* how many first fragments */
-/* All that is held, the oldest first, room for fc_fragments_count of them; returns how many. */
-FC_API size_t fc_fragments_firsts(const fc_fragments *fragments, fc_fragment_first *out);
-/* The memory of what came before a part goes through its notes, in their order: key and info of each become those that
- * its packet has. FC_ENOMEM. */
-FC_API int fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n);
-/* Then it takes in what the part's own memory holds, and stands where one that read both would. */
-FC_API void fc_fragments_extend(fc_fragments *fragments, const fc_fragment_first *firsts, size_t n, uint64_t told);
-
-/* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object --------------- */
+/* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object -------------- */
 
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
 #define FC_NO_TIME INT64_MIN
@@ -292,66 +258,55 @@ typedef struct fc_capture fc_capture;
 
 /* Arrays of the caller for `capacity` records; count is set by fc_capture_read. */
 typedef struct fc_records {
-    uint64_t *offsets;   /* of the packet, from the start of the window given */
-    uint32_t *lengths;   /* captured octets */
-    uint32_t *originals; /* octets on the wire; the captured ones where the capture says more than there can be */
-    int64_t *times;      /* ns since 1970, truncated; FC_NO_TIME where the capture has none */
+    uint64_t *offsets;    /* of the packet, from the start of the window given */
+    uint32_t *lengths;    /* captured octets */
+    uint32_t *originals;  /* octets on the wire; the captured ones where the capture says more than there can be */
+    int64_t *times;       /* ns since 1970, truncated; FC_NO_TIME where the capture has none */
     uint16_t *linktypes;  /* LINKTYPE_x; 65535: a number above 65534 */
     uint32_t *interfaces; /* pcapng: within the section; pcap: 0 */
     size_t capacity, count;
 } fc_records;
 
 enum fc_damage_kind {
-    FC_DAMAGE_CUT = 1,        /* the capture ends inside a record or block */
-    FC_DAMAGE_RECORD = 2,     /* no record header can be here: octets skipped up to the next that can */
-    FC_DAMAGE_LENGTH = 3,     /* a record's length is wrong: it reaches into records that were found inside it */
-    FC_DAMAGE_BLOCK = 4,      /* a pcapng block whose lengths differ: skipped, or read if the first one leads on */
-    FC_DAMAGE_PACKET = 5,     /* a pcapng packet or interface block with impossible contents: this block is skipped */
-    FC_DAMAGE_SECTION = 6,    /* a pcapng section of unknown byte order: skipped up to the next section */
-    FC_DAMAGE_APPENDED = 7,   /* a second pcap file begins here (its records follow) */
-    FC_DAMAGE_VERSION = 8,    /* a version that isn't known: read as the one that is */
+    FC_DAMAGE_CUT = 1,      /* the capture ends inside a record or block */
+    FC_DAMAGE_RECORD = 2,   /* no record header can be here: octets skipped up to the next that can */
+    FC_DAMAGE_LENGTH = 3,   /* a record's length is wrong: it reaches into records that were found inside it */
+    FC_DAMAGE_BLOCK = 4,    /* a pcapng block whose lengths differ: skipped, or read if the first one leads on */
+    FC_DAMAGE_PACKET = 5,   /* a pcapng packet or interface block with impossible contents: this block is skipped */
+    FC_DAMAGE_SECTION = 6,  /* a pcapng section of unknown byte order: skipped up to the next section */
+    FC_DAMAGE_APPENDED = 7, /* a second pcap file begins here (its records follow) */
+    FC_DAMAGE_VERSION = 8,  /* a version that isn't known: read as the one that is */
 };
 
 typedef struct fc_damage {
     uint64_t offset, skipped; /* from the start of the stream; octets that are in no record */
-    uint64_t frame;   /* the frame number (from 1) that the next good record gets */
-    uint32_t kind, reserved; /* enum fc_damage_kind */
+    uint64_t frame;           /* the frame number (from 1) that the next good record gets */
+    uint32_t kind, reserved;  /* enum fc_damage_kind */
 } fc_damage;
 
-enum fc_capture_status { /* each time: drop `consumed` octets, then */
-    FC_CAPTURE_MORE = 0, /* append more, call again */
-    FC_CAPTURE_FULL = 1, /* the record arrays or the damage list are full: call again */
-    FC_CAPTURE_END = 2,  /* nothing follows */
-    FC_CAPTURE_STOPPED = 3, /* fc_capture_stop's place was reached */
+/* What fc_capture_read wants next. In each case the first `consumed` octets of the window are done with. */
+enum fc_capture_status {
+    FC_CAPTURE_MORE = 0,    /* append more octets to the window and call again */
+    FC_CAPTURE_FULL = 1,    /* the arrays of records or the list of damage are full: empty them and call again */
+    FC_CAPTURE_END = 2,     /* the capture has ended */
+    FC_CAPTURE_STOPPED = 3, /* the end of a part was reached (only in a capture that is read in parts) */
 };
 
 FC_API int fc_capture_new(fc_capture **out); /* FC_ENOMEM */
 FC_API void fc_capture_free(fc_capture *capture);
-/* Reads records out of a window of the stream: the octets that earlier calls have not consumed, and more. last: none
- * follow. Returns enum fc_capture_status, or FC_EINVAL: this is no capture, FC_ENOMEM (more interfaces). Records point into `data`, so the caller uses them before the window moves. */
+/* Reads records out of a window of the stream: the octets that earlier calls have not consumed, and more behind them.
+ * `last` says that no more follow. Returns enum fc_capture_status, FC_EINVAL (this is no capture) or FC_ENOMEM. Records
+ * point into `data`, so use them before the window moves. */
 FC_API int fc_capture_read(fc_capture *capture, const uint8_t *data, size_t size, int last, fc_records *records,
                            size_t *consumed);
-
-FC_API uint64_t fc_capture_frames(const fc_capture *capture); /* records given so far */
+FC_API uint64_t fc_capture_frames(const fc_capture *capture);                          /* records given so far */
 FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity); /* taken off the list */
 
-/* Parts of a capture, read independently. No record (block) that begins at or behind this stream offset is given, but
- * what follows the last one is looked at where it is needed to judge it: a part ends as it would in the whole. */
-FC_API void fc_capture_stop(fc_capture *capture, uint64_t offset);
-/* What the next record depends on, as octets: how many there are, written if `capacity` holds them; 0 within a record.
- * Equal octets, but for those at 3 to 7 (the last record's time, for searches), are equal states. */
-FC_API size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity);
-/* Begins a new capture at this stream offset with such a state. search: at the first offset from there on that looks
- * like a record, which is a guess, and is no damage. FC_EINVAL: not a state, or not a new capture; FC_ENOMEM. */
-FC_API int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search);
-FC_API uint64_t fc_capture_begun(const fc_capture *capture);    /* the offset where that search ended */
-FC_API uint64_t fc_capture_position(const fc_capture *capture); /* stream offset of the window to be given next */
-
-/* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------------- */
+/* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------- */
 
 enum fc_action { FC_ACTION_NONE = 0, FC_ACTION_FORWARD = 1, FC_ACTION_DISCARD = 2, FC_ACTION_NCAST = 3 };
 
-/* Why; the first that holds, in this order. */
+/* Why a decision was made: the first of these that applies, in this order. */
 enum fc_reason {
     FC_REASON_NOT_IP = 0,
     FC_REASON_MALFORMED = 1,
@@ -362,12 +317,7 @@ enum fc_reason {
     FC_REASON_DEFAULT = 5,
 };
 
-enum fc_decision_flag {
-    FC_HAS_FID = 1 << 0,
-    FC_HAS_BID = 1 << 1,
-    FC_HAS_NODE = 1 << 2,
-    FC_CARE_OF_IPV4 = 1 << 3,
-};
+enum fc_decision_flag { FC_HAS_FID = 1 << 0, FC_HAS_BID = 1 << 1, FC_HAS_NODE = 1 << 2, FC_CARE_OF_IPV4 = 1 << 3 };
 
 typedef struct fc_decision { /* 32 bytes; what does not apply is 0 */
     uint8_t action, reason, flags;
@@ -386,9 +336,9 @@ typedef struct fc_address { /* words as in fc_key */
 } fc_address;
 
 typedef struct fc_target { /* a care-of address */
-    uint8_t address[16]; /* network order; IPv4: the first four octets */
-    uint16_t bid;        /* 0: a binding without a BID */
-    uint8_t version;     /* 4 or 6 */
+    uint8_t address[16];   /* network order; IPv4: the first four octets */
+    uint16_t bid;          /* 0: a binding without a BID */
+    uint8_t version;       /* 4 or 6 */
     uint8_t reserved;
 } fc_target;
 
@@ -401,16 +351,16 @@ typedef struct fc_flow {
 } fc_flow;
 
 #define FC_MAX_FANOUT 255u
-#define FC_MAX_FLOWS 65535u      /* of one node */
-#define FC_MAX_TARGETS 65535u    /* of one node */
-#define FC_MAX_ADDRESSES 255u    /* of one node beside the home address; prefixes likewise */
+#define FC_MAX_FLOWS 65535u   /* of one node */
+#define FC_MAX_TARGETS 65535u /* of one node */
+#define FC_MAX_ADDRESSES 255u /* of one node beside the home address; prefixes likewise */
 #define FC_NO_TARGET UINT32_MAX
 
 typedef struct fc_node { /* all that the table knows of a mobile node */
     fc_address home;
     const fc_address *also, *prefixes; /* further home addresses (the other IP version's); mobile network prefixes */
     const fc_target *targets;
-    const fc_flow *flows; /* in matching order: (PRI, FID) */
+    const fc_flow *flows;         /* in matching order: (PRI, FID) */
     const uint16_t *flow_targets; /* indices into targets */
     uint32_t n_also, n_prefixes, n_targets, n_flows, n_flow_targets;
     uint32_t default_target; /* index into targets, or FC_NO_TARGET */
@@ -425,14 +375,15 @@ typedef struct fc_fib_info {
     uint64_t freed;   /* bytes given back so far, in all */
 } fc_fib_info;
 
-/* `secret` keys the hash of addresses against flooding. The caller sees to it that nobody uses a table that is freed. */
+/* `secret` keys the hash of addresses, so that nobody can fill the table with collisions. */
 FC_API int fc_fib_new(const uint8_t secret[16], fc_fib **out);
-FC_API void fc_fib_free(fc_fib *fib);
+FC_API void fc_fib_free(fc_fib *fib); /* the caller sees to it that nobody uses it any more */
 
 /* Writers: any thread; they exclude each other, never a reader. A reader sees each call whole or not at all. */
 
-/* Adds the node or replaces the one of this home address; its number to *number (may be NULL). FC_EEXIST: an address or
- * prefix is another node's (or given twice); FC_EINVAL; FC_ELIMIT; FC_ENOMEM: nothing has changed. */
+/* Adds the node, or replaces the one with this home address; writes its number to *number (may be NULL). After an error
+ * nothing has changed: FC_EEXIST (an address or prefix is another node's, or given twice), FC_EINVAL, FC_ELIMIT,
+ * FC_ENOMEM. */
 FC_API int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number);
 FC_API int fc_fib_withdraw(fc_fib *fib, const fc_address *home); /* FC_ENOENT */
 FC_API int fc_fib_reserve(fc_fib *fib, uint64_t addresses);      /* room in the index, before a bulk load */
@@ -440,14 +391,12 @@ FC_API void fc_fib_reclaim(fc_fib *fib);                         /* frees what n
 
 /* Readers: any thread, any number at once, never waiting for a writer. */
 
-/* The decision for each of n keys. kernel: enum fc_kernel; FC_ENOKERNEL.. as fc_kernel_check. threads > 1 splits a long
- * array over so many threads. */
+/* The decision for each of n keys. `kernel` is an enum fc_kernel; FC_ENOKERNEL and so on as fc_kernel_check. A long
+ * array is divided among `threads` threads. */
 FC_API int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out);
-
 /* The same with what fc_parse_batch said beside the keys: reasons not-ip, malformed and signalling come from there. */
 FC_API int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel,
                                   unsigned threads, fc_decision *out);
-
 /* The same from packets, given as to fc_parse_batch. With options->fragments the order matters: one thread. */
 FC_API int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes, const uint8_t *buffer,
                                    const uint64_t *offsets, const uint32_t *lengths, size_t n,
@@ -457,10 +406,10 @@ FC_API void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, 
 /* The targets of a decision, at most `room` (FC_MAX_FANOUT is enough) of them to out; returns how many. Those of the
  * state that decided, or if the node was replaced since, those that its flow of this FID has now. */
 FC_API uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room);
-FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out); /* FC_ENOENT: withdrawn since */
+FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out);   /* FC_ENOENT: withdrawn since */
 FC_API int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number); /* exact; FC_ENOENT */
-/* The node that may send from `source`, an address of its own or in one of its prefixes, through a tunnel from `care_of`,
- * which it has registered; FC_ENOENT: nobody has the source, or that node hasn't this care-of address. */
+/* The node that may send from `source`, an address of its own or in one of its prefixes, through a tunnel from
+ * `care_of`, which it has registered; FC_ENOENT: nobody has the source, or that node hasn't this care-of address. */
 FC_API int fc_fib_sender(fc_fib *fib, const fc_address *source, const fc_address *care_of, uint32_t *number);
 FC_API void fc_fib_get_info(fc_fib *fib, fc_fib_info *out);
 

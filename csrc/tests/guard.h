@@ -9,12 +9,12 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define CHECK(x)                                                              \
-    do {                                                                      \
-        if (!(x)) {                                                           \
+#define CHECK(x)                                                                  \
+    do {                                                                          \
+        if (!(x)) {                                                               \
             fprintf(stderr, "%s:%d: %s does not hold\n", __FILE__, __LINE__, #x); \
-            exit(1);                                                          \
-        }                                                                     \
+            exit(1);                                                              \
+        }                                                                         \
     } while (0)
 
 /* The end of an area of at least `size` octets: what is put right before it can't be read past. */

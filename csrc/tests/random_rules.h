@@ -1,4 +1,5 @@
-/* random_rules.h - rules that nest, touch and overlap in all eight fields, keys on their edges, and the naive answer. */
+/* random_rules.h - rules that nest, touch and overlap in all eight fields, keys on their edges, and the naive answer.
+ */
 #ifndef RANDOM_RULES_H
 #define RANDOM_RULES_H
 
@@ -10,12 +11,12 @@
 
 #include "flowclass.h"
 
-#define CHECK(x) \
-    do { \
-        if (!(x)) { \
+#define CHECK(x)                                                    \
+    do {                                                            \
+        if (!(x)) {                                                 \
             fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            exit(1); \
-        } \
+            exit(1);                                                \
+        }                                                           \
     } while (0)
 
 static uint64_t state = 88172645463325252ull;
@@ -28,10 +29,7 @@ static uint64_t rnd(void)
     return state * 0x2545f4914f6cdd1dull;
 }
 
-static uint64_t below(uint64_t n)
-{
-    return rnd() % n;
-}
+static uint64_t below(uint64_t n) { return rnd() % n; }
 
 /* A range of values of `bits` bits: a point, a prefix, anything, all, or one end of the space. */
 static void range(int bits, uint64_t *first, uint64_t *last)

@@ -262,7 +262,10 @@ static void has_packet(const result *r, size_t place, uint32_t i)
 
 static void pcap_kinds(void)
 {
-    static const struct { uint32_t magic; int ns; } kinds[] = {{0xa1b2c3d4, 1000}, {0xa1b23c4d, 1}, {0xa1b2cd34, 1000}};
+    static const struct {
+        uint32_t magic;
+        int ns;
+    } kinds[] = {{0xa1b2c3d4, 1000}, {0xa1b23c4d, 1}, {0xa1b2cd34, 1000}};
     for (int k = 0; k < 6; k++) {
         file f = {.big = k & 1};
         uint32_t magic = kinds[k / 2].magic;
@@ -330,7 +333,7 @@ static void pcapng(void)
     read_in_every_way(&f);
     CHECK(a.status == 0 && a.n == 32 && a.n_damages == 0);
     static const int64_t times[] = {1234567890123456000, 1234567890123456789, 77500000000, 100500000000,
-                                    5000000001, FC_NO_TIME, 99, FC_NO_TIME};
+                                    5000000001,          FC_NO_TIME,          99,          FC_NO_TIME};
     static const uint16_t linktypes[] = {1, 101, 113, 276, 1, 1, 101, 1};
     static const uint32_t interfaces[] = {0, 1, 2, 3, 4, 0, 1, 0};
     for (uint32_t i = 0; i < 32; i++) {
@@ -469,7 +472,8 @@ static void damaged_pcapng(void)
     free(f.data);
 }
 
-/* A section in an unknown byte order is skipped as a whole, the one after it is read; one of an unknown version is read. */
+/* A section in an unknown byte order is skipped as a whole, the one after it is read; one of an unknown version is
+ * read. */
 static void unknown_section(void)
 {
     file f = {0};
@@ -495,7 +499,8 @@ static void unknown_section(void)
 
 static void no_capture(void)
 {
-    static const char *texts[] = {"", "abc", "#!/bin/sh\necho this is no capture at all\n", "\n\r\r\n", "\xd4\xc3\xb2\xa1\2"};
+    static const char *texts[] = {"", "abc", "#!/bin/sh\necho this is no capture at all\n", "\n\r\r\n",
+                                  "\xd4\xc3\xb2\xa1\2"};
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         file f = {(uint8_t *)texts[i], strlen(texts[i]), 0, 0};
         read_all(&f, 1000, 256, &a);

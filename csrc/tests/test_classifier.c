@@ -7,7 +7,7 @@
 
 static int quick, steps;
 
-/* ---- One thread: after every few updates all answers are right on every kernel ------------------------------- */
+/* ---- One thread: after every few updates all answers are right on every kernel ------------------ */
 
 typedef struct model {
     fc_rule rule[4096];
@@ -157,13 +157,14 @@ static void refusals(void)
     fc_classifier_free(NULL);
 }
 
-/* ---- Under readers: every answer is that of a state that existed while the call ran ------------------------------ */
+/* ---- Under readers: every answer is that of a state that existed while the call ran ------------- */
 
 #define PROBES 150
 #define FIRST 200 /* rules to begin with */
 #define STEPS 3000
 
-/* A rule is known by its place in the model here, for numbers are given again: number[] tells its number once it has one. */
+/* A rule is known by its place in the model here, for numbers are given again: number[] tells its number once it has
+ * one. */
 static struct {
     fc_classifier *c;
     fc_key probe[PROBES];
@@ -263,7 +264,8 @@ int main(void)
     steps = quick ? 300 : STEPS;
     const int five = FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL;
     /* leaves of more than four rules become bit vectors, few of them and none */
-    static const fc_build_options vectors = {.leaf = 2, .slots = 1, .copies = 1, .vector = 4}, one = {.leaf = 9999, .vector = 1};
+    static const fc_build_options vectors = {.leaf = 2, .slots = 1, .copies = 1, .vector = 4},
+                                  one = {.leaf = 9999, .vector = 1};
     refusals();
     large_leaves();
     alone(0, 0xff, quick ? 150 : 600, NULL);

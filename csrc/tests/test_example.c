@@ -4,12 +4,12 @@
 
 #include "rules/build.h"
 
-#define CHECK(x) \
-    do { \
-        if (!(x)) { \
+#define CHECK(x)                                                    \
+    do {                                                            \
+        if (!(x)) {                                                 \
             fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-            exit(1); \
-        } \
+            exit(1);                                                \
+        }                                                           \
     } while (0)
 
 static fc_rule rule(uint32_t source, int length, uint32_t destination, int port, int conditions)
@@ -73,8 +73,8 @@ int main(void)
     fc_forest_release(&f);
 
     fc_table *table;
-    const fc_key packet = {.source = {0, 0x0b010101}, .destination = {0, 0xc0000209}, .version = 4,
-                           .present = FC_SOURCE | FC_DESTINATION};
+    const fc_key packet = {
+        .source = {0, 0x0b010101}, .destination = {0, 0xc0000209}, .version = 4, .present = FC_SOURCE | FC_DESTINATION};
     int32_t hit;
     CHECK(fc_table_build(rules, 5, NULL, &table, NULL) == FC_OK);
     CHECK(fc_table_lookup(table, &packet, 1, &hit, FC_KERNEL_SCALAR) == FC_OK && hit == 2);

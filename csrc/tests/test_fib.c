@@ -1,10 +1,10 @@
-/* The forwarding table in C: the worked example of fib.c, nodes against the definition of a match, memory given back, and
- * readers beside writers (under ThreadSanitizer too: make tsan). */
+/* The forwarding table in C: the worked example of fib.c, nodes against the definition of a match, memory given back,
+ * and readers beside writers (under ThreadSanitizer too: make tsan). */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
 
-#include "fib/fib_search.h"
+#include "fib/search.h"
 #include "guard.h"
 
 static const uint8_t secret[16] = "0123456789abcdef";
@@ -23,8 +23,13 @@ static fc_target target(uint16_t bid, uint8_t a, uint8_t b)
 
 static fc_key key_to(uint64_t hi, uint64_t lo)
 {
-    return (fc_key){.destination = {hi, lo}, .source = {0x20010db8000c0000u, 1}, .source_port = 22, .destination_port = 999,
-                    .protocol = 6, .version = 6, .present = 0xff & ~FC_SPI};
+    return (fc_key){.destination = {hi, lo},
+                    .source = {0x20010db8000c0000u, 1},
+                    .source_port = 22,
+                    .destination_port = 999,
+                    .protocol = 6,
+                    .version = 6,
+                    .present = 0xff & ~FC_SPI};
 }
 
 static fc_decision ask(fc_fib *fib, fc_key k)
@@ -45,7 +50,7 @@ static fc_decision ask(fc_fib *fib, fc_key k)
     return d[0];
 }
 
-/* ---- The example at the head of fib.c ----------------------------------------------------------------------------- */
+/* ---- The example at the head of fib.c ----------------------------------------------------------- */
 
 static void example(void)
 {
@@ -53,17 +58,40 @@ static void example(void)
     CHECK(fc_fib_new(secret, &fib) == FC_OK);
     fc_target targets[2] = {target(1, 0xa, 1), target(2, 0xb, 1)};
     fc_flow flows[3] = {
-        {.rule = {.version = 6, .conditions = FC_SOURCE_PORT | FC_PROTOCOL, .source_port_first = 22, .source_port_last = 22,
-                  .protocol_first = 6, .protocol_last = 6}, .fid = 1, .action = FC_ACTION_FORWARD, .n_targets = 1, .targets = 0},
-        {.rule = {.version = 6, .conditions = FC_SOURCE, .source_first = {0x20010db8000c0000u, 0},
-                  .source_last = {0x20010db8000c0000u, UINT64_MAX}}, .fid = 2, .action = FC_ACTION_NCAST, .n_targets = 2, .targets = 1},
+        {.rule = {.version = 6,
+                  .conditions = FC_SOURCE_PORT | FC_PROTOCOL,
+                  .source_port_first = 22,
+                  .source_port_last = 22,
+                  .protocol_first = 6,
+                  .protocol_last = 6},
+         .fid = 1,
+         .action = FC_ACTION_FORWARD,
+         .n_targets = 1,
+         .targets = 0},
+        {.rule = {.version = 6,
+                  .conditions = FC_SOURCE,
+                  .source_first = {0x20010db8000c0000u, 0},
+                  .source_last = {0x20010db8000c0000u, UINT64_MAX}},
+         .fid = 2,
+         .action = FC_ACTION_NCAST,
+         .n_targets = 2,
+         .targets = 1},
         {.rule = {.conditions = FC_DESTINATION_PORT, .destination_port_first = 6000, .destination_port_last = 7000},
-         .fid = 3, .action = FC_ACTION_DISCARD},
+         .fid = 3,
+         .action = FC_ACTION_DISCARD},
     };
     uint16_t indices[3] = {0, 1, 0};
     fc_address prefix = {{0x20010db801000000u, 0}, 6, 56, {0}};
-    fc_node node = {.home = address6(0x20010db800010000u, 1), .prefixes = &prefix, .n_prefixes = 1, .targets = targets,
-                    .n_targets = 2, .flows = flows, .n_flows = 3, .flow_targets = indices, .n_flow_targets = 3, .default_target = 1};
+    fc_node node = {.home = address6(0x20010db800010000u, 1),
+                    .prefixes = &prefix,
+                    .n_prefixes = 1,
+                    .targets = targets,
+                    .n_targets = 2,
+                    .flows = flows,
+                    .n_flows = 3,
+                    .flow_targets = indices,
+                    .n_flow_targets = 3,
+                    .default_target = 1};
     CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
     const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, 8);
     const fib_signature expected[3] = {{{0, 22, 0}, 1}, {{1, 0, 1}, 3}, {{0, 0, 0}, 5}};
@@ -90,7 +118,7 @@ static void example(void)
     fc_fib_free(fib);
 }
 
-/* ---- Against fc_rule_matches --------------------------------------------------------------------------------------- */
+/* ---- Against fc_rule_matches -------------------------------------------------------------------- */
 
 #define MANY 130
 typedef struct model {
@@ -109,8 +137,14 @@ static void random_range(uint32_t top, uint32_t *first, uint32_t *last)
 static void random_model(model *m, uint32_t i, uint32_t n_flows)
 {
     memset(m, 0, sizeof *m);
-    m->node = (fc_node){.home = address6(0x2001000000000000u, i), .targets = m->targets, .n_targets = 4, .flows = m->flows,
-                        .n_flows = n_flows, .flow_targets = m->indices, .n_flow_targets = n_flows, .default_target = 3};
+    m->node = (fc_node){.home = address6(0x2001000000000000u, i),
+                        .targets = m->targets,
+                        .n_targets = 4,
+                        .flows = m->flows,
+                        .n_flows = n_flows,
+                        .flow_targets = m->indices,
+                        .n_flow_targets = n_flows,
+                        .default_target = 3};
     if (i % 3 == 0)
         m->node.home = (fc_address){{0, i}, 4, 32, {0}};
     for (int t = 0; t < 4; t++)
@@ -143,9 +177,13 @@ static void random_model(model *m, uint32_t i, uint32_t n_flows)
 
 static fc_key random_key(const model *m)
 {
-    fc_key k = {.source = {0, random_below(256)}, .flow_label = random_below(16), .spi = random_below(16),
-                .source_port = (uint16_t)random_below(4096), .destination_port = (uint16_t)random_below(16),
-                .traffic_class = (uint8_t)random_below(64), .protocol = (uint8_t)random_below(16),
+    fc_key k = {.source = {0, random_below(256)},
+                .flow_label = random_below(16),
+                .spi = random_below(16),
+                .source_port = (uint16_t)random_below(4096),
+                .destination_port = (uint16_t)random_below(16),
+                .traffic_class = (uint8_t)random_below(64),
+                .protocol = (uint8_t)random_below(16),
                 .present = (uint8_t)(random_below(256) | random_below(256) | FC_DESTINATION)};
     k.destination[0] = m->node.home.words[0];
     k.destination[1] = m->node.home.words[1];
@@ -214,7 +252,8 @@ static void memory_is_given_back(void)
     CHECK(info.nodes == 300 && info.waiting == 0 && info.freed > before.freed);
     CHECK(info.bytes < before.bytes * 3 / 2);
     for (uint32_t i = 0; i < 300; i++)
-        CHECK(fc_fib_withdraw(fib, &(fc_address){{i % 3 ? 0x2001000000000000u : 0, i}, i % 3 ? 6 : 4, 0, {0}}) == FC_OK);
+        CHECK(fc_fib_withdraw(fib, &(fc_address){{i % 3 ? 0x2001000000000000u : 0, i}, i % 3 ? 6 : 4, 0, {0}}) ==
+              FC_OK);
     fc_fib_reclaim(fib);
     fc_fib_get_info(fib, &info);
     CHECK(info.nodes == 0 && info.addresses == 0 && info.waiting == 0);
@@ -230,10 +269,11 @@ static int64_t now_ms(void)
 }
 static int64_t end_of_run(void) { return now_ms() + (quick ? 300 : 1500); }
 
-/* ---- Readers beside a writer ----------------------------------------------------------------------------------------- */
+/* ---- Readers beside a writer
+ * ----------------------------------------------------------------------------------------- */
 
-/* Node i in version v sends flow 1 to (v, 1) and the rest to (v, 0), has v % 5 flows more (v % 11 == 0: 70), and in even
- * versions a further address and a prefix. Its state says v in two octets of every target. */
+/* Node i in version v sends flow 1 to (v, 1) and the rest to (v, 0), has v % 5 flows more (v % 11 == 0: 70), and in
+ * even versions a further address and a prefix. Its state says v in two octets of every target. */
 enum { CHANGING = 8 };
 #define ALSO(i) address6(0xa150000000000000u, (i))
 #define NET(i) ((fc_address){{0xde7000000000000u + ((uint64_t)(i) << 8), 0}, 6, 56, {0}})
@@ -259,7 +299,8 @@ static void publish_version(race *r, uint32_t i, uint32_t v)
     memset(flows, 0, sizeof flows);
     for (uint32_t f = 0; f < n; f++) {
         flows[f] = (fc_flow){.rule = {.conditions = FC_SOURCE_PORT, .source_port_first = 100, .source_port_last = 100},
-                             .fid = (uint16_t)(f + 10), .action = FC_ACTION_DISCARD};
+                             .fid = (uint16_t)(f + 10),
+                             .action = FC_ACTION_DISCARD};
         if (f + 1 == n) { /* the last one is what the readers' packets match */
             flows[f].rule.source_port_first = flows[f].rule.source_port_last = 22;
             flows[f].fid = 1;
@@ -269,9 +310,18 @@ static void publish_version(race *r, uint32_t i, uint32_t v)
         }
     }
     int even = v % 2 == 0;
-    fc_node node = {.home = address6(0x2002000000000000u, i), .also = &also, .n_also = even, .prefixes = &net,
-                    .n_prefixes = even, .targets = targets, .n_targets = 2, .flows = flows, .n_flows = n,
-                    .flow_targets = indices, .n_flow_targets = 2, .default_target = 0};
+    fc_node node = {.home = address6(0x2002000000000000u, i),
+                    .also = &also,
+                    .n_also = even,
+                    .prefixes = &net,
+                    .n_prefixes = even,
+                    .targets = targets,
+                    .n_targets = 2,
+                    .flows = flows,
+                    .n_flows = n,
+                    .flow_targets = indices,
+                    .n_flow_targets = 2,
+                    .default_target = 0};
     atomic_store(&r->begun[i], v);
     CHECK(fc_fib_publish(r->fib, &node, NULL) == FC_OK);
     atomic_store(&r->done[i], v);
@@ -352,16 +402,20 @@ static void readers_beside_a_writer(int kernel)
     fc_fib_free(r.fib);
 }
 
-/* At any time an address is A's own, or in B's prefix, or both: never nobody's. Who looks first for one and then for the
- * other must not find neither. */
-static const fc_address disputed = {{0x2003000000000000u, 5}, 6, 48, {0}}, around = {{0x2003000000000000u, 0}, 6, 48, {0}};
+/* At any time an address is A's own, or in B's prefix, or both: never nobody's. Who looks first for one and then for
+ * the other must not find neither. */
+static const fc_address disputed = {{0x2003000000000000u, 5}, 6, 48, {0}},
+                        around = {{0x2003000000000000u, 0}, 6, 48, {0}};
 
 static void *taking_turns(void *arg)
 {
     race *r = arg;
     fc_target t = target(1, 0, 0);
-    fc_node a = {.home = disputed, .targets = &t, .n_targets = 1},
-            b = {.home = address6(0x2004000000000000u, 1), .prefixes = &around, .n_prefixes = 1, .targets = &t, .n_targets = 1};
+    fc_node a = {.home = disputed, .targets = &t, .n_targets = 1}, b = {.home = address6(0x2004000000000000u, 1),
+                                                                        .prefixes = &around,
+                                                                        .n_prefixes = 1,
+                                                                        .targets = &t,
+                                                                        .n_targets = 1};
     while (!atomic_load(&r->stop)) {
         CHECK(fc_fib_publish(r->fib, &a, NULL) == FC_OK);
         CHECK(fc_fib_withdraw(r->fib, &b.home) == FC_OK);
@@ -376,7 +430,8 @@ static void never_nobodys(void)
     static race r;
     pthread_t thread;
     fc_target t = target(1, 0, 0);
-    fc_node b = {.home = address6(0x2004000000000000u, 1), .prefixes = &around, .n_prefixes = 1, .targets = &t, .n_targets = 1};
+    fc_node b = {
+        .home = address6(0x2004000000000000u, 1), .prefixes = &around, .n_prefixes = 1, .targets = &t, .n_targets = 1};
     memset(&r, 0, sizeof r);
     CHECK(fc_fib_new(secret, &r.fib) == FC_OK);
     CHECK(fc_fib_publish(r.fib, &b, NULL) == FC_OK);

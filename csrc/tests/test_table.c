@@ -73,12 +73,19 @@ static void check_refusals(void)
 
 int main(void)
 {
-    static const int sets[] = {0xff, FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL,
-                               FC_SOURCE, FC_FLOW_LABEL | FC_SPI, FC_SOURCE_PORT | FC_DESTINATION_PORT,
-                               FC_TRAFFIC_CLASS | FC_PROTOCOL, FC_DESTINATION | FC_TRAFFIC_CLASS};
-    static const fc_build_options options[] = {
-        {0}, {.leaf = 1, .slots = 2, .copies = 2}, {.leaf = 70, .slots = 1, .copies = 1}, {.leaf = 2, .keep_covered = 1},
-        {.leaf = 2, .slots = 1, .copies = 1, .vector = 3}, {.leaf = 4000, .vector = 1}};
+    static const int sets[] = {0xff,
+                               FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL,
+                               FC_SOURCE,
+                               FC_FLOW_LABEL | FC_SPI,
+                               FC_SOURCE_PORT | FC_DESTINATION_PORT,
+                               FC_TRAFFIC_CLASS | FC_PROTOCOL,
+                               FC_DESTINATION | FC_TRAFFIC_CLASS};
+    static const fc_build_options options[] = {{0},
+                                               {.leaf = 1, .slots = 2, .copies = 2},
+                                               {.leaf = 70, .slots = 1, .copies = 1},
+                                               {.leaf = 2, .keep_covered = 1},
+                                               {.leaf = 2, .slots = 1, .copies = 1, .vector = 3},
+                                               {.leaf = 4000, .vector = 1}};
     int quick = getenv("FC_TEST_QUICK") != NULL;
     check_refusals();
     for (size_t s = 0; s < sizeof(sets) / sizeof(sets[0]); s++) {

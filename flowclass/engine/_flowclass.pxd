@@ -136,7 +136,8 @@ cdef extern from "flowclass.h" nogil:
     int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
     void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
 
-    # parts of a capture, read independently
+
+cdef extern from "packet/fragments.h" nogil:
     ctypedef struct fc_fragment_note:
         pass
     ctypedef struct fc_fragment_first:
@@ -147,6 +148,9 @@ cdef extern from "flowclass.h" nogil:
     size_t fc_fragments_firsts(const fc_fragments *fragments, fc_fragment_first *out)
     int fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n)
     void fc_fragments_extend(fc_fragments *fragments, const fc_fragment_first *firsts, size_t n, uint64_t told)
+
+
+cdef extern from "capture/parts.h" nogil:
     void fc_capture_stop(fc_capture *capture, uint64_t offset)
     size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity)
     int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search)
@@ -168,11 +172,20 @@ cdef extern from "trace/tally.h" nogil:
     void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
 
 
+cdef extern from "trace/intern.h" nogil:
+    ctypedef struct fc_ids:
+        pass
+    int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
+    void fc_ids_free(fc_ids *ids)
+    void fc_ids_clear(fc_ids *ids)
+    uint32_t fc_ids_count(const fc_ids *ids)
+    size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *numbers, uint32_t *first,
+                         size_t *n_first)
+
+
 cdef extern from "trace/rows.h" nogil:
     enum:
         FC_ROW_DIGITS
-    ctypedef struct fc_ids:
-        pass
     ctypedef struct fc_row_texts:
         const char *head
         const char *middle
@@ -180,11 +193,5 @@ cdef extern from "trace/rows.h" nogil:
         size_t head_size, middle_size, null_size
         const char *text
         const uint64_t *ends
-    int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
-    void fc_ids_free(fc_ids *ids)
-    void fc_ids_clear(fc_ids *ids)
-    uint32_t fc_ids_count(const fc_ids *ids)
-    size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *numbers, uint32_t *first,
-                         size_t *n_first)
     size_t fc_rows(const fc_row_texts *texts, const uint64_t *frames, const int64_t *times, const uint32_t *tails,
                    size_t n, char *out)

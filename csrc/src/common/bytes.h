@@ -1,4 +1,4 @@
-/* fc_bytes.h - reading integers out of packets: any alignment, any host (compilers turn each into one load). */
+/* bytes.h - reading integers out of packets: any alignment, any host (compilers turn each into one load). */
 #ifndef FC_BYTES_H
 #define FC_BYTES_H
 

@@ -1,4 +1,4 @@
-/* epoch.c - the seldom used parts of fc_epoch.h. */
+/* epoch.c - the seldom used parts of epoch.h. */
 #include "epoch.h"
 
 _Thread_local unsigned fc_epoch_hint = FC_EPOCH_SLOTS; /* not below `used`: the first call takes the slow way */

@@ -1,8 +1,8 @@
-/* fc_epoch.h - when may memory be freed that readers may still look at?
+/* epoch.h - when may memory be freed that readers may still look at?
  *
  * A writer unlinks an object (from then on nobody can find it), retires it under the epoch of that moment, and frees it
- * when every reader that was inside then has left. A reader announces the epoch in a slot of its own while it is inside.
- * It takes no lock, waits for nobody, and writes to no line that another reader writes to.
+ * when every reader that was inside then has left. A reader announces the epoch in a slot of its own while it is
+ * inside. It takes no lock, waits for nobody, and writes to no line that another reader writes to.
  *
  *      now  5        6        7        8
  *           |  r1 in (6)............................ out
@@ -16,8 +16,7 @@
  * ThreadSanitizer can't follow them.
  *
  * There are FC_EPOCH_SLOTS slots; a reader that finds none free joins a crowd, and while anybody is in that crowd
- * nothing is freed: memory waits, readers don't.
- */
+ * nothing is freed: memory waits, readers don't. */
 #ifndef FC_EPOCH_H
 #define FC_EPOCH_H
 

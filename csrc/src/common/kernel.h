@@ -4,6 +4,6 @@
 
 #include "flowclass.h"
 
-int fc_kernel_resolve(int kernel); /* AUTO: the widest that runs here; any other: itself */
+int fc_kernel_resolve(int kernel); /* AUTO: the kernel that flowclass.h promises; any other: itself */
 
 #endif

@@ -21,10 +21,7 @@ void *fc_big_alloc(size_t size)
     return p;
 }
 
-void fc_big_free(void *p)
-{
-    free(p);
-}
+void fc_big_free(void *p) { free(p); }
 
 void *fc_reserve(size_t octets)
 {

@@ -46,10 +46,7 @@ static inline int fc_ring_reserve(fc_ring *r, uint32_t more)
 }
 
 /* A new item at the end, to be written by the caller; its room has been reserved. */
-static inline void *fc_ring_push(fc_ring *r)
-{
-    return fc_ring_at(r, r->count++);
-}
+static inline void *fc_ring_push(fc_ring *r) { return fc_ring_at(r, r->count++); }
 
 /* Takes out the oldest item. */
 static inline void fc_ring_drop(fc_ring *r)
@@ -58,10 +55,7 @@ static inline void fc_ring_drop(fc_ring *r)
     r->count--;
 }
 
-static inline uint64_t fc_ring_bytes(const fc_ring *r)
-{
-    return (uint64_t)r->size * r->octets;
-}
+static inline uint64_t fc_ring_bytes(const fc_ring *r) { return (uint64_t)r->size * r->octets; }
 
 static inline void fc_ring_free(fc_ring *r)
 {

@@ -28,6 +28,7 @@ static inline uint64_t fc_scramble(uint64_t z, uint64_t salt)
     return z ^ z >> 31;
 }
 
-#define FC_GOLDEN 0x9e3779b97f4a7c15u /* 2^64 over the golden ratio: the step of splitmix64, and a good odd multiplier */
+/* 2^64 over the golden ratio: the step of splitmix64, and a good odd multiplier. */
+#define FC_GOLDEN 0x9e3779b97f4a7c15u
 
 #endif

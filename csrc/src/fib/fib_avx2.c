@@ -21,7 +21,7 @@ FIB_TARGET static inline uint32_t admitted(const uint8_t *s, __m256i key)
 {
     __m256i v = _mm256_loadu_si256((const __m256i *)(const void *)s); /* what isn't signatures is still the record */
     __m256i zero = _mm256_setzero_si256();
-    __m256i off = _mm256_andnot_si256(_mm256_cmpeq_epi8(v, zero), _mm256_sub_epi8(v, key)); /* 0: the same, or anything */
+    __m256i off = _mm256_andnot_si256(_mm256_cmpeq_epi8(v, zero), _mm256_sub_epi8(v, key)); /* 0: same, any */
     off = _mm256_and_si256(off, _mm256_set1_epi32(0xffffff));
     return (uint32_t)_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_cmpeq_epi32(off, zero)));
 }
@@ -35,11 +35,11 @@ FIB_TARGET static inline uint64_t candidates(const uint8_t *s, unsigned n, uint3
     return _bzhi_u64(c, n);
 }
 
-#include "fib_sse.h"
+#include "sse.h"
 
 #define FIB_TAGS tags
 #define FIB_CANDIDATES candidates
-#include "fib_block.h"
+#include "stages.h"
 #else
 typedef int fib_avx2_is_not_built;
 #endif

@@ -34,9 +34,8 @@ FIB_TARGET static inline uint64_t candidates(const uint8_t *s, unsigned n, uint3
 /* fib_hash_of for four keys, two lanes each. A key of another version than 4 or 6 gets some bucket: it is nobody's. */
 FIB_TARGET static inline void hash4(const fib_index *x, const fc_key *k, fib_hash *hash)
 {
-#define FOUR(field) \
-    _mm512_inserti64x4(_mm512_castsi256_si512(TWO(0, field)), TWO(2, field), 1)
-#define TWO(i, field) \
+#define FOUR(field) _mm512_inserti64x4(_mm512_castsi256_si512(TWO(0, field)), TWO(2, field), 1)
+#define TWO(i, field)                                                                                            \
     _mm256_inserti128_si256(_mm256_castsi128_si256(_mm_loadu_si128((const __m128i *)(const void *)&k[i].field)), \
                             _mm_loadu_si128((const __m128i *)(const void *)&k[(i) + 1].field), 1)
     __m512i address = FOUR(destination), tail = FOUR(flow_label); /* the tail is the upper word from there */
@@ -55,18 +54,17 @@ FIB_TARGET static inline void hash4(const fib_index *x, const fc_key *k, fib_has
     __m512i bucket = _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(h, 32), _mm512_set1_epi64(x->buckets)), 32);
     __m512i tag = _mm512_and_si512(_mm512_slli_epi64(h, 16), _mm512_set1_epi64((long long)0xffff << 32));
     __m512i both = _mm512_or_si512(bucket, tag); /* as fib_hash has them */
-    _mm256_storeu_si256((__m256i *)(void *)hash,
-                        _mm512_castsi512_si256(_mm512_maskz_compress_epi64(0xaa, both)));
+    _mm256_storeu_si256((__m256i *)(void *)hash, _mm512_castsi512_si256(_mm512_maskz_compress_epi64(0xaa, both)));
 }
 _Static_assert(sizeof(fib_hash) == 8 && offsetof(fib_hash, tag) == 4, "as hash4 writes it");
 _Static_assert(offsetof(fc_key, flow_label) + 8 == FIB_TAIL_OFFSET, "as hash4 reads it");
 
-#include "fib_sse.h"
+#include "sse.h"
 #define FIB_HASH4 hash4
 
 #define FIB_TAGS tags
 #define FIB_CANDIDATES candidates
-#include "fib_block.h"
+#include "stages.h"
 #else
 typedef int fib_avx512_is_not_built;
 #endif

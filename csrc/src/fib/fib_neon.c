@@ -1,4 +1,5 @@
-/* fib_neon.c - decisions with NEON: eight tags or four signatures in one comparison. Tested under emulation, not timed. */
+/* fib_neon.c - decisions with NEON: eight tags or four signatures in one comparison. Tested under emulation, not timed.
+ */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 
@@ -22,7 +23,7 @@ __attribute__((no_sanitize("thread"))) static inline uint32_t tags(const fib_buc
 static inline uint32_t admitted(const uint8_t *s, uint8x16_t key)
 {
     static const uint32_t bit[4] = {1, 2, 4, 8};
-    uint8x16_t v = vld1q_u8(s); /* what isn't signatures any more is still the record */
+    uint8x16_t v = vld1q_u8(s);                                /* what isn't signatures any more is still the record */
     uint8x16_t off = vbicq_u8(vsubq_u8(v, key), vceqzq_u8(v)); /* 0: the same, or anything */
     uint32x4_t same = vceqzq_u32(vandq_u32(vreinterpretq_u32_u8(off), vdupq_n_u32(0xffffff)));
     return vaddvq_u32(vandq_u32(same, vld1q_u32(bit)));
@@ -39,7 +40,7 @@ static inline uint64_t candidates(const uint8_t *s, unsigned n, uint32_t octets)
 
 #define FIB_TAGS tags
 #define FIB_CANDIDATES candidates
-#include "fib_block.h"
+#include "stages.h"
 #else
 typedef int fib_neon_is_not_built;
 #endif

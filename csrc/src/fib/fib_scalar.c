@@ -1,5 +1,6 @@
-/* fib_scalar.c - decisions in portable C, one key after the other: the truth that the other kernels are checked against. */
-#include "fib_search.h"
+/* fib_scalar.c - decisions in portable C, one key after the other: the truth that the other kernels are checked
+ * against. */
+#include "search.h"
 
 /* Those of one record together, so that the flat classifier gets batches where a node has much of the traffic. */
 void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out)

@@ -1,8 +1,8 @@
-/* fc_fib.h - what the .c files of the forwarding table share: its memory format. fib_build.c writes records,
- * fib_store.c keeps them and finds them, fib_<isa>.c read them; theory of operation and a worked example are at the head
- * of fib.c. */
-#ifndef FC_FIB_H
-#define FC_FIB_H
+/* format.h - what the files of the forwarding table share: its memory format. record.c writes records, arena.c and
+ * index.c keep and find them, fib_<isa>.c read them; theory of operation and a worked example are at the head of
+ * publish.c. */
+#ifndef FC_FIB_FORMAT_H
+#define FC_FIB_FORMAT_H
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -21,7 +21,7 @@
 #define FIB_LIKELY(x) __builtin_expect(!!(x), 1)
 #define FIB_UNLIKELY(x) __builtin_expect(!!(x), 0)
 
-/* ---- Memory: 16-octet units in segments, named by 32-bit references ------------------------------------- */
+/* ---- Memory: 16-octet units in segments, named by 32-bit references ----------------------------- */
 
 #define FIB_UNIT 16u
 #define FIB_SEGMENT_BITS 18u /* units of a segment: 4 MiB, so that a huge page or two hold it */
@@ -33,7 +33,7 @@
 typedef struct fib_arena {
     uint8_t *segment[FIB_SEGMENTS];
     uint64_t *edge[FIB_SEGMENTS]; /* one bit a unit: the first or the last of a free block */
-    uint32_t segments, next; /* next: the first unit never handed out, in the last segment */
+    uint32_t segments, next;      /* next: the first unit never handed out, in the last segment */
     uint32_t free_list[FIB_CLASSES];
     uint64_t lists[FIB_CLASSES / 64 + 1]; /* bits: which of them aren't empty */
 } fib_arena;
@@ -49,7 +49,7 @@ static inline uint8_t *fib_at(const fib_arena *a, uint32_t ref)
     return a->segment[ref >> FIB_SEGMENT_BITS] + (size_t)(ref & (FIB_SEGMENT_UNITS - 1)) * FIB_UNIT;
 }
 
-/* ---- Records: one node's state, immutable once published ------------------------------------------------------
+/* ---- Records: one node's state, immutable once published ----------------------------------------
  *
  *   0  header (fib_record)
  *  32  signatures: n of fib_signature
@@ -77,8 +77,8 @@ enum fib_flag {
 typedef struct fib_record {
     uint64_t home[2];
     uint32_t node;
-    uint8_t flags; /* enum fib_flag */
-    uint8_t n;     /* flows; FIB_BIG: 0 */
+    uint8_t flags;  /* enum fib_flag */
+    uint8_t n;      /* flows; FIB_BIG: 0 */
     uint16_t units; /* size; FIB_BIG: in fib_big */
     uint16_t usual; /* the FIB_TAIL_USUAL bits of a key whose decision needs this record only; 0: no key's does */
     uint8_t default_target; /* FIB_NONE8: none. FIB_BIG: unused. This and the form stand as in a flow's fib_body */
@@ -105,17 +105,17 @@ typedef struct fib_anchor {
 } fib_anchor;
 
 /* The head of a body: its last 8 octets, where a key's last 8 octets have the same: the exclusive or of both tells what
- * differs, and fc_fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets, with
- * FIB_PORTS: the two first ones, the two spans), the source prefix (its upper half only with FIB_HALF; IPv4: the lower half
- * only), and fib_extra with FIB_EXTRA. */
+ * differs, and fc_fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets,
+ * with FIB_PORTS: the two first ones, the two spans), the source prefix (its upper half only with FIB_HALF; IPv4: the
+ * lower half only), and fib_extra with FIB_EXTRA. */
 typedef struct fib_body {
     uint16_t fid;
-    uint8_t target; /* of one; FIB_MULTI: number of a list */
+    uint8_t target;      /* of one; FIB_MULTI: number of a list */
     uint8_t source_mask; /* of fc_fib_masks; 0: no condition, or in fib_extra */
     uint8_t form;        /* enum fib_form */
     uint8_t protocol;    /* with FIB_PROTOCOL */
     uint8_t version;     /* with FIB_VERSION */
-    uint8_t conditions; /* enum fc_field: absent fields fail; those that all of the node's addresses meet are left out */
+    uint8_t conditions;  /* enum fc_field: absent fields fail. What all of the node's addresses meet is left out */
 } fib_body;
 
 enum fib_form {
@@ -134,7 +134,7 @@ enum fib_form {
 #define FIB_HEAD_MASK 24
 #define FIB_HEAD_FORM 32
 
-extern const uint64_t fc_fib_compared[4]; /* fib_store.c. Octets of a tail that are compared, by form & 3 */
+extern const uint64_t fc_fib_compared[4]; /* record.c: octets of a tail that are compared, by form & 3 */
 
 typedef struct fib_extra { /* the less usual conditions; those not made are met by every value */
     uint32_t label, label_span;
@@ -145,8 +145,8 @@ typedef struct fib_extra { /* the less usual conditions; those not made are met 
     uint8_t unused[3];
 } fib_extra;
 
-typedef struct fib_trailer { /* the last 8 octets of a record with FIB_TRAILER */
-    uint32_t lists; /* offset: uint16_t starts[], from there; each list is a count and indices, uint8_t */
+typedef struct fib_trailer {     /* the last 8 octets of a record with FIB_TRAILER */
+    uint32_t lists;              /* offset: uint16_t starts[], from there; each list is a count and indices, uint8_t */
     uint16_t n_also, n_prefixes; /* fc_address each, before the trailer; prefixes last */
 } fib_trailer;
 
@@ -191,8 +191,8 @@ static inline const fib_trailer *fib_trailer_of(const fib_record *r)
     return (const fib_trailer *)(const void *)((const uint8_t *)r + (size_t)fib_units(r) * FIB_UNIT) - 1;
 }
 
-/* A key's last 8 octets as one word: source port, destination port, traffic class, protocol, version, present; from bit 0
- * upwards. */
+/* A key's last 8 octets as one word: source port, destination port, traffic class, protocol, version, present; from bit
+ * 0 upwards. */
 #define FIB_TAIL_OFFSET 40u
 #define FIB_TAIL_CLASS 32
 #define FIB_TAIL_PROTOCOL 40
@@ -200,10 +200,11 @@ static inline const fib_trailer *fib_trailer_of(const fib_record *r)
 #define FIB_TAIL_PRESENT 56
 #define FIB_TAIL_USUAL (FC_DESTINATION << 8 | 0xff) /* at FIB_TAIL_VERSION */
 _Static_assert(offsetof(fc_key, source_port) == FIB_TAIL_OFFSET && offsetof(fc_key, traffic_class) == 44 &&
-                   offsetof(fc_key, protocol) == 45 && offsetof(fc_key, version) == 46 && offsetof(fc_key, present) == 47,
+                   offsetof(fc_key, protocol) == 45 && offsetof(fc_key, version) == 46 &&
+                   offsetof(fc_key, present) == 47,
                "keys are read as words and octets");
 
-/* ---- Index: addresses to references, open addressing over buckets of one cache line -------------------------------- */
+/* ---- Index: addresses to references, open addressing over buckets of one cache line ------------- */
 
 #define FIB_WAYS 10u
 #define FIB_LENGTHS 129u
@@ -232,8 +233,8 @@ static inline uint32_t fib_kind(unsigned version, unsigned length) { return vers
 #define FIB_KIND_HOME(version) ((uint32_t)(version) << 8)
 
 /* Pair-multiply-shift (Thorup, "High Speed Hashing for Integers and Strings", 3.5): strongly universal in its upper 32
- * bits, so whoever doesn't know the key can do no better than chance in filling a bucket, and 4 cycles a key (SipHash-1-3:
- * about 25). `kind`: the IP version; for a prefix with its length. */
+ * bits, so whoever doesn't know the key can do no better than chance in filling a bucket, and 4 cycles a key
+ * (SipHash-1-3: about 25). `kind`: the IP version; for a prefix with its length. */
 static inline fib_hash fib_hash_of(const fib_index *x, uint64_t hi, uint64_t lo, uint32_t kind)
 {
     uint64_t h = (x->key[0] + (hi >> 32)) * (x->key[1] + (uint32_t)hi) +
@@ -255,16 +256,16 @@ struct fc_fib {
     fib_arena arena; /* first: its segments are looked at for each packet */
     fc_epoch epoch;
     fib_index *_Atomic home, *_Atomic prefix;
-    _Atomic uint64_t changes;                        /* of who is there: raised after each; see fib_search.h */
-    _Atomic uint64_t lengths[2][3];                  /* prefix lengths in use, IPv4 and IPv6: bit maps */
+    _Atomic uint64_t changes;                          /* of who is there: raised after each; see search.h */
+    _Atomic uint64_t lengths[2][3];                    /* prefix lengths in use, IPv4 and IPv6: bit maps */
     _Atomic uint32_t *_Atomic nodes[FIB_NODES_CHUNKS]; /* node number -> record; 0: none */
-    _Atomic uint32_t node_limit;                     /* numbers given so far */
+    _Atomic uint32_t node_limit;                       /* numbers given so far */
 
     pthread_mutex_t writer; /* all below */
     uint64_t secret[2], seeds;
     uint32_t length_count[2][FIB_LENGTHS];
     uint64_t n_nodes;
-    uint8_t crowded[2]; /* home, prefix index: a probe was too long */
+    uint8_t crowded[2];   /* home, prefix index: a probe was too long */
     fc_ring free_numbers; /* of uint32_t: numbers are used again as late as possible */
     fc_ring retired;      /* of fib_retired, the oldest first */
     uint64_t waiting, freed, table_bytes;
@@ -283,17 +284,6 @@ static inline fc_address fib_home_of(const fib_record *r)
     return (fc_address){{r->home[0], r->home[1]}, r->flags & FIB_IPV4 ? 4 : 6, 0, {0}};
 }
 
-/* fib_store.c */
-int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
-void fc_fib_index_free(fib_index *x);
-void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes);
-_Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at);
-void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref);
-static inline size_t fib_index_bytes(const fib_index *x) { return sizeof *x + (size_t)x->buckets * sizeof(fib_bucket); }
-
-/* fib_build.c: a record for `node` (checked) in fib->scratch; *units its size. Its `node` number is left 0. */
-int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units);
-
 /* n decisions: keys that fc_parse said something about, or bare keys (infos NULL). The caller is inside fib->epoch. One
  * function per kernel. */
 typedef void fib_decide_fn(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, fc_decision *out);
@@ -305,8 +295,64 @@ fib_decide_fn fc_fib_decide_avx512;
 fib_decide_fn fc_fib_decide_neon;
 #endif
 
-/* fib_store.c: masks of the first 0 to 128 bits of an address, then of the first 1 to 32 of an IPv4 address. */
+/* record.c: masks of the first 0 to 128 bits of an address, then of the first 1 to 32 of an IPv4 address. */
 #define FIB_MASK_IPV4 128u
 extern const uint64_t fc_fib_masks[161][2];
+
+/* ---- Shared by the writers
+ * ------------------------------------------------------------------------------------------- */
+
+static inline fib_index *fib_home_index(const fc_fib *fib)
+{
+    return atomic_load_explicit(&fib->home, memory_order_relaxed);
+}
+static inline fib_index *fib_prefix_index(const fc_fib *fib)
+{
+    return atomic_load_explicit(&fib->prefix, memory_order_relaxed);
+}
+
+static inline fib_hash fib_hash_of_address(const fib_index *x, const fc_address *a, int is_prefix)
+{
+    return fib_hash_of(x, a->words[0], a->words[1], fib_kind(a->version, is_prefix ? a->length : 0));
+}
+
+static inline const fc_address *fib_addresses_of(const fib_record *r, int prefixes, unsigned *n)
+{
+    *n = 0;
+    if (!(r->flags & FIB_MORE))
+        return NULL;
+    const fib_trailer *t = fib_trailer_of(r);
+    *n = prefixes ? t->n_prefixes : t->n_also;
+    return (const fc_address *)(const void *)t - t->n_prefixes - (prefixes ? 0 : t->n_also);
+}
+
+/* index.c: one index */
+int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
+void fc_fib_index_free(fib_index *x);
+void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes);
+_Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at);
+void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref);
+static inline size_t fib_index_bytes(const fib_index *x) { return sizeof *x + (size_t)x->buckets * sizeof(fib_bucket); }
+
+/* index.c: the table's indices of addresses (is_prefix 0) and prefixes (1) */
+int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries);
+int fc_fib_make_room(fc_fib *fib, int prefixes, uint64_t more);
+void fc_fib_add_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry);
+void fc_fib_remove_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry);
+_Atomic uint32_t *fc_fib_home_entry(const fc_fib *fib, const fib_record *r, uint32_t ref);
+
+/* claims.c. FC_OK, FC_EINVAL, FC_ELIMIT, FC_EEXIST, FC_ENOENT as flowclass.h says of fc_fib_publish and fc_fib_withdraw
+ */
+int fc_fib_address_is_bad(const fc_address *a);
+int fc_fib_listed(const fc_address *a, const fc_address *list, unsigned n, int is_prefix);
+int fc_fib_check_node(const fc_node *node);
+int fc_fib_check_claims(const fc_fib *fib, const fc_node *node, const fib_record *old);
+int fc_fib_find_home(const fc_fib *fib, const fc_address *home, const fib_record **r, uint32_t *ref);
+
+/* publish.c: room in fib->retired was reserved */
+void fc_fib_retire(fc_fib *fib, uint32_t ref, fib_index *index);
+
+/* record.c: a record for `node` (checked) in fib->scratch; *units its size. Its `node` number is left 0. */
+int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units);
 
 #endif

@@ -19,6 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "fragments.h"
 #include "packet.h"
 
 #define MAX_CAPACITY (1u << 24)

@@ -28,8 +28,8 @@ void fc_choose_lanes(fc_forest *f, const uint8_t *used)
     f->range_lanes = (uint8_t)(f->permuted ? n : f->lanes == 8 ? 7 : canonical);
 }
 
-void fc_write_body(const fc_forest *f, uint32_t number, const fc_rule *r, const uint16_t *lo, const uint16_t *hi, int exact,
-                   uint16_t *body)
+void fc_write_body(const fc_forest *f, uint32_t number, const fc_rule *r, const uint16_t *lo, const uint16_t *hi,
+                   int exact, uint16_t *body)
 {
     uint16_t *span = body + f->lanes;
     for (int i = 0; i < f->lanes - 1; i++) {
@@ -38,8 +38,7 @@ void fc_write_body(const fc_forest *f, uint32_t number, const fc_rule *r, const 
         span[i] = in ? (uint16_t)(hi[from] - lo[from]) : 0xffff;
     }
     body[f->lanes - 1] = (uint16_t)number;
-    span[f->lanes - 1] =
-        (uint16_t)(r->conditions | (exact ? 0 : FC_BODY_VERIFY) | (number >> 16) << 9);
+    span[f->lanes - 1] = (uint16_t)(r->conditions | (exact ? 0 : FC_BODY_VERIFY) | (number >> 16) << 9);
 }
 
 /* The inverse of fc_write_body for an exact body: the ranges of the fields that have conditions. */

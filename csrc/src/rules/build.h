@@ -1,4 +1,5 @@
-/* build.h - what the files that build a forest share; look-ups never see it. Each part says which file has its functions. */
+/* build.h - what the files that build a forest share; look-ups never see it. Each part says which file has its
+ * functions. */
 #ifndef FC_BUILD_H
 #define FC_BUILD_H
 
@@ -6,19 +7,19 @@
 
 #include "format.h"
 
-/* ---- body.c ------------------------------------------------------------------------------------------------------ */
+/* ---- body.c ------------------------------------------------------------------------------------- */
 
 void fc_choose_lanes(fc_forest *forest, const uint8_t *used);
-void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi,
-                   int exact, uint16_t *body);
+void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo,
+                   const uint16_t *hi, int exact, uint16_t *body);
 void fc_read_body(const fc_forest *forest, const uint16_t *body, fc_rule *rule);
 
-/* ---- table.c ----------------------------------------------------------------------------------------------------- */
+/* ---- table.c ------------------------------------------------------------------------------------ */
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *forest, int v);
 void fc_table_rows(const fc_table *table, fc_rule *rows);
 
-/* ---- leaf.c ------------------------------------------------------------------------------------------------------ */
+/* ---- leaf.c ------------------------------------------------------------------------------------- */
 
 typedef struct fc_leaf_shape {
     uint32_t blocks, per, tag; /* tag: what the slot says of the length */
@@ -29,10 +30,10 @@ typedef struct fc_leaf_shape {
 #define FC_MAX_LEAF_OFFSET 0x03ffffffu
 fc_leaf_shape fc_shape_leaf(const fc_forest *forest, uint32_t n, int is_long); /* is_long: with a header in any case */
 /* vector: offset of the leaf's fc_vector, or 0; only with a header */
-void fc_fill_leaf(const fc_forest *forest, const fc_leaf_shape *shape, const uint32_t *list, uint32_t n, uint32_t vector,
-                  uint8_t *to);
+void fc_fill_leaf(const fc_forest *forest, const fc_leaf_shape *shape, const uint32_t *list, uint32_t n,
+                  uint32_t vector, uint8_t *to);
 
-/* ---- vector.c ---------------------------------------------------------------------------------------------------- */
+/* ---- vector.c ----------------------------------------------------------------------------------- */
 
 #define FC_VECTOR_ROWS 4096 /* of a vector, at most */
 
@@ -42,14 +43,15 @@ typedef struct fc_vector_plan { /* the intervals of each field */
     fc_value first[FC_VECTOR_ROWS + 8];
 } fc_vector_plan;
 
-/* How a list of n > 0 rules (numbers, in priority order) is to be laid out: FC_OK, FC_ENOMEM. rules: by rank, or by number
- * where the forest has no ranks. */
-int fc_vector_shape(const fc_forest *forest, const fc_rule *rules, const uint32_t *list, uint32_t n, fc_vector_plan *plan);
+/* How a list of n > 0 rules (numbers, in priority order) is to be laid out: FC_OK, FC_ENOMEM. rules: by rank, or by
+ * number where the forest has no ranks. */
+int fc_vector_shape(const fc_forest *forest, const fc_rule *rules, const uint32_t *list, uint32_t n,
+                    fc_vector_plan *plan);
 /* Writes 64 * plan->units octets. */
 void fc_vector_fill(const fc_forest *forest, const fc_rule *rules, const fc_vector_plan *plan, const uint32_t *list,
                     uint8_t *to);
 
-/* ---- count.c ----------------------------------------------------------------------------------------------------- */
+/* ---- count.c ------------------------------------------------------------------------------------ */
 
 /* Counts, over the n < 65536 rules `list`, those with a definite 1 and a definite 0 in each bit of one word: rule i has
  * care[i * stride] and value[i * stride]. ones and zeros have 64 places each. */
@@ -57,12 +59,12 @@ typedef void fc_count_fn(const uint64_t *care, const uint64_t *value, uint32_t s
                          uint16_t *ones, uint16_t *zeros);
 fc_count_fn *fc_count_choose(void);
 
-/* ---- What a build is at work on: trees.c, choose.c, cover.c, partition.c, forest.c ------------------------------- */
+/* ---- What a build is at work on: trees.c, choose.c, cover.c, partition.c, forest.c -------------- */
 
 typedef struct fc_build {
     fc_forest *f;
     fc_build_options o;
-    const fc_rule *rules; /* by rank, or by number where the forest has no ranks */
+    const fc_rule *rules;         /* by rank, or by number where the forest has no ranks */
     const uint64_t *care, *value; /* words each, by number */
     const uint8_t *prefix;        /* the rule is no more than its fixed bits */
     uint16_t *bodies;
@@ -72,9 +74,9 @@ typedef struct fc_build {
     fc_table_info *info;
     uint64_t *leaf_hash; /* open addressing: hash of a leaf's list << 32 | slot; 0 is free */
     uint32_t leaf_hash_size, leaf_hash_used;
-    uint64_t work; /* entries looked at by the choices so far, and */
+    uint64_t work;       /* entries looked at by the choices so far, and */
     uint64_t work_limit; /* after how many of them what is left becomes leaves */
-    int draft; /* only to be judged (fc_choose_partition): no vectors */
+    int draft;           /* only to be judged (fc_choose_partition): no vectors */
     int status;
 } fc_build;
 
@@ -102,8 +104,8 @@ typedef struct fc_region {
     int cut; /* some lane has an interval */
 } fc_region;
 
-int fc_covers(const fc_build *build, uint32_t rule, const fc_region *at);                                /* cover.c */
-int fc_tree_of(const fc_forest *forest, const uint64_t *care, int source, int destination);          /* cover.c */
+int fc_covers(const fc_build *build, uint32_t rule, const fc_region *at);                   /* cover.c */
+int fc_tree_of(const fc_forest *forest, const uint64_t *care, int source, int destination); /* cover.c */
 /* malloc; the first failure stays in build->status */
 static inline void *fc_build_get(fc_build *b, size_t octets)
 {

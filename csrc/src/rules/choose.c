@@ -3,7 +3,7 @@
 
 #include "build.h"
 
-/* ---- Choosing the bits of a node --------------------------------------------------------------------------------- */
+/* ---- Choosing the bits of a node ---------------------------------------------------------------- */
 
 void fc_cut_free(fc_cut *c)
 {
@@ -50,12 +50,14 @@ static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, in
     return now;
 }
 
-/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit` entries. */
+/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit`
+ * entries. */
 static int deal(fc_build *b, fc_cut *c, int word, int bit, size_t limit)
 {
     const uint64_t *care = b->care + word, *value = b->value + word;
     uint32_t buckets = 1u << c->bits, stride = b->f->words;
-    uint32_t *entry = fc_build_get(b, limit * sizeof(*entry)), *start = fc_build_get(b, (2 * (size_t)buckets + 1) * sizeof(*start));
+    uint32_t *entry = fc_build_get(b, limit * sizeof(*entry)),
+             *start = fc_build_get(b, (2 * (size_t)buckets + 1) * sizeof(*start));
     size_t n = 0;
     if (entry == NULL || start == NULL)
         goto no;
@@ -134,7 +136,7 @@ void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
     }
 }
 
-/* ---- Range nodes, for rules that no bit tells apart --------------------------------------------------------------- */
+/* ---- Range nodes, for rules that no bit tells apart --------------------------------------------- */
 
 static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
 {
@@ -169,8 +171,10 @@ static uint32_t take_values(values *v, uint16_t *out)
     return n;
 }
 
-/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. `work` has room for 8,192. */
-static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, values *seen, uint16_t *work, uint16_t *threshold)
+/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. `work` has room for
+ * 8,192. */
+static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, values *seen, uint16_t *work,
+                     uint16_t *threshold)
 {
     uint32_t lanes = b->f->lanes;
     uint32_t step = n > 4096 ? (n + 4095) / 4096 : 1; /* a sample finds quantiles as well */
@@ -189,7 +193,8 @@ static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int la
 }
 
 /* Counts by differences: every rule covers the children from its first to its last. */
-static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold, fc_intervals *best)
+static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold,
+                       fc_intervals *best)
 {
     int64_t change[33] = {0}, size = 0;
     double cost = 0;
@@ -224,8 +229,8 @@ void fc_choose_interval(fc_build *b, const uint32_t *list, uint32_t n, fc_interv
     }
 }
 
-/* The intervals of a lane once more, where ranges lie in one another by the thousand: an interval's list ends with the first
- * rule that covers it, which weigh_lane() does not know. Dearer to find out, so it comes last. */
+/* The intervals of a lane once more, where ranges lie in one another by the thousand: an interval's list ends with the
+ * first rule that covers it, which weigh_lane() does not know. Dearer to find out, so it comes last. */
 void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_region *at, fc_intervals *best)
 {
     uint16_t threshold[31], work[8192];

@@ -1,13 +1,13 @@
-/* fc_classifier: a rule set that takes updates. Until the first it is an immutable table; then its forests take insertions
- * and removals in place (update.c), and a thread of its own rebuilds them when the places that updates leave behind would
- * cost readers too much. */
+/* fc_classifier: a rule set that takes updates. Until the first it is an immutable table; then its forests take
+ * insertions and removals in place (live.c), and a thread of its own rebuilds them when the places that updates leave
+ * behind would cost readers too much. */
 #include <pthread.h>
 #include <stdlib.h>
 
 #include "live.h"
 
 #define NUMBERS ((size_t)FC_MAX_NUMBER + 1)
-#define STRAIN 2000 /* insertions into overfull leaves, and */
+#define STRAIN 2000   /* insertions into overfull leaves, and */
 #define WIDE_RULES 24 /* rules that every look-up compares, until a rebuild pays */
 
 typedef struct state { /* what readers use: all of it is replaced at once */
@@ -51,7 +51,7 @@ struct fc_classifier {
     fc_build_options options;
 };
 
-/* ---- States --------------------------------------------------------------------------------------------------------- */
+/* ---- States ------------------------------------------------------------------------------------- */
 
 static void state_free(state *s)
 {
@@ -154,11 +154,11 @@ static int build_state(fc_classifier *c, const gathered *g, state **out)
     for (int v = 0; v < 2 && status == FC_OK; v++) {
         fc_table_info part = {0};
         s->bodies[v] = fc_reserve(NUMBERS * 128);
-        fc_numbering numbering = {.number = g->number, .limit = g->limit, .bodies = s->bodies[v],
-                                  .priority = c->priority, .rows = c->rows};
-        status = s->bodies[v] ? fc_live_build(&s->live[v], v ? 6 : 4, g->rows, g->n, &numbering, &c->options, &c->epoch,
-                                             &part)
-                              : FC_ENOMEM;
+        fc_numbering numbering = {
+            .number = g->number, .limit = g->limit, .bodies = s->bodies[v], .priority = c->priority, .rows = c->rows};
+        status = s->bodies[v]
+                     ? fc_live_build(&s->live[v], v ? 6 : 4, g->rows, g->n, &numbering, &c->options, &c->epoch, &part)
+                     : FC_ENOMEM;
         fc_add_info(&s->info, &part, &s->live[v].forest, v);
     }
     if (status != FC_OK) {
@@ -186,7 +186,8 @@ static int rebuild_here(fc_classifier *c)
     return status;
 }
 
-/* ---- The first update -------------------------------------------------------------------------------------------------- */
+/* ---- The first update
+ * -------------------------------------------------------------------------------------------------- */
 
 /* Order-preserving: negative numbers have all bits inverted, others the sign bit. */
 static uint64_t sortable(double priority)
@@ -226,7 +227,8 @@ static int thaw(fc_classifier *c)
     return status;
 }
 
-/* ---- The rebuild in the background ---------------------------------------------------------------------------------------- */
+/* ---- The rebuild in the background
+ * ---------------------------------------------------------------------------------------- */
 
 static int replay_log(fc_classifier *c, state *s)
 {
@@ -306,7 +308,8 @@ static void log_update(fc_classifier *c, uint32_t number, const fc_rule *rule, i
     c->log[c->n_log++] = (entry){.rule = *rule, .number = number, .insert = insert};
 }
 
-/* ---- Numbers ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Numbers
+ * ---------------------------------------------------------------------------------------------------------------- */
 
 /* A number that no reader can meet in an old leaf; while a rebuild works on copies, only fresh ones. */
 static int take_number(fc_classifier *c, uint64_t *safe, uint32_t *number)
@@ -330,11 +333,11 @@ static int take_number(fc_classifier *c, uint64_t *safe, uint32_t *number)
 static void give_number(fc_classifier *c, uint32_t number)
 {
     c->alive[number] = 0;
-    *(freed_number *)fc_ring_push(&c->freed) =
-        (freed_number){.epoch = fc_epoch_retire(&c->epoch), .number = number};
+    *(freed_number *)fc_ring_push(&c->freed) = (freed_number){.epoch = fc_epoch_retire(&c->epoch), .number = number};
 }
 
-/* ---- Updates ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Updates
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 static int remove_one(fc_classifier *c, uint32_t number)
 {
@@ -446,7 +449,9 @@ int fc_classifier_rebuild(fc_classifier *c)
     return status;
 }
 
-/* ---- Look-ups --------------------------------------------------------------------------------------------------------------------- */
+/* ---- Look-ups
+ * ---------------------------------------------------------------------------------------------------------------------
+ */
 
 static void look_up_live(fc_classifier *c, state *s, const fc_key *keys, size_t n, int32_t *out, fc_lookup_fn *lookup)
 {
@@ -487,9 +492,10 @@ int fc_classifier_lookup(fc_classifier *c, const fc_key *keys, size_t n, int32_t
     return FC_OK;
 }
 
-/* ---- Life ---------------------------------------------------------------------------------------------------------------------------- */
+/* ---- Life --------------------------------------------------------------------------------------- */
 
-int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_classifier **out, uint32_t *bad)
+int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_classifier **out,
+                      uint32_t *bad)
 {
     fc_classifier *c = aligned_alloc(64, (sizeof(*c) + 63) / 64 * 64);
     state *s = state_new();
@@ -547,7 +553,8 @@ void fc_classifier_get_info(fc_classifier *c, fc_table_info *info)
     if (s->table == NULL) {
         info->bytes = sizeof(*c) + sizeof(*s) + (uint64_t)c->high * (sizeof(fc_rule) + 9);
         for (int v = 0; v < 2; v++)
-            info->bytes += s->live[v].used + (s->live[v].forest.trees ? (uint64_t)c->high * 4 * s->live[v].forest.lanes : 0);
+            info->bytes +=
+                s->live[v].used + (s->live[v].forest.trees ? (uint64_t)c->high * 4 * s->live[v].forest.lanes : 0);
     }
     pthread_mutex_unlock(&c->lock);
 }

@@ -26,10 +26,7 @@ __attribute__((target("avx512f,avx512bw"))) static void count_avx512(const uint6
 #endif
 
 /* Eight bits spread over eight octets by one multiplication: the i-th octet of the product's masked copy is bit i. */
-static uint64_t spread(uint64_t octet)
-{
-    return ((octet * 0x8040201008040201ull & 0x8080808080808080ull) >> 7);
-}
+static uint64_t spread(uint64_t octet) { return ((octet * 0x8040201008040201ull & 0x8080808080808080ull) >> 7); }
 
 static void add_octets(const uint8_t *octets, uint16_t *total)
 {
@@ -38,8 +35,8 @@ static void add_octets(const uint8_t *octets, uint16_t *total)
         total[i] = (uint16_t)(total[i] + octets[(i & ~7) | (7 - (i & 7))]);
 }
 
-static void count_portable(const uint64_t *care, const uint64_t *value, uint32_t stride, const uint32_t *list, uint32_t n,
-                           uint16_t *ones, uint16_t *zeros)
+static void count_portable(const uint64_t *care, const uint64_t *value, uint32_t stride, const uint32_t *list,
+                           uint32_t n, uint16_t *ones, uint16_t *zeros)
 {
     memset(ones, 0, 128);
     memset(zeros, 0, 128);

@@ -24,10 +24,10 @@ int fc_tree_of(const fc_forest *f, const uint64_t *care, int source, int destina
     return fixed_bits(layout, LABEL, care) + fixed_bits(layout, SPI, care) >= 8 ? 4 : 5;
 }
 
-/* ---- Covering: does a rule match every key of a region? ------------------------------------------------------- */
+/* ---- Covering: does a rule match every key of a region? ----------------------------------------- */
 
-/* A field that a key lacks reads as 0: a region proves that its keys have the field by a fixed 1 in it, or by an interval
- * of one of its lanes that begins above 0 (the protocol shares its lane with the class below it). */
+/* A field that a key lacks reads as 0: a region proves that its keys have the field by a fixed 1 in it, or by an
+ * interval of one of its lanes that begins above 0 (the protocol shares its lane with the class below it). */
 static int present(const fc_build *b, const fc_region *at, int conditions)
 {
     const fc_layout *layout = fc_layout_of(b->f->version);

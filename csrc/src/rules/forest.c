@@ -4,7 +4,8 @@
 #include "../common/memory.h"
 #include "build.h"
 
-/* ---- A forest from rows ------------------------------------------------------------------------------------------------- */
+/* ---- A forest from rows
+ * ------------------------------------------------------------------------------------------------- */
 
 static void default_options(fc_build_options *o, uint32_t n, int lanes)
 {
@@ -16,7 +17,7 @@ static void default_options(fc_build_options *o, uint32_t n, int lanes)
     else if (n <= 20480)
         d = (fc_build_options){.leaf = 14, .slots = 16, .copies = 8};
     if (lanes == 32)
-        d.leaf = 3; /* a body is 128 octets there, and compared alone */
+        d.leaf = 3;                                      /* a body is 128 octets there, and compared alone */
     d.vector = lanes == 8 ? 128 : lanes == 16 ? 64 : 48; /* from 128, 64, 24 on vectors are as fast as comparing */
     o->vector = o->vector ? o->vector : d.vector;
     o->leaf = o->leaf ? o->leaf : d.leaf;
@@ -114,8 +115,9 @@ static int settle(fc_build *b)
     for (int t = 0; t < f->trees; t++)
         f->tree[t].slot = (const uint32_t *)(arena + ((const uint8_t *)f->tree[t].slot - b->arena));
     f->arena = arena;
-    b->info->bytes += size + 4 * (size_t)f->lanes * f->n + (f->rank ? 4 * (size_t)f->n : 0) +
-                      (f->n_exact ? sizeof(fc_rule) * (size_t)f->n_exact + sizeof(struct fc_exact) * ((size_t)f->n / 64 + 1) : 0);
+    b->info->bytes +=
+        size + 4 * (size_t)f->lanes * f->n + (f->rank ? 4 * (size_t)f->n : 0) +
+        (f->n_exact ? sizeof(fc_rule) * (size_t)f->n_exact + sizeof(struct fc_exact) * ((size_t)f->n / 64 + 1) : 0);
     return FC_OK;
 }
 

@@ -1,7 +1,7 @@
-/* fc_internal.h - what the .c files of the flat classifier share: the memory format of a table. build.c writes it,
- * lookup_*.c read it; theory of operation and a worked example are at the head of build.c. */
-#ifndef FC_INTERNAL_H
-#define FC_INTERNAL_H
+/* format.h - what the files of the flat classifier share: the memory format of a table. trees.c writes it,
+ * lookup_*.c read it; theory of operation and a worked example are at the head of trees.c. */
+#ifndef FC_RULES_FORMAT_H
+#define FC_RULES_FORMAT_H
 
 #include <stdint.h>
 #include <string.h>
@@ -10,22 +10,22 @@
 #include "flowclass.h"
 #include "layout.h"
 
-/* ---- Bounds ------------------------------------------------------------------------------------------------- */
+/* ---- Bounds ------------------------------------------------------------------------------------- */
 
 #define FC_MAX_TREES 6
 #define FC_MAX_DEPTH 12
 #define FC_BATCH 256 /* keys in flight; 64 cost 8 % at 1k rules, 128 2 % */
 
-/* ---- Bodies: one rule as a product of 16-bit ranges -------------------------------------------------------
+/* ---- Bodies: one rule as a product of 16-bit ranges ---------------------------------------------
  * `lanes` (8, 16 or 32) lower ends, then as many spans: a key matches when (key - lo) <= span, unsigned, in each lane
  * but the last. The last lane holds no range: its lo is the low 16 bits of the rule's number; its span is the
  * condition bits (bits 0-7), FC_BODY_VERIFY, and the number's upper 7 bits (bits 9-15). */
 #define FC_BODY_VERIFY 0x0100u /* the lanes are only a bounding box: the exact rule must be asked too */
 #define FC_MAX_NUMBER ((1u << 23) - 1)
 
-/* ---- Slots: 32 bits, kind (2) and payload (30) -------------------------------------------------------------
+/* ---- Slots: 32 bits, kind (2) and payload (30) --------------------------------------------------
  * ONE    payload: number of the body to compare; FC_EMPTY: nothing here
- * LEAF   blocks (4 bits) and offset (26): see fc_leaf in build.c
+ * LEAF   blocks (4 bits) and offset (26): see FC_LEAF_LONG below
  * BITS   offset of a struct fc_bits, in 64-octet units
  * RANGE  offset of a struct fc_range, in 64-octet units */
 enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
@@ -43,8 +43,8 @@ enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
 #define FC_LEAF_LONG 15u
 
 /* Hundreds of rules that no node could tell apart (vector.c). The values of each field that matters are cut into
- * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are from
- * the structure, in 64-octet units. */
+ * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are
+ * from the structure, in 64-octet units. */
 typedef struct fc_vector {
     uint32_t n, blocks; /* rules; 512-bit pieces of a row */
     uint32_t fields;    /* at least one */
@@ -56,7 +56,8 @@ typedef struct fc_vector {
         uint16_t field; /* bit number of enum fc_field */
         uint16_t wide;  /* 1: an IPv6 address */
         uint32_t rows;
-        uint32_t first; /* offset of the intervals' first values, rising, the first is 0: fc_value, or as fc_vector_narrow wants */
+        uint32_t first; /* offset of the intervals' first values, rising, the first is 0: fc_value, or as
+                           fc_vector_narrow wants */
         uint32_t row;   /* offset of the first row; after the last comes that for keys without the field */
     } field[];
 } fc_vector;
@@ -70,7 +71,7 @@ typedef struct fc_bits { /* a node that indexes by selected bits of at most two 
     uint32_t slot[]; /* 1 << bits of them: index = pext(word 0) | pext(word 1) << shift */
 } fc_bits;
 
-typedef struct fc_range { /* a node that cuts one lane into 32 intervals */
+typedef struct fc_range {   /* a node that cuts one lane into 32 intervals */
     uint16_t threshold[31]; /* rising, repeated at the end; child = how many are <= the key's lane */
     uint16_t lane;
     uint32_t slot[32];
@@ -81,8 +82,8 @@ typedef struct fc_tree {
     const uint32_t *slot;
     uint8_t word[2];
     uint8_t shift;
-    uint8_t part; /* which rules it takes: fc_tree_of */
-    uint32_t best; /* the lowest number in the tree: a packet that has a better one need not come here */
+    uint8_t part;           /* which rules it takes: fc_tree_of */
+    uint32_t best;          /* the lowest number in the tree: a packet that has a better one need not come here */
     uint64_t best_priority; /* the same where numbers are no ranks */
 } fc_tree;
 
@@ -100,19 +101,19 @@ typedef struct fc_forest {
     uint8_t trees;
     uint8_t source_bits, destination_bits; /* prefixes of so many bits are long: fc_tree_of */
     uint8_t lane_map[FC_MAX_LANES];
-    fc_tree tree[FC_MAX_TREES + 1]; /* one more for update.c */
-    const uint16_t *bodies; /* 2 * lanes values each, by number */
+    fc_tree tree[FC_MAX_TREES + 1]; /* one more for live.c */
+    const uint16_t *bodies;         /* 2 * lanes values each, by number */
     const uint8_t *arena;
-    const uint32_t *rank;     /* number -> index in the table's rule order; NULL: the same */
-    const fc_rule *exact; /* rows of the rules whose bodies have FC_BODY_VERIFY, by rising number; which have: */
+    const uint32_t *rank;   /* number -> index in the table's rule order; NULL: the same */
+    const fc_rule *exact;   /* rows of the rules whose bodies have FC_BODY_VERIFY, by rising number; which have: */
     const struct fc_exact { /* for each 64 numbers */
         uint64_t bits;
         uint64_t before; /* rows of smaller numbers */
-    } *exact_at;
+    } * exact_at;
     uint32_t n_exact;
     uint32_t n;
     size_t arena_used;
-    /* A forest that takes updates (update.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
+    /* A forest that takes updates (live.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
     const uint64_t *priority; /* by number, lower first; equal ones by number */
     const fc_rule *rows;      /* by number */
 } fc_forest;
@@ -126,7 +127,8 @@ struct fc_table {
 /* The batch look-up of one forest: `count` keys, at most FC_BATCH, keys[index[i]], or keys[i] where index is NULL, to
  * best[i]: a rule's number, or FC_EMPTY. 0, and nothing of use, when they are not all of the forest's version. One per
  * kernel, all with this signature. */
-typedef int fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count, uint32_t *best);
+typedef int fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count,
+                         uint32_t *best);
 fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check allows */
 void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out);
 fc_lookup_fn fc_lookup_scalar;
@@ -137,8 +139,8 @@ fc_lookup_fn fc_lookup_avx512;
 fc_lookup_fn fc_lookup_neon;
 #endif
 
-/* How rules are to be numbered when ranks won't do: rules[i] is number[i] (rising or not), below `limit`, and its body goes to
- * bodies[number[i]] of memory for `limit` bodies of 32 lanes that the caller owns. */
+/* How rules are to be numbered when ranks won't do: rules[i] is number[i] (rising or not), below `limit`, and its body
+ * goes to bodies[number[i]] of memory for `limit` bodies of 32 lanes that the caller owns. */
 typedef struct fc_numbering {
     const uint32_t *number;
     uint32_t limit;
@@ -151,7 +153,7 @@ int fc_forest_build(fc_forest *forest, int version, const fc_rule *rules, uint32
                     const fc_build_options *options, fc_table_info *info);
 void fc_forest_release(fc_forest *forest);
 
-/* ---- Shared by the kernels ---------------------------------------------------------------------------------- */
+/* ---- Shared by the kernels ---------------------------------------------------------------------- */
 
 /* The canonical words of a key; returns the mask of fields that rules of the forest ask for and the key lacks. */
 static inline uint32_t fc_key_words(const fc_forest *f, const fc_key *k, uint64_t *w)
@@ -167,10 +169,7 @@ static inline void fc_key_lanes(const fc_forest *f, const uint64_t *words, uint1
         lanes[i] = i < f->range_lanes ? fc_range_lane(f->words, words, f->lane_map[i]) : 0;
 }
 
-static inline uint32_t fc_body_number(uint16_t lo, uint16_t span)
-{
-    return (uint32_t)lo | (uint32_t)(span >> 9) << 16;
-}
+static inline uint32_t fc_body_number(uint16_t lo, uint16_t span) { return (uint32_t)lo | (uint32_t)(span >> 9) << 16; }
 
 /* Portable bit extraction: what pext does in one instruction. */
 static inline uint64_t fc_extract(uint64_t word, uint64_t mask)
@@ -184,9 +183,9 @@ static inline uint64_t fc_extract(uint64_t word, uint64_t mask)
 static inline uint32_t fc_root(const fc_forest *f, const fc_tree *t, const uint64_t *words)
 {
     (void)f;
-    return __atomic_load_n(&t->slot[fc_extract(words[t->word[0]], t->mask[0]) |
-                                    fc_extract(words[t->word[1]], t->mask[1]) << t->shift],
-                           __ATOMIC_ACQUIRE);
+    return __atomic_load_n(
+        &t->slot[fc_extract(words[t->word[0]], t->mask[0]) | fc_extract(words[t->word[1]], t->mask[1]) << t->shift],
+        __ATOMIC_ACQUIRE);
 }
 
 /* One node down from a slot of kind BITS or RANGE. */
@@ -223,14 +222,17 @@ static inline int fc_body_fails(const fc_forest *f, const uint16_t *body, const 
 /* Walking a leaf's bodies one by one. */
 typedef struct fc_leaf_at {
     const uint8_t *data;
-    uint32_t n;   /* places, repeated bodies included */
-    uint32_t per; /* bodies in a block */
+    uint32_t n;              /* places, repeated bodies included */
+    uint32_t per;            /* bodies in a block */
     const fc_vector *vector; /* more rules, or NULL */
 } fc_leaf_at;
 
 static inline fc_leaf_at fc_leaf_open(const fc_forest *f, uint32_t slot)
 {
-    uint32_t blocks = FC_LEAF_BLOCKS(slot), unit = f->lanes == 32 ? 16 : 64, per = f->lanes == 8 ? 4 : f->lanes == 16 ? 2 : 1;
+    uint32_t blocks = FC_LEAF_BLOCKS(slot), unit = f->lanes == 32 ? 16 : 64,
+             per = f->lanes == 8    ? 4
+                   : f->lanes == 16 ? 2
+                                    : 1;
     const uint8_t *data = f->arena + (size_t)FC_LEAF_OFFSET(slot) * unit;
     if (blocks == FC_LEAF_LONG) {
         uint32_t head[2];
@@ -243,8 +245,8 @@ static inline fc_leaf_at fc_leaf_open(const fc_forest *f, uint32_t slot)
     return (fc_leaf_at){data, blocks * per, per, NULL};
 }
 
-static inline void fc_leaf_body(const fc_forest *f, const fc_leaf_at *at, uint32_t i, uint32_t *number, const uint16_t **lo,
-                                const uint16_t **span)
+static inline void fc_leaf_body(const fc_forest *f, const fc_leaf_at *at, uint32_t i, uint32_t *number,
+                                const uint16_t **lo, const uint16_t **span)
 {
     if (f->lanes == 32) {
         memcpy(number, at->data + 4 * (size_t)i, 4);
@@ -275,8 +277,8 @@ static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, 
     return at;
 }
 
-/* The same for values of 32 bits, without branches: first the first value of each 32 of up to FC_NARROW_ROWS rows, then all of
- * them; both are filled up to 32 with UINT32_MAX. */
+/* The same for values of 32 bits, without branches: first the first value of each 32 of up to FC_NARROW_ROWS rows, then
+ * all of them; both are filled up to 32 with UINT32_MAX. */
 #define FC_NARROW_ROWS 1024u
 static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, uint32_t value)
 {
@@ -294,8 +296,9 @@ static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, ui
 /* For each field of a vector the row of the interval that the key's value is in. */
 static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const uint64_t **row)
 {
-    const uint32_t narrow[8] = {(uint32_t)key->source[1], (uint32_t)key->destination[1], key->flow_label,   key->spi,
-                                key->source_port,         key->destination_port,         key->traffic_class >> 2, key->protocol};
+    const uint32_t narrow[8] = {
+        (uint32_t)key->source[1], (uint32_t)key->destination[1], key->flow_label,         key->spi,
+        key->source_port,         key->destination_port,         key->traffic_class >> 2, key->protocol};
     for (uint32_t i = 0; i < v->fields; i++) {
         const struct fc_vector_field *p = &v->field[i];
         const void *first = (const uint8_t *)v + (size_t)p->first * 64;
@@ -309,7 +312,7 @@ static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const u
     }
 }
 
-/* The bits that all rows have in `n` blocks, 1 to FC_MEET, to `both`; returns which of its words are not 0. Portable. */
+/* The bits that all rows have in `n` blocks, 1 to FC_MEET, to `both`; returns which words are not 0. Portable. */
 #define FC_MEET 4u
 static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {

@@ -31,13 +31,16 @@ const fc_layout fc_layouts[2] = {
 };
 /* clang-format on */
 
-#define ROW(name, octets, ignored) {offsetof(fc_rule, name##_first), offsetof(fc_rule, name##_last), octets, ignored}
+#define ROW(name, octets, ignored)                                                       \
+    {                                                                                    \
+        offsetof(fc_rule, name##_first), offsetof(fc_rule, name##_last), octets, ignored \
+    }
 const fc_field_row fc_field_rows[FC_FIELDS] = {
     ROW(source, 16, 0),     ROW(destination, 16, 0),     ROW(flow_label, 4, 0),    ROW(spi, 4, 0),
     ROW(source_port, 2, 0), ROW(destination_port, 2, 0), ROW(traffic_class, 1, 2), ROW(protocol, 1, 0),
 };
 
-/* ---- Fields of a rule -------------------------------------------------------------------------------------- */
+/* ---- Fields of a rule --------------------------------------------------------------------------- */
 
 static fc_value get_value(const uint8_t *p, unsigned octets)
 {
@@ -70,17 +73,14 @@ void fc_rule_range(const fc_rule *r, int field, fc_value *first, fc_value *last)
     last->low >>= row->ignored;
 }
 
-/* ---- Rules to lanes ------------------------------------------------------------------------------------------ */
+/* ---- Rules to lanes ----------------------------------------------------------------------------- */
 
 /* The i-th 16 bits of a value, from the least significant. */
-static uint16_t piece(const fc_value *v, int i)
-{
-    return (uint16_t)((i < 4 ? v->low : v->high) >> (16 * (i & 3)));
-}
+static uint16_t piece(const fc_value *v, int i) { return (uint16_t)((i < 4 ? v->low : v->high) >> (16 * (i & 3))); }
 
-/* A range of a field that spans several 16-bit lanes: the bounding product of ranges of its lanes. Lanes above the first
- * that differs are single values, that one is a range, those below are full. Returns 1 when the product is the range
- * itself. Worked: 0x0001fff0..0x0003000f has lanes 0x0001..0x0003 and full, and is not exact: the box also holds
+/* A range of a field that spans several 16-bit lanes: the bounding product of ranges of its lanes. Lanes above the
+ * first that differs are single values, that one is a range, those below are full. Returns 1 when the product is the
+ * range itself. Worked: 0x0001fff0..0x0003000f has lanes 0x0001..0x0003 and full, and is not exact: the box also holds
  * 0x00010000. */
 static int box(const fc_field_place *place, const fc_value *first, const fc_value *last, uint16_t *lo, uint16_t *hi)
 {
@@ -140,7 +140,7 @@ void fc_rule_from_lanes(int version, const uint16_t *lo, const uint16_t *hi, fc_
     }
 }
 
-/* ---- Rules to bits --------------------------------------------------------------------------------------------- */
+/* ---- Rules to bits ------------------------------------------------------------------------------ */
 
 /* Bits that all values of first..last share. */
 static uint16_t shared_bits(uint16_t first, uint16_t last)

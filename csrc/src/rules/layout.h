@@ -4,7 +4,8 @@
  * little-endian memory: lane 4w+j is bits 16j to 16j+15 of word w. This order is called canonical:
  *
  *   IPv4: word 0 = source << 32 | destination, word 1 = ports|class|protocol|virtual, word 2 = flow label|SPI
- *   IPv6: words 0-3 = source, destination (as in fc_key), word 4 = flow label|SPI, word 5 = ports|class|protocol|virtual
+ *   IPv6: words 0-3 = source, destination (as in fc_key), word 4 = flow label|SPI, word 5 =
+ * ports|class|protocol|virtual
  *
  * The top lane of the word with the ports (the tail) is "virtual": bit 0 is source port >= 1024, bit 1 destination
  * port >= 1024. The commonest classes of ports are no prefixes, so no single real bit tells them apart.
@@ -30,8 +31,8 @@ typedef struct fc_value { /* of any field */
 
 /* One field in one IP version's words and lanes. */
 typedef struct fc_field_place {
-    uint8_t word[2];  /* which words have its bits (twice the same where one has them all) */
-    uint64_t mask[2]; /* and which of their bits */
+    uint8_t word[2];     /* which words have its bits (twice the same where one has them all) */
+    uint64_t mask[2];    /* and which of their bits */
     uint8_t lane, lanes; /* the lanes that hold a rule's range of it: the first, and how many */
     uint8_t shift;       /* bits of the lane that are below the field */
     uint8_t turn;        /* the i-th 16 bits of a value, from the least significant, are in lane + (i ^ turn) */
@@ -52,21 +53,12 @@ typedef struct fc_field_row {
 extern const fc_layout fc_layouts[2]; /* IPv4, IPv6 */
 extern const fc_field_row fc_field_rows[FC_FIELDS];
 
-static inline const fc_layout *fc_layout_of(int version)
-{
-    return &fc_layouts[version == 6];
-}
+static inline const fc_layout *fc_layout_of(int version) { return &fc_layouts[version == 6]; }
 
-static inline int fc_words_of(int version)
-{
-    return version == 4 ? 3 : 6;
-}
+static inline int fc_words_of(int version) { return version == 4 ? 3 : 6; }
 
 /* The word with the ports, by the number of words. */
-static inline int fc_tail_word(int words)
-{
-    return words == 3 ? 1 : 5;
-}
+static inline int fc_tail_word(int words) { return words == 3 ? 1 : 5; }
 
 /* The canonical words of a key. */
 static inline void fc_canonical_words(int version, const fc_key *k, uint64_t *w)
@@ -111,8 +103,9 @@ void fc_rule_range(const fc_rule *rule, int field, fc_value *first, fc_value *la
 int fc_rule_lanes(int version, const fc_rule *rule, uint16_t *lo, uint16_t *hi);
 /* The inverse, where the product is the rule: writes the ranges of the fields that `rule->conditions` names. */
 void fc_rule_from_lanes(int version, const uint16_t *lo, const uint16_t *hi, fc_rule *rule);
-/* The bits that all keys of a rule's lanes share: where they are, and what. Returns 1 when the rule is no more than those
- * bits, so that a region that fixes them all lies inside the rule. */
-int fc_rule_bits(int version, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi, uint64_t *care, uint64_t *value);
+/* The bits that all keys of a rule's lanes share: where they are, and what. Returns 1 when the rule is no more than
+ * those bits, so that a region that fixes them all lies inside the rule. */
+int fc_rule_bits(int version, const fc_rule *rule, const uint16_t *lo, const uint16_t *hi, uint64_t *care,
+                 uint64_t *value);
 
 #endif

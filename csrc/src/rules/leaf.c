@@ -14,7 +14,8 @@ fc_leaf_shape fc_shape_leaf(const fc_forest *f, uint32_t n, int is_long)
     return s;
 }
 
-void fc_fill_leaf(const fc_forest *f, const fc_leaf_shape *s, const uint32_t *list, uint32_t n, uint32_t vector, uint8_t *to)
+void fc_fill_leaf(const fc_forest *f, const fc_leaf_shape *s, const uint32_t *list, uint32_t n, uint32_t vector,
+                  uint8_t *to)
 {
     uint32_t lanes = f->lanes;
     if (s->header) {

@@ -1,22 +1,23 @@
-/* update.c - inserting rules into a forest, and removing them, while readers run.
+/* live.c - inserting rules into a forest, and removing them, while readers run.
  *
- * A rule is in one tree, in every leaf whose region it meets. An update finds those slots as a look-up would, except that
- * a bit which the rule leaves open leads both ways; for each it writes a new leaf beside the old one and then stores the
- * 32-bit slot. Old leaves are freed when no reader can be in them any more (fc_epoch.h). A rule that would be in over
- * WIDE places goes to one more tree, a single leaf that every look-up visits; it is meant to stay small, and a rebuild
- * (classifier.c) empties it.
+ * A rule is in one tree, in every leaf whose region it meets. An update finds those slots as a look-up would, except
+ * that a bit which the rule leaves open leads both ways; for each it writes a new leaf beside the old one and then
+ * stores the 32-bit slot. Old leaves are freed when no reader can be in them any more (epoch.h). A rule that would be
+ * in over WIDE places goes to one more tree, a single leaf that every look-up visits; it is meant to stay small, and a
+ * rebuild (classifier.c) empties it.
  *
- * A reader that meets an update half done would see the rule in one leaf and not in another, or miss a rule just removed
- * from one tree without seeing the one inserted before that in another: answers that belong to no state. So updates are
- * counted: `turn` is odd while one is under way, and what it concerns is noted before. A reader compares `turn` before and
- * after a block of keys. If it has changed, the keys inside the rules that changed meanwhile are looked up again, alone:
- * for all others every state of the interval gives the same answer, which is what they found.
+ * A reader that meets an update half done would see the rule in one leaf and not in another, or miss a rule just
+ * removed from one tree without seeing the one inserted before that in another: answers that belong to no state. So
+ * updates are counted: `turn` is odd while one is under way, and what it concerns is noted before. A reader compares
+ * `turn` before and after a block of keys. If it has changed, the keys inside the rules that changed meanwhile are
+ * looked up again, alone: for all others every state of the interval gives the same answer, which is what they found.
  *
  *      turn      6 ------ 7 ==== 8 -------- 9 ==== 10
  *      update             | 3: insert a     | 4: remove b
  *      reader         |-- block of keys --------|        turn was 6, is 9: keys inside a or b go again
  *
- * Rules are compared by priority and number, from two arrays, since there is no rank that an insertion wouldn't move. */
+ * Rules are compared by priority and number, from two arrays, since there is no rank that an insertion wouldn't move.
+ */
 #include <stdlib.h>
 
 #include "live.h"
@@ -24,12 +25,9 @@
 #define WIDE 64 /* places */
 #define MAX_PLACES (1u << 22)
 
-/* ---- Memory in units of 64 octets ------------------------------------------------------------------------------ */
+/* ---- Memory in units of 64 octets --------------------------------------------------------------- */
 
-static int size_class(uint32_t units)
-{
-    return units < 64 ? (int)units : 64;
-}
+static int size_class(uint32_t units) { return units < 64 ? (int)units : 64; }
 
 static uint32_t rounded(uint32_t units) /* what is really given: the last class holds powers of two */
 {
@@ -103,15 +101,16 @@ static void retire_leaf(fc_live *v, uint32_t slot, uint32_t instead, uint64_t ep
     const fc_forest *f = &v->forest;
     size_t unit = f->lanes == 32 ? 16 : 64, at = (size_t)FC_LEAF_OFFSET(slot) * unit;
     fc_leaf_at leaf = fc_leaf_open(f, slot);
-    size_t octets = (size_t)(leaf.data - (f->arena + at)) +
-                    (f->lanes == 32 ? 4 * (size_t)leaf.n : FC_LEAF_BLOCKS(slot) ? 128 * (size_t)(leaf.n / leaf.per) : 64);
+    size_t octets = (size_t)(leaf.data - (f->arena + at)) + (f->lanes == 32         ? 4 * (size_t)leaf.n
+                                                             : FC_LEAF_BLOCKS(slot) ? 128 * (size_t)(leaf.n / leaf.per)
+                                                                                    : 64);
     if (f->lanes < 32 || at >= v->built) /* the build packs lists closer than units: left until the next one */
         retire_units(v, at, octets, epoch);
     if (leaf.vector && !(instead >> 30 == FC_LEAF && fc_leaf_open(f, instead).vector == leaf.vector))
         retire_units(v, (size_t)((const uint8_t *)leaf.vector - f->arena), (size_t)leaf.vector->units * 64, epoch);
 }
 
-/* ---- Where a rule is ---------------------------------------------------------------------------------------------- */
+/* ---- Where a rule is ---------------------------------------------------------------------------- */
 
 typedef struct places {
     uint32_t *fixed[WIDE], **at; /* `at` is `fixed` until it is too small */
@@ -155,11 +154,12 @@ static void draw(const fc_forest *f, const fc_rule *rule, outline *o)
 static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p);
 
 /* All children of a node of bits that the rule meets: its fixed bits, with every combination of the open ones. */
-static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const uint8_t *word, int shift, uint32_t *slots,
-                      places *p)
+static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const uint8_t *word, int shift,
+                      uint32_t *slots, places *p)
 {
     uint64_t a = word[0], b = word[1];
-    uint64_t fixed = fc_extract(o->value[a] & o->care[a], mask[0]) | fc_extract(o->value[b] & o->care[b], mask[1]) << shift;
+    uint64_t fixed = fc_extract(o->value[a] & o->care[a], mask[0]) | fc_extract(o->value[b] & o->care[b], mask[1])
+                                                                         << shift;
     uint64_t open = fc_extract(~o->care[a], mask[0]) | fc_extract(~o->care[b], mask[1]) << shift, sub = 0;
     do {
         find_slots(v, o, slots + (fixed | sub), p);
@@ -202,22 +202,17 @@ static fc_tree *tree_for(fc_live *v, const outline *o)
     return NULL;
 }
 
-static fc_tree *wide_tree(fc_live *v)
-{
-    return &v->forest.tree[v->forest.trees - 1];
-}
+static fc_tree *wide_tree(fc_live *v) { return &v->forest.tree[v->forest.trees - 1]; }
 
-/* ---- Rewriting leaves ------------------------------------------------------------------------------------------------ */
+/* ---- Rewriting leaves
+ * ------------------------------------------------------------------------------------------------ */
 
 static int before(const fc_forest *f, uint32_t a, uint32_t b)
 {
     return f->priority[a] < f->priority[b] || (f->priority[a] == f->priority[b] && a < b);
 }
 
-static uint32_t empty_slot(void)
-{
-    return FC_SLOT(FC_ONE, FC_EMPTY);
-}
+static uint32_t empty_slot(void) { return FC_SLOT(FC_ONE, FC_EMPTY); }
 
 /* The i-th number beside a leaf's vector, FC_EMPTY after the last. */
 static uint32_t loose(const fc_forest *f, const fc_leaf_at *leaf, uint32_t i)
@@ -302,8 +297,8 @@ static int write_slot(fc_live *v, const uint32_t *list, uint32_t n, uint32_t *sl
 
 #define LOOSE 32 /* rules beside a vector, until it is made anew: some 1 ms at 10,000 rules */
 
-/* The slot that is to take the place of `old`: with `number` added or taken out. The same slot: its vector is to lose the
- * number (drop()). */
+/* The slot that is to take the place of `old`: with `number` added or taken out. The same slot: its vector is to lose
+ * the number (drop()). */
 static int changed_slot(fc_live *v, uint32_t old, uint32_t number, int insert, uint32_t *slot)
 {
     fc_forest *f = &v->forest;
@@ -366,7 +361,8 @@ static void drop(fc_live *v, uint32_t slot, uint32_t number)
     }
 }
 
-/* ---- One update, whole ---------------------------------------------------------------------------------------------------- */
+/* ---- One update, whole
+ * ---------------------------------------------------------------------------------------------------- */
 
 static void begin_turn(fc_live *v, const outline *o)
 {
@@ -499,7 +495,8 @@ int fc_live_remove(fc_live *v, uint32_t number, const fc_rule *rule)
     return status;
 }
 
-/* ---- Building, and whether a rule fits ------------------------------------------------------------------------------------- */
+/* ---- Building, and whether a rule fits
+ * ------------------------------------------------------------------------------------- */
 
 int fc_live_fits(const fc_live *v, const fc_rule *rule)
 {
@@ -562,7 +559,8 @@ void fc_live_release(fc_live *v)
     fc_ring_free(&v->retired);
 }
 
-/* ---- Reading ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Reading
+ * ------------------------------------------------------------------------------------------------------------------ */
 
 /* Is the key inside a rule that changed in updates [first, end)? Bits only: more than needed is harmless. */
 static int concerned(fc_live *v, const fc_key *key, uint64_t first, uint64_t end)
@@ -583,7 +581,8 @@ static int concerned(fc_live *v, const fc_key *key, uint64_t first, uint64_t end
 
 #define TRIES 100 /* of a key alone; a try takes a fraction of an update's time, so two are rare */
 
-int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
+int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *keys, const uint32_t *index, uint32_t n,
+                   uint32_t *best)
 {
     uint32_t again[FC_BATCH], at[FC_BATCH], found[FC_BATCH], m = n;
     for (uint32_t i = 0; i < n; i++) {

@@ -8,10 +8,7 @@
 #define FC_LOOKUP fc_lookup_avx2
 #define INLINE static inline __attribute__((always_inline)) FC_TARGET
 
-INLINE uint64_t extract(uint64_t word, uint64_t mask)
-{
-    return _pext_u64(word, mask);
-}
+INLINE uint64_t extract(uint64_t word, uint64_t mask) { return _pext_u64(word, mask); }
 
 /* There is no unsigned comparison: t > span exactly where the saturating difference is not 0. */
 INLINE __m256i over(__m256i key, const uint16_t *lo, const uint16_t *span)
@@ -20,10 +17,7 @@ INLINE __m256i over(__m256i key, const uint16_t *lo, const uint16_t *span)
     return _mm256_subs_epu16(t, _mm256_load_si256((const __m256i *)span));
 }
 
-INLINE __m256i load(const uint16_t *p)
-{
-    return _mm256_load_si256((const __m256i *)p);
-}
+INLINE __m256i load(const uint16_t *p) { return _mm256_load_si256((const __m256i *)p); }
 
 INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
 {

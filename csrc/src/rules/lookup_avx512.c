@@ -9,10 +9,7 @@
 #define FC_OWN_SORT
 #define INLINE static inline __attribute__((always_inline)) FC_TARGET
 
-INLINE uint64_t extract(uint64_t word, uint64_t mask)
-{
-    return _pext_u64(word, mask);
-}
+INLINE uint64_t extract(uint64_t word, uint64_t mask) { return _pext_u64(word, mask); }
 
 INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
 {
@@ -62,7 +59,8 @@ INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, 
     uint32_t some = 0;
     if (n == 4) { /* so that a row's address is loaded once for four blocks */
         const uint64_t *p = row[0] + 8 * (size_t)block;
-        __m512i a = _mm512_load_si512(p), b = _mm512_load_si512(p + 8), c = _mm512_load_si512(p + 16), d = _mm512_load_si512(p + 24);
+        __m512i a = _mm512_load_si512(p), b = _mm512_load_si512(p + 8), c = _mm512_load_si512(p + 16),
+                d = _mm512_load_si512(p + 24);
         for (uint32_t i = 1; i < rows; i++) {
             p = row[i] + 8 * (size_t)block;
             a = _mm512_and_si512(a, _mm512_load_si512(p));
@@ -130,7 +128,8 @@ INLINE void deal(list *l, __mmask16 which, __m512i key, __m512i slot)
 
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n)
 {
-    const __m512i leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 0)), long_leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 1 << 26));
+    const __m512i leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 0)),
+                  long_leaf = _mm512_set1_epi32((int)FC_SLOT(FC_LEAF, 1 << 26));
     const __m512i node = _mm512_set1_epi32((int)FC_SLOT(FC_BITS, 0));
     for (uint32_t j = 0; j < n; j += 16) {
         __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);

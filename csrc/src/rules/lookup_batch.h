@@ -13,8 +13,8 @@
  * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
  * was asked for by the stage before. */
 
-/* Words between two keys' words, so that a block stays in the first-level cache: 16 octets a key where that is all there is
- * to compare, else with the traffic class lane, to a power of two. */
+/* Words between two keys' words, so that a block stays in the first-level cache: 16 octets a key where that is all
+ * there is to compare, else with the traffic class lane, to a power of two. */
 #define STRIDE(lanes, permuted) ((lanes) == 8 ? 2u : (lanes) == 16 && !(permuted) ? 4u : 8u)
 
 typedef struct list {
@@ -32,17 +32,15 @@ typedef struct work {
 } work;
 
 #define FC_COUNT8(i) i, i + 1, i + 2, i + 3, i + 4, i + 5, i + 6, i + 7
-#define FC_COUNT64(i) \
+#define FC_COUNT64(i)                                                                                           \
     FC_COUNT8(i), FC_COUNT8(i + 8), FC_COUNT8(i + 16), FC_COUNT8(i + 24), FC_COUNT8(i + 32), FC_COUNT8(i + 40), \
         FC_COUNT8(i + 48), FC_COUNT8(i + 56)
-static const uint32_t counting[FC_BATCH + 16] __attribute__((aligned(64))) = {
-    FC_COUNT64(0), FC_COUNT64(64), FC_COUNT64(128), FC_COUNT64(192)};
+static const uint32_t counting[FC_BATCH + 16]
+    __attribute__((aligned(64))) = {FC_COUNT64(0), FC_COUNT64(64), FC_COUNT64(128), FC_COUNT64(192)};
 _Static_assert(FC_BATCH == 256, "as many as are counted here");
 
-/* Slots change under updates: what a slot points to was written before it (update.c). */
+/* Slots change under updates: what a slot points to was written before it (live.c). */
 #define FC_SLOT_AT(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
-
-
 
 #ifdef FC_OWN_SORT
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n);
@@ -55,10 +53,7 @@ typedef struct batch {
     const uint32_t *index; /* which of them, NULL: the first, the second, ... */
 } batch;
 
-INLINE const fc_key *key_at(const batch *b, uint32_t i)
-{
-    return b->index ? &b->keys[b->index[i]] : &b->keys[i];
-}
+INLINE const fc_key *key_at(const batch *b, uint32_t i) { return b->index ? &b->keys[b->index[i]] : &b->keys[i]; }
 
 /* Words and lanes of one key; returns its last word as it is: ports, class, protocol, version, presence. */
 INLINE uint64_t prepare_one(const fc_forest *f, const fc_key *k, uint32_t i, work *w, int lanes, int permuted)
@@ -109,7 +104,7 @@ INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, i
     }
     if ((uint8_t)(all >> 48) != f->version || (uint8_t)(any >> 48) != f->version)
         return -1;
-    return f->conditions & (uint8_t)~(all >> 56);
+    return f->conditions & (uint8_t) ~(all >> 56);
 }
 
 INLINE const uint16_t *key_lanes(const work *w, uint32_t i, int lanes, int permuted)
@@ -127,8 +122,8 @@ INLINE int accept(const fc_forest *f, const fc_key *key, uint32_t number, uint16
     return !(flags & 0xff & ~key->present) && (!(flags & FC_BODY_VERIFY) || fc_verify(f, number, key));
 }
 
-/* `number`, or none where `no`, without a branch: which keys match is a toss-up, and mistaken branches cost a fourth of the
- * time (fw1, 100k rules). */
+/* `number`, or none where `no`, without a branch: which keys match is a toss-up, and mistaken branches cost a fourth of
+ * the time (fw1, 100k rules). */
 INLINE uint32_t number_unless(uint32_t number, int no)
 {
     uint32_t mask = -(uint32_t)(no != 0);
@@ -187,8 +182,9 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
     }
 }
 
-/* Bodies are asked for so many keys ahead of their comparison, not all before the first: memory answers some 20 requests at a
- * time, and meanwhile there is work. 100k rules: IPv4 +13 %, IPv6 +31 %; 32 and 100 are as good, 16 half as good. */
+/* Bodies are asked for so many keys ahead of their comparison, not all before the first: memory answers some 20
+ * requests at a time, and meanwhile there is work. 100k rules: IPv4 +13 %, IPv6 +31 %; 32 and 100 are as good, 16 half
+ * as good. */
 #define FC_AHEAD 64u
 
 INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
@@ -253,15 +249,17 @@ INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int car
     }
 }
 
-/* ---- Bit vectors (vector.c): rare, so one key at a time and apart from the stages ----------------------- */
+/* ---- Bit vectors (vector.c): rare, so one key at a time and apart from the stages --------------- */
 
 INLINE int body_of_fails(const fc_forest *f, const uint16_t *key, const uint16_t *body)
 {
-    return f->lanes == 8 ? body_fails(8, key, body) : f->lanes == 16 ? body_fails(16, key, body) : body_fails(32, key, body);
+    return f->lanes == 8    ? body_fails(8, key, body)
+           : f->lanes == 16 ? body_fails(16, key, body)
+                            : body_fails(32, key, body);
 }
 
-FC_TARGET static __attribute__((noinline)) void search_vector(const fc_forest *f, const fc_key *key, work *w, uint32_t i,
-                                                              const uint16_t *lanes, const fc_vector *v)
+FC_TARGET static __attribute__((noinline)) void search_vector(const fc_forest *f, const fc_key *key, work *w,
+                                                              uint32_t i, const uint16_t *lanes, const fc_vector *v)
 {
     const uint64_t *row[8];
     uint64_t both[8 * FC_MEET] __attribute__((aligned(64)));
@@ -344,7 +342,8 @@ INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lan
     }
 }
 
-/* Leaves of 32-lane bodies are lists of numbers: rounds again, a body each, the next one's memory asked for meanwhile. */
+/* Leaves of 32-lane bodies are lists of numbers: rounds again, a body each, the next one's memory asked for meanwhile.
+ */
 INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
 {
     const uint32_t *at[FC_BATCH];
@@ -402,8 +401,8 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
                         : keep_worse(w->active, w->limit, n, w->best, tree->best);
         }
         for (uint32_t j = 0; j < m; j++) {
-            w->slot[j] = (uint32_t)index_of(w->words + active[j] * STRIDE(lanes, permuted), tree->mask, tree->word,
-                                            tree->shift);
+            w->slot[j] =
+                (uint32_t)index_of(w->words + active[j] * STRIDE(lanes, permuted), tree->mask, tree->word, tree->shift);
             __builtin_prefetch(tree->slot + w->slot[j]);
         }
         for (uint32_t j = 0; j < m; j++)
@@ -435,7 +434,7 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
     }
 }
 
-/* ---- A few keys: one after the other, no lists. Twice as fast for one key, even at 8. ----------------- */
+/* ---- A few keys: one after the other, no lists. Twice as fast for one key, even at 8. ----------- */
 
 enum { FEW = 8 };
 
@@ -483,7 +482,8 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
         const uint64_t *words = w->words + i * STRIDE(lanes, permuted);
         for (int t = 0; t < f->trees; t++) {
             const fc_tree *tree = &f->tree[t];
-            if (dynamic ? __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED) > w->rank[i] : tree->best >= w->best[i])
+            if (dynamic ? __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED) > w->rank[i]
+                        : tree->best >= w->best[i])
                 continue;
             uint32_t slot = one_slot(f, tree, words);
             if (slot >> 30 == FC_LEAF) {
@@ -499,7 +499,8 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
 }
 
 /* One copy of the stages for each layout, with and without keys that lack something. */
-INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic, int vectors)
+INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic,
+                  int vectors)
 {
     int lacking = prepare(f, keys, n, w, lanes, permuted);
     if (lacking < 0)
@@ -513,8 +514,8 @@ INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, in
     return 1;
 }
 
-INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best, int dynamic,
-                   int vectors)
+INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best,
+                   int dynamic, int vectors)
 {
     work w;
     const batch in = {keys, index};
@@ -536,15 +537,15 @@ INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index
     return same;
 }
 
-FC_TARGET static __attribute__((noinline)) int look_up_dynamic(const fc_forest *f, const fc_key *keys, const uint32_t *index,
-                                                               uint32_t n, uint32_t *best)
+FC_TARGET static __attribute__((noinline)) int look_up_dynamic(const fc_forest *f, const fc_key *keys,
+                                                               const uint32_t *index, uint32_t n, uint32_t *best)
 {
     return look_up(f, keys, index, n, best, 1, 1);
 }
 
 /* Apart, because the calls for vectors alone cost others 4 % (IPv6, AVX-512). */
-FC_TARGET static __attribute__((noinline)) int look_up_vectors(const fc_forest *f, const fc_key *keys, const uint32_t *index,
-                                                               uint32_t n, uint32_t *best)
+FC_TARGET static __attribute__((noinline)) int look_up_vectors(const fc_forest *f, const fc_key *keys,
+                                                               const uint32_t *index, uint32_t n, uint32_t *best)
 {
     return look_up(f, keys, index, n, best, 0, 1);
 }

@@ -1,5 +1,5 @@
-/* lookup_plain.h - dealing slots and thinning lists without a compress instruction: each item is written to every list, and
- * only the right list's end moves. Included by lookup_batch.h where a kernel has no better way. */
+/* lookup_plain.h - dealing slots and thinning lists without a compress instruction: each item is written to every list,
+ * and only the right list's end moves. Included by lookup_batch.h where a kernel has no better way. */
 
 /* The keys whose best is worse than `than`, and these bests; returns how many. */
 INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)

@@ -21,8 +21,8 @@ static int better(const fc_forest *f, uint32_t a, uint32_t b)
 }
 
 /* The best of a vector's rules that is better than `best`, else `best`. */
-static uint32_t search(const fc_forest *f, const fc_vector *v, const uint16_t *lanes, uint32_t lacking, const fc_key *key,
-                       uint32_t best)
+static uint32_t search(const fc_forest *f, const fc_vector *v, const uint16_t *lanes, uint32_t lacking,
+                       const fc_key *key, uint32_t best)
 {
     const uint64_t *row[8];
     uint64_t both[8];

@@ -3,12 +3,10 @@
 
 #include "build.h"
 
-/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ----------- */
+/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table)
+ * ----------- */
 
-static uint64_t next_random(uint64_t *state)
-{
-    return fc_scramble(*state += FC_GOLDEN, 0);
-}
+static uint64_t next_random(uint64_t *state) { return fc_scramble(*state += FC_GOLDEN, 0); }
 
 /* A packet inside a rule's box, anything where the rule looks at nothing. */
 static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)

@@ -16,8 +16,7 @@ int fc_rule_matches(const fc_rule *r, const fc_key *k)
     if ((r->conditions & FC_DESTINATION) &&
         (fc_below(k->destination, r->destination_first) || fc_below(r->destination_last, k->destination)))
         return 0;
-    if ((r->conditions & FC_FLOW_LABEL) &&
-        (k->flow_label < r->flow_label_first || k->flow_label > r->flow_label_last))
+    if ((r->conditions & FC_FLOW_LABEL) && (k->flow_label < r->flow_label_first || k->flow_label > r->flow_label_last))
         return 0;
     if ((r->conditions & FC_SPI) && (k->spi < r->spi_first || k->spi > r->spi_last))
         return 0;
@@ -27,8 +26,8 @@ int fc_rule_matches(const fc_rule *r, const fc_key *k)
     if ((r->conditions & FC_DESTINATION_PORT) &&
         (k->destination_port < r->destination_port_first || k->destination_port > r->destination_port_last))
         return 0;
-    if ((r->conditions & FC_TRAFFIC_CLASS) && (k->traffic_class >> 2 < r->traffic_class_first >> 2 ||
-                                               k->traffic_class >> 2 > r->traffic_class_last >> 2))
+    if ((r->conditions & FC_TRAFFIC_CLASS) &&
+        (k->traffic_class >> 2 < r->traffic_class_first >> 2 || k->traffic_class >> 2 > r->traffic_class_last >> 2))
         return 0;
     if ((r->conditions & FC_PROTOCOL) && (k->protocol < r->protocol_first || k->protocol > r->protocol_last))
         return 0;

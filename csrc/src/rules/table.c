@@ -56,10 +56,7 @@ void fc_table_free(fc_table *t)
     free(t);
 }
 
-void fc_table_get_info(const fc_table *t, fc_table_info *info)
-{
-    *info = t->info;
-}
+void fc_table_get_info(const fc_table *t, fc_table_info *info) { *info = t->info; }
 
 fc_lookup_fn *fc_kernel_function(int kernel)
 {

@@ -1,7 +1,7 @@
 /* trees.c - rule rows -> a forest of direct-index trees. Theory of operation.
  *
- * Problem. Of up to millions of rules, each a product of ranges in up to eight fields, find the first that matches a key.
- * Comparing them all is out of the question; but for any one key, a few bits of it rule out nearly all.
+ * Problem. Of up to millions of rules, each a product of ranges in up to eight fields, find the first that matches a
+ * key. Comparing them all is out of the question; but for any one key, a few bits of it rule out nearly all.
  *
  * Structure. A node looks at selected bits of at most two of the key's 64-bit words, and indexes an array of slots with
  * them. A slot is empty, is one rule, is a leaf (a few rules to be compared together), or is another node. A rule that
@@ -10,8 +10,8 @@
  * A look-up visits the trees one after the other, the largest first, and leaves out those whose best rule is no better
  * than what it has. Where no bit separates (nested ranges), a range node cuts one 16-bit lane into 32 intervals.
  *
- * Worked example, an IPv4 table of five rules (csrc/tests/test_example.c builds it and looks into it). In word 0, source
- * bits are 63..32, destination bits 31..0.
+ * Worked example, an IPv4 table of five rules (csrc/tests/test_example.c builds it and looks into it). In word 0,
+ * source bits are 63..32, destination bits 31..0.
  *
  *      number  source       destination    dest. port   fixed bits of word 0
  *      0       10.0.0.0/8   any            any          63..56 = 00001010
@@ -21,12 +21,12 @@
  *      4       10.0.0.0/7   any            any          63..57 = 0000101
  *
  * fc_rule_bits() finds the fixed bits. fc_tree_of() with limits (13, 13) for long prefixes sends 1 and 3 to tree "long
- * destination", 0, 2 and 4 to tree "the rest". (fc_choose_partition() tries several limits on a sample and keeps the one
- * with which random packets need the least work.)
+ * destination", 0, 2 and 4 to tree "the rest". (fc_choose_partition() tries several limits on a sample and keeps the
+ * one with which random packets need the least work.)
  *
- * Tree "rest", fc_choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all three: 9
- * again. Bit 56 sends 0 left, 2 right, and 4, which leaves it open, to both: buckets {0, 4} and {2, 4}, sum 8. It is
- * chosen, being 3 % better. After it no bit gains any more.
+ * Tree "rest", fc_choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all
+ * three: 9 again. Bit 56 sends 0 left, 2 right, and 4, which leaves it open, to both: buckets {0, 4} and {2, 4}, sum 8.
+ * It is chosen, being 3 % better. After it no bit gains any more.
  *
  *      word 0, mask 1 << 56   slot 0: leaf {0, 4}       slot 1: leaf {2, 4}
  *
@@ -39,19 +39,19 @@
  * Covering. In slot 0 of a node whose bits fix 63..56 to 00001010, rule 0 matches every key that arrives: 4 can never
  * win there and is cut off (fc_covers()). Not when the table takes updates: rule 0 might be removed.
  *
- * Work. A look-up costs at most trees x (depth nodes + one leaf); the build reports the largest leaf. Choosing k bits looks
- * at each entry k times, with counters for 64 bits at once (count.c): 0.1 s for 100k rules. `slots` and `copies` bound the
- * memory of a node per rule, `work_limit` the time of all choices. Leaves of hundreds of rules, which these bounds and sets
- * that no node divides leave behind, are searched by bit vectors (vector.c). References: bit selection is that of "BitCuts"
- * (Liu et al., IEEE/ACM ToN 2019) and PextCuts; trees by field are those of EffiCuts (Vamanan et al., SIGCOMM 2010); range
- * nodes go back to HiCuts (Gupta and McKeown, 1999). */
+ * Work. A look-up costs at most trees x (depth nodes + one leaf); the build reports the largest leaf. Choosing k bits
+ * looks at each entry k times, with counters for 64 bits at once (count.c): 0.1 s for 100k rules. `slots` and `copies`
+ * bound the memory of a node per rule, `work_limit` the time of all choices. Leaves of hundreds of rules, which these
+ * bounds and sets that no node divides leave behind, are searched by bit vectors (vector.c). References: bit selection
+ * is that of "BitCuts" (Liu et al., IEEE/ACM ToN 2019) and PextCuts; trees by field are those of EffiCuts (Vamanan et
+ * al., SIGCOMM 2010); range nodes go back to HiCuts (Gupta and McKeown, 1999). */
 #include <stdlib.h>
 
 #include "build.h"
 
 static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const fc_region *at);
 
-/* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------------------- */
+/* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------- */
 
 static size_t take(fc_build *b, size_t octets, size_t align)
 {
@@ -71,7 +71,7 @@ static size_t take(fc_build *b, size_t octets, size_t align)
     return at;
 }
 
-/* ---- Leaves ---------------------------------------------------------------------------------------------------- */
+/* ---- Leaves ------------------------------------------------------------------------------------- */
 
 static uint64_t hash_list(const uint32_t *list, uint32_t n)
 {
@@ -212,13 +212,13 @@ static void node_header(const fc_cut *c, fc_bits *node, uint8_t *position)
     for (int j = 0; j < c->bits; j++) {
         int second = c->words > 1 && c->bit_word[j] == c->word[1];
         uint64_t below = (1ull << c->bit[j]) - 1;
-        position[j] =
-            (uint8_t)(__builtin_popcountll(node->mask[second] & below) + (second ? node->shift : 0));
+        position[j] = (uint8_t)(__builtin_popcountll(node->mask[second] & below) + (second ? node->shift : 0));
     }
 }
 
 /* Writes the children of a node whose slots start at `slots` (an offset: the arena moves). */
-static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position, size_t slots, uint32_t depth, const fc_region *at)
+static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position, size_t slots, uint32_t depth,
+                           const fc_region *at)
 {
     fc_region child = *at;
     for (int j = 0; j < c->bits; j++)
@@ -248,7 +248,8 @@ static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const f
     return FC_SLOT(FC_BITS, offset / 64);
 }
 
-static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const fc_intervals *v, uint32_t depth, const fc_region *at)
+static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const fc_intervals *v, uint32_t depth,
+                            const fc_region *at)
 {
     uint32_t lanes = b->f->lanes, canonical = b->f->lane_map[v->lane];
     fc_range node = {.lane = (uint16_t)canonical};
@@ -285,7 +286,8 @@ static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const
     return FC_SLOT(FC_RANGE, offset / 64);
 }
 
-/* ---- Trees ----------------------------------------------------------------------------------------------------------- */
+/* ---- Trees
+ * ----------------------------------------------------------------------------------------------------------- */
 
 /* The subtree for a list of rules (rising numbers) that meet in a region. */
 static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32_t depth, const fc_region *at)
@@ -341,8 +343,10 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
             c.words = 0;
         }
         node_header(&c, &node, position);
-        *tree = (fc_tree){.word = {node.word[0], node.word[1]}, .mask = {node.mask[0], node.mask[1]},
-                          .shift = node.shift, .best = list[0]};
+        *tree = (fc_tree){.word = {node.word[0], node.word[1]},
+                          .mask = {node.mask[0], node.mask[1]},
+                          .shift = node.shift,
+                          .best = list[0]};
         slots = take(b, (size_t)4 << c.bits, 64);
         if (slots != SIZE_MAX) {
             b->info->nodes++;

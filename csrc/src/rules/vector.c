@@ -1,12 +1,12 @@
 /* vector.c - leaves of hundreds or thousands of rules that no node can tell apart: bit vectors.
  *
- * A set may be made so that nearly all of its rules meet in one region without any covering it (boxes around one header,
- * each narrow in another field). Then every node that divides them copies most of them. Such a leaf is not divided any
- * more. The values of each field that some of its rules ask for are cut into intervals, and each interval has a row of
- * bits, one for each rule in priority order: 1 where the rule has values in the interval. One more row is for keys that lack
- * the field: 1 where the rule does not ask for it. A rule can match a key only if its bit is 1 in the rows of all of the
- * key's fields, so the rows are ANDed, 512 rules at a time, and the rules left over are compared one by one, the first
- * first. (T. V. Lakshman and D. Stiliadis, SIGCOMM 1998.)
+ * A set may be made so that nearly all of its rules meet in one region without any covering it (boxes around one
+ * header, each narrow in another field). Then every node that divides them copies most of them. Such a leaf is not
+ * divided any more. The values of each field that some of its rules ask for are cut into intervals, and each interval
+ * has a row of bits, one for each rule in priority order: 1 where the rule has values in the interval. One more row is
+ * for keys that lack the field: 1 where the rule does not ask for it. A rule can match a key only if its bit is 1 in
+ * the rows of all of the key's fields, so the rows are ANDed, 512 rules at a time, and the rules left over are compared
+ * one by one, the first first. (T. V. Lakshman and D. Stiliadis, SIGCOMM 1998.)
  *
  * Example: five rules with two ports each, and the rows for the first port. Intervals begin at 0 and wherever a range
  * begins or has ended.
@@ -20,14 +20,15 @@
  *                                                                               30   00010
  *                                                                             none   00010
  *
- * Exact rows would be n * 2n bits a field. So intervals are merged until a vector has at most OCTETS octets a rule; a merged
- * one has a 1 where the rule has values in a part of it. Rows then claim too much, never too little, and as every rule left
- * over is compared anyway, answers stay right. Equally many ends of ranges fall inside each merged interval; an end that
- * many rules share begins an interval of its own. Hence at most 2n/K rules are compared in vain for each field of K
- * intervals.
+ * Exact rows would be n * 2n bits a field. So intervals are merged until a vector has at most OCTETS octets a rule; a
+ * merged one has a 1 where the rule has values in a part of it. Rows then claim too much, never too little, and as
+ * every rule left over is compared anyway, answers stay right. Equally many ends of ranges fall inside each merged
+ * interval; an end that many rules share begins an interval of its own. Hence at most 2n/K rules are compared in vain
+ * for each field of K intervals.
  *
- * Work: a load and an AND a field for each 512 rules: 10,000 rules of five fields are 100 of them, where their bodies would
- * be 10,000 loads. So a leaf's bound is linear: 64,000 rules in eight fields take 1 us, a million (no family comes near) 5 to
+ * Work: a load and an AND a field for each 512 rules: 10,000 rules of five fields are 100 of them, where their bodies
+ * would be 10,000 loads. So a leaf's bound is linear: 64,000 rules in eight fields take 1 us, a million (no family
+ * comes near) 5 to
  * 10. Filling is two bits a rule and field and a pass over the rows: a bit is set where a rule begins and
  * after it has ended, and each row is the one before it with these toggled. */
 #include <stdlib.h>
@@ -36,10 +37,7 @@
 
 #define OCTETS 256 /* of rows, a rule */
 
-static int same_value(fc_value a, fc_value b)
-{
-    return a.high == b.high && a.low == b.low;
-}
+static int same_value(fc_value a, fc_value b) { return a.high == b.high && a.low == b.low; }
 
 /* First and last value of a rule in a field; 0 when it does not ask for the field. */
 static int span_of(const fc_rule *r, int field, fc_value *first, fc_value *last)
@@ -86,10 +84,10 @@ static int has_wide_values(const fc_forest *f, int field)
     return f->version == 6 && (1 << field) & (FC_SOURCE | FC_DESTINATION);
 }
 
-/* Where ranges of a field begin, and where they have ended: rising, at `*ends`, in memory for 4 * n. Returns how many rules
- * ask for the field; their ends are *m. */
+/* Where ranges of a field begin, and where they have ended: rising, at `*ends`, in memory for 4 * n. Returns how many
+ * rules ask for the field; their ends are *m. */
 static uint32_t collect_ends(const fc_forest *f, const fc_rule *rules, const uint32_t *list, uint32_t n, int field,
-                        fc_value *memory, fc_value **ends, uint32_t *m)
+                             fc_value *memory, fc_value **ends, uint32_t *m)
 {
     const fc_value zero = {0, 0};
     uint32_t asking = 0;
@@ -150,10 +148,7 @@ static uint32_t cut_intervals(const fc_value *ends, uint32_t n, uint32_t most, u
     return rows;
 }
 
-static uint32_t units(size_t octets)
-{
-    return (uint32_t)((octets + 63) / 64);
-}
+static uint32_t units(size_t octets) { return (uint32_t)((octets + 63) / 64); }
 
 int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *list, uint32_t n, fc_vector_plan *p)
 {
@@ -196,8 +191,8 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
     return FC_OK;
 }
 
-static void fill_rows(const fc_forest *f, const fc_rule *rules, const fc_vector_plan *p, const struct fc_vector_field *field,
-                      const fc_value *first, const uint32_t *list, uint64_t *row)
+static void fill_rows(const fc_forest *f, const fc_rule *rules, const fc_vector_plan *p,
+                      const struct fc_vector_field *field, const fc_value *first, const uint32_t *list, uint64_t *row)
 {
     size_t words = 8 * (size_t)p->blocks;
     memset(row, 0, (field->rows + 1) * words * 8);
@@ -218,7 +213,8 @@ static void fill_rows(const fc_forest *f, const fc_rule *rules, const fc_vector_
         row[w] ^= row[w - words];
 }
 
-void fc_vector_fill(const fc_forest *f, const fc_rule *rules, const fc_vector_plan *p, const uint32_t *list, uint8_t *to)
+void fc_vector_fill(const fc_forest *f, const fc_rule *rules, const fc_vector_plan *p, const uint32_t *list,
+                    uint8_t *to)
 {
     fc_vector *v = (fc_vector *)to;
     uint32_t at = units(sizeof(*v) + p->fields * sizeof(v->field[0])), done = 0;

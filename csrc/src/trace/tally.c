@@ -3,14 +3,13 @@
  *      octets --> records --> keys --> packets by key --> packets by decision
  *              capture.c   parse.c     `seen`, a cache    `slots`, all of them
  *
- * Packets come in blocks that stay in the nearest caches from the record header to the count. Most packets of a trace have
- * a key that was there before, so packets are counted by key first. A key is decided once, together with others, when a
- * new one takes its place in the cache, or at the end; it then brings its packets and octets to its decision.
+ * Packets come in blocks that stay in the nearest caches from the record header to the count. Most packets of a trace
+ * have a key that was there before, so packets are counted by key first. A key is decided once, together with others,
+ * when a new one takes its place in the cache, or at the end; it then brings its packets and octets to its decision.
  *
  * Measured, ns a packet (length 96, 50,000 connections): 110 in whole batches, each step over 16,384 packets with numpy
- * between the steps (140 octets of each packet went to the second-level cache and back with every step); 97 in blocks; 38
- * with the cache, where all connections are alike 52.
- */
+ * between the steps (140 octets of each packet went to the second-level cache and back with every step); 97 in blocks;
+ * 38 with the cache, where all connections are alike 52. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,10 +18,10 @@
 #include "../packet/packet.h"
 #include "tally.h"
 
-#define BLOCK 256u
+#define TALLY_BLOCK 256u
 #define FIRST_SLOTS 1024u /* at most half of them full */
-#define SETS 32768u /* of two keys each, 4 MiB: the hardware keeps the busy ones near. 4,096: 52 ns instead of 38 */
-#define AHEAD 16u   /* keys whose set is asked for while others are counted */
+#define SETS 32768u    /* of two keys each, 4 MiB: the hardware keeps the busy ones near. 4,096: 52 ns instead of 38 */
+#define SETS_AHEAD 16u /* keys whose set is asked for while others are counted */
 
 typedef struct seen {
     fc_key key;
@@ -41,9 +40,9 @@ _Static_assert(sizeof(seen) == 64 && sizeof(slot) == 64, "a line each");
 
 /* Packets to be decided, each with its weight. */
 typedef struct waiting {
-    fc_key keys[BLOCK];
-    fc_packet infos[BLOCK];
-    uint64_t packets[BLOCK], octets[BLOCK];
+    fc_key keys[TALLY_BLOCK];
+    fc_packet infos[TALLY_BLOCK];
+    uint64_t packets[TALLY_BLOCK], octets[TALLY_BLOCK];
     size_t count;
 } waiting;
 
@@ -53,13 +52,13 @@ struct fc_tally {
     unsigned shift; /* 64 less log2 of how many */
     fc_tally_totals totals;
     fc_records records;
-    uint64_t offsets[BLOCK];
-    int64_t times[BLOCK];
-    uint32_t lengths[BLOCK], originals[BLOCK], interfaces[BLOCK];
-    uint16_t linktypes[BLOCK];
-    fc_key keys[BLOCK];
-    fc_packet infos[BLOCK];
-    fc_decision decisions[BLOCK];
+    uint64_t offsets[TALLY_BLOCK];
+    int64_t times[TALLY_BLOCK];
+    uint32_t lengths[TALLY_BLOCK], originals[TALLY_BLOCK], interfaces[TALLY_BLOCK];
+    uint16_t linktypes[TALLY_BLOCK];
+    fc_key keys[TALLY_BLOCK];
+    fc_packet infos[TALLY_BLOCK];
+    fc_decision decisions[TALLY_BLOCK];
     waiting waiting;
 };
 
@@ -85,7 +84,8 @@ int fc_tally_new(fc_tally **out)
         fc_tally_free(t);
         return FC_ENOMEM;
     }
-    t->records = (fc_records){t->offsets, t->lengths, t->originals, t->times, t->linktypes, t->interfaces, BLOCK, 0};
+    t->records =
+        (fc_records){t->offsets, t->lengths, t->originals, t->times, t->linktypes, t->interfaces, TALLY_BLOCK, 0};
     *out = t;
     return FC_OK;
 }
@@ -101,7 +101,7 @@ void fc_tally_free(fc_tally *t)
 
 void fc_tally_get(const fc_tally *t, fc_tally_totals *out) { *out = t->totals; }
 
-/* ---- By decision ------------------------------------------------------------------------------------------ */
+/* ---- By decision -------------------------------------------------------------------------------- */
 
 /* No secret: there are as many different decisions as bindings, whatever arrives. Octets 0 to 15 of a decision say who
  * decided what, and what follows depends on them. */
@@ -151,7 +151,7 @@ static int more_slots(fc_tally *t, size_t more)
 static int decide(fc_tally *t, fc_fib *fib)
 {
     waiting *w = &t->waiting;
-    size_t n = w->count, at[BLOCK];
+    size_t n = w->count, at[TALLY_BLOCK];
     int status = more_slots(t, n);
     if (status == FC_OK)
         status = fc_fib_classify_parsed(fib, w->keys, w->infos, n, FC_KERNEL_AUTO, 1, t->decisions);
@@ -174,7 +174,8 @@ static int decide(fc_tally *t, fc_fib *fib)
     return FC_OK;
 }
 
-static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint64_t packets, uint64_t octets)
+static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint64_t packets,
+                   uint64_t octets)
 {
     waiting *w = &t->waiting;
     w->keys[w->count] = *key;
@@ -182,7 +183,7 @@ static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet 
     w->infos[w->count].flags = info->flags;
     w->packets[w->count] = packets;
     w->octets[w->count++] = octets;
-    return w->count == BLOCK ? decide(t, fib) : FC_OK;
+    return w->count == TALLY_BLOCK ? decide(t, fib) : FC_OK;
 }
 
 /* A key from the cache to those that wait. */
@@ -217,7 +218,7 @@ void fc_tally_take(fc_tally *t, fc_decision *decisions, uint64_t *packets, uint6
     t->totals.decisions = 0;
 }
 
-/* ---- By key ------------------------------------------------------------------------------------------------- */
+/* ---- By key ------------------------------------------------------------------------------------- */
 
 static uint64_t word(const fc_key *key, size_t at)
 {
@@ -262,17 +263,17 @@ static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, ui
 
 static int count_block(fc_tally *t, fc_fib *fib, size_t n)
 {
-    uint32_t set[BLOCK + AHEAD];
+    uint32_t set[TALLY_BLOCK + SETS_AHEAD];
     int status = FC_OK;
-    for (size_t i = 0; i < n + AHEAD && status == FC_OK; i++) {
+    for (size_t i = 0; i < n + SETS_AHEAD && status == FC_OK; i++) {
         if (i < n) {
             set[i] = 2 * (uint32_t)set_of(&t->keys[i]);
             __builtin_prefetch(&t->seen[set[i]], 1);
             __builtin_prefetch(&t->seen[set[i] + 1], 1);
         }
-        if (i < AHEAD)
+        if (i < SETS_AHEAD)
             continue;
-        size_t j = i - AHEAD;
+        size_t j = i - SETS_AHEAD;
         if (t->infos[j].flags & FC_PACKET_OPEN)
             continue; /* it is for whoever takes the note */
         if (plain(&t->infos[j]))
@@ -296,7 +297,7 @@ static int count(fc_tally *t, fc_fib *fib, size_t n)
     return count_block(t, fib, n);
 }
 
-/* ---- The pass -------------------------------------------------------------------------------------------------- */
+/* ---- The pass ----------------------------------------------------------------------------------- */
 
 int fc_tally_read(fc_tally *t, fc_capture *capture, fc_fib *fib, const fc_parse_options *options, const uint8_t *data,
                   size_t size, int last, size_t *consumed)
@@ -315,7 +316,7 @@ int fc_tally_read(fc_tally *t, fc_capture *capture, fc_fib *fib, const fc_parse_
         if (counted != FC_OK)
             return counted;
         at += used;
-    } while (status == FC_CAPTURE_FULL && r->count == BLOCK);
+    } while (status == FC_CAPTURE_FULL && r->count == TALLY_BLOCK);
     *consumed = at;
     return status;
 }

@@ -1,4 +1,4 @@
-/* fc_tally.h - a capture to counts in one pass, for the command line; not part of the public interface. One caller at a
+/* tally.h - a capture to counts in one pass, for the command line; not part of the public interface. One caller at a
  * time per object. */
 #ifndef FC_TALLY_H
 #define FC_TALLY_H
@@ -9,9 +9,9 @@
 typedef struct fc_tally fc_tally;
 
 typedef struct fc_tally_totals { /* of all packets since the beginning */
-    uint64_t packets, octets; /* octets on the wire */
-    uint64_t cut;             /* packets of which fewer octets were captured */
-    uint64_t decisions;       /* different ones: good after fc_tally_decide, until the next packet */
+    uint64_t packets, octets;    /* octets on the wire */
+    uint64_t cut;                /* packets of which fewer octets were captured */
+    uint64_t decisions;          /* different ones: good after fc_tally_decide, until the next packet */
 } fc_tally_totals;
 
 int fc_tally_new(fc_tally **out); /* FC_ENOMEM */
@@ -20,13 +20,13 @@ void fc_tally_free(fc_tally *tally);
 /* fc_capture_read, and every packet that it finds parsed and counted. Returns as fc_capture_read does; FC_CAPTURE_FULL
  * only for damages that have to be taken first. Packets are decided by the table as it is now or at a later call up to
  * fc_tally_decide: nothing of it may change in between. */
-int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options, const uint8_t *data,
-                  size_t size, int last, size_t *consumed);
+int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options,
+                  const uint8_t *data, size_t size, int last, size_t *consumed);
 int fc_tally_decide(fc_tally *tally, fc_fib *fib); /* all that is not decided yet. FC_ENOMEM */
 
 void fc_tally_get(const fc_tally *tally, fc_tally_totals *out);
-/* The different decisions, in no order that means anything, and how many packets and octets each; then forgets them. The
- * arrays have room for totals.decisions. */
+/* The different decisions, in no order that means anything, and how many packets and octets each; then forgets them.
+ * The arrays have room for totals.decisions. */
 void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets);
 
 #endif

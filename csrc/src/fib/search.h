@@ -1,14 +1,13 @@
-/* fib_search.h - from a key to its decision, one key at a time: the whole of the scalar kernel, and what the others fall
+/* search.h - from a key to its decision, one key at a time: the whole of the scalar kernel, and what the others fall
  * back on for keys that are not the usual case. */
-#ifndef FIB_SEARCH_H
-#define FIB_SEARCH_H
+#ifndef FC_FIB_SEARCH_H
+#define FC_FIB_SEARCH_H
 
 #include "../common/wide.h"
+#include "../packet/numbers.h"
 #include "format.h"
 
-#define FIB_MOBILITY 135 /* the Mobility Header's protocol number */
-
-/* ---- Finding the node ------------------------------------------------------------------------------------ */
+/* ---- Finding the node --------------------------------------------------------------------------- */
 
 /* The record behind an entry of the index. The record at reference 0 has FIB_ANCHOR set and is nobody's. */
 static inline const fib_record *fib_open(const fc_fib *fib, uint32_t ref, uint32_t *record_ref)
@@ -59,10 +58,9 @@ static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned leng
     out[1] = a[1] & mask[1];
 }
 
-
-/* Walks the entries that may be of (a, kind) until `accept` takes one. Entries are not moved while an index lives; one that
- * is found is checked against its record, so a reader that meets an entry in the middle of a change misses or has it.
- * length: of a prefix; negative: an address. */
+/* Walks the entries that may be of (a, kind) until `accept` takes one. Entries are not moved while an index lives; one
+ * that is found is checked against its record, so a reader that meets an entry in the middle of a change misses or has
+ * it. length: of a prefix; negative: an address. */
 static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x, const uint64_t a[2], unsigned version,
                                           int length, uint32_t *ref)
 {
@@ -87,8 +85,8 @@ static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x,
     return NULL;
 }
 
-/* Link-local addresses, and multicast whose scope ends with the link or before: packets to them are never sent on (RFC 6275
- * 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), however short somebody's prefix is. */
+/* Link-local addresses, and multicast whose scope ends with the link or before: packets to them are never sent on (RFC
+ * 6275 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), however short somebody's prefix is. */
 static inline int fib_stays_on_link(const uint64_t a[2], unsigned version)
 {
     if (version == 4)
@@ -135,13 +133,14 @@ static inline const fib_record *fib_find(fc_fib *fib, const fc_key *k, uint32_t 
     }
 }
 
-/* ---- Finding the flow -------------------------------------------------------------------------------------- */
+/* ---- Finding the flow --------------------------------------------------------------------------- */
 
 static inline int fib_in_range(const uint64_t a[2], const uint8_t *range)
 {
     uint64_t r[4];
     memcpy(r, range, sizeof r);
-    int below = a[0] != r[0] ? a[0] < r[0] : a[1] < r[1]; /* fc_below and its opposite, as the compiler likes them here */
+    int below =
+        a[0] != r[0] ? a[0] < r[0] : a[1] < r[1]; /* fc_below and its opposite, as the compiler likes them here */
     int above = a[0] != r[2] ? a[0] > r[2] : a[1] > r[3];
     return !below & !above;
 }
@@ -187,13 +186,14 @@ static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64
 #define FIB_TARGET
 #endif
 
-/* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule makes
- * can't be predicted. What is read and then masked away is beside the body, inside the record. */
+/* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule
+ * makes can't be predicted. What is read and then masked away is beside the body, inside the record. */
 FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
 {
     uint64_t head = fc_load64(end - 8), tail = fib_tail(k);
     uint32_t form = (uint32_t)(head >> FIB_HEAD_FORM) & 0xff, ports = form >> 7;
-    uint64_t compared = fc_fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
+    uint64_t compared =
+        fc_fib_compared[form & (FIB_PROTOCOL | FIB_VERSION)] | (head & (uint64_t)0xff << FIB_TAIL_PRESENT);
     uint64_t fail = (tail ^ head) & compared;
     const uint8_t *p = end - 16;
     fail |= FIB_PORTS_OUT(tail, p) & -ports;
@@ -205,7 +205,10 @@ FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *
     return fail == 0;
 }
 
-static inline const fib_signature *fib_signatures(const fib_record *r) { return (const fib_signature *)(const void *)(r + 1); }
+static inline const fib_signature *fib_signatures(const fib_record *r)
+{
+    return (const fib_signature *)(const void *)(r + 1);
+}
 
 static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
 {
@@ -234,10 +237,10 @@ FIB_TARGET static inline const uint8_t *fib_first_flow(const fib_record *r, cons
     return NULL;
 }
 
-/* ---- The decision -------------------------------------------------------------------------------------------- */
+/* ---- The decision ------------------------------------------------------------------------------- */
 
-static inline void fib_write(fc_decision *out, unsigned action, unsigned reason, unsigned flags, unsigned fid, uint32_t node,
-                             uint32_t version)
+static inline void fib_write(fc_decision *out, unsigned action, unsigned reason, unsigned flags, unsigned fid,
+                             uint32_t node, uint32_t version)
 {
     *out = (fc_decision){(uint8_t)action, (uint8_t)reason, (uint8_t)flags, 0, (uint16_t)fid, 0, node, version, {0}};
 }
@@ -257,7 +260,8 @@ static inline uint64_t fib_mix(uint64_t h, uint64_t v)
 }
 
 /* Which of a flow's targets takes this packet: the highest score of (packet's flow, BID). R27, R28: all packets of one
- * connection go one way; a BID that goes away moves only what was its own. Not keyed: the same on every run and host. */
+ * connection go one way; a BID that goes away moves only what was its own. Not keyed: the same on every run and host.
+ */
 static inline uint64_t fib_connection(const fib_record *r, unsigned fid, const fc_key *k)
 {
     uint64_t h = fib_mix(r->home[0], r->home[1] + (r->flags & FIB_IPV4));
@@ -285,8 +289,8 @@ static inline unsigned fib_list_small(const fib_record *r, unsigned list, const 
 }
 
 /* Forward to the best scored, or n-cast to all, of a list of indices of `width` octets each. */
-static inline void fib_write_list(fc_decision *out, const fib_record *r, const fc_target *targets, const uint8_t *indices,
-                                  unsigned width, unsigned n, const fc_key *k)
+static inline void fib_write_list(fc_decision *out, const fib_record *r, const fc_target *targets,
+                                  const uint8_t *indices, unsigned width, unsigned n, const fc_key *k)
 {
     uint16_t best = 0;
     memcpy(&best, indices, width);
@@ -341,7 +345,8 @@ static inline void fib_write_default(fc_decision *out, const fib_record *r, uint
 }
 
 /* A node with many flows: the flat classifier finds the first of them. */
-static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k, int32_t flow)
+static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k,
+                                  int32_t flow)
 {
     const fib_big *big = fib_big_of(r);
     const uint8_t *p = (const uint8_t *)r;
@@ -375,17 +380,20 @@ static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32
         fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, version);
         return 1;
     }
-    int signalling = info ? info->flags & FC_PACKET_SIGNALLING : k->present & FC_PROTOCOL && k->protocol == FIB_MOBILITY;
+    int signalling =
+        info ? info->flags & FC_PACKET_SIGNALLING : k->present & FC_PROTOCOL && k->protocol == FC_PROTOCOL_MOBILITY;
     if (signalling)
         fib_write(out, FC_ACTION_NONE, FC_REASON_SIGNALLING, FC_HAS_NODE, 0, r->node, version);
     return signalling != 0;
 }
 
 /* Everything but the flows of a FIB_BIG record; that record if it is one that has to be asked, else NULL. */
-FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info, fc_decision *out)
+FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info,
+                                                          fc_decision *out)
 {
     if (info && info->status != FC_PACKET_OK) {
-        fib_write(out, FC_ACTION_NONE, info->status == FC_PACKET_NOT_IP ? FC_REASON_NOT_IP : FC_REASON_MALFORMED, 0, 0, 0, 0);
+        fib_write(out, FC_ACTION_NONE, info->status == FC_PACKET_NOT_IP ? FC_REASON_NOT_IP : FC_REASON_MALFORMED, 0, 0,
+                  0, 0);
         return NULL;
     }
     uint32_t ref = 0;
@@ -410,6 +418,7 @@ typedef struct fib_waiting {
     uint32_t key;
 } fib_waiting;
 
-void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out); /* fib_scalar.c */
+void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel,
+                           fc_decision *out); /* fib_scalar.c */
 
 #endif

@@ -1,13 +1,14 @@
-/* fib_read.c - asking the forwarding table: batches, threads, and what a decision means. How it works: fib.c. */
+/* read.c - asking the forwarding table: batches, threads, and what a decision means. How it works: publish.c. */
 #include "../common/kernel.h"
-#include "fib_search.h"
+#include "search.h"
 
 #define CALL_KEYS 16384u  /* keys decided in one stay in the epoch: about a millisecond */
 #define PACKET_BLOCK 128u /* packets parsed ahead of their decisions */
 #define SPLIT 8192u       /* keys worth a thread: starting one takes about 20 us */
 #define MAX_THREADS 256u
 
-/* ---- Readers ------------------------------------------------------------------------------------------------------------ */
+/* ---- Readers
+ * ------------------------------------------------------------------------------------------------------------ */
 
 static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
     [FC_KERNEL_SCALAR] = fc_fib_decide_scalar,
@@ -30,7 +31,7 @@ static int choose_kernel(int kernel, fib_decide_fn **decide)
 typedef struct work {
     fc_fib *fib;
     fib_decide_fn *decide;
-    const fc_key *keys; /* NULL: packets */
+    const fc_key *keys;     /* NULL: packets */
     const fc_packet *infos; /* of the keys, or NULL */
     int linktype;
     const uint16_t *linktypes;
@@ -47,7 +48,8 @@ static void run_keys(const work *w)
 {
     for (size_t at = 0; at < w->n; at += CALL_KEYS) {
         unsigned slot = fc_epoch_enter(&w->fib->epoch);
-        w->decide(w->fib, w->keys + at, w->infos ? w->infos + at : NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS, w->out + at);
+        w->decide(w->fib, w->keys + at, w->infos ? w->infos + at : NULL, w->n - at < CALL_KEYS ? w->n - at : CALL_KEYS,
+                  w->out + at);
         fc_epoch_leave(&w->fib->epoch, slot);
     }
 }
@@ -58,8 +60,8 @@ static void run_packets(const work *w)
     fc_packet infos[PACKET_BLOCK];
     for (size_t at = 0; at < w->n; at += PACKET_BLOCK) {
         size_t n = w->n - at < PACKET_BLOCK ? w->n - at : PACKET_BLOCK;
-        fc_parse_batch(w->linktype, w->linktypes ? w->linktypes + at : NULL, w->buffer, w->offsets + at, w->lengths + at, n,
-                       w->options, keys, infos);
+        fc_parse_batch(w->linktype, w->linktypes ? w->linktypes + at : NULL, w->buffer, w->offsets + at,
+                       w->lengths + at, n, w->options, keys, infos);
         unsigned slot = fc_epoch_enter(&w->fib->epoch);
         w->decide(w->fib, keys, infos, n, w->out + at);
         fc_epoch_leave(&w->fib->epoch, slot);
@@ -120,8 +122,8 @@ int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsig
     return fc_fib_classify_parsed(fib, keys, NULL, n, kernel, threads, out);
 }
 
-int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel, unsigned threads,
-                           fc_decision *out)
+int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel,
+                           unsigned threads, fc_decision *out)
 {
     work w = {.fib = fib, .keys = keys, .infos = infos, .n = n, .out = out};
     int status = choose_kernel(kernel, &w.decide);
@@ -134,8 +136,15 @@ int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *linktypes
                             const uint64_t *offsets, const uint32_t *lengths, size_t n, const fc_parse_options *options,
                             int kernel, unsigned threads, fc_decision *out)
 {
-    work w = {.fib = fib, .linktype = linktype, .linktypes = linktypes, .buffer = buffer, .offsets = offsets,
-              .lengths = lengths, .options = options, .n = n, .out = out};
+    work w = {.fib = fib,
+              .linktype = linktype,
+              .linktypes = linktypes,
+              .buffer = buffer,
+              .offsets = offsets,
+              .lengths = lengths,
+              .options = options,
+              .n = n,
+              .out = out};
     int status = choose_kernel(kernel, &w.decide);
     if (status == FC_OK && n)
         run_split(&w, options && options->fragments ? 1 : threads);
@@ -152,7 +161,8 @@ void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_
     fc_epoch_leave(&fib->epoch, slot);
 }
 
-/* ---- What decisions mean -------------------------------------------------------------------------------------------------- */
+/* ---- What decisions mean
+ * -------------------------------------------------------------------------------------------------- */
 
 static const fib_record *record_of(const fc_fib *fib, uint32_t node)
 {

@@ -1,4 +1,4 @@
-/* fib_sse.h - steps of a body's comparison for the x86-64 kernels: fib_search.h has them in portable C. */
+/* sse.h - steps of a body's comparison for the x86-64 kernels: search.h has them in portable C. */
 /* Two lanes of 16 bits: what is above the span, saturated. */
 FIB_TARGET static inline uint32_t ports_out(uint64_t tail, const uint8_t *p)
 {

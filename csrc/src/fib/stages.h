@@ -1,30 +1,32 @@
-/* fib_block.h - decisions for many keys at once: included by each vector kernel, which defines
+/* stages.h - decisions for many keys at once: included by each vector kernel, which defines
  *
  *   FIB_TARGET          its target attribute
  *   FIB_NAME, FIB_ID    its function and enum fc_kernel
  *   FIB_TAGS(bucket, tag)            bit i: way i has this tag
  *   FIB_CANDIDATES(signatures, n, octets) bit i: signature i admits a key with these picked octets (bits 0 to 23)
- *   FIB_PORTS_OUT, FIB_SOURCE_OUT    where it has better than fib_search.h's
+ *   FIB_PORTS_OUT, FIB_SOURCE_OUT    where it has better than search.h's
  *   FIB_HASH4(index, keys, hash)     where it can hash four keys at once
  *
  * A look-up is a chain of four reads that each depend on the one before: bucket, record, body, target. One key alone
- * waits for memory four times. So keys go through five stages in parts of FIB_PART, and each stage asks memory for what the
- * next one will read. Five parts are under way at a time, each one stage behind the one before it, so that what one part
- * waits for arrives while the others are worked on:
+ * waits for memory four times. So keys go through five stages in parts of FIB_PART, and each stage asks memory for what
+ * the next one will read. Five parts are under way at a time, each one stage behind the one before it, so that what one
+ * part waits for arrives while the others are worked on:
  *
  *      step    hash  bucket  record  bodies  decide          hash     asks for the bucket
  *        4       E      D       C       B       A            bucket   for the record's first two lines
  *        5       F      E       D       C       B            record   for the body of the first candidate
  *        6       G      F       E       D       C            bodies   for the target
  *
- * The stages hold only the usual case, in loops with few branches. Keys for an address in a mobile network prefix, a further
- * address of a node or nobody's are set right together by fib_stage_unusual. Whatever is left (many flows, a packet that is no
- * key) goes through the stages as nobody's and is decided one by one, as the scalar kernel does, at their end. */
-#include "fib_search.h"
+ * The stages hold only the usual case, in loops with few branches. Keys for an address in a mobile network prefix, a
+ * further address of a node or nobody's are set right together by fib_stage_unusual. Whatever is left (many flows, a
+ * packet that is no key) goes through the stages as nobody's and is decided one by one, as the scalar kernel does, at
+ * their end. */
+#include "search.h"
 
 #ifndef FIB_PART
-#define FIB_PART 8u /* keys that go through a stage together, a multiple of 4: what they ask for is then within what a
-                       processor has under way (16 lost 8 % with 10k nodes, 12 % with 1M; 32 20 %; 4 10 %) */
+/* Keys that go through a stage together, a multiple of 4: what they ask for is then within what a processor has under
+ * way (16 lost 8 % with 10k nodes, 12 % with 1M; 32 20 %; 4 10 %). */
+#define FIB_PART 8u
 #endif
 #define FIB_STAGES 5u /* and so many parts are in flight, each in another stage */
 #define FIB_SMALL 4u  /* below, the stages cost more than they hide */
@@ -89,8 +91,9 @@ FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x
     return ways == 0;
 }
 
-/* Stage 2: which record; nobody's (reference 0) if no way has the tag. One in thirty is in a bucket after its own: those
- * are looked for together again, or each would wait for memory four times on its own (a fifth of all time with 1M nodes). */
+/* Stage 2: which record; nobody's (reference 0) if no way has the tag. One in thirty is in a bucket after its own:
+ * those are looked for together again, or each would wait for memory four times on its own (a fifth of all time with 1M
+ * nodes). */
 FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
 {
     const fib_index *x = p->index;
@@ -119,14 +122,15 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
     }
 }
 
-/* Is this key one for the stages? It must be a whole packet's with a destination, no signalling, and its record that of a
- * node with this home address (or prefix), some target, and few flows. */
-FIB_TARGET static inline int fib_is_usual(const fib_record *r, uint64_t by_prefix, const fc_key *k, const fc_packet *info)
+/* Is this key one for the stages? It must be a whole packet's with a destination, no signalling, and its record that of
+ * a node with this home address (or prefix), some target, and few flows. */
+FIB_TARGET static inline int fib_is_usual(const fib_record *r, uint64_t by_prefix, const fc_key *k,
+                                          const fc_packet *info)
 {
     uint64_t tail = fib_tail(k);
     uint64_t wrong = ((r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1])) & ~by_prefix;
     wrong |= (tail >> FIB_TAIL_VERSION & FIB_TAIL_USUAL) ^ r->usual;
-    wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FIB_MOBILITY; /* whether present or not is asked elsewhere */
+    wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FC_PROTOCOL_MOBILITY; /* present or not: asked elsewhere */
     if (info)
         wrong |= info->status | (info->flags & FC_PACKET_SIGNALLING);
     return !wrong;
@@ -198,8 +202,8 @@ FIB_TARGET static inline int fib_consider(fib_part *p, uint32_t i, uint64_t by_p
     return 1;
 }
 
-/* One length of prefix for `absent` keys of one version: those that it has go to `found`, those that have to be looked for
- * one by one (a tag alike, an entry in a bucket after its own) to `odd`, the others stay. */
+/* One length of prefix for `absent` keys of one version: those that it has go to `found`, those that have to be looked
+ * for one by one (a tag alike, an entry in a bucket after its own) to `odd`, the others stay. */
 FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_index *x, fib_part *p, unsigned version,
                                                  unsigned length, uint8_t *absent, uint32_t n, uint8_t *found,
                                                  uint32_t *n_found, uint8_t *odd, uint32_t *n_odd)
@@ -237,10 +241,10 @@ FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_in
 }
 
 /* Keys with no home address among the nodes: those in a node's prefix are added to `found`, where there are `n` already
- * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody came or
- * went meanwhile. */
-FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint8_t *absent, uint32_t n_absent, uint8_t *found,
-                                            uint32_t n)
+ * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody
+ * came or went meanwhile. */
+FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint8_t *absent, uint32_t n_absent,
+                                            uint8_t *found, uint32_t n)
 {
     const fib_index *x = atomic_load_explicit(&fib->prefix, memory_order_acquire);
     uint8_t of[2][FIB_PART + 1], odd[FIB_PART + 1];
@@ -259,8 +263,8 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
             while (lengths && left[six]) {
                 int bit = 63 - __builtin_clzll(lengths);
                 lengths ^= (uint64_t)1 << bit;
-                left[six] = fib_try_prefix(fib, x, p, six ? 6 : 4, (unsigned)(64 * word + bit), of[six], left[six], found, &n,
-                                           odd, &n_odd);
+                left[six] = fib_try_prefix(fib, x, p, six ? 6 : 4, (unsigned)(64 * word + bit), of[six], left[six],
+                                           found, &n, odd, &n_odd);
             }
         }
     int same = atomic_load_explicit(&fib->changes, memory_order_acquire) == p->changes;
@@ -325,8 +329,8 @@ FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
         fib_stage_unusual(fib, p);
 }
 
-/* Stage 4: all first candidates, without a branch on whether there is one and whether it matches (mistaken branches took a
- * fifth of the time with 1,000 nodes); then, where it doesn't, the others one after the other. */
+/* Stage 4: all first candidates, without a branch on whether there is one and whether it matches (mistaken branches
+ * took a fifth of the time with 1,000 nodes); then, where it doesn't, the others one after the other. */
 FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
 {
     uint8_t open[FIB_PART + 1];
@@ -389,8 +393,8 @@ FIB_TARGET static inline void fib_stage_decide(fib_part *p)
 }
 
 /* What the stages left. Keys of nodes with many flows wait, so that the flat classifier gets them in batches. */
-FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *keys, fc_decision *out, fib_waiting *waiting,
-                                size_t *n_waiting)
+FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *keys, fc_decision *out,
+                                fib_waiting *waiting, size_t *n_waiting)
 {
     for (uint32_t j = 0; j < p->n_rest; j++) {
         uint32_t i = p->rest[j];

@@ -1,4 +1,4 @@
-/* fib_build.c - a node's state to its record; the format is in fc_fib.h, an example at the head of fib.c. */
+/* record.c - a node's state to its record. The format is in format.h, an example at the head of publish.c. */
 #include <stdlib.h>
 
 #include "../common/wide.h"
@@ -6,20 +6,44 @@
 
 #define MAX_CHOICES 24u /* octets to choose signatures from */
 
+/* ---- Masks -------------------------------------------------------------------------------------- */
+
+#define HI(n) ((n) == 0 ? 0 : (n) >= 64 ? UINT64_MAX : UINT64_MAX << ((64 - (n)) & 63))
+#define LO(n) ((n) <= 64 ? 0 : (n) == 128 ? UINT64_MAX : UINT64_MAX << ((128 - (n)) & 63))
+#define M1(n)        \
+    {                \
+        HI(n), LO(n) \
+    }
+#define M4(n) M1(n), M1((n) + 1), M1((n) + 2), M1((n) + 3)
+#define M16(n) M4(n), M4((n) + 4), M4((n) + 8), M4((n) + 12)
+#define M64(n) M16(n), M16((n) + 16), M16((n) + 32), M16((n) + 48)
+#define V1(n)                       \
+    {                               \
+        0, UINT64_MAX << (32 - (n)) \
+    } /* an IPv4 address has 0 above: the mask may ask for that */
+#define V4(n) V1(n), V1((n) + 1), V1((n) + 2), V1((n) + 3)
+#define V16(n) V4(n), V4((n) + 4), V4((n) + 8), V4((n) + 12)
+const uint64_t fc_fib_compared[4] = {0, (uint64_t)0xff << FIB_TAIL_PROTOCOL, (uint64_t)0xff << FIB_TAIL_VERSION,
+                                     (uint64_t)0xffff << FIB_TAIL_PROTOCOL};
+
+const uint64_t fc_fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)};
+
+/* ---- What a record is made of ------------------------------------------------------------------- */
+
 /* A rule as a body has it. */
 typedef struct draft {
     fib_body head;
     fib_extra extra;
     uint16_t ports[4]; /* first of source and destination, their spans */
     const fc_rule *rule;
-    uint64_t known;           /* octets of a key that are the same in all keys which match, as bits ... */
+    uint64_t known;                /* octets of a key that are the same in all keys which match, as bits ... */
     uint8_t value[sizeof(fc_key)]; /* ... and what they are */
     uint16_t size;
 } draft;
 
 typedef struct build {
     const fc_node *node;
-    uint32_t n; /* active flows */
+    uint32_t n;     /* active flows */
     uint32_t lists; /* how many */
     uint32_t list_bytes;
     draft flow[FIB_LINEAR];
@@ -29,7 +53,7 @@ typedef struct build {
 
 static int active(const fc_flow *f) { return f->action == FC_ACTION_DISCARD || f->n_targets > 0; }
 
-/* ---- Conditions ------------------------------------------------------------------------------------------------ */
+/* ---- Conditions --------------------------------------------------------------------------------- */
 
 static void last_of(const fc_address *a, int length, uint64_t last[2])
 {
@@ -164,7 +188,7 @@ static void write_body(const draft *d, uint8_t *end)
         memcpy(end -= 32, rule + offsetof(fc_rule, destination_first), 32);
 }
 
-/* ---- Targets ------------------------------------------------------------------------------------------------------ */
+/* ---- Targets ------------------------------------------------------------------------------------ */
 
 /* A flow's indices; n-cast: each address once, at its first place. Returns how many. */
 static unsigned pick_targets(const fc_node *node, const fc_flow *f, uint16_t out[FC_MAX_FANOUT])
@@ -213,7 +237,7 @@ static void draft_target(build *b, draft *d, const fc_flow *f)
     }
 }
 
-/* ---- Signatures: the three octets of a key that leave the fewest candidates ---------------------------------------- */
+/* ---- Signatures: the three octets of a key that leave the fewest candidates --------------------- */
 
 /* Notes the octets that a range of one field fixes: from the most significant on, as long as both ends have the same.
  * Returns the last two of them, the most telling ones. */
@@ -269,9 +293,9 @@ static uint8_t signature(const draft *d, unsigned octet)
     return d->known >> octet & 1 ? (uint8_t)(v + (v == 0)) : 0;
 }
 
-/* Greedily, the octet that leaves the fewest candidates. Half of the packets counted are each flow's own: a candidate is any
- * flow that looks alike in the octets chosen. The other half are anybody's: a flow is a candidate for one of them unless a
- * chosen octet is fixed, and then for one in eight (not 256: values are not random). In 64ths. */
+/* Greedily, the octet that leaves the fewest candidates. Half of the packets counted are each flow's own: a candidate
+ * is any flow that looks alike in the octets chosen. The other half are anybody's: a flow is a candidate for one of
+ * them unless a chosen octet is fixed, and then for one in eight (not 256: values are not random). In 64ths. */
 static void choose_signatures(build *b, fib_record *r, fib_signature *s)
 {
     uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
@@ -320,7 +344,8 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
     }
 }
 
-/* ---- Records --------------------------------------------------------------------------------------------------------- */
+/* ---- Records
+ * --------------------------------------------------------------------------------------------------------- */
 
 static int scratch(fc_fib *fib, size_t size)
 {
@@ -338,8 +363,9 @@ static int scratch(fc_fib *fib, size_t size)
 static size_t write_addresses(const fc_node *node, uint8_t *p, size_t at)
 {
     at = (at + 7) & ~(size_t)7;
-    size_t end = (at + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + sizeof(fib_trailer) + FIB_UNIT - 1) /
-                 FIB_UNIT * FIB_UNIT;
+    size_t end =
+        (at + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + sizeof(fib_trailer) + FIB_UNIT - 1) /
+        FIB_UNIT * FIB_UNIT;
     fib_trailer *t = (fib_trailer *)(void *)(p + end) - 1;
     t->n_also = (uint16_t)node->n_also;
     t->n_prefixes = (uint16_t)node->n_prefixes;

@@ -1,0 +1,220 @@
+/* pcap.c - records of a pcap file. What damage is, and how the next record is found behind it: head of capture.c. */
+#include "capture.h"
+
+#define DAY 86400u
+
+/* Does a pcap file header begin here? Sets up the reading of it. p has PCAP_HEADER octets. FC_ENOTBUILT: it does, but
+ * of an unknown version; FC_EINVAL: it doesn't. */
+int fc_pcap_header(fc_capture *c, const uint8_t *p)
+{
+    static const struct {
+        uint32_t magic, record_header, unit_ns;
+    } kinds[] = {
+        {0xa1b2c3d4, PCAP_RECORD, 1000},
+        {0xa1b23c4d, PCAP_RECORD, 1},
+        {0xa1b2cd34, PCAP_MODIFIED_RECORD, 1000}, /* Kuznetzov's: ifindex, protocol, packet type behind each header */
+    };
+    uint32_t le = fc_le32(p), be = fc_be32(p);
+    for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++) {
+        if (le != kinds[i].magic && be != kinds[i].magic)
+            continue;
+        int big = be == kinds[i].magic;
+        uint16_t major = big ? fc_be16(p + 4) : fc_le16(p + 4), minor = big ? fc_be16(p + 6) : fc_le16(p + 6);
+        c->big = big;
+        c->record_header = kinds[i].record_header;
+        c->unit_ns = kinds[i].unit_ns;
+        c->swapped_lengths = minor < 3 ? 1 : minor == 3 ? 2 : 0; /* 2: some writers of version 2.3 did, some didn't */
+        c->linktype = narrow_linktype(u32(c, p + 20) & 0x03ffffff); /* above: FCS length */
+        c->max_captured = max_captured(c->linktype);
+        c->has_last = 0;
+        c->step = fc_pcap_step;
+        return major == 2 ? FC_OK : FC_ENOTBUILT;
+    }
+    return FC_EINVAL;
+}
+
+static void pcap_lengths(const fc_capture *c, const uint8_t *p, uint32_t *captured, uint32_t *original)
+{
+    *captured = u32(c, p + 8);
+    *original = u32(c, p + 12);
+    if (c->swapped_lengths && (c->swapped_lengths == 1 || *captured > *original)) {
+        uint32_t swap = *captured;
+        *captured = *original;
+        *original = swap;
+    }
+}
+
+/* A strict look at a record header, for the search. near: within a day of `seconds`. */
+static int plausible(const fc_capture *c, const uint8_t *p, uint32_t *captured, uint32_t seconds, int *near)
+{
+    uint32_t original, when = u32(c, p);
+    pcap_lengths(c, p, captured, &original);
+    if (*captured == 0 || *captured > FC_MAX_RECORD || original < *captured || original > 4 * FC_MAX_RECORD)
+        return 0;
+    if (u32(c, p + 4) >= 1000000000u / c->unit_ns)
+        return 0;
+    *near = when - seconds + DAY <= 2 * DAY; /* modulo 2^32 */
+    return 1;
+}
+
+/* Is there a row of records at `at`? 1 yes, 0 no, -1 can't say before more of the stream is there. */
+static int row_of_records(const fc_capture *c, const window *w, size_t at)
+{
+    uint32_t captured, seconds = c->last_seconds;
+    int near, wanted = 3;
+    for (int i = 0; i < wanted; i++) {
+        if (w->size - at < c->record_header)
+            return w->last ? i > 0 && (at == w->size || wanted == 2) : -1;
+        if (!plausible(c, w->data + at, &captured, seconds, &near) || (i > 0 && !near))
+            return 0;
+        if (i == 0 && c->has_last && near)
+            wanted = 2;
+        seconds = u32(c, w->data + at);
+        at += c->record_header;
+        if (w->size - at < captured)
+            return w->last ? wanted == 2 : -1; /* a last record that was cut is one, too, if its time fits */
+        at += captured;
+    }
+    return 1;
+}
+
+int fc_pcap_record_here(const fc_capture *c, const uint8_t *p)
+{
+    uint32_t captured;
+    int near;
+    return plausible(c, p, &captured, 0, &near);
+}
+
+static int starts_another_file(const uint8_t *p)
+{
+    fc_capture probe;
+    return fc_pcap_header(&probe, p) == FC_OK && fc_le32(p + 8) == 0;
+}
+
+/* Looks for the next row of records from w->at on; everything before it is skipped. */
+int fc_pcap_search(fc_capture *c, window *w, fc_records *r)
+{
+    (void)r;
+    for (; left(w) >= c->record_header; w->at++) {
+        if (no_record_here(c, w))
+            return end_search(c, w, fc_pcap_step, NO_DAMAGE, 1);
+        int found = row_of_records(c, w, w->at);
+        if (found < 0)
+            return STEP_MORE;
+        if (found)
+            return end_search(c, w, fc_pcap_step, c->damage_kind, 1);
+    }
+    if (!w->last)
+        return STEP_MORE;
+    w->at = w->size;
+    return end_search(c, w, fc_pcap_step, c->damage_kind, 0);
+}
+
+/* The stream ends inside a record at w->at: cut off, unless its length is what is wrong and records follow inside. */
+static int pcap_cut(fc_capture *c, window *w)
+{
+    for (size_t at = w->at + 1; w->size - at >= c->record_header; at++) {
+        if (row_of_records(c, w, at) != 1)
+            continue;
+        damage(c, FC_DAMAGE_RECORD, c->base + w->at, at - w->at);
+        w->at = at;
+        return STEP_AGAIN;
+    }
+    return cut_off(c, w);
+}
+
+/* Records with nothing odd about them, each with the next one's header in sight: what fc_pcap_step does, a third of its
+ * instructions. Stops before the first that needs a closer look. */
+static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
+{
+    const uint32_t header = c->record_header, unit = c->unit_ns, most = c->max_captured;
+    const uint32_t most_original = max_original(c->linktype);
+    const size_t capacity = r->capacity;
+    const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
+    const uint8_t *p = w->data + w->at;
+    size_t rest = left(w), n = r->count;
+    if (rest < header || c->swapped_lengths)
+        return;
+#define U32(at) (big ? fc_be32(at) : fc_le32(at))
+    uint32_t captured = U32(p + 8);
+    while (n < capacity && captured != 0 && captured <= FC_MAX_RECORD && rest >= 2 * (size_t)header + captured &&
+           w->size - rest < stop) {
+        const uint8_t *next = p + header + captured;
+        uint32_t next_captured = U32(next + 8);
+        if (next_captured > most)
+            break;
+        /* the packet's headers begin in the line of the record's, and go on in this one */
+        __builtin_prefetch(next + 64);
+        r->offsets[n] = (size_t)(p - w->data) + header;
+        r->lengths[n] = captured;
+        uint32_t original = U32(p + 12);
+        r->originals[n] = original <= most_original ? original : captured;
+        r->times[n] = (int64_t)U32(p) * 1000000000 + (int64_t)U32(p + 4) * unit;
+        r->linktypes[n] = c->linktype;
+        r->interfaces[n++] = 0;
+        c->last_seconds = U32(p);
+        rest -= header + captured;
+        p = next;
+        captured = next_captured;
+    }
+#undef U32
+    c->has_last |= n > r->count;
+    c->frames += n - r->count;
+    r->count = n;
+    w->at = (size_t)(p - w->data);
+}
+
+int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
+{
+    const uint32_t header = c->record_header;
+    while (r->count < r->capacity && c->base + w->at < c->stop) {
+        if (c->big)
+            pcap_usual(c, w, r, 1);
+        else
+            pcap_usual(c, w, r, 0);
+        if (r->count == r->capacity || c->base + w->at >= c->stop)
+            break;
+        if (left(w) < header)
+            return need_more(c, w);
+        const uint8_t *p = w->data + w->at;
+        uint32_t captured, original;
+        pcap_lengths(c, p, &captured, &original);
+        if (captured == 0 && left(w) >= PCAP_HEADER && starts_another_file(p)) {
+            damage(c, FC_DAMAGE_APPENDED, c->base + w->at, 0);
+            fc_pcap_header(c, p);
+            w->at += PCAP_HEADER;
+            return STEP_AGAIN;
+        }
+        if (captured > c->max_captured) {
+            w->at++;
+            return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, c->base + w->at - 1);
+        }
+        /* The next header must be in sight too, because if it is bad, this record's length may be why. */
+        uint64_t whole = (uint64_t)header + captured;
+        uint32_t shown = captured < FC_MAX_RECORD ? captured : FC_MAX_RECORD;
+        if (left(w) < (uint64_t)header + shown + (captured == shown ? header : 0)) {
+            if (!w->last)
+                return STEP_MORE;
+            if (left(w) < whole)
+                return pcap_cut(c, w);
+        }
+        uint32_t seconds = u32(c, p);
+        int64_t time = (int64_t)seconds * 1000000000 + (int64_t)u32(c, p + 4) * c->unit_ns;
+        add_record(c, r, w->at + header, captured, original, time, c->linktype, 0);
+        c->last_seconds = seconds;
+        c->has_last = 1;
+        if (captured == shown && left(w) >= whole + header) {
+            uint32_t next_captured, next_original;
+            pcap_lengths(c, p + whole, &next_captured, &next_original);
+            if (next_captured > c->max_captured) {
+                uint64_t damaged_at = c->base + w->at + whole;
+                w->at += header + 1;
+                return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, damaged_at);
+            }
+        }
+        advance(c, w, whole);
+        if (c->skip)
+            return STEP_AGAIN;
+    }
+    return STEP_AGAIN;
+}

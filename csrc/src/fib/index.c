@@ -1,0 +1,202 @@
+/* index.c - from addresses and prefixes to the references of records: open addressing over buckets of one cache line.
+ * What leads to it is at the head of publish.c. Readers probe it with fib_probe (search.h); all that is here is for
+ * writers. */
+#include <stdlib.h>
+
+#include "../common/memory.h"
+#include "../common/wide.h"
+#include "search.h"
+
+#define MAX_PROBES 16u /* full buckets in a row before an index gets new keys */
+
+/* ---- One index ---------------------------------------------------------------------------------- */
+
+static uint64_t next_key(fc_fib *fib)
+{
+    /* splitmix64 over the secret: the keys of every index differ, nobody can tell them without it */
+    return fc_scramble(fib->secret[0] ^ (++fib->seeds * FC_GOLDEN), fib->secret[1]);
+}
+
+/* Room for so many entries at three quarters of the ways taken. */
+int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
+{
+    uint64_t buckets = entries * 4 / (3 * FIB_WAYS) + 2;
+    if (buckets > UINT32_MAX / 2)
+        return FC_ENOMEM;
+    fib_index *x = calloc(1, sizeof *x);
+    if (!x)
+        return FC_ENOMEM;
+    x->buckets = (uint32_t)buckets;
+    x->bucket = fc_big_alloc(buckets * sizeof(fib_bucket));
+    if (!x->bucket) {
+        free(x);
+        return FC_ENOMEM;
+    }
+    memset((void *)x->bucket, 0, buckets * sizeof(fib_bucket));
+    for (int i = 0; i < 5; i++)
+        x->key[i] = next_key(fib);
+    *out = x;
+    return FC_OK;
+}
+
+void fc_fib_index_free(fib_index *x)
+{
+    if (!x)
+        return;
+    fc_big_free(x->bucket);
+    free(x);
+}
+
+/* There must be a free way. *probes: buckets that were full. The reference is stored last: it makes the entry one. */
+void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
+{
+    uint32_t at = h.bucket;
+    for (*probes = 0;; ++*probes, at = at + 1 == x->buckets ? 0 : at + 1) {
+        fib_bucket *b = &x->bucket[at];
+        for (unsigned i = 0; i < FIB_WAYS; i++) {
+            if (atomic_load_explicit(&b->ref[i], memory_order_relaxed))
+                continue;
+            atomic_store_explicit(&b->tag[i], h.tag, memory_order_release);
+            atomic_store_explicit(&b->ref[i], ref, memory_order_release);
+            x->count++;
+            return;
+        }
+        uint16_t passed = atomic_load_explicit(&b->passed, memory_order_relaxed);
+        if (passed != UINT16_MAX)
+            atomic_store_explicit(&b->passed, (uint16_t)(passed + 1), memory_order_release);
+    }
+}
+
+/* The entry with this hash and reference, and the bucket that it is in; NULL: there is none. */
+_Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at)
+{
+    *at = h.bucket;
+    for (uint32_t probes = 0; probes < x->buckets; probes++, *at = *at + 1 == x->buckets ? 0 : *at + 1) {
+        fib_bucket *b = &x->bucket[*at];
+        for (unsigned i = 0; i < FIB_WAYS; i++)
+            if (atomic_load_explicit(&b->ref[i], memory_order_relaxed) == ref &&
+                atomic_load_explicit(&b->tag[i], memory_order_relaxed) == h.tag)
+                return &b->ref[i];
+        if (!atomic_load_explicit(&b->passed, memory_order_relaxed))
+            return NULL;
+    }
+    return NULL;
+}
+
+void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
+{
+    uint32_t at;
+    _Atomic uint32_t *entry = fc_fib_index_entry(x, h, ref, &at);
+    if (!entry)
+        return;
+    atomic_store_explicit(entry, 0, memory_order_release);
+    x->count--;
+    for (uint32_t back = h.bucket; back != at; back = back + 1 == x->buckets ? 0 : back + 1) {
+        uint16_t passed = atomic_load_explicit(&x->bucket[back].passed, memory_order_relaxed);
+        if (passed != UINT16_MAX)
+            atomic_store_explicit(&x->bucket[back].passed, (uint16_t)(passed - 1), memory_order_release);
+    }
+}
+
+/* ---- The table's two: addresses and prefixes ---------------------------------------------------- */
+
+/* Copies an entry of an index that is being replaced; an anchor's entries all at once. Returns the worst probe length.
+ */
+static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefixes)
+{
+    uint32_t ref, probes, worst = 0;
+    unsigned n = 0;
+    fib_anchor *anchor = (fib_anchor *)(void *)fib_at(&fib->arena, entry);
+    const fib_record *r = fib_open(fib, entry, &ref);
+    if (anchor->flags & FIB_ANCHOR) {
+        if (anchor->mark == fib->seeds)
+            return 0;
+        anchor->mark = fib->seeds;
+        const fc_address *a = fib_addresses_of(r, prefixes, &n);
+        for (unsigned i = 0; i < n; i++) {
+            fc_fib_index_put(to, fib_hash_of_address(to, &a[i], prefixes), entry, &probes);
+            worst = probes > worst ? probes : worst;
+        }
+    }
+    if (!prefixes) {
+        fc_address home = fib_home_of(r);
+        fc_fib_index_put(to, fib_hash_of_address(to, &home, 0), entry, &probes);
+        worst = probes > worst ? probes : worst;
+    }
+    return worst;
+}
+
+/* A new index with room for `entries`, other keys, and the same entries; takes the place of the old one. */
+int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries)
+{
+    fib_index *_Atomic *at = prefixes ? &fib->prefix : &fib->home;
+    fib_index *old = atomic_load_explicit(at, memory_order_relaxed), *x;
+    if (fc_ring_reserve(&fib->retired, 1) != FC_OK)
+        return FC_ENOMEM;
+    for (int attempt = 0;; attempt++) {
+        int status = fc_fib_index_new(fib, entries, &x);
+        if (status != FC_OK)
+            return status;
+        uint32_t worst = 0;
+        for (uint32_t i = 0; i < old->buckets; i++)
+            for (unsigned way = 0; way < FIB_WAYS; way++) {
+                uint32_t entry = atomic_load_explicit(&old->bucket[i].ref[way], memory_order_relaxed);
+                uint32_t probes = entry ? copy_entry(fib, x, entry, prefixes) : 0;
+                worst = probes > worst ? probes : worst;
+            }
+        if (worst <= MAX_PROBES || attempt == 3)
+            break;
+        fc_fib_index_free(x);
+    }
+    atomic_store_explicit(at, x, memory_order_release);
+    fc_fib_retire(fib, 0, old);
+    return FC_OK;
+}
+
+/* Sees to it that `more` entries find room. Grows by a half: between 8.5 and 13 octets an entry. */
+int fc_fib_make_room(fc_fib *fib, int prefixes, uint64_t more)
+{
+    const fib_index *x = prefixes ? fib_prefix_index(fib) : fib_home_index(fib);
+    uint64_t wanted = x->count + more;
+    if (wanted * 4 <= (uint64_t)x->buckets * FIB_WAYS * 3)
+        return FC_OK;
+    return fc_fib_replace_index(fib, prefixes, wanted + wanted / 2);
+}
+
+void fc_fib_add_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
+{
+    uint32_t probes;
+    fib_index *x = is_prefix ? fib_prefix_index(fib) : fib_home_index(fib);
+    fc_fib_index_put(x, fib_hash_of_address(x, a, is_prefix), entry, &probes);
+    if (is_prefix && fib->length_count[a->version == 6][a->length]++ == 0)
+        atomic_fetch_or(&fib->lengths[a->version == 6][a->length / 64], (uint64_t)1 << a->length % 64);
+    if (probes > MAX_PROBES)
+        fib->crowded[is_prefix] = 1;
+}
+
+void fc_fib_remove_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_t entry)
+{
+    fib_index *x = is_prefix ? fib_prefix_index(fib) : fib_home_index(fib);
+    fc_fib_index_remove(x, fib_hash_of_address(x, a, is_prefix), entry);
+    if (is_prefix && --fib->length_count[a->version == 6][a->length] == 0)
+        atomic_fetch_and(&fib->lengths[a->version == 6][a->length / 64], ~((uint64_t)1 << a->length % 64));
+}
+
+/* The entry of a node's home address in the index: the record's reference itself, or its anchor's. */
+_Atomic uint32_t *fc_fib_home_entry(const fc_fib *fib, const fib_record *r, uint32_t ref)
+{
+    fib_index *x = fib_home_index(fib);
+    fc_address home = fib_home_of(r);
+    uint32_t at;
+    _Atomic uint32_t *entry = fc_fib_index_entry(x, fib_hash_of_address(x, &home, 0), ref, &at);
+    if (entry)
+        return entry;
+    fib_hash h = fib_hash_of_address(x, &home, 0);
+    for (at = h.bucket;; at = at + 1 == x->buckets ? 0 : at + 1)
+        for (unsigned i = 0; i < FIB_WAYS; i++) {
+            uint32_t of, found = atomic_load_explicit(&x->bucket[at].ref[i], memory_order_relaxed);
+            if (found && fib_open(fib, found, &of) == r &&
+                atomic_load_explicit(&x->bucket[at].tag[i], memory_order_relaxed) == h.tag)
+                return &x->bucket[at].ref[i];
+        }
+}
