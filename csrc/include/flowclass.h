@@ -150,8 +150,7 @@ FC_API void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *inf
 
 /* ---- Kernels. Any thread. ----------------------------------------------------------------------- */
 
-/* Implementations of the batch look-ups. Scalar is portable C, always there, and the truth that the others are
- * checked against. */
+/* Implementations of the batch look-ups. Scalar is portable C, the truth that the others are checked against. */
 enum fc_kernel {
     FC_KERNEL_AUTO = -1, /* the first that runs here of AVX-512, AVX2, NEON and scalar, whatever the table */
     FC_KERNEL_SCALAR = 0,
@@ -367,7 +366,6 @@ typedef struct fc_node { /* all that the table knows of a mobile node */
 } fc_node;
 
 typedef struct fc_fib fc_fib;
-
 typedef struct fc_fib_info {
     uint64_t nodes, addresses, prefixes;
     uint64_t bytes;   /* all in: index, records, tables, and what is free or waits for readers to leave */
@@ -402,7 +400,6 @@ FC_API int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *li
                                    const uint64_t *offsets, const uint32_t *lengths, size_t n,
                                    const fc_parse_options *options, int kernel, unsigned threads, fc_decision *out);
 FC_API void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out);
-
 /* The targets of a decision, at most `room` (FC_MAX_FANOUT is enough) of them to out; returns how many. Those of the
  * state that decided, or if the node was replaced since, those that its flow of this FID has now. */
 FC_API uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room);

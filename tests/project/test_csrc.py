@@ -13,7 +13,8 @@ import pytest
 from places import ROOT
 
 SOURCES = ROOT / "csrc" / "src"
-HEADER = ROOT / "csrc" / "include" / "flowclass.h"
+INCLUDE = ROOT / "csrc" / "include"
+HEADER = INCLUDE / "flowclass.h"
 
 # folder -> the other folders whose headers it may include; a new folder has to find its place here
 MAY_INCLUDE = {
@@ -43,7 +44,7 @@ def name_of(path: Path) -> str:
 def includes(path: Path) -> Iterator[Path]:
     """The headers of csrc/src that a file includes."""
     for name in re.findall(r'^\s*#\s*include\s*"([^"]+)"', path.read_text(encoding="utf-8"), re.MULTILINE):
-        if name != HEADER.name:
+        if not (INCLUDE / name).is_file():
             yield (path.parent / name).resolve()
 
 
@@ -79,7 +80,7 @@ def test_objects_of_different_sources_have_different_names() -> None:
 def test_lines_fit_into_120_columns() -> None:
     paths = [*files(), HEADER, *(ROOT / "csrc" / "tests").glob("*.[ch]")]
     for path in paths:
-        if path.parent.name == "packet":
+        if path.parent.name in ("packet", "forward"):
             continue
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
             assert len(line) <= 120, f"{path.name}:{number} has {len(line)} columns"
@@ -116,7 +117,7 @@ def symbols(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[tuple[st
         pytest.skip("no C compiler here")
     folder = tmp_path_factory.mktemp("objects")
     sources = [str(path) for path in files() if path.suffix == ".c"]
-    subprocess.run([compiler, "-std=c11", f"-I{HEADER.parent}", "-c", *sources], cwd=folder, check=True)
+    subprocess.run([compiler, "-std=c11", f"-I{INCLUDE}", "-c", *sources], cwd=folder, check=True)
     found = {}
     for path in sorted(folder.glob("*.o")):
         lines = subprocess.run(["nm", path], capture_output=True, text=True, check=True).stdout.splitlines()

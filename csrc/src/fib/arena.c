@@ -69,7 +69,7 @@ static uint32_t remove_block(fib_arena *a, uint32_t ref)
 }
 
 /* The first segment is not on huge pages: a small table then takes the 4 KiB pages that it touches, and not 2 MiB. */
-static int grow(fib_arena *a)
+static int grow_arena(fib_arena *a)
 {
     if (a->segments == FIB_SEGMENTS)
         return FC_ENOMEM;
@@ -93,7 +93,7 @@ int fc_fib_arena_init(fib_arena *a)
     memset(a->free_list, 0, sizeof a->free_list);
     memset(a->lists, 0, sizeof a->lists);
     a->segments = 0;
-    if (grow(a) != FC_OK)
+    if (grow_arena(a) != FC_OK)
         return FC_ENOMEM;
     /* reference 0: nobody's record, so that a reader need not ask whether it has found one before it looks */
     fib_anchor *nobody = (fib_anchor *)(void *)a->segment[0];
@@ -141,7 +141,7 @@ uint32_t fc_fib_arena_alloc(fib_arena *a, uint32_t units)
             add_block(a, ref + units, size - units);
         return ref;
     }
-    if (a->next + units > FIB_SEGMENT_UNITS && grow(a) != FC_OK)
+    if (a->next + units > FIB_SEGMENT_UNITS && grow_arena(a) != FC_OK)
         return 0;
     ref = (a->segments - 1) << FIB_SEGMENT_BITS | a->next;
     a->next += units;

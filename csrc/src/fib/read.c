@@ -255,7 +255,8 @@ int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
 
 int fc_fib_sender(fc_fib *fib, const fc_address *source, const fc_address *care_of, uint32_t *number)
 {
-    const fc_key k = {.destination = {source->words[0], source->words[1]}, .version = source->version, .present = FC_DESTINATION};
+    const fc_key k = {
+        .destination = {source->words[0], source->words[1]}, .version = source->version, .present = FC_DESTINATION};
     uint8_t wanted[16] = {0};
     unsigned width = care_of->version == 4 ? 4 : 16;
     for (unsigned i = 0; i < width; i++)

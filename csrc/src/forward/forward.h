@@ -40,6 +40,7 @@
 #define FC_FWD_MIN_MTU 1280u    /* IPv6's */
 #define FC_FWD_IPV6_HEADER 40u
 #define FC_FWD_IPV4_HEADER 20u
+#define RFC5555_PORT 4191 /* UDP: IPv6 in UDP in IPv4 */
 #define FC_FWD_LIMIT_HEADER 8u  /* destination options with the encapsulation limit */
 
 /* One IP packet, whole and writable, with FC_FWD_HEADROOM octets before it. */

@@ -18,7 +18,6 @@
 #define STREAM_SLOTS 32u        /* packets of one recvmmsg; */
 #define STREAM_SLOT (FC_FWD_HEADROOM + 65536u + 192u) /* not a power of two, so that they don't meet in the cache */
 #define WHOLE (2u * 65536u)
-#define RFC5555_PORT 4191
 #define WAITING 4096u           /* packets for the agent, */
 #define WAITING_OCTETS (8u << 20)
 #define MOST_HEADERS 4096u      /* of a super-packet: see FC_FWD_SEGMENT */

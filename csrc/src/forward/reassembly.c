@@ -63,7 +63,7 @@ typedef struct fragment {
     uint8_t next;
 } fragment;
 
-static int read_fragment(const fc_fwd_packet *p, fragment *f)
+static int take_fragment(const fc_fwd_packet *p, fragment *f)
 {
     const uint8_t *d = p->data;
     if (p->version == 4) {
@@ -96,7 +96,7 @@ static int read_fragment(const fc_fwd_packet *p, fragment *f)
     return f->size != 0 && f->before <= MOST_BEFORE && (!f->more || f->size % 8 == 0) && f->offset + f->size <= MOST;
 }
 
-static slot *find(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info, int *evicted)
+static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info, int *evicted)
 {
     uint64_t source[2] = {0, fc_be32(p->data + 12)}, destination[2] = {0, fc_be32(p->data + 16)};
     uint32_t kind = 4 | (uint32_t)p->data[9] << 8;
@@ -170,9 +170,9 @@ int fc_fwd_reassemble(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p
 {
     fragment f;
     int evicted = 0;
-    if (!read_fragment(p, &f))
+    if (!take_fragment(p, &f))
         return -1;
-    slot *s = find(r, now, p, info, &evicted);
+    slot *s = find_packet(r, now, p, info, &evicted);
     if (!s)
         return -1;
     if (s->given_up || !take(s, p, &f)) {

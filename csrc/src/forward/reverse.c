@@ -13,7 +13,6 @@
 #include "../common/bytes.h"
 #include "checksum.h"
 
-#define RFC5555_PORT 4191
 
 static int is_own(const fc_forwarder *f, const fc_key *k)
 {

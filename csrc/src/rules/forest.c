@@ -51,7 +51,7 @@ static void survey(fc_forest *f, const fc_rule *rules, uint32_t n)
 }
 
 /* Second pass: bodies, bits, exact rows. */
-static int prepare(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbering *own, facts *x)
+static int write_bodies(fc_build *b, const fc_rule *rules, uint32_t n, const fc_numbering *own, facts *x)
 {
     fc_forest *f = b->f;
     uint16_t lo[FC_MAX_LANES], hi[FC_MAX_LANES];
@@ -137,7 +137,7 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
         if (f->verify && b.o.vector > 16 && (options == NULL || options->vector == 0))
             b.o.vector = 16; /* a bounding box that matches in vain costs 40 ns */
         f->vector = b.o.vector < UINT16_MAX ? (uint16_t)b.o.vector : UINT16_MAX;
-        status = prepare(&b, rules, n, own, &x);
+        status = write_bodies(&b, rules, n, own, &x);
         b.care = x.care;
         b.value = x.value;
         b.prefix = x.prefix;

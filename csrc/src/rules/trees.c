@@ -53,7 +53,7 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
 
 /* ---- Memory: a growing arena, addressed by offset; the first failure sticks --------------------- */
 
-static size_t take(fc_build *b, size_t octets, size_t align)
+static size_t take_memory(fc_build *b, size_t octets, size_t align)
 {
     size_t at = (b->used + align - 1) / align * align;
     if (at + octets > b->size) {
@@ -150,7 +150,7 @@ static uint32_t vector_write(fc_build *b, const uint32_t *list, uint32_t n)
     if (plan != NULL) {
         b->status = fc_vector_shape(b->f, b->rules, list, n, plan);
         if (b->status == FC_OK)
-            at = take(b, (size_t)plan->units * 64, 64);
+            at = take_memory(b, (size_t)plan->units * 64, 64);
         if (at != SIZE_MAX)
             fc_vector_fill(b->f, b->rules, plan, list, b->arena + at);
     }
@@ -167,7 +167,7 @@ static uint32_t leaf_write(fc_build *b, const uint32_t *list, uint32_t n)
         n = 0;
     }
     fc_leaf_shape shape = fc_shape_leaf(b->f, n, vector != 0);
-    size_t at = b->status == FC_OK ? take(b, shape.octets, shape.unit) : SIZE_MAX;
+    size_t at = b->status == FC_OK ? take_memory(b, shape.octets, shape.unit) : SIZE_MAX;
     if (at == SIZE_MAX)
         return FC_SLOT(FC_ONE, FC_EMPTY);
     if (at / shape.unit > FC_MAX_LEAF_OFFSET) {
@@ -195,7 +195,7 @@ static uint32_t leaf(fc_build *b, const uint32_t *list, uint32_t n)
 
 /* The index that look-ups compute from a bucket's number: bit j of the bucket (from the top, in order of choice) goes
  * to the place that extraction gives to the j-th chosen bit. */
-static uint32_t place(const fc_cut *c, const uint8_t *position, uint32_t bucket)
+static uint32_t slot_place(const fc_cut *c, const uint8_t *position, uint32_t bucket)
 {
     uint32_t index = 0;
     for (int j = 0; j < c->bits; j++)
@@ -229,7 +229,7 @@ static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position
             child.value[c->bit_word[j]] = (child.value[c->bit_word[j]] & ~one) | (one & is);
         }
         uint32_t slot = build_slot(b, c->entry + c->start[i], c->start[i + 1] - c->start[i], depth + 1, &child);
-        memcpy(b->arena + slots + 4 * (size_t)place(c, position, i), &slot, 4);
+        memcpy(b->arena + slots + 4 * (size_t)slot_place(c, position, i), &slot, 4);
     }
 }
 
@@ -238,7 +238,7 @@ static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const f
     fc_bits node;
     uint8_t position[FC_MAX_BITS];
     node_header(c, &node, position);
-    size_t offset = take(b, sizeof(node) + ((size_t)4 << c->bits), 64);
+    size_t offset = take_memory(b, sizeof(node) + ((size_t)4 << c->bits), 64);
     if (offset == SIZE_MAX)
         return FC_SLOT(FC_ONE, FC_EMPTY);
     memcpy(b->arena + offset, &node, sizeof(node));
@@ -254,7 +254,7 @@ static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const
     uint32_t lanes = b->f->lanes, canonical = b->f->lane_map[v->lane];
     fc_range node = {.lane = (uint16_t)canonical};
     memcpy(node.threshold, v->threshold, sizeof(node.threshold));
-    size_t offset = take(b, sizeof(node), 64);
+    size_t offset = take_memory(b, sizeof(node), 64);
     uint32_t *part = fc_build_get(b, n * sizeof(*part));
     if (offset == SIZE_MAX || part == NULL) {
         free(part);
@@ -347,7 +347,7 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
                           .mask = {node.mask[0], node.mask[1]},
                           .shift = node.shift,
                           .best = list[0]};
-        slots = take(b, (size_t)4 << c.bits, 64);
+        slots = take_memory(b, (size_t)4 << c.bits, 64);
         if (slots != SIZE_MAX) {
             b->info->nodes++;
             b->info->slots += 1u << c.bits;
