@@ -9,7 +9,6 @@
 
 #include <stddef.h>
 #include <stdint.h>
-
 #ifdef __cplusplus
 extern "C" {
 #endif
@@ -33,7 +32,6 @@ enum fc_status {
 };
 
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------ */
-
 /* The eight ranged fields; bits of fc_key.present and fc_rule.conditions. */
 enum fc_field {
     FC_SOURCE = 1 << 0,
@@ -83,7 +81,6 @@ typedef struct fc_rule {
 FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
 
 /* ---- Flat rule sets: build. Any thread; each call has its own memory. --------------------------- */
-
 typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
 
 /* Trade-offs of a build; 0 everywhere is the default, which depends on the number of rules. */
@@ -117,24 +114,20 @@ FC_API int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_optio
 FC_API void fc_table_free(fc_table *table); /* the caller sees to it that nobody uses it any more */
 
 /* ---- Flat rule sets: look-up. Any thread, any number at once. ----------------------------------- */
-
 /* out[i] = index of the first rule that matches keys[i], or -1. FC_ENOKERNEL.. as fc_kernel_check. */
 FC_API int fc_table_lookup(const fc_table *table, const fc_key *keys, size_t n, int32_t *out, int kernel);
 FC_API void fc_table_get_info(const fc_table *table, fc_table_info *info);
 
 /* ---- Rule sets that change while they are read. Any thread, any number at once, but for new and free.  */
-
 typedef struct fc_classifier fc_classifier;
 
 /* As fc_table_build. Rule i gets the number i and the priority i. Numbers of removed rules are given again. */
 FC_API int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options,
                              fc_classifier **classifier, uint32_t *bad);
 FC_API void fc_classifier_free(fc_classifier *classifier); /* the caller sees to it that nobody uses it any more */
-
 /* out[i] = number of the matching rule with the lowest priority (of equal ones, the lowest number), or -1. Readers take
  * no lock and see each rule's insertion or removal whole or not at all, in the order in which they were made. */
 FC_API int fc_classifier_lookup(fc_classifier *classifier, const fc_key *keys, size_t n, int32_t *out, int kernel);
-
 /* Inserts rules one after the other; ids[i] becomes the number of rules[i]. Writers wait for each other, never for
  * readers. The first update of all, and a condition on a field that no rule had before, rebuild the table first.
  * FC_EINVAL: rules[*done] is not valid, or its priority is not a number (NaN); nothing was inserted. After any other
@@ -149,7 +142,6 @@ FC_API int fc_classifier_rebuild(fc_classifier *classifier);
 FC_API void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *info);
 
 /* ---- Kernels. Any thread. ----------------------------------------------------------------------- */
-
 /* Implementations of the batch look-ups. Scalar is portable C, the truth that the others are checked against. */
 enum fc_kernel {
     FC_KERNEL_AUTO = -1, /* the first that runs here of AVX-512, AVX2, NEON and scalar, whatever the table */
@@ -169,7 +161,6 @@ FC_API int fc_kernel_check(int kernel);
 FC_API int fc_kernel_select(const char *name, int *kernel);
 
 /* ---- Packets to keys: any thread, no state ------------------------------------------------------ */
-
 enum fc_packet_status {
     FC_PACKET_OK = 0,
     FC_PACKET_NOT_IP = 1,    /* unknown link type, no IP EtherType, version nibble neither 4 nor 6 */
@@ -233,7 +224,6 @@ typedef struct fc_parse_options {
 
 /* One packet of pcap LINKTYPE_x (1 Ethernet, 101 raw IP, ...), its outermost IP header. Returns info->status. */
 FC_API int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info);
-
 /* n packets at buffer + offsets[i] of lengths[i] captured bytes. linktypes[i] holds where linktypes isn't NULL, else
  * linktype. options may be NULL; with options->fragments nobody else may use that object meanwhile. */
 FC_API void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
@@ -249,7 +239,6 @@ FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 
 /* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object -------------- */
-
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
 #define FC_NO_TIME INT64_MIN
 #define FC_MAX_RECORD 262144u /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
@@ -302,7 +291,6 @@ FC_API uint64_t fc_capture_frames(const fc_capture *capture);                   
 FC_API size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity); /* taken off the list */
 
 /* ---- Forwarding table: nodes by home address or mobile network prefix --------------------------- */
-
 enum fc_action { FC_ACTION_NONE = 0, FC_ACTION_FORWARD = 1, FC_ACTION_DISCARD = 2, FC_ACTION_NCAST = 3 };
 
 /* Why a decision was made: the first of these that applies, in this order. */
@@ -354,7 +342,6 @@ typedef struct fc_flow {
 #define FC_MAX_TARGETS 65535u /* of one node */
 #define FC_MAX_ADDRESSES 255u /* of one node beside the home address; prefixes likewise */
 #define FC_NO_TARGET UINT32_MAX
-
 typedef struct fc_node { /* all that the table knows of a mobile node */
     fc_address home;
     const fc_address *also, *prefixes; /* further home addresses (the other IP version's); mobile network prefixes */
@@ -368,17 +355,14 @@ typedef struct fc_node { /* all that the table knows of a mobile node */
 typedef struct fc_fib fc_fib;
 typedef struct fc_fib_info {
     uint64_t nodes, addresses, prefixes;
-    uint64_t bytes;   /* all in: index, records, tables, and what is free or waits for readers to leave */
-    uint64_t waiting; /* bytes replaced or withdrawn that a reader may still see */
-    uint64_t freed;   /* bytes given back so far, in all */
+    uint64_t bytes;          /* all in: index, records, tables, and what is free or waits for readers to leave */
+    uint64_t waiting, freed; /* bytes replaced or withdrawn that a reader may still see; bytes given back in all */
 } fc_fib_info;
 
 /* `secret` keys the hash of addresses, so that nobody can fill the table with collisions. */
 FC_API int fc_fib_new(const uint8_t secret[16], fc_fib **out);
 FC_API void fc_fib_free(fc_fib *fib); /* the caller sees to it that nobody uses it any more */
-
 /* Writers: any thread; they exclude each other, never a reader. A reader sees each call whole or not at all. */
-
 /* Adds the node, or replaces the one with this home address; writes its number to *number (may be NULL). After an error
  * nothing has changed: FC_EEXIST (an address or prefix is another node's, or given twice), FC_EINVAL, FC_ELIMIT,
  * FC_ENOMEM. */
@@ -388,7 +372,6 @@ FC_API int fc_fib_reserve(fc_fib *fib, uint64_t addresses);      /* room in the 
 FC_API void fc_fib_reclaim(fc_fib *fib);                         /* frees what no reader can see; publish does too */
 
 /* Readers: any thread, any number at once, never waiting for a writer. */
-
 /* The decision for each of n keys. `kernel` is an enum fc_kernel; FC_ENOKERNEL and so on as fc_kernel_check. A long
  * array is divided among `threads` threads. */
 FC_API int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out);
