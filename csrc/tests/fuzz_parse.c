@@ -9,8 +9,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static const uint16_t links[] = {0, 1, 6, 8, 9, 10, 12, 50, 51, 100, 101, 104, 105, 107, 108, 109, 113, 117, 119, 122, 123, 127,
-                                     138, 143, 163, 166, 178, 179, 180, 181, 192, 197, 204, 205, 206, 219, 226, 229, 239,
+    static const uint16_t links[] = {0,   1,   6,   8,   9,   10,  12,  50,  51,  100, 101, 104, 105,
+                                     107, 108, 109, 113, 117, 119, 122, 123, 127, 138, 143, 163, 166,
+                                     178, 179, 180, 181, 192, 197, 204, 205, 206, 219, 226, 229, 239,
                                      240, 241, 242, 258, 274, 276, 281, 282, 284, 285};
     static fc_fragments *memory;
     if (!memory && fc_fragments_new(64, (const uint8_t *)"sixteen octets.", &memory) != FC_OK)

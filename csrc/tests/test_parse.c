@@ -105,7 +105,13 @@ static void known_answers(void)
 /* Why a frame has no IP header. */
 static void unread(void)
 {
-    static const struct { int link; uint8_t data[32]; uint32_t size; int why; uint32_t value; } cases[] = {
+    static const struct {
+        int link;
+        uint8_t data[32];
+        uint32_t size;
+        int why;
+        uint32_t value;
+    } cases[] = {
         {147, {0x60}, 20, FC_UNREAD_LINKTYPE, 147},
         {70000, {0x60}, 20, FC_UNREAD_LINKTYPE, 65535},
         {192, {0, 0, 8, 0, 147}, 20, FC_UNREAD_LINKTYPE, 147},
@@ -114,7 +120,11 @@ static void unread(void)
         {1, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x08, 0, 0x50}, 30, FC_UNREAD_VERSION, 5},
         {1, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x88, 0xe5, 0x0c}, 30, FC_UNREAD_ENCRYPTED, FC_TYPE_MACSEC},
         {1, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 38, 0x42, 0x42, 3}, 30, FC_UNREAD_LLC, 0x4242},
-        {1, {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 38, 0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0}, 30, FC_UNREAD_SNAP, 0x2000},
+        {1,
+         {0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 38, 0xaa, 0xaa, 3, 0, 0, 0x0c, 0x20, 0},
+         30,
+         FC_UNREAD_SNAP,
+         0x2000},
         {9, {0xc0, 0x21}, 20, FC_UNREAD_PPP, 0xc021},
         {107, {0x18, 0x41, 3, 0x81}, 20, FC_UNREAD_NLPID, 0x81},
         {108, {0, 0, 0, 7}, 20, FC_UNREAD_FAMILY, 7},
@@ -138,10 +148,14 @@ static void unread(void)
 /* Terminal headers and signalling: protocol, first octets, and what must come out. */
 static void upper_layers(void)
 {
-    static const struct { uint8_t protocol, first; uint8_t present; int signalling; } cases[] = {
-        {50, 1, FC_SPI, 0}, {59, 0, 0, 0},   {135, 59, 0, 1}, {58, 143, 0, 0}, {58, 144, 0, 1},
-        {58, 147, 0, 1},    {58, 148, 0, 0}, {103, 0, 0, 0},  {6, 0, 0x30, 0}, {17, 0, 0x30, 0},
-        {136, 0, 0x30, 0},  {132, 0, 0x30, 0}, {33, 0, 0x30, 0}, {1, 144, 0, 0}, {255, 0, 0, 0},
+    static const struct {
+        uint8_t protocol, first;
+        uint8_t present;
+        int signalling;
+    } cases[] = {
+        {50, 1, FC_SPI, 0}, {59, 0, 0, 0},     {135, 59, 0, 1},  {58, 143, 0, 0}, {58, 144, 0, 1},
+        {58, 147, 0, 1},    {58, 148, 0, 0},   {103, 0, 0, 0},   {6, 0, 0x30, 0}, {17, 0, 0x30, 0},
+        {136, 0, 0x30, 0},  {132, 0, 0x30, 0}, {33, 0, 0x30, 0}, {1, 144, 0, 0},  {255, 0, 0, 0},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         bytes b = {.size = 0};
@@ -164,96 +178,333 @@ static int frame(int number, const bytes *ip, int version, bytes *out)
     static const uint8_t mac[12] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2};
     int link = 1;
     switch (number) {
-    case 0: add(out, mac, 12); ADD(out, hi, lo); break;
-    case 1: add(out, mac, 12); ADD(out, 0x81, 0, 0, 5, hi, lo); break;
-    case 2: add(out, mac, 12);
-        ADD(out, 0x88, 0xa8, 0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 0x81, 0, 0, 8, hi, lo); break;
-    case 3: add(out, mac, 12); ADD(out, 0x88, 0x47, 0, 1, 0x20, 64, 0, 2, 0x21, 64); break;
-    case 4: add(out, mac, 12); ADD(out, 0x88, 0x64, 0x11, 0, 0, 9, 0, 99, 0, version == 6 ? 0x57 : 0x21); break;
-    case 5: add(out, mac, 12); ADD(out, 0, 60, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 6: link = 113; ADD(out, 0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, hi, lo); break;
-    case 7: link = 276; ADD(out, hi, lo, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0); break;
-    case 8: link = 0; ADD(out, version == 6 ? 30 : 2, 0, 0, 0); break;
-    case 9: link = 0; ADD(out, 0, 0, 0, version == 6 ? 28 : 2); break;
-    case 10: link = 108; ADD(out, 0, 0, 0, version == 6 ? 24 : 2); break;
-    case 11: link = 9; ADD(out, 0xff, 3, 0, version == 6 ? 0x57 : 0x21); break;
-    case 12: link = 9; ADD(out, version == 6 ? 0x57 : 0x21); break;
-    case 13: link = 50; ADD(out, 0x0f, 0, hi, lo); break;
-    case 14: link = 51; ADD(out, 0x11, 0, 0, 9, 0, 99, 0, version == 6 ? 0x57 : 0x21); break;
-    case 15: link = 105; /* QoS data, to the distribution system */
-        ADD(out, 0x88, 1, 0, 0); add(out, mac, 12); add(out, mac, 6); ADD(out, 0x10, 0, 0, 0);
-        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 16: link = 127; /* two bitmaps, TSFT, flags with padding; four addresses */
+    case 0:
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 1:
+        add(out, mac, 12);
+        ADD(out, 0x81, 0, 0, 5, hi, lo);
+        break;
+    case 2:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0xa8, 0, 5, 0x91, 0, 0, 6, 0x81, 0, 0, 7, 0x81, 0, 0, 8, hi, lo);
+        break;
+    case 3:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0x47, 0, 1, 0x20, 64, 0, 2, 0x21, 64);
+        break;
+    case 4:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0x64, 0x11, 0, 0, 9, 0, 99, 0, version == 6 ? 0x57 : 0x21);
+        break;
+    case 5:
+        add(out, mac, 12);
+        ADD(out, 0, 60, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 6:
+        link = 113;
+        ADD(out, 0, 0, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, hi, lo);
+        break;
+    case 7:
+        link = 276;
+        ADD(out, hi, lo, 0, 0, 0, 0, 0, 2, 0, 1, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0);
+        break;
+    case 8:
+        link = 0;
+        ADD(out, version == 6 ? 30 : 2, 0, 0, 0);
+        break;
+    case 9:
+        link = 0;
+        ADD(out, 0, 0, 0, version == 6 ? 28 : 2);
+        break;
+    case 10:
+        link = 108;
+        ADD(out, 0, 0, 0, version == 6 ? 24 : 2);
+        break;
+    case 11:
+        link = 9;
+        ADD(out, 0xff, 3, 0, version == 6 ? 0x57 : 0x21);
+        break;
+    case 12:
+        link = 9;
+        ADD(out, version == 6 ? 0x57 : 0x21);
+        break;
+    case 13:
+        link = 50;
+        ADD(out, 0x0f, 0, hi, lo);
+        break;
+    case 14:
+        link = 51;
+        ADD(out, 0x11, 0, 0, 9, 0, 99, 0, version == 6 ? 0x57 : 0x21);
+        break;
+    case 15:
+        link = 105; /* QoS data, to the distribution system */
+        ADD(out, 0x88, 1, 0, 0);
+        add(out, mac, 12);
+        add(out, mac, 6);
+        ADD(out, 0x10, 0, 0, 0);
+        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 16:
+        link = 127; /* two bitmaps, TSFT, flags with padding; four addresses */
         ADD(out, 0, 0, 25, 0, 3, 0, 0, 0x80, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0x20);
-        ADD(out, 0x88, 3, 0, 0); add(out, mac, 12); add(out, mac, 6); ADD(out, 0x10, 0); add(out, mac, 6);
-        ADD(out, 0, 0); ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 17: link = 107; ADD(out, 0x18, 0x41, 3, version == 6 ? 0x8e : 0xcc); break;
-    case 18: link = 10; ADD(out, 0x50); add(out, mac, 12); ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 19: link = 192; ADD(out, 0, 0, 8, 0, 1, 0, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 20: link = 204; ADD(out, 1, 0xff, 3, 0, version == 6 ? 0x57 : 0x21); break;
-    case 21: link = 104; ADD(out, 0x8f, 0, hi, lo); break;
-    case 22: link = 14; break;
-    case 23: link = 12; break;
-    case 24: link = version == 6 ? 229 : 228; break;
-    case 25: add(out, mac, 12);
+        ADD(out, 0x88, 3, 0, 0);
+        add(out, mac, 12);
+        add(out, mac, 6);
+        ADD(out, 0x10, 0);
+        add(out, mac, 6);
+        ADD(out, 0, 0);
+        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 17:
+        link = 107;
+        ADD(out, 0x18, 0x41, 3, version == 6 ? 0x8e : 0xcc);
+        break;
+    case 18:
+        link = 10;
+        ADD(out, 0x50);
+        add(out, mac, 12);
+        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 19:
+        link = 192;
+        ADD(out, 0, 0, 8, 0, 1, 0, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 20:
+        link = 204;
+        ADD(out, 1, 0xff, 3, 0, version == 6 ? 0x57 : 0x21);
+        break;
+    case 21:
+        link = 104;
+        ADD(out, 0x8f, 0, hi, lo);
+        break;
+    case 22:
+        link = 14;
+        break;
+    case 23:
+        link = 12;
+        break;
+    case 24:
+        link = version == 6 ? 229 : 228;
+        break;
+    case 25:
+        add(out, mac, 12);
         for (int i = 0; i < 10; i++)
             ADD(out, 0x92 + (i & 1), 0, 0, 7);
-        ADD(out, hi, lo); break;
-    case 26: add(out, mac, 12); ADD(out, 0x89, 0x26, 0, 0, 0, 20, 0x81, 0, 0, 5, hi, lo); break; /* VN-Tag */
-    case 27: add(out, mac, 12); ADD(out, 0x89, 0x3f, 0, 0, 0, 1, 0, 0, hi, lo); break; /* E-Tag */
-    case 28: add(out, mac, 12); ADD(out, 0x89, 0x2f, 0x10, 60, 0, 1, hi, lo); break; /* HSR */
-    case 29: add(out, mac, 12); ADD(out, 0x89, 0x09, 1, 1, 0, 1, 0, 100, hi, lo); break; /* Cisco MetaData */
-    case 30: add(out, mac, 12); ADD(out, 0xd2, 0x8b, 0, 1, 0, 0x20, 1, 2, 3, 4, 5, 6, hi, lo); break; /* Arista */
-    case 31: add(out, mac, 12); ADD(out, 0x88, 0xe5, 0x20, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, hi, lo); break; /* MACsec */
-    case 32: add(out, mac, 12); ADD(out, 0x88, 0xa8, 0, 1, 0x88, 0xe7, 0, 0, 0, 9); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 33: add(out, mac, 12); ADD(out, 0x89, 3, 0, 0x40); add(out, mac, 12); ADD(out, hi, lo); break; /* FabricPath */
-    case 34: add(out, mac, 12); ADD(out, 0x22, 0xf3, 0, 0x41, 0, 1, 0, 2, 9, 9, 9, 9); add(out, mac, 12);
-        ADD(out, hi, lo); break; /* TRILL with an option */
-    case 35: add(out, mac, 12); ADD(out, 0x89, 0x4f, 0x0f, 0xc3, 2, 3, 0, 0, 1, 255, 1, 2, 3, 4); add(out, mac, 12);
-        ADD(out, hi, lo); break; /* NSH */
-    case 36: ADD(out, 1, 0, 0x0c, 0, 0, 0x10, 2, 0, 0, 0, 0, 2, 0, 99, 0xaa, 0xaa, 3, 0, 0, 0x0c, 0, 20, 0, 0, 0, 0);
-        add(out, mac, 12); ADD(out, hi, lo); break; /* ISL */
-    case 37: add(out, mac, 12); ADD(out, 0x88, 0x47, 0, 1, 0x21, 64, 0, 0, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 38: add(out, mac, 12); ADD(out, 0x88, 0x47, 0, 1, 0x21, 64); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 39: link = 6; ADD(out, 0x10, 0x40); add(out, mac, 6); ADD(out, 0x82, 0, 0, 0, 0, 2, 4, 0, 1, 2);
-        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break; /* token ring, with source routing */
-    case 40: link = 8; ADD(out, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0); break;
-    case 41: link = 100; ADD(out, 0xaa, 0xaa, 3, 0, 0x80, 0xc2, 0, 7, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 42: link = 107; ADD(out, 8, 0x60, 4, 3, 3, version == 6 ? 0x8e : 0xcc); break;
-    case 43: link = 107; ADD(out, 0x18, 0x41, 3, 0, 0x80, 0, 0x80, 0xc2, 0, 7); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 44: link = 109; ADD(out, 2, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0); break;
-    case 45: link = 117; ADD(out, 45, version == 6 ? 30 : 2);
+        ADD(out, hi, lo);
+        break;
+    case 26:
+        add(out, mac, 12);
+        ADD(out, 0x89, 0x26, 0, 0, 0, 20, 0x81, 0, 0, 5, hi, lo);
+        break; /* VN-Tag */
+    case 27:
+        add(out, mac, 12);
+        ADD(out, 0x89, 0x3f, 0, 0, 0, 1, 0, 0, hi, lo);
+        break; /* E-Tag */
+    case 28:
+        add(out, mac, 12);
+        ADD(out, 0x89, 0x2f, 0x10, 60, 0, 1, hi, lo);
+        break; /* HSR */
+    case 29:
+        add(out, mac, 12);
+        ADD(out, 0x89, 0x09, 1, 1, 0, 1, 0, 100, hi, lo);
+        break; /* Cisco MetaData */
+    case 30:
+        add(out, mac, 12);
+        ADD(out, 0xd2, 0x8b, 0, 1, 0, 0x20, 1, 2, 3, 4, 5, 6, hi, lo);
+        break; /* Arista */
+    case 31:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0xe5, 0x20, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, hi, lo);
+        break; /* MACsec */
+    case 32:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0xa8, 0, 1, 0x88, 0xe7, 0, 0, 0, 9);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 33:
+        add(out, mac, 12);
+        ADD(out, 0x89, 3, 0, 0x40);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break; /* FabricPath */
+    case 34:
+        add(out, mac, 12);
+        ADD(out, 0x22, 0xf3, 0, 0x41, 0, 1, 0, 2, 9, 9, 9, 9);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break; /* TRILL with an option */
+    case 35:
+        add(out, mac, 12);
+        ADD(out, 0x89, 0x4f, 0x0f, 0xc3, 2, 3, 0, 0, 1, 255, 1, 2, 3, 4);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break; /* NSH */
+    case 36:
+        ADD(out, 1, 0, 0x0c, 0, 0, 0x10, 2, 0, 0, 0, 0, 2, 0, 99, 0xaa, 0xaa, 3, 0, 0, 0x0c, 0, 20, 0, 0, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break; /* ISL */
+    case 37:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0x47, 0, 1, 0x21, 64, 0, 0, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 38:
+        add(out, mac, 12);
+        ADD(out, 0x88, 0x47, 0, 1, 0x21, 64);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 39:
+        link = 6;
+        ADD(out, 0x10, 0x40);
+        add(out, mac, 6);
+        ADD(out, 0x82, 0, 0, 0, 0, 2, 4, 0, 1, 2);
+        ADD(out, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break; /* token ring, with source routing */
+    case 40:
+        link = 8;
+        ADD(out, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        break;
+    case 41:
+        link = 100;
+        ADD(out, 0xaa, 0xaa, 3, 0, 0x80, 0xc2, 0, 7, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 42:
+        link = 107;
+        ADD(out, 8, 0x60, 4, 3, 3, version == 6 ? 0x8e : 0xcc);
+        break;
+    case 43:
+        link = 107;
+        ADD(out, 0x18, 0x41, 3, 0, 0x80, 0, 0x80, 0xc2, 0, 7);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 44:
+        link = 109;
+        ADD(out, 2, 0, 0, 0, 0x34, 0x12, 0, 0, 0, 0, 0, 0);
+        break;
+    case 45:
+        link = 117;
+        ADD(out, 45, version == 6 ? 30 : 2);
         for (int i = 0; i < 46; i++)
             ADD(out, 0);
         break;
-    case 46: link = 122; add(out, mac, 12); ADD(out, 0, 0, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 47: link = 123; ADD(out, 2, 0, 0, 33, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 48: link = 138; add(out, mac, 12); ADD(out, 0, 0, 0, 0, hi, lo); break;
-    case 49: link = 143; ADD(out, 1, 3, 0, 99, 7, 7, 7, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 50: link = 166; ADD(out, 1, 3, 0, version == 6 ? 0x57 : 0x21); break;
-    case 51: link = 178; ADD(out, 0x4d, 0x47, 0x43, 0x81, 0, 3, 1, 1, 4); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 52: link = 180; ADD(out, 0x4d, 0x47, 0x43, 1, 0x18, 0x41, 3, version == 6 ? 0x8e : 0xcc); break;
-    case 53: link = 197; ADD(out, 1, 2, 3, 4, 5, 6, 7, 8, 0x82, 4, 0, 99, 0, 0, 0, 99, 0x80, 0, 0, 0, 0, 0, 0, 0);
-        ADD(out, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break; /* two extension headers */
-    case 54: link = 219; ADD(out, 0, 1, 0x21, 64); break;
-    case 55: link = 226; ADD(out, 2, version == 6 ? 26 : 2);
+    case 46:
+        link = 122;
+        add(out, mac, 12);
+        ADD(out, 0, 0, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 47:
+        link = 123;
+        ADD(out, 2, 0, 0, 33, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 48:
+        link = 138;
+        add(out, mac, 12);
+        ADD(out, 0, 0, 0, 0, hi, lo);
+        break;
+    case 49:
+        link = 143;
+        ADD(out, 1, 3, 0, 99, 7, 7, 7, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 50:
+        link = 166;
+        ADD(out, 1, 3, 0, version == 6 ? 0x57 : 0x21);
+        break;
+    case 51:
+        link = 178;
+        ADD(out, 0x4d, 0x47, 0x43, 0x81, 0, 3, 1, 1, 4);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 52:
+        link = 180;
+        ADD(out, 0x4d, 0x47, 0x43, 1, 0x18, 0x41, 3, version == 6 ? 0x8e : 0xcc);
+        break;
+    case 53:
+        link = 197;
+        ADD(out, 1, 2, 3, 4, 5, 6, 7, 8, 0x82, 4, 0, 99, 0, 0, 0, 99, 0x80, 0, 0, 0, 0, 0, 0, 0);
+        ADD(out, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break; /* two extension headers */
+    case 54:
+        link = 219;
+        ADD(out, 0, 1, 0x21, 64);
+        break;
+    case 55:
+        link = 226;
+        ADD(out, 2, version == 6 ? 26 : 2);
         for (int i = 0; i < 22; i++)
             ADD(out, 0);
         break;
-    case 56: link = 239; ADD(out, version == 6 ? 10 : 2, 0, 0, 42, 5, 0, 1, 0, 9, 9, 9, 9, 99, 0, 9, 0); break;
-    case 57: link = 239; ADD(out, 7, 0, 0, 42, 0, 8, 0, 1, hi, lo, 0, 0, 0, 99, 0, 9); break; /* the other byte order */
-    case 58: link = 240; ADD(out, 0, 4, 0, 0); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 59: link = 274; ADD(out, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xd5); add(out, mac, 12); ADD(out, hi, lo); break;
-    case 60: link = 281; add(out, mac, 12); ADD(out, 0, 0, 0, 0, hi, lo); break;
-    case 61: link = 285; add(out, mac, 12); ADD(out, 0xda, 0xda, 0, 0, 0x40, 0, 0, 1, hi, lo); break;
-    case 62: link = 113; ADD(out, 0, 0, 3, 0x23, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 0, 4); /* radiotap in a cooked capture */
-        ADD(out, 0, 0, 8, 0, 0, 0, 0, 0, 8, 1, 0, 0); add(out, mac, 12); add(out, mac, 6);
-        ADD(out, 0x10, 0, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo); break;
-    case 63: link = 0; ADD(out, 0x0f, 0, hi, lo); break; /* an EtherType in a NULL header */
-    case 64: link = 0; ADD(out, lo, hi, 0, 0); break;
-    case 65: link = 205; ADD(out, 1, 0x0f, 0, hi, lo); break;
-    case 66: link = 9; ADD(out, 0xff, 3, 2, 0x81, 0, 1, 0x21, 64); break; /* MPLS in PPP */
-    default: return -1;
+    case 56:
+        link = 239;
+        ADD(out, version == 6 ? 10 : 2, 0, 0, 42, 5, 0, 1, 0, 9, 9, 9, 9, 99, 0, 9, 0);
+        break;
+    case 57:
+        link = 239;
+        ADD(out, 7, 0, 0, 42, 0, 8, 0, 1, hi, lo, 0, 0, 0, 99, 0, 9);
+        break; /* the other byte order */
+    case 58:
+        link = 240;
+        ADD(out, 0, 4, 0, 0);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 59:
+        link = 274;
+        ADD(out, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0x55, 0xd5);
+        add(out, mac, 12);
+        ADD(out, hi, lo);
+        break;
+    case 60:
+        link = 281;
+        add(out, mac, 12);
+        ADD(out, 0, 0, 0, 0, hi, lo);
+        break;
+    case 61:
+        link = 285;
+        add(out, mac, 12);
+        ADD(out, 0xda, 0xda, 0, 0, 0x40, 0, 0, 1, hi, lo);
+        break;
+    case 62:
+        link = 113;
+        ADD(out, 0, 0, 3, 0x23, 0, 6, 2, 0, 0, 0, 0, 1, 0, 0, 0, 4); /* radiotap in a cooked capture */
+        ADD(out, 0, 0, 8, 0, 0, 0, 0, 0, 8, 1, 0, 0);
+        add(out, mac, 12);
+        add(out, mac, 6);
+        ADD(out, 0x10, 0, 0xaa, 0xaa, 3, 0, 0, 0, hi, lo);
+        break;
+    case 63:
+        link = 0;
+        ADD(out, 0x0f, 0, hi, lo);
+        break; /* an EtherType in a NULL header */
+    case 64:
+        link = 0;
+        ADD(out, lo, hi, 0, 0);
+        break;
+    case 65:
+        link = 205;
+        ADD(out, 1, 0x0f, 0, hi, lo);
+        break;
+    case 66:
+        link = 9;
+        ADD(out, 0xff, 3, 2, 0x81, 0, 1, 0x21, 64);
+        break; /* MPLS in PPP */
+    default:
+        return -1;
     }
     add(out, ip->data, ip->size);
     return link;
@@ -307,45 +558,156 @@ static void tunnels(bytes *b, int number)
     b->size = 0;
     static const uint8_t eth6[14] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 0x86, 0xdd};
     switch (number) {
-    case 0: ip6(b, 41, 0); break;
-    case 1: ip4(b, 41, 0, 0); break;
-    case 2: ip4(b, 47, 0, 0); ADD(b, 0xb0, 0, 0x86, 0xdd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12); break;
-    case 3: ip6(b, 47, 0); ADD(b, 0, 0, 0x65, 0x58); add(b, eth6, 14); break;
-    case 4: ip4(b, 17, 0, 0); ADD(b, 8, 0x68, 8, 0x68, 0, 0, 0, 0, 0x34, 255, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 9, 0); break;
-    case 5: ip6(b, 17, 0); ADD(b, 1, 2, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0); add(b, eth6, 14); break;
-    case 6: ip6(b, 17, 0); ADD(b, 1, 2, 0x17, 0xc1, 0, 0, 0, 0, 1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 4); add(b, eth6, 14); break;
-    case 7: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x0d, 0xd8, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6); break;
-    case 8: ip4(b, 47, 0, 0); ADD(b, 0, 0, 0x88, 0xbe); add(b, eth6, 14); break; /* ERSPAN I, II, III */
-    case 9: ip4(b, 47, 0, 0); ADD(b, 0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 1); add(b, eth6, 14); break;
-    case 10: ip6(b, 47, 0); ADD(b, 0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8);
-        add(b, eth6, 14); break;
-    case 11: ip6(b, 47, 0); ADD(b, 0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 1, 0, 0, 8, 0); break; /* III, IP */
-    case 12: ip4(b, 47, 0, 0); ADD(b, 0, 0, 0x82, 0x30, 8, 1, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0);
-        ADD(b, 0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd); break; /* Aruba */
-    case 13: ip4(b, 47, 0, 0); ADD(b, 0, 0, 0x88, 0x3e, 0, 0, 0, 0); break; /* WCCP */
-    case 14: ip4(b, 47, 0, 0); ADD(b, 0x40, 0, 0x86, 0xdd, 0, 0, 0, 0, 8, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0); break; /* routes */
-    case 15: ip6(b, 97, 0); ADD(b, 0x30, 0); add(b, eth6, 14); break; /* EtherIP */
-    case 16: ip4(b, 115, 0, 0); ADD(b, 0, 0, 0, 5, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88); add(b, eth6, 14); break;
-    case 17: ip6(b, 17, 0); ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 5); add(b, eth6, 14); break; /* L2TPv3 */
-    case 18: ip4(b, 17, 0, 0); ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0x4a, 2, 0, 99, 0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 9, 9);
-        ADD(b, 0xff, 3, 0, 0x57); break; /* L2TPv2 */
-    case 19: ip6(b, 137, 0); ADD(b, 0, 1, 0x20, 64, 0, 1, 0x21, 64); break; /* MPLS in IP */
-    case 20: ip6(b, 17, 0); ADD(b, 1, 2, 0x19, 0xeb, 0, 0, 0, 0, 0, 1, 0x21, 64); break; /* MPLS in UDP */
-    case 21: ip6(b, 143, 0); add(b, eth6, 14); break;
-    case 22: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x12, 0x92, 0, 0, 0, 0, 0, 0, 0x86, 0xdd); break; /* GRE in UDP */
-    case 23: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x17, 0xc0, 0, 0, 0, 0, 1, 41, 0, 0, 9, 9, 9, 9); break; /* GUE */
-    case 24: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x17, 0xc0, 0, 0, 0, 0); break; /* GUE, version 1 */
-    case 25: ip6(b, 17, 0); ADD(b, 1, 2, 0x12, 0xb6, 0, 0, 0, 0, 0x0c, 0, 0, 3, 0, 0, 7, 0); add(b, eth6, 14); break; /* GPE */
-    case 26: ip6(b, 17, 0); ADD(b, 1, 2, 0x12, 0xb5, 0, 0, 0, 0, 0x0c, 0, 0, 4, 0, 0, 7, 0, 0x0f, 0xc2, 2, 2, 0, 0, 1, 255); break;
-    case 27: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x10, 0xf5, 0, 0, 0, 0, 0xc0, 0, 0, 1, 0, 0, 0, 1); break; /* LISP */
-    case 28: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x90, 0x90, 0, 0, 0, 0, 1, 0, 0, 1, 0, 10, 2, 9, 9, 1); add(b, eth6, 14); break;
-    case 29: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x14, 0x7f, 0, 0, 0, 0, 0, 0x10, 2, 0, 0, 0, 0, 0); add(b, eth6, 14); break; /* CAPWAP */
-    case 30: ip4(b, 17, 0, 0); ADD(b, 0x14, 0x7f, 1, 2, 0, 0, 0, 0, 0, 0x18, 3, 0, 0, 0, 0, 0, 1, 2, 3, 4); /* native, swapped */
-        ADD(b, 1, 8, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd); break;
-    case 31: ip4(b, 17, 0, 0); ADD(b, 1, 2, 0x13, 0xd0, 0, 0, 0, 0, 0x44, 0x12, 1, 41, 0, 0, 0, 0);
-        ADD(b, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1, 2, 3, 4); break; /* AYIYA */
-    case 32: ip4(b, 17, 0, 0); ADD(b, 8, 0x68, 8, 0x68, 0, 0, 0, 0, 0x30, 255, 0, 0, 0, 0, 0, 1); add(b, eth6, 14); break;
-    default: return;
+    case 0:
+        ip6(b, 41, 0);
+        break;
+    case 1:
+        ip4(b, 41, 0, 0);
+        break;
+    case 2:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0xb0, 0, 0x86, 0xdd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12);
+        break;
+    case 3:
+        ip6(b, 47, 0);
+        ADD(b, 0, 0, 0x65, 0x58);
+        add(b, eth6, 14);
+        break;
+    case 4:
+        ip4(b, 17, 0, 0);
+        ADD(b, 8, 0x68, 8, 0x68, 0, 0, 0, 0, 0x34, 255, 0, 0, 0, 0, 0, 1, 0, 0, 0, 0x85, 1, 0, 9, 0);
+        break;
+    case 5:
+        ip6(b, 17, 0);
+        ADD(b, 1, 2, 0x12, 0xb5, 0, 0, 0, 0, 8, 0, 0, 0, 0, 0, 7, 0);
+        add(b, eth6, 14);
+        break;
+    case 6:
+        ip6(b, 17, 0);
+        ADD(b, 1, 2, 0x17, 0xc1, 0, 0, 0, 0, 1, 0, 0x65, 0x58, 0, 0, 7, 0, 1, 2, 3, 4);
+        add(b, eth6, 14);
+        break;
+    case 7:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x0d, 0xd8, 0, 0, 0, 0, 0, 1, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 0, 0, 0, 1, 2, 3, 4, 5, 6);
+        break;
+    case 8:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0, 0, 0x88, 0xbe);
+        add(b, eth6, 14);
+        break; /* ERSPAN I, II, III */
+    case 9:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0x10, 0, 0x88, 0xbe, 0, 0, 0, 1, 0x10, 1, 0, 1, 0, 0, 0, 1);
+        add(b, eth6, 14);
+        break;
+    case 10:
+        ip6(b, 47, 0);
+        ADD(b, 0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 1, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8);
+        add(b, eth6, 14);
+        break;
+    case 11:
+        ip6(b, 47, 0);
+        ADD(b, 0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 1, 0, 0, 8, 0);
+        break; /* III, IP */
+    case 12:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0, 0, 0x82, 0x30, 8, 1, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0);
+        ADD(b, 0xaa, 0xaa, 3, 0, 0, 0, 0x86, 0xdd);
+        break; /* Aruba */
+    case 13:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0, 0, 0x88, 0x3e, 0, 0, 0, 0);
+        break; /* WCCP */
+    case 14:
+        ip4(b, 47, 0, 0);
+        ADD(b, 0x40, 0, 0x86, 0xdd, 0, 0, 0, 0, 8, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0);
+        break; /* routes */
+    case 15:
+        ip6(b, 97, 0);
+        ADD(b, 0x30, 0);
+        add(b, eth6, 14);
+        break; /* EtherIP */
+    case 16:
+        ip4(b, 115, 0, 0);
+        ADD(b, 0, 0, 0, 5, 0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88);
+        add(b, eth6, 14);
+        break;
+    case 17:
+        ip6(b, 17, 0);
+        ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 5);
+        add(b, eth6, 14);
+        break; /* L2TPv3 */
+    case 18:
+        ip4(b, 17, 0, 0);
+        ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0x4a, 2, 0, 99, 0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 9, 9);
+        ADD(b, 0xff, 3, 0, 0x57);
+        break; /* L2TPv2 */
+    case 19:
+        ip6(b, 137, 0);
+        ADD(b, 0, 1, 0x20, 64, 0, 1, 0x21, 64);
+        break; /* MPLS in IP */
+    case 20:
+        ip6(b, 17, 0);
+        ADD(b, 1, 2, 0x19, 0xeb, 0, 0, 0, 0, 0, 1, 0x21, 64);
+        break; /* MPLS in UDP */
+    case 21:
+        ip6(b, 143, 0);
+        add(b, eth6, 14);
+        break;
+    case 22:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x12, 0x92, 0, 0, 0, 0, 0, 0, 0x86, 0xdd);
+        break; /* GRE in UDP */
+    case 23:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x17, 0xc0, 0, 0, 0, 0, 1, 41, 0, 0, 9, 9, 9, 9);
+        break; /* GUE */
+    case 24:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x17, 0xc0, 0, 0, 0, 0);
+        break; /* GUE, version 1 */
+    case 25:
+        ip6(b, 17, 0);
+        ADD(b, 1, 2, 0x12, 0xb6, 0, 0, 0, 0, 0x0c, 0, 0, 3, 0, 0, 7, 0);
+        add(b, eth6, 14);
+        break; /* GPE */
+    case 26:
+        ip6(b, 17, 0);
+        ADD(b, 1, 2, 0x12, 0xb5, 0, 0, 0, 0, 0x0c, 0, 0, 4, 0, 0, 7, 0, 0x0f, 0xc2, 2, 2, 0, 0, 1, 255);
+        break;
+    case 27:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x10, 0xf5, 0, 0, 0, 0, 0xc0, 0, 0, 1, 0, 0, 0, 1);
+        break; /* LISP */
+    case 28:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x90, 0x90, 0, 0, 0, 0, 1, 0, 0, 1, 0, 10, 2, 9, 9, 1);
+        add(b, eth6, 14);
+        break;
+    case 29:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x14, 0x7f, 0, 0, 0, 0, 0, 0x10, 2, 0, 0, 0, 0, 0);
+        add(b, eth6, 14);
+        break; /* CAPWAP */
+    case 30:
+        ip4(b, 17, 0, 0);
+        ADD(b, 0x14, 0x7f, 1, 2, 0, 0, 0, 0, 0, 0x18, 3, 0, 0, 0, 0, 0, 1, 2, 3, 4); /* native, swapped */
+        ADD(b, 1, 8, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0, 0x86,
+            0xdd);
+        break;
+    case 31:
+        ip4(b, 17, 0, 0);
+        ADD(b, 1, 2, 0x13, 0xd0, 0, 0, 0, 0, 0x44, 0x12, 1, 41, 0, 0, 0, 0);
+        ADD(b, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 1, 2, 3, 4);
+        break; /* AYIYA */
+    case 32:
+        ip4(b, 17, 0, 0);
+        ADD(b, 8, 0x68, 8, 0x68, 0, 0, 0, 0, 0x30, 255, 0, 0, 0, 0, 0, 1);
+        add(b, eth6, 14);
+        break;
+    default:
+        return;
     }
     add(b, inner.data, inner.size);
 }

@@ -34,7 +34,7 @@ void fc_fwd_open(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, const fc_f
     l->next_outer[l->n_next++] = *from;
 }
 
-static void open_tunnel(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, uint16_t port, const fc_fwd_outer *outer)
+static void strip_tunnel(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, uint16_t port, const fc_fwd_outer *outer)
 {
     fc_fwd_outer from = {.queue = outer ? outer->queue : (int32_t)l->number, .port = port, .depth = (uint8_t)(outer ? outer->depth + 1 : 1)};
     from.source.version = p->version;
@@ -68,14 +68,14 @@ void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info, const f
         p = &whole;
     }
     if (p->protocol == FC_PROTOCOL_IPV6_IN_IP || p->protocol == FC_PROTOCOL_IP_IN_IP) {
-        open_tunnel(l, p, p->transport, 0, outer);
+        strip_tunnel(l, p, p->transport, 0, outer);
         return;
     }
     const uint8_t *u = p->data + p->transport;
     if (p->version == 4 && p->protocol == FC_PROTOCOL_UDP && p->length - p->transport > 8 && fc_be16(u + 2) == RFC5555_PORT) {
         uint8_t version = u[8] >> 4;
         if (version == 4 || version == 6) /* else a NAT keepalive */
-            open_tunnel(l, p, p->transport + 8, fc_be16(u), outer);
+            strip_tunnel(l, p, p->transport + 8, fc_be16(u), outer);
         return;
     }
     if (!fc_fwd_relay(l, p))

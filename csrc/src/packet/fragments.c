@@ -10,11 +10,11 @@
  * chains hold a bounded number of entries in all, and SipHash-1-3 with the caller's secret keeps an attacker from
  * putting them into one.
  *
- * Parts of one capture are read at the same time by several readers. What a memory holds at the end of a part depends on
- * the last `capacity` fragments that it was told and on nothing else, so a part's own memory has most answers: it knows
- * the packet, or it has been told so many others that nothing from before the part can be left. The few questions in
- * between are noted (fc_fragments_defer) and put to the memory of what came before (fc_fragments_settle), which then is
- * told what the part's own memory holds (fc_fragments_extend) and stands where a single reader's would.
+ * Parts of one capture are read at the same time by several readers. What a memory holds at the end of a part depends
+ * on the last `capacity` fragments that it was told and on nothing else, so a part's own memory has most answers: it
+ * knows the packet, or it has been told so many others that nothing from before the part can be left. The few questions
+ * in between are noted (fc_fragments_defer) and put to the memory of what came before (fc_fragments_settle), which then
+ * is told what the part's own memory holds (fc_fragments_extend) and stands where a single reader's would.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -28,7 +28,7 @@
 typedef struct entry {
     fc_fragment_id id;
     fc_key key;
-    uint64_t open;       /* the note whose answer this entry's will be, while it defers; 0: key, flags and depth are it */
+    uint64_t open; /* the note whose answer this entry's will be, while it defers; 0: key, flags and depth are it */
     uint32_t next, head; /* in its chain; which chain, NONE: the place is empty */
     uint8_t flags, depth;
 } entry;
@@ -76,8 +76,9 @@ static void sip_round(uint64_t v[4])
 /* SipHash-1-3 (Aumasson, Bernstein) over the five words of an identity */
 static uint64_t hash(const fc_fragments *f, const fc_fragment_id *id)
 {
-    uint64_t words[6] = {id->source[0],      id->source[1], id->destination[0],
-                         id->destination[1], (uint64_t)id->id << 32 | id->kind, (uint64_t)40 << 56};
+    uint64_t words[6] = {
+        id->source[0],     id->source[1], id->destination[0], id->destination[1], (uint64_t)id->id << 32 | id->kind,
+        (uint64_t)40 << 56};
     uint64_t v[4] = {f->secret[0] ^ 0x736f6d6570736575u, f->secret[1] ^ 0x646f72616e646f6du,
                      f->secret[0] ^ 0x6c7967656e657261u, f->secret[1] ^ 0x7465646279746573u};
     for (int i = 0; i < 6; i++) {
@@ -217,9 +218,18 @@ static void note(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, c
     }
     f->notes = notes;
     f->open = ++f->noted;
-    f->notes[f->n_notes++] = (fc_fragment_note){
-        f->packet, f->open, f->told, from, *key, *info, {id->source[0], id->source[1]},
-        {id->destination[0], id->destination[1]}, id->id, id->kind, 0, 0};
+    f->notes[f->n_notes++] = (fc_fragment_note){f->packet,
+                                                f->open,
+                                                f->told,
+                                                from,
+                                                *key,
+                                                *info,
+                                                {id->source[0], id->source[1]},
+                                                {id->destination[0], id->destination[1]},
+                                                id->id,
+                                                id->kind,
+                                                0,
+                                                0};
 }
 
 void fc_fragments_defer(fc_fragments *f) { f->defers = 1; }
@@ -286,9 +296,16 @@ size_t fc_fragments_firsts(const fc_fragments *f, fc_fragment_first *out)
     for (uint64_t s = f->told > f->capacity ? f->told - f->capacity : 0; s < f->told; s++) {
         const entry *e = &f->entries[place_of(f, s)];
         if (e->head != NONE)
-            out[n++] = (fc_fragment_first){s, e->open, e->key, {e->id.source[0], e->id.source[1]},
-                                           {e->id.destination[0], e->id.destination[1]}, e->id.id, e->id.kind,
-                                           e->flags, e->depth, {0}};
+            out[n++] = (fc_fragment_first){s,
+                                           e->open,
+                                           e->key,
+                                           {e->id.source[0], e->id.source[1]},
+                                           {e->id.destination[0], e->id.destination[1]},
+                                           e->id.id,
+                                           e->id.kind,
+                                           e->flags,
+                                           e->depth,
+                                           {0}};
     }
     return n;
 }

@@ -1,14 +1,14 @@
 /* layers.c - what stands between the start of a frame, or a tunnel's header, and an IP header.
  *
- * Tags and shims (VLAN, VN-Tag, E-Tag, HSR, MPLS, NSH ...), frames in frames (provider backbone bridges, FabricPath, TRILL,
- * Ethernet in MPLS), LLC, PPP. Every function takes its octets off the frame and returns the layer that follows. An
- * EtherType says "IP"; whether it is version 4 or 6 is for the version nibble to say, which is parse.c's business.
+ * Tags and shims (VLAN, VN-Tag, E-Tag, HSR, MPLS, NSH ...), frames in frames (provider backbone bridges, FabricPath,
+ * TRILL, Ethernet in MPLS), LLC, PPP. Every function takes its octets off the frame and returns the layer that follows.
+ * An EtherType says "IP"; whether it is version 4 or 6 is for the version nibble to say, which is parse.c's business.
  */
 #include "numbers.h"
 #include "packet.h"
 
-/* Is the IP header that seems to begin here one beyond doubt? IPv4: its checksum is right. IPv6: its length is that of the
- * octets that are there, but for what Ethernet adds to short frames. */
+/* Is the IP header that seems to begin here one beyond doubt? IPv4: its checksum is right. IPv6: its length is that of
+ * the octets that are there, but for what Ethernet adds to short frames. */
 static int is_ip_beyond_doubt(const fc_frame *f)
 {
     const uint8_t *p = f->data + f->at;
@@ -75,8 +75,8 @@ int fc_ethernet_here(const fc_frame *f, uint32_t at)
     return is_known_type(type);
 }
 
-/* Behind the last label of an MPLS stack, or in a GTP tunnel: no field says what it is. RFC 4928 has everybody look at the
- * first nibble, but a destination address of Ethernet may begin with 4 or 6 too (RFC 8469). */
+/* Behind the last label of an MPLS stack, or in a GTP tunnel: no field says what it is. RFC 4928 has everybody look at
+ * the first nibble, but a destination address of Ethernet may begin with 4 or 6 too (RFC 8469). */
 static int ip_or_ethernet(fc_frame *f)
 {
     if (f->at == f->end)
@@ -106,8 +106,11 @@ static int mpls(fc_frame *f)
 static int nsh(fc_frame *f)
 {
     enum { IPV4 = 1, IPV6, ETHERNET, NSH, MPLS };
-    static const uint8_t layers[] = {
-        [IPV4] = FC_LAYER_IP, [IPV6] = FC_LAYER_IP, [ETHERNET] = FC_LAYER_ETHERNET, [NSH] = FC_LAYER_NSH, [MPLS] = FC_LAYER_MPLS};
+    static const uint8_t layers[] = {[IPV4] = FC_LAYER_IP,
+                                     [IPV6] = FC_LAYER_IP,
+                                     [ETHERNET] = FC_LAYER_ETHERNET,
+                                     [NSH] = FC_LAYER_NSH,
+                                     [MPLS] = FC_LAYER_MPLS};
     const uint8_t *p = fc_take(f, 8);
     if (!p)
         return FC_LAYER_NONE;
@@ -255,7 +258,8 @@ static int llc(fc_frame *f)
         return FC_LAYER_NONE;
     uint32_t organization = fc_be32(p) >> 8;
     f->number = fc_be16(p + 3);
-    if (organization == 0x0080c2 && (f->number == 1 || f->number == 7)) /* RFC 2684: bridged Ethernet behind two octets */
+    if (organization == 0x0080c2 &&
+        (f->number == 1 || f->number == 7)) /* RFC 2684: bridged Ethernet behind two octets */
         return fc_behind(f, 2, FC_LAYER_ETHERNET);
     /* EtherTypes: RFC 1042, and 802.1H's bridge tunnel */
     if ((organization == 0x000000 || organization == 0x0000f8) && f->number >= FC_TYPE_FIRST)

@@ -1,12 +1,13 @@
 /* link.c - link types of captures: with which layer does a frame begin? (https://www.tcpdump.org/linktypes.html)
  *
- * Headers that the capturing machine wrote in its own byte order are read in both: a value that is impossible in one order
- * is taken in the other.
+ * Headers that the capturing machine wrote in its own byte order are read in both: a value that is impossible in one
+ * order is taken in the other.
  */
 #include "numbers.h"
 #include "packet.h"
 
-/* Address families. AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24, 28 and 30 on the BSDs and Darwin. */
+/* Address families. AF_INET is 2 everywhere; AF_INET6 is 10 on Linux, 23 on Windows, 24, 28 and 30 on the BSDs and
+ * Darwin. */
 static int is_ip_family(uint32_t family)
 {
     return family == 2 || family == 10 || family == 23 || family == 24 || family == 28 || family == 30;
@@ -74,8 +75,8 @@ static int frame_relay(fc_frame *f)
     return fc_unread(f, FC_UNREAD_SNAP, f->number);
 }
 
-/* The family in the order of the machine that captured, or (LOOP) in network order: both are tried for both. Some write an
- * EtherType instead; a PPP daemon of the BSDs writes PPP's address and control. */
+/* The family in the order of the machine that captured, or (LOOP) in network order: both are tried for both. Some write
+ * an EtherType instead; a PPP daemon of the BSDs writes PPP's address and control. */
 static int null_loop(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -92,7 +93,8 @@ static int null_loop(fc_frame *f)
     return f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : fc_unread(f, FC_UNREAD_FAMILY, family);
 }
 
-/* Linux cooked capture: EtherTypes, and small numbers of its own (4: LLC); interfaces that monitor 802.11 hand on its frames */
+/* Linux cooked capture: EtherTypes, and small numbers of its own (4: LLC); interfaces that monitor 802.11 hand on its
+ * frames */
 static int cooked(fc_frame *f, uint32_t hardware, uint16_t protocol)
 {
     enum { ARPHRD_IEEE80211 = 801, ARPHRD_IEEE80211_PRISM, ARPHRD_IEEE80211_RADIOTAP };
@@ -153,7 +155,8 @@ static int docsis(fc_frame *f)
     return p[0] >> 6 ? frame_of(f, FC_LINK_DOCSIS) : fc_behind(f, p[0] & 1 ? p[1] : 0, FC_LAYER_ETHERNET);
 }
 
-/* A preamble, whose last octet tells: 802.3br's express frames, and the four starts of frames that may be interrupted */
+/* A preamble, whose last octet tells: 802.3br's express frames, and the four starts of frames that may be interrupted
+ */
 static int mpacket(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 8);
@@ -239,7 +242,8 @@ static int nflog(fc_frame *f)
     }
     if (family == FAMILY_IPV4 || family == FAMILY_IPV6)
         return FC_LAYER_IP;
-    return family == FAMILY_BRIDGE && f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : fc_unread(f, FC_UNREAD_FAMILY, family);
+    return family == FAMILY_BRIDGE && f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE
+                                                                 : fc_unread(f, FC_UNREAD_FAMILY, family);
 }
 
 /* Solaris: version, family (26: IPv6), and what zones and interfaces the packet is from */

@@ -1,5 +1,5 @@
-/* numbers.h - the assigned numbers of packets: IP protocols, EtherTypes, ports of tunnels, link types of captures. No other file of csrc has
- * such a number. Registries: IANA "Protocol Numbers" and "IEEE 802 Numbers", and
+/* numbers.h - the assigned numbers of packets: IP protocols, EtherTypes, ports of tunnels, link types of captures. No
+ * other file of csrc has such a number. Registries: IANA "Protocol Numbers" and "IEEE 802 Numbers", and
  * https://www.tcpdump.org/linktypes.html. */
 #ifndef FC_NUMBERS_H
 #define FC_NUMBERS_H
@@ -38,8 +38,8 @@ enum {
     FC_TYPE_ARP = 0x0806,
     FC_TYPE_TRILL = 0x22f3,
     FC_TYPE_ERSPAN_III = 0x22eb,
-    FC_TYPE_BRIDGED = 0x6558, /* transparent Ethernet bridging, in GRE and GENEVE */
-    FC_TYPE_VLAN = 0x8100,    /* 802.1Q */
+    FC_TYPE_BRIDGED = 0x6558,     /* transparent Ethernet bridging, in GRE and GENEVE */
+    FC_TYPE_VLAN = 0x8100,        /* 802.1Q */
     FC_TYPE_ARUBA_FIRST = 0x8200, /* 802.11 frames in the GRE of Aruba's access points, a type for each queue */
     FC_TYPE_ARUBA_LAST = 0x8370,
     FC_TYPE_IPV6 = 0x86dd,
@@ -65,7 +65,8 @@ enum {
     FC_TYPE_EDSA = 0xdada,
 };
 
-/* LLC service access points, destination << 8 | source, and what stands behind ISO's: network layer protocol identifiers */
+/* LLC service access points, destination << 8 | source, and what stands behind ISO's: network layer protocol
+ * identifiers */
 enum {
     FC_LLC_IP = 0x0606,
     FC_LLC_SNAP = 0xaaaa,

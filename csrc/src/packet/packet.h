@@ -1,10 +1,10 @@
 /* packet.h - what the files of this folder share.
  *
- * A frame is read layer by layer. Each layer is a function that takes its octets off the frame and says which layer comes
- * next; fc_layers calls one after the other until an IP header begins. Layers therefore may stand in each other in any
- * order without recursion, every step but a fixed few takes octets, and FC_MAX_LAYERS bounds the steps. link.c knows what a
- * capture's link type begins with, layers.c what stands between that and IP, wlan.c 802.11, tunnels.c what stands behind
- * an IP header; parse.c reads IP headers.
+ * A frame is read layer by layer. Each layer is a function that takes its octets off the frame and says which layer
+ * comes next; fc_layers calls one after the other until an IP header begins. Layers therefore may stand in each other
+ * in any order without recursion, every step but a fixed few takes octets, and FC_MAX_LAYERS bounds the steps. link.c
+ * knows what a capture's link type begins with, layers.c what stands between that and IP, wlan.c 802.11, tunnels.c what
+ * stands behind an IP header; parse.c reads IP headers.
  */
 #ifndef FC_PACKET_H
 #define FC_PACKET_H
@@ -18,8 +18,8 @@
 /* A frame that is read from front to back. */
 typedef struct fc_frame {
     const uint8_t *data;
-    uint32_t at, end;      /* the next octet; at <= end */
-    uint16_t number;       /* the EtherType, where FC_LAYER_ETHERTYPE is next */
+    uint32_t at, end;       /* the next octet; at <= end */
+    uint16_t number;        /* the EtherType, where FC_LAYER_ETHERTYPE is next */
     uint16_t unread, value; /* enum fc_unread, once the next layer is FC_LAYER_NONE */
 } fc_frame;
 
@@ -74,7 +74,8 @@ static inline int fc_type_behind(fc_frame *f, uint32_t n)
 /* This layer follows, behind n other octets. */
 static inline int fc_behind(fc_frame *f, uint32_t n, int layer) { return fc_take(f, n) ? layer : FC_LAYER_NONE; }
 
-/* Goes on from this layer to an IP header: where it begins (<= frame->end; nothing may be left there), or FC_NO_IP. layers.c */
+/* Goes on from this layer to an IP header: where it begins (<= frame->end; nothing may be left there), or FC_NO_IP.
+ * layers.c */
 uint32_t fc_layers(fc_frame *f, int layer);
 /* Does an Ethernet header seem to begin at `at`, with something behind it that could hold a packet? layers.c */
 int fc_ethernet_here(const fc_frame *f, uint32_t at);
@@ -107,7 +108,8 @@ typedef struct fc_fragment_id {
 void fc_fragments_remember(fc_fragments *fragments, const fc_fragment_id *id, const fc_key *key, const fc_packet *info);
 int fc_fragments_find(fc_fragments *fragments, const fc_fragment_id *id, fc_key *key, fc_packet *info);
 void fc_fragments_passed(fc_fragments *fragments, size_t n); /* n packets of a batch: the notes' numbers go on */
-void fc_fragments_originals(fc_fragments *fragments, const uint32_t *originals, size_t n); /* for the last batch's notes */
-void fc_fragments_at(fc_fragments *fragments, size_t i);     /* which packet of the batch comes now */
+void fc_fragments_originals(fc_fragments *fragments, const uint32_t *originals,
+                            size_t n);                   /* for the last batch's notes */
+void fc_fragments_at(fc_fragments *fragments, size_t i); /* which packet of the batch comes now */
 
 #endif

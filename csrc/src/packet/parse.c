@@ -6,10 +6,11 @@
  * network card that had not written it yet). Nothing behind that point exists.
  *
  * Cut or malformed? The fixed IP header and IPv4's options must be there as a whole: otherwise the packet is malformed,
- * whoever cut it (the sender or the snap length). What comes behind may be missing: a port, an SPI or an ICMPv6 type that
- * isn't there is absent from the key, and where the extension chain is cut, the protocol is too, because nobody can say
- * what the packet carries. A chain that is longer than the IP header says the packet is contradicts it: malformed. Example,
- * an IPv6 packet with a destination options header of 24 octets and TCP (offsets from the IP header):
+ * whoever cut it (the sender or the snap length). What comes behind may be missing: a port, an SPI or an ICMPv6 type
+ * that isn't there is absent from the key, and where the extension chain is cut, the protocol is too, because nobody
+ * can say what the packet carries. A chain that is longer than the IP header says the packet is contradicts it:
+ * malformed. Example, an IPv6 packet with a destination options header of 24 octets and TCP (offsets from the IP
+ * header):
  *
  *     0            40                 64   66   68        captured   result
  *     | IPv6 header | dest. options   | sp | dp | ...         < 40   malformed
@@ -28,18 +29,28 @@
 #define IPV6_HEADER 40u
 #define IPV4_HEADER 20u
 #define MAX_DEPTH 16u /* IP headers in one packet: work per packet stays bounded by (bytes x 16) */
-#define AHEAD 8u /* packets whose header is fetched while another one is parsed */
+#define AHEAD 8u      /* packets whose header is fetched while another one is parsed */
 #define MAX_FIRSTS 4u /* nested first fragments remembered for one packet */
 
 /* What a protocol number means here: one look at this table tells most packets' whole story. */
 enum { OTHER = 0, PORTS, SPECIAL, EXTENSION };
 
 static const uint8_t kinds[256] = {
-    [FC_PROTOCOL_TCP] = PORTS,           [FC_PROTOCOL_UDP] = PORTS,         [FC_PROTOCOL_UDP_LITE] = PORTS,
-    [FC_PROTOCOL_SCTP] = PORTS,          [FC_PROTOCOL_DCCP] = PORTS,        [FC_PROTOCOL_ESP] = SPECIAL,
-    [FC_PROTOCOL_MOBILITY] = SPECIAL,    [FC_PROTOCOL_ICMPV6] = SPECIAL,    [FC_PROTOCOL_HOP_BY_HOP] = EXTENSION,
-    [FC_PROTOCOL_ROUTING] = EXTENSION,   [FC_PROTOCOL_FRAGMENT] = EXTENSION, [FC_PROTOCOL_DESTINATION_OPTIONS] = EXTENSION,
-    [FC_PROTOCOL_AH] = EXTENSION,    [FC_PROTOCOL_HIP] = EXTENSION, [FC_PROTOCOL_SHIM6] = EXTENSION,
+    [FC_PROTOCOL_TCP] = PORTS,
+    [FC_PROTOCOL_UDP] = PORTS,
+    [FC_PROTOCOL_UDP_LITE] = PORTS,
+    [FC_PROTOCOL_SCTP] = PORTS,
+    [FC_PROTOCOL_DCCP] = PORTS,
+    [FC_PROTOCOL_ESP] = SPECIAL,
+    [FC_PROTOCOL_MOBILITY] = SPECIAL,
+    [FC_PROTOCOL_ICMPV6] = SPECIAL,
+    [FC_PROTOCOL_HOP_BY_HOP] = EXTENSION,
+    [FC_PROTOCOL_ROUTING] = EXTENSION,
+    [FC_PROTOCOL_FRAGMENT] = EXTENSION,
+    [FC_PROTOCOL_DESTINATION_OPTIONS] = EXTENSION,
+    [FC_PROTOCOL_AH] = EXTENSION,
+    [FC_PROTOCOL_HIP] = EXTENSION,
+    [FC_PROTOCOL_SHIM6] = EXTENSION,
 };
 
 /* A walk over one IP header. */
@@ -65,8 +76,9 @@ static void read_fragment(const uint8_t *p, fc_packet *info)
     info->fragment_id = fc_be32(p + 4);
 }
 
-/* An extension header of `size` octets (what is known of its size) isn't there as a whole. Where the snap length cut it off
- * the packet ends here, and its protocol is absent; where it doesn't fit into the packet at all, that is malformed. */
+/* An extension header of `size` octets (what is known of its size) isn't there as a whole. Where the snap length cut it
+ * off the packet ends here, and its protocol is absent; where it doesn't fit into the packet at all, that is malformed.
+ */
 static int chain_ends(walk *w, uint32_t size, fc_key *key, const fc_packet *info)
 {
     uint64_t declared = (uint64_t)info->ip_offset + info->ip_length;
@@ -86,7 +98,8 @@ static int extension_chain(walk *w, fc_key *key, fc_packet *info)
         if (left >= 2 && w->protocol == FC_PROTOCOL_AH)
             size = ah_size(p);
         else if (left >= 2 && w->protocol != FC_PROTOCOL_FRAGMENT)
-            size = 8u * (p[1] + 1u); /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
+            size =
+                8u * (p[1] + 1u); /* hop-by-hop anywhere in the chain: a node would complain, a classifier reads on */
         if (left < 8 || size > left)
             return chain_ends(w, size > 8 ? size : 8, key, info);
         if (w->protocol == FC_PROTOCOL_FRAGMENT)
@@ -108,7 +121,8 @@ static void special(const walk *w, fc_key *key, fc_packet *info)
         key->present |= FC_SPI;
     }
     /* ICMPv6: home agent address discovery and mobile prefix messages, RFC 6275 6.5 to 6.8 */
-    if (w->protocol == FC_PROTOCOL_MOBILITY || (w->protocol == FC_PROTOCOL_ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
+    if (w->protocol == FC_PROTOCOL_MOBILITY ||
+        (w->protocol == FC_PROTOCOL_ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
         info->flags |= FC_PACKET_SIGNALLING;
 }
 
@@ -239,9 +253,10 @@ static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *ke
 }
 
 /* Most packets of most traces, without the walk and nearly without branches: an IPv6 or IPv4 header without extensions,
- * options or fragmentation, and both ports. 1, or 0: anything else, nothing written. (The walk's structure in memory cost
- * 7 ns a packet more: gcc loads as one word what was just stored as two, which no processor can forward.) */
-static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
+ * options or fragmentation, and both ports. 1, or 0: anything else, nothing written. (The walk's structure in memory
+ * cost 7 ns a packet more: gcc loads as one word what was just stored as two, which no processor can forward.) */
+static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *key, fc_packet *info,
+                             fc_upper *upper)
 {
     const uint8_t *p = data + at;
     uint32_t left = caplen - at, size, header;
@@ -272,7 +287,8 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
             .traffic_class = p[1],
             .protocol = p[9],
             .version = 4,
-            .present = FC_SOURCE | FC_DESTINATION | FC_TRAFFIC_CLASS | FC_PROTOCOL | FC_SOURCE_PORT | FC_DESTINATION_PORT,
+            .present =
+                FC_SOURCE | FC_DESTINATION | FC_TRAFFIC_CLASS | FC_PROTOCOL | FC_SOURCE_PORT | FC_DESTINATION_PORT,
         };
     } else {
         return 0;
@@ -292,7 +308,8 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
 
 static inline int is_ip_type(uint16_t type) { return type == FC_TYPE_IPV6 || type == FC_TYPE_IPV4; }
 
-/* Where the IP header begins, or FC_NO_IP: f says why. The commonest link layers in a few steps here, the rest layer by layer. */
+/* Where the IP header begins, or FC_NO_IP: f says why. The commonest link layers in a few steps here, the rest layer by
+ * layer. */
 static __attribute__((noinline)) uint32_t find_ip(int linktype, const uint8_t *data, uint32_t caplen, fc_frame *f)
 {
     uint32_t at;
@@ -338,7 +355,8 @@ static __attribute__((noinline)) uint32_t find_ip(int linktype, const uint8_t *d
     return fc_layers(f, fc_link_layer(f, (uint32_t)linktype));
 }
 
-static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
+static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info,
+                            fc_upper *upper)
 {
     fc_frame f;
     uint32_t at;

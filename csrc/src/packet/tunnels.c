@@ -1,8 +1,8 @@
 /* tunnels.c - the IP header inside an IP packet.
  *
- * Some IP protocols say by number that they are tunnels (IP in IP, GRE, EtherIP, MPLS in IP, Ethernet in SRv6, L2TPv3). The
- * UDP ones are known by their port alone, so that each is believed only if its header is as its standard wants it; parse.c
- * then takes the inner header only if it can be read. What a tunnel carries is read as a frame is (layers.c).
+ * Some IP protocols say by number that they are tunnels (IP in IP, GRE, EtherIP, MPLS in IP, Ethernet in SRv6, L2TPv3).
+ * The UDP ones are known by their port alone, so that each is believed only if its header is as its standard wants it;
+ * parse.c then takes the inner header only if it can be read. What a tunnel carries is read as a frame is (layers.c).
  */
 #include "numbers.h"
 #include "packet.h"
@@ -53,7 +53,14 @@ static int gre_payload(fc_frame *f, uint16_t type, int has_sequence)
 /* RFC 2784, 2890, 1701 (source routes); version 1 is PPTP's (RFC 2637) */
 static int gre(fc_frame *f)
 {
-    enum { CHECKSUM = 0x8000, ROUTING = 0x4000, KEY = 0x2000, SEQUENCE = 0x1000, ACKNOWLEDGEMENT = 0x0080, VERSION = 7 };
+    enum {
+        CHECKSUM = 0x8000,
+        ROUTING = 0x4000,
+        KEY = 0x2000,
+        SEQUENCE = 0x1000,
+        ACKNOWLEDGEMENT = 0x0080,
+        VERSION = 7
+    };
     const uint8_t *p = fc_take(f, 4);
     if (!p)
         return FC_LAYER_NONE;
@@ -84,8 +91,8 @@ static int etherip(fc_frame *f)
     return !p ? FC_LAYER_NONE : fc_be16(p) == 0x3000 ? FC_LAYER_ETHERNET : no_tunnel(f);
 }
 
-/* Behind the session of L2TPv3 (RFC 3931): how long the cookie is, and whether a sublayer of four octets follows, only the
- * two ends know; the first place where Ethernet can begin is it. */
+/* Behind the session of L2TPv3 (RFC 3931): how long the cookie is, and whether a sublayer of four octets follows, only
+ * the two ends know; the first place where Ethernet can begin is it. */
 static int l2tp_session(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -146,12 +153,13 @@ static int gtp_u(fc_frame *f)
     return FC_LAYER_IP_OR_ETHERNET;
 }
 
-/* RFC 7348, with whatever the group policy draft sets; draft-ietf-nvo3-vxlan-gpe: the P bit, and the protocol of what follows */
+/* RFC 7348, with whatever the group policy draft sets; draft-ietf-nvo3-vxlan-gpe: the P bit, and the protocol of what
+ * follows */
 static int vxlan(fc_frame *f, int generic)
 {
     enum { GPE_VERSION = 0x30, INSTANCE = 0x08, PROTOCOL = 0x04 };
-    static const uint8_t layers[] = {
-        FC_LAYER_NONE, FC_LAYER_IP, FC_LAYER_IP, FC_LAYER_ETHERNET, FC_LAYER_NSH, FC_LAYER_MPLS};
+    static const uint8_t layers[] = {FC_LAYER_NONE,     FC_LAYER_IP,  FC_LAYER_IP,
+                                     FC_LAYER_ETHERNET, FC_LAYER_NSH, FC_LAYER_MPLS};
     const uint8_t *p = fc_take(f, 8);
     if (!p)
         return FC_LAYER_NONE;
@@ -208,8 +216,8 @@ static int ip_protocol(fc_frame *f, uint8_t protocol)
     }
 }
 
-/* draft-ietf-intarea-gue: version 0, with a header, the IP protocol of what follows and optional fields counted in 4 octets;
- * version 1, where the IP header itself follows */
+/* draft-ietf-intarea-gue: version 0, with a header, the IP protocol of what follows and optional fields counted in 4
+ * octets; version 1, where the IP header itself follows */
 static int gue(fc_frame *f)
 {
     enum { CONTROL = 0x20 };
@@ -257,8 +265,8 @@ static int tzsp(fc_frame *f)
     }
 }
 
-/* RFC 5415, 4.3, data channel without DTLS. The T bit says that the frame is in its native format, which is 802.11's, some
- * with the octets of its frame control swapped; without it the frame is 802.3's, but not with everybody. */
+/* RFC 5415, 4.3, data channel without DTLS. The T bit says that the frame is in its native format, which is 802.11's,
+ * some with the octets of its frame control swapped; without it the frame is 802.3's, but not with everybody. */
 static int capwap(fc_frame *f)
 {
     enum { NATIVE = 0x01, FRAGMENT = 0x80, KEEP_ALIVE = 0x08, DATA = 0x08 };
@@ -342,10 +350,10 @@ static int udp(fc_frame *f)
 #define FOLDED(port) (((port) ^ (port) >> 8) & 255)
 
 static const uint8_t may_be_tunnel[256] = {
-    [FOLDED(FC_PORT_L2TP)] = 1,        [FOLDED(FC_PORT_GTP_U)] = 1,     [FOLDED(FC_PORT_TEREDO)] = 1,
-    [FOLDED(FC_PORT_LISP)] = 1,        [FOLDED(FC_PORT_GRE)] = 1,       [FOLDED(FC_PORT_VXLAN)] = 1,
-    [FOLDED(FC_PORT_VXLAN_GPE)] = 1,   [FOLDED(FC_PORT_AYIYA)] = 1,     [FOLDED(FC_PORT_CAPWAP_DATA)] = 1,
-    [FOLDED(FC_PORT_GUE)] = 1,         [FOLDED(FC_PORT_GENEVE)] = 1,    [FOLDED(FC_PORT_MPLS)] = 1,
+    [FOLDED(FC_PORT_L2TP)] = 1,        [FOLDED(FC_PORT_GTP_U)] = 1,  [FOLDED(FC_PORT_TEREDO)] = 1,
+    [FOLDED(FC_PORT_LISP)] = 1,        [FOLDED(FC_PORT_GRE)] = 1,    [FOLDED(FC_PORT_VXLAN)] = 1,
+    [FOLDED(FC_PORT_VXLAN_GPE)] = 1,   [FOLDED(FC_PORT_AYIYA)] = 1,  [FOLDED(FC_PORT_CAPWAP_DATA)] = 1,
+    [FOLDED(FC_PORT_GUE)] = 1,         [FOLDED(FC_PORT_GENEVE)] = 1, [FOLDED(FC_PORT_MPLS)] = 1,
     [FOLDED(FC_PORT_VXLAN_LINUX)] = 1, [FOLDED(FC_PORT_TZSP)] = 1,
 };
 
