@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,6 +26,7 @@ __all__ = ["Case", "LookupResult", "file_case", "generated_case", "measure", "sl
 
 Keys = npt.NDArray[np.void]
 Answers = npt.NDArray[np.int32]
+Trace = tuple[Keys, Answers | None]  # the answers that the file claims, if it does
 
 LATENCY_BATCH = 256
 # a check by linear search costs about 3 ns per comparison: at most some two seconds per trace
@@ -38,7 +39,7 @@ class Case:
 
     name: str
     rules: npt.NDArray[np.void]
-    traces: Mapping[str, tuple[Keys, Answers | None]]
+    traces: Mapping[str, Trace]
 
     @property
     def version(self) -> int:
@@ -104,25 +105,86 @@ class LookupResult:
         }
 
 
-def file_case(path: Path, traces: Sequence[str], packets: int, seed: int) -> Case:
-    """A ClassBench file. A trace NAME.KIND.trace[.gz] beside it is used with its answers; others are generated."""
-    rules = read_classbench(path)
+def file_case(
+    path: Path,
+    traces: Sequence[str],
+    packets: int,
+    seed: int,
+    *,
+    files: Sequence[Path] = (),
+    notes: list[str] | None = None,
+) -> Case:
+    """A rule set in a file: ClassBench's format, or OpenFlow rules as ClassBench-ng writes them.
+
+    Its traces are ``files``, where any are given. Else ``NAME_trace``, as ClassBench's trace_generator calls it
+    (``acl1.rules_trace``, ``acl1_trace``), if there is one, and the kinds of ``traces``: of a file
+    ``NAME.KIND.trace`` with its answers, or generated (``uniform`` if nothing else is there). All may end in .gz.
+    ``notes`` receives what is to be said about the files.
+    """
+    left_out: set[str] = set()
+    rules = read_classbench(path, left_out=left_out)
     if not len(rules):
         raise FlowclassError(f"{path}: no rules")
+    if left_out and notes is not None:
+        notes.append(f"{path}: rules are read without {', '.join(sorted(left_out))}, which no packet's IP header has")
+    version = int(rules["version"].max())
     name = path.name.removesuffix(".gz").removesuffix(".rules")
-    found: dict[str, tuple[Keys, Answers | None]] = {}
-    for kind in traces:
-        candidates = [path.with_name(f"{name}.{kind}.trace{end}") for end in (".gz", "")]
-        beside = next((p for p in candidates if p.exists()), None)
-        found[kind] = read_trace(beside) if beside else (_trace(rules, packets, kind, seed), None)
+    found: dict[str, Trace] = {}
+    for file in files:
+        found[file.name] = _file_trace(file, rules, version, claims=not _is_generator_s(file), notes=notes)
+    if files:
+        return Case(name, rules, found)
+    own = _existing(path.with_name(f"{stem}_trace") for stem in (path.name.removesuffix(".gz"), name))
+    if own is not None:
+        found[own.name] = _file_trace(own, rules, version, claims=False, notes=notes)
+    for kind in traces or (() if found else ("uniform",)):
+        beside = _existing([path.with_name(f"{name}.{kind}.trace")])
+        if beside is not None:
+            found[kind] = _file_trace(beside, rules, version, claims=True, notes=notes)
+        else:
+            found[kind] = (_trace(rules, packets, kind, seed), None)
     return Case(name, rules, found)
+
+
+def _is_generator_s(path: Path) -> bool:
+    """Whether a trace has the name that ClassBench's trace_generator gives."""
+    return path.name.removesuffix(".gz").endswith("_trace")
+
+
+def _existing(paths: Iterable[Path]) -> Path | None:
+    candidates = (candidate for path in paths for candidate in (path.with_name(f"{path.name}.gz"), path))
+    return next((path for path in candidates if path.exists()), None)
+
+
+def _file_trace(
+    path: Path, rules: npt.NDArray[np.void], version: int, *, claims: bool, notes: list[str] | None
+) -> Trace:
+    """A trace from a file. Answers that linear search contradicts are not taken: where the rule matches, but is not the
+    first, the column is the filter that the packet was drawn from; else the file is wrong, a FlowclassError."""
+    keys, answers = read_trace(path, version=version, claims=claims)
+    if answers is None:
+        return keys, None
+    right = first_match(rules, keys[: max(64, _CHECKED // len(rules))])
+    for at in np.flatnonzero(answers[: len(right)] != right).tolist():
+        claimed = int(answers[at])
+        if not 0 <= claimed < len(rules) or first_match(rules[claimed : claimed + 1], keys[at : at + 1])[0] < 0:
+            raise FlowclassError(
+                f"{path}: packet {at} is said to get rule {claimed}, the first to match is {right[at]}"
+            )
+        if notes is not None:
+            notes.append(
+                f"{path}: the last column is taken for the filter that a packet was drawn from, no claim about the"
+                f" answer: packet {at} has {claimed}, the first rule to match is {right[at]}"
+            )
+        return keys, None
+    return keys, answers
 
 
 def generated_case(family: str, n: int, version: int, traces: Sequence[str], packets: int, seed: int) -> Case:
     """A set of the project's own generator, adversarial ones included."""
     make = adversarial_set if family in ADVERSARIAL else rule_set
     rules = make(family, n, version=version, seed=seed)
-    made: dict[str, tuple[Keys, Answers | None]] = {k: (_trace(rules, packets, k, seed), None) for k in traces}
+    made: dict[str, Trace] = {k: (_trace(rules, packets, k, seed), None) for k in traces or ("uniform",)}
     return Case(f"v{version}_{family}_{n}", rules, made)
 
 

@@ -1,30 +1,63 @@
-"""What others offer for the same task, measured in the same process: linear search, and rte_acl in a checkout."""
+"""Other classifiers beside ours, measured in the same process: linear search, rte_acl, and whatever keeps the protocol.
+
+A classifier of your own stands beside them when it is a class (or a function) that takes rules and gives an object:
+
+    class Mine:
+        name = "tuple space search"                 # optional; in tables and pictures
+
+        def __init__(self, rules): ...              # an array of RULE_DTYPE, the first rule that matches wins
+        def classify(self, keys): ...               # an array of KEY_DTYPE -> int32 array, the rule's index, or -1
+
+and, where it can do more:
+
+        bytes = 12345                               # memory of what was built, all in; an attribute or property
+        most_keys = 1000                            # a slow one is given no more keys a call than this
+        def prepare(self, keys): ...                # keys in its own layout; `classify` is then given that
+        algorithms = ("scalar", "avx2")             # `classify(keys, algorithm)`, each measured by itself
+        def insert(self, rules, priorities): ...    # -> ids, for `flowclass bench updates`
+        def remove(self, ids): ...
+
+`flowclass bench lookup --peer mymodule:Mine` measures it, and so does ``--peer NAME`` for a class that an installed
+package offers under that name in the entry-point group ``flowclass.peers``. Its answers are checked before it is timed;
+`KEY_DTYPE` and `RULE_DTYPE` are described in `flowclass.engine.keys`. A rule set that it can't take is a ValueError.
+"""
 
 from __future__ import annotations
 
 import importlib
-import importlib.util
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache, partial
-from pathlib import Path
+from functools import partial
+from importlib.metadata import entry_points
 from types import ModuleType
-from typing import Any
+from typing import Any, Final, Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
 from flowclass.bench.linear import first_match
+from flowclass.errors import FlowclassError
 
-__all__ = ["Peer", "PeerTrace", "harness", "peers_for"]
+__all__ = ["ENTRY_POINTS", "OwnClassifier", "Peer", "PeerTrace", "harness", "load_peer", "peers_for"]
 
 Rules = npt.NDArray[np.void]
 Keys = npt.NDArray[np.void]
 
+ENTRY_POINTS: Final = "flowclass.peers"
+"""The group of entry points in which a package offers its classifiers."""
+
 # a linear search is timed over as many keys as cost about 20 ms (3 ns per comparison)
 _LINEAR_COMPARISONS = 6_000_000
-_HARNESSES = Path(__file__).parents[2] / "benchmarks" / "peers"
+
+
+@runtime_checkable
+class OwnClassifier(Protocol):
+    """What a classifier of somebody else's has to have: see the head of this module, also for what it may have."""
+
+    def classify(self, keys: Any) -> Any:
+        """Keys -> for each the index of the first rule that matches, or -1; int32."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,17 +92,9 @@ def _linear(rules: Rules) -> Peer:
     return Peer("linear search", 0.0, rules.nbytes, prepare)
 
 
-@cache
 def harness(name: str) -> ModuleType | str:
-    """The module benchmarks/peers/NAME.py, or why there is none."""
-    path = _HARNESSES / f"{name}.py"
-    if not path.exists():
-        return f"{name}: its harness is in benchmarks/peers of a source checkout"
-    spec = importlib.util.spec_from_file_location(f"flowclass_peer_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    """The module `flowclass.bench.harness.NAME`, or what is missing for it."""
+    module = importlib.import_module(f"flowclass.bench.harness.{name}")
     missing: str | None = module.available()
     return missing or module
 
@@ -97,12 +122,70 @@ def _rte_acl(rules: Rules) -> Peer | str:
     return Peer(f"rte_acl {peer.version()}", built.build_seconds, built.bytes, prepare)
 
 
+def load_peer(name: str) -> Callable[[Rules], OwnClassifier]:
+    """What ``--peer NAME`` means: ``module:attribute`` (the current folder is searched, too), or an entry point.
+
+    Raises FlowclassError for what can't be imported, and names the entry points that there are.
+    """
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        offered = entry_points(group=ENTRY_POINTS)
+        if name not in offered.names:
+            known = ", ".join(sorted(offered.names)) or "none is installed"
+            raise FlowclassError(
+                f"--peer {name}: module:attribute expected, or an entry point of {ENTRY_POINTS} ({known})"
+            )
+        found = offered[name].load()
+    else:
+        if "" not in sys.path:
+            sys.path.insert(0, "")
+        try:
+            found = importlib.import_module(module)
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except (ImportError, AttributeError) as error:
+            raise FlowclassError(f"--peer {name}: {error}") from None
+    if not callable(found):
+        raise FlowclassError(f"--peer {name}: a class expected, or a function that takes rules, not {found!r}")
+    made: Callable[[Rules], OwnClassifier] = found
+    return made
+
+
+def _own(name: str, rules: Rules) -> Peer | str:
+    make = load_peer(name)
+    start = time.perf_counter()
+    try:
+        built: Any = make(rules)
+    except ValueError as error:
+        return f"{name}: {error}"
+    seconds = time.perf_counter() - start
+    if not isinstance(built, OwnClassifier):
+        raise FlowclassError(f"--peer {name}: {type(built).__name__} has no method classify")
+
+    def prepare(keys: Keys) -> PeerTrace:
+        part = keys[: getattr(built, "most_keys", len(keys))]
+        given = built.prepare(part) if hasattr(built, "prepare") else part
+        last: list[Any] = []
+
+        def run(*algorithm: str) -> None:
+            last[:] = [built.classify(given, *algorithm)]
+
+        algorithms = getattr(built, "algorithms", ())
+        calls: dict[str, Callable[[], object]] = {which: partial(run, which) for which in algorithms} or {"own": run}
+        return PeerTrace(len(part), calls, lambda: np.asarray(last[0], np.int32))
+
+    return Peer(str(getattr(built, "name", name)), seconds, getattr(built, "bytes", None), prepare)
+
+
+_BUILT_IN: Final[Mapping[str, Callable[[Rules], Peer | str]]] = {"rte_acl": _rte_acl, "linear": _linear}
+
+
 def peers_for(rules: Rules, names: tuple[str, ...] = ("rte_acl", "linear")) -> tuple[list[Peer], list[str]]:
     """The peers that can take this rule set, built, and a line for each that can't."""
     peers: list[Peer] = []
     absent: list[str] = []
     for name in names:
-        peer = _linear(rules) if name == "linear" else _rte_acl(rules)
+        peer = _BUILT_IN[name](rules) if name in _BUILT_IN else _own(name, rules)
         if isinstance(peer, str):
             absent.append(peer)
         else:

@@ -1,4 +1,8 @@
-"""Curves over rule-set size, both axes logarithmic: SVG written by hand, or PNG where matplotlib is installed."""
+"""Curves over size, both axes logarithmic, each point with its spread: one drawing, written as SVG, PNG or PDF.
+
+The drawing is a list of lines, dots and words. SVG is written here and needs nothing; PNG and PDF are the same lines,
+dots and words handed to matplotlib (``pip install 'flowclass[plot]'``).
+"""
 
 from __future__ import annotations
 
@@ -7,137 +11,215 @@ import importlib.util
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from flowclass.errors import FlowclassError
 
-__all__ = ["check_plot", "render", "svg"]
+__all__ = ["check_plot", "render", "svg", "ticks"]
 
-Curve = Sequence[tuple[float, float]]
+Curve = Sequence[tuple[float, ...]]
+"""Points (x, y), or (x, y, lowest, highest) of several measurements; all above 0."""
 
+ENDINGS: Final = (".svg", ".png", ".pdf")
 # colours that the colour-blind tell apart (Okabe and Ito, 2008)
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000", "#999999")
+_GRID: Final = "#e5e5e5"
 # the plot area, in pixels; the legend stands to its right
-_LEFT, _RIGHT, _TOP, _HEIGHT = 70, 650, 40, 410
-
-
-def _text(x: float, y: float, text: str, *, anchor: str = "start", extra: str = "") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"{extra}>{escape(text)}</text>'
-
-
-def _number(value: float) -> str:
-    for limit, divisor, unit in ((1e6, 1e6, "M"), (1e3, 1e3, "k")):
-        if value >= limit:
-            return f"{value / divisor:g}{unit}"
-    return f"{value:g}"
-
-
-def _decades(low: float, high: float) -> list[float]:
-    """1, 2 and 5 times the powers of ten; the powers alone where there are many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    steps = (1, 2, 5) if len(powers) <= 4 else (1,)
-    ticks = [step * 10.0**power for power in powers for step in steps]
-    return [t for t in ticks if low * 0.999 <= t <= high * 1.001]
+_LEFT, _RIGHT, _TOP, _HEIGHT = 70, 650, 58, 428
+_DPI: Final = 150
 
 
 @dataclass(frozen=True, slots=True)
-class _Frame:
-    """The axes: what part of the plane is shown, and how high the picture is."""
+class _Line:
+    points: Sequence[tuple[float, float]]
+    colour: str
+    width: float = 1.0
+    dashed: bool = False
+    curve: bool = False
 
-    x: tuple[float, float]
-    y: tuple[float, float]
-    bottom: float
 
-    @classmethod
-    def around(cls, curves: Mapping[str, Curve]) -> _Frame:
-        points = [p for curve in curves.values() for p in curve if p[0] > 0 and p[1] > 0]
-        if not points:
-            raise FlowclassError("nothing to plot")
-        xs, ys = [p[0] for p in points], [p[1] for p in points]
-        x = (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] / 2, xs[0] * 2)
-        return cls(x, (min(ys) / 1.3, max(ys) * 1.3), max(_HEIGHT, _TOP + 18 * len(curves)))
+@dataclass(frozen=True, slots=True)
+class _Dot:
+    x: float
+    y: float
+    colour: str
 
-    def place(self, x: float, y: float) -> tuple[float, float]:
-        across = math.log(x / self.x[0]) / math.log(self.x[1] / self.x[0])
-        up = math.log(y / self.y[0]) / math.log(self.y[1] / self.y[0])
-        return _LEFT + across * (_RIGHT - _LEFT), self.bottom - up * (self.bottom - _TOP)
 
-    def grid(self) -> Iterator[str]:
-        for tick in _decades(*self.x):
-            x, _ = self.place(tick, self.y[0])
-            yield f'<path d="M{x:.1f} {_TOP}V{self.bottom:.1f}" stroke="#e5e5e5"/>'
-            yield _text(x, self.bottom + 18, _number(tick), anchor="middle")
-        for tick in _decades(*self.y):
-            _, y = self.place(self.x[0], tick)
-            yield f'<path d="M{_LEFT} {y:.1f}H{_RIGHT}" stroke="#e5e5e5"/>'
-            yield _text(_LEFT - 8, y + 4, _number(tick), anchor="end")
+@dataclass(frozen=True, slots=True)
+class _Words:
+    x: float
+    y: float
+    text: str
+    anchor: str = "start"
+    size: int = 12
+    upright: bool = False
 
-    def curve(self, i: int, name: str, curve: Curve) -> Iterator[str]:
-        stroke = f'stroke="{_COLOURS[i % len(_COLOURS)]}" stroke-width="2"'
-        if i >= len(_COLOURS):
-            stroke += ' stroke-dasharray="6 4"'
-        spots = [self.place(x, y) for x, y in sorted(curve) if x > 0 and y > 0]
-        line = " ".join(f"{x:.1f},{y:.1f}" for x, y in spots)
-        yield f'<polyline points="{line}" fill="none" {stroke}/>'
-        for x, y in spots:
-            yield f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" fill="{_COLOURS[i % len(_COLOURS)]}"/>'
+
+@dataclass(slots=True)
+class _Drawing:
+    width: float = 0.0
+    height: float = 0.0
+    parts: list[_Line | _Dot | _Words] = field(default_factory=list)
+
+
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from ``low`` to ``high``, both above 0, for a logarithmic axis: three at least."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    found: list[float] = []
+    for steps in ((1,), (1, 2, 5), tuple(range(1, 10))):
+        decades = [step * 10.0**power for power in powers for step in steps]
+        found = [tick for tick in decades if low * 0.999 <= tick <= high * 1.001]
+        if len(found) >= 4 or (len(found) == 3 and steps != (1,)):
+            return found
+    step = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
+    for part in (1, 2, 4, 5, 10, 20):
+        each = step / part
+        found = [i * each for i in range(math.ceil(low / each - 1e-9), math.floor(high / each + 1e-9) + 1)]
+        if len(found) >= 3:
+            break
+    return found
+
+
+def _number(value: float) -> str:
+    for limit, unit in ((1e6, "M"), (1e3, "k")):
+        if value >= limit:
+            return f"{value / limit:.6g}{unit}"
+    return f"{value:.6g}"
+
+
+def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, y_label: str) -> _Drawing:
+    kept = {name: sorted(p for p in curve if p[0] > 0 and min(p[1:]) > 0) for name, curve in curves.items()}
+    points = [p for curve in kept.values() for p in curve]
+    if not points:
+        raise FlowclassError("nothing to plot")
+    xs, ys = [p[0] for p in points], [y for p in points for y in p[1:]]
+    x0, x1 = (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] / 2, xs[0] * 2)
+    y0, y1 = min(ys) / 1.3, max(ys) * 1.3
+    bottom = max(_HEIGHT, _TOP + 18 * len(curves))
+    drawing = _Drawing(_RIGHT + 60 + 7 * max(map(len, curves)), bottom + 50)
+    add = drawing.parts.append
+
+    def across(x: float) -> float:
+        return _LEFT + math.log(x / x0) / math.log(x1 / x0) * (_RIGHT - _LEFT)
+
+    def up(y: float) -> float:
+        return bottom - math.log(y / y0) / math.log(y1 / y0) * (bottom - _TOP)
+
+    add(_Words(_LEFT, 22, title, size=15))
+    add(_Words(_LEFT, 42, subtitle, size=11))
+    add(_Words((_LEFT + _RIGHT) / 2, drawing.height - 12, x_label, "middle"))
+    add(_Words(18, (_TOP + bottom) / 2, y_label, "middle", upright=True))
+    for tick in ticks(x0, x1):
+        add(_Line([(across(tick), _TOP), (across(tick), bottom)], _GRID))
+        add(_Words(across(tick), bottom + 18, _number(tick), "middle"))
+    for tick in ticks(y0, y1):
+        add(_Line([(_LEFT, up(tick)), (_RIGHT, up(tick))], _GRID))
+        add(_Words(_LEFT - 8, up(tick) + 4, _number(tick), "end"))
+    for i, (name, curve) in enumerate(kept.items()):
+        colour, dashed = _COLOURS[i % len(_COLOURS)], i >= len(_COLOURS)
+        add(_Line([(across(p[0]), up(p[1])) for p in curve], colour, 2, dashed, curve=True))
+        for x, y, *spread in curve:
+            if spread and max(spread) > min(spread):
+                ends = [(across(x), up(min(spread))), (across(x), up(max(spread)))]
+                add(_Line(ends, colour, 1.2))
+                for _, end in ends:
+                    add(_Line([(across(x) - 4, end), (across(x) + 4, end)], colour, 1.2))
+            add(_Dot(across(x), up(y), colour))
         row = _TOP + 10 + 18 * i
-        yield f'<path d="M{_RIGHT + 14} {row - 4}h22" {stroke}/>'
-        yield _text(_RIGHT + 42, row, name)
+        add(_Line([(_RIGHT + 14, row - 4), (_RIGHT + 36, row - 4)], colour, 2, dashed))
+        add(_Words(_RIGHT + 42, row, name))
+    return drawing
 
 
-def svg(curves: Mapping[str, Curve], *, title: str, x_label: str, y_label: str) -> str:
-    """An SVG picture of named curves, (x, y) both above 0. FlowclassError when there is no point to draw."""
-    frame = _Frame.around(curves)
-    width, height = _RIGHT + 60 + 7 * max(map(len, curves)), round(frame.bottom) + 50
-    middle = (_TOP + frame.bottom) / 2
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}"',
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{width}" height="{height}" fill="white"/>',
-        _text(_LEFT, 22, title, extra=' font-size="15"'),
-        _text((_LEFT + _RIGHT) / 2, height - 12, x_label, anchor="middle"),
-        _text(18, middle, y_label, anchor="middle", extra=f' transform="rotate(-90 18 {middle:.1f})"'),
-        *frame.grid(),
+def _as_svg(drawing: _Drawing) -> str:
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
+        f' width="{drawing.width:g}" height="{drawing.height:g}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{drawing.width:g}" height="{drawing.height:g}" fill="white"/>',
     ]
-    for i, (name, curve) in enumerate(curves.items()):
-        parts.extend(frame.curve(i, name, curve))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+    for part in drawing.parts:
+        if isinstance(part, _Dot):
+            out.append(f'<circle cx="{part.x:.1f}" cy="{part.y:.1f}" r="3" fill="{part.colour}"/>')
+        elif isinstance(part, _Words):
+            more = f' transform="rotate(-90 {part.x:.1f} {part.y:.1f})"' if part.upright else ""
+            more += f' font-size="{part.size}"' if part.size != 12 else ""
+            place = f'x="{part.x:.1f}" y="{part.y:.1f}" text-anchor="{part.anchor}"'
+            out.append(f"<text {place}{more}>{escape(part.text)}</text>")
+        else:
+            stroke = f'stroke="{part.colour}" stroke-width="{part.width:g}"'
+            stroke += ' stroke-dasharray="6 4"' if part.dashed else ""
+            if part.curve:
+                spots = " ".join(f"{x:.1f},{y:.1f}" for x, y in part.points)
+                out.append(f'<polyline points="{spots}" fill="none" {stroke}/>')
+            else:
+                path = "L".join(f"{x:.1f} {y:.1f}" for x, y in part.points)
+                out.append(f'<path d="M{path}" fill="none" {stroke}/>')
+    return "\n".join([*out, "</svg>"]) + "\n"
 
 
-def _png(curves: Mapping[str, Curve], title: str, x_label: str, y_label: str) -> bytes:
+def _by_matplotlib(drawing: _Drawing, ending: str) -> bytes:
     try:
-        matplotlib = importlib.import_module("matplotlib.figure")
+        figures: Any = importlib.import_module("matplotlib.figure")
+        lines: Any = importlib.import_module("matplotlib.lines")
     except ImportError:
         raise FlowclassError(
-            "a PNG plot needs matplotlib (pip install 'flowclass[plot]'); .svg needs nothing"
+            f"a {ending} plot needs matplotlib (pip install 'flowclass[plot]'); .svg needs nothing"
         ) from None
-    figure = matplotlib.Figure(figsize=(9, 4.6), layout="constrained")
-    axes = figure.subplots()
-    for i, (name, curve) in enumerate(curves.items()):
-        xs, ys = zip(*sorted(curve), strict=True)
-        axes.plot(xs, ys, "o-", label=name, color=_COLOURS[i % len(_COLOURS)])
-    axes.set(title=title, xlabel=x_label, ylabel=y_label, xscale="log", yscale="log")
-    axes.grid(True, color="#e5e5e5")
-    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    inch = 96.0  # the drawing's pixels, as browsers show them
+    figure = figures.Figure(figsize=(drawing.width / inch, drawing.height / inch))
+    point = 72 / inch
+    anchors = {"start": "left", "middle": "center", "end": "right"}
+
+    def place(x: float, y: float) -> tuple[float, float]:
+        return x / drawing.width, 1 - y / drawing.height
+
+    for part in drawing.parts:
+        if isinstance(part, _Words):
+            figure.text(
+                *place(part.x, part.y),
+                part.text,
+                ha=anchors[part.anchor],
+                va="baseline",
+                rotation=90 if part.upright else 0,
+                rotation_mode="anchor",
+                fontsize=part.size * point,
+                parse_math=False,
+            )
+            continue
+        spots = [(part.x, part.y)] if isinstance(part, _Dot) else part.points
+        xs, ys = zip(*(place(*spot) for spot in spots), strict=True)
+        style: dict[str, Any] = {"color": part.colour}
+        if isinstance(part, _Dot):
+            style |= {"marker": "o", "markersize": 6 * point, "linestyle": "none"}
+        else:
+            style |= {"linewidth": part.width * point, "linestyle": (0, (4, 3)) if part.dashed else "-"}
+        figure.add_artist(lines.Line2D(xs, ys, **style))
     image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=150)
+    figure.savefig(image, format=ending[1:], dpi=_DPI)
     return image.getvalue()
+
+
+def svg(curves: Mapping[str, Curve], *, title: str, x_label: str, y_label: str, subtitle: str = "") -> str:
+    """An SVG picture of named curves. FlowclassError when there is no point to draw."""
+    return _as_svg(_draw(curves, title, subtitle, x_label, y_label))
 
 
 def check_plot(path: str) -> None:
     """FlowclassError, before anything is measured, for a picture that could not be made."""
     ending = os.path.splitext(path)[1].lower()
-    if ending not in (".svg", ".png"):
-        raise FlowclassError(f"{path}: a plot's name ends in .svg or .png")
-    if ending == ".png" and importlib.util.find_spec("matplotlib") is None:
-        _png({}, "", "", "")
+    if ending not in ENDINGS:
+        raise FlowclassError(f"{path}: a plot's name ends in .svg, .png or .pdf")
+    if ending != ".svg" and importlib.util.find_spec("matplotlib") is None:
+        _by_matplotlib(_Drawing(), ending)
 
 
-def render(path: str, curves: Mapping[str, Curve], *, title: str, x_label: str, y_label: str) -> bytes:
+def render(
+    path: str, curves: Mapping[str, Curve], *, title: str, x_label: str, y_label: str, subtitle: str = ""
+) -> bytes:
     """The picture in the format that the path's ending names."""
-    if path.lower().endswith(".png"):
-        return _png(curves, title, x_label, y_label)
-    return svg(curves, title=title, x_label=x_label, y_label=y_label).encode()
+    drawing = _draw(curves, title, subtitle, x_label, y_label)
+    ending = os.path.splitext(path)[1].lower()
+    return _as_svg(drawing).encode() if ending == ".svg" else _by_matplotlib(drawing, ending)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from flowclass.bench.linear import first_match
 from flowclass.bench.lookup import Case
+from flowclass.bench.peers import load_peer
 from flowclass.bench.timing import Spread, alternate, quiet
 from flowclass.engine.classifier import Classifier
 from flowclass.errors import FlowclassError
@@ -30,9 +31,9 @@ _CHECKED = 300_000_000
 class Updater:
     """A classifier whose rules come and go, and which of them has which id just now."""
 
-    def __init__(self, case: Case, seed: int) -> None:
+    def __init__(self, case: Case, seed: int, make: Callable[[Any], Any] = Classifier) -> None:
         self.rules = case.rules
-        self.table = Classifier(case.rules)
+        self.table = make(case.rules)
         self.ids = np.arange(len(case.rules), dtype=np.int64)
         self.rng = np.random.default_rng([seed, len(case.rules), 5])
         self.count = 0
@@ -94,6 +95,8 @@ class UpdatesResult:
     beside_rate: float
     reader_ratio: Spread
     bytes_per_rule: float
+    peers: Mapping[str, Spread] = field(default_factory=dict)
+    """Million updates per second of peers that have insert and remove, by name, 100 to a call."""
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -109,6 +112,7 @@ class UpdatesResult:
             "updates_per_second_beside_reader": self.beside_rate,
             "reader_ratio": self.reader_ratio.as_dict(),
             "bytes_per_rule": self.bytes_per_rule,
+            "peers_million_updates_per_second": {name: rate.as_dict() for name, rate in self.peers.items()},
         }
 
 
@@ -171,7 +175,24 @@ def _beside(updater: Updater, keys: Keys, rounds: int) -> tuple[Spread, float]:
     return Spread.of(ratios), (updater.count - before) / busy
 
 
-def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
+def _peer(name: str, case: Case, keys: Keys, rounds: int, seed: int) -> tuple[str, Spread]:
+    """A peer's name, and its million updates per second; its answers are checked with a third of the rules gone."""
+    updater = Updater(case, seed, load_peer(name))
+    if not (hasattr(updater.table, "insert") and hasattr(updater.table, "remove")):
+        raise FlowclassError(f"--peer {name}: no methods insert and remove")
+    some = keys[: getattr(updater.table, "most_keys", len(keys))]
+    gone = updater.rng.choice(len(case.rules), len(case.rules) // 3, replace=False)
+    updater.remove(gone)
+    updater.verify(some, f"{name}, {case.name}: a third of the rules removed")
+    updater.insert(gone)
+    updater.verify(some, f"{name}, {case.name}: they are back")
+    per_call = 2 * min(CHUNK, len(case.rules))
+    with quiet():
+        calls = alternate({"": updater.replace_some}, rounds, seconds=0.05)[""]
+    return str(getattr(updater.table, "name", name)), Spread.of([per_call / seconds / 1e6 for seconds in calls])
+
+
+def measure(case: Case, *, rounds: int, seed: int, peer_names: Sequence[str] = ()) -> UpdatesResult:
     """Verifies with a third of the rules gone, and again after all updates; measures in between."""
     keys = next(iter(case.traces.values()))[0]
     updater = Updater(case, seed)
@@ -195,6 +216,7 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
         updater.table.rebuild()
         mpps |= _mpps({"rebuilt": updater.table}, keys, rounds)
     per_call = 2 * min(CHUNK, len(case.rules))
+    peers = dict(_peer(name, case, keys, rounds, seed) for name in peer_names)
     return UpdatesResult(
         case=case.name,
         rules=len(case.rules),
@@ -207,4 +229,5 @@ def measure(case: Case, *, rounds: int, seed: int) -> UpdatesResult:
         beside_rate=rate,
         reader_ratio=left,
         bytes_per_rule=size,
+        peers=peers,
     )

@@ -28,6 +28,7 @@ COMMANDS = {
     "explain": "Show why one packet went where it went.",
     "check": "Examine a bindings file.",
     "report": "Write one HTML page about a capture file, with pictures.",
+    "lookup": "Show which rule of a rule set each packet header gets.",
     "bench": "Measure the classifier on this machine.",
     "ha": "Run a live home agent.",
     "mn": "Run a live mobile node.",

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
@@ -17,11 +19,12 @@ from flowclass.generate.names import ADVERSARIAL_NAMES, FAMILY_NAMES, MAX_RULES
 if TYPE_CHECKING:
     from flowclass.bench.lookup import Case, LookupResult
     from flowclass.bench.nodes import NodesResult
+    from flowclass.bench.timing import Spread
     from flowclass.bench.traces import TracesResult
     from flowclass.bench.updates import UpdatesResult
 
 F = TypeVar("F", bound=Callable[..., Any])
-Point = tuple[float, float]
+Point = tuple[float, ...]  # size and value, perhaps with the lowest and highest of several
 
 
 def size(text: str) -> int:
@@ -35,13 +38,24 @@ def size(text: str) -> int:
 
 def _common(function: F) -> F:
     for option in (
-        click.option("--plot", metavar="FILE", help="A picture over size: .svg, or .png with matplotlib."),
+        click.option("--plot", metavar="FILE", help="A picture over size: .svg, or with matplotlib .png or .pdf."),
+        click.option("--csv", "as_csv", is_flag=True, help="One line for each figure instead of tables."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables."),
         click.option("--seed", default=1, show_default=True, help="Of everything that is generated."),
         click.option("--rounds", type=click.IntRange(1), default=7, show_default=True, help="Medians of so many."),
     ):
         function = option(function)
     return function
+
+
+def _peer_option(function: F) -> F:
+    return click.option(
+        "--peer",
+        "own_peers",
+        multiple=True,
+        metavar="MODULE:NAME",
+        help="Measure a classifier of your own beside (or an entry point): see pydoc flowclass.bench.peers.",
+    )(function)
 
 
 def _cases(
@@ -52,12 +66,14 @@ def _cases(
     kinds: Sequence[str],
     packets: int,
     seed: int,
+    trace_files: Sequence[Path] = (),
+    notes: list[str] | None = None,
 ) -> Iterator[Case]:
     """The files' rule sets, or generated ones; one at a time, as the large ones take memory."""
     from flowclass.bench.lookup import file_case, generated_case
 
     for path in files:
-        yield file_case(path, kinds, packets, seed)
+        yield file_case(path, kinds, packets, seed, files=trace_files, notes=notes)
     if not files:
         for version, family, n in product(versions or ("4",), families, sizes or (1_000, 10_000)):
             yield generated_case(family, n, int(version), kinds, packets, seed)
@@ -92,9 +108,17 @@ def command(ctx: click.Context) -> None:
     type=click.Choice(["corner", "uniform", "zipf", "worst"]),
     help="Packets: on corners of rules, inside them (default), repeating, or aimed at the worst place.",
 )
+@click.option(
+    "--trace-file",
+    "trace_files",
+    multiple=True,
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Packets from a file, for all FILES; ClassBench's (NAME_trace) make no claim about the answers.",
+)
 @click.option("--packets", type=size, default="50k", show_default=True, help="Packets of a generated trace.")
 @click.option("--kernel", "chosen", multiple=True, help="Kernels (default: all that run here).")
 @click.option("--peers/--no-peers", default=True, help="Measure linear search and rte_acl beside (where installed).")
+@_peer_option
 @_common
 def lookup(
     files: tuple[Path, ...],
@@ -102,22 +126,33 @@ def lookup(
     sizes: tuple[int, ...],
     versions: tuple[str, ...],
     traces: tuple[str, ...],
+    trace_files: tuple[Path, ...],
     packets: int,
     chosen: tuple[str, ...],
     peers: bool,
+    own_peers: tuple[str, ...],
     rounds: int,
     seed: int,
     as_json: bool,
+    as_csv: bool,
     plot: str | None,
 ) -> None:
-    """Look-ups in flat rule sets: ClassBench FILES (with NAME.KIND.trace beside them, if any) or generated sets."""
+    """Look-ups in flat rule sets: FILES of ClassBench's format or OpenFlow rules, or generated sets.
+
+    Beside a file its own trace is looked for: NAME_trace as ClassBench's trace_generator calls it, or NAME.KIND.trace.
+    """
     from flowclass.bench.lookup import measure
+    from flowclass.bench.peers import load_peer
 
     if plot:
         check_plot(plot)
-    cases = _cases(files, families or FAMILY_NAMES, sizes, versions, traces or ("uniform",), packets, seed)
-    names = ("rte_acl", "linear") if peers else ()
+    if trace_files and not files:
+        raise click.UsageError("--trace-file: for rule sets in FILES")
+    for name in own_peers:
+        load_peer(name)
     notes: list[str] = []
+    cases = _cases(files, families or FAMILY_NAMES, sizes, versions, traces, packets, seed, trace_files, notes)
+    names = (("rte_acl", "linear") if peers else ()) + own_peers
     results: list[LookupResult] = []
     for case in cases:
         results += measure(case, chosen=chosen, peer_names=names, rounds=rounds, notes=notes)
@@ -125,13 +160,15 @@ def lookup(
     for result in results:
         for name, rate in _rates(result).items():
             label = f"{result.case.rpartition('_')[0] or result.case} {result.trace} {name}"
-            curves.setdefault(label, []).append((result.rules, rate))
-    _finish("lookup", results, as_json, notes, plot, curves, ("rules", "million packets per second"), _lookup_tables)
+            curves.setdefault(label, []).append((result.rules, rate.median, rate.low, rate.high))
+    title = "How many packets per second does one thread classify, with how many rules?"
+    labels = (title, "rules", "million packets per second")
+    _finish("lookup", results, (as_json, as_csv), notes, plot, curves, labels, _lookup_tables)
 
 
-def _rates(result: LookupResult) -> dict[str, float]:
+def _rates(result: LookupResult) -> dict[str, Spread]:
     """Mpps of the default kernel and of each peer's best algorithm."""
-    return {"flowclass": result.mpps["auto"].median} | {p.name: p.mpps[p.best].median for p in result.peers}
+    return {"flowclass": result.mpps["auto"]} | {p.name: p.mpps[p.best] for p in result.peers}
 
 
 def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
@@ -193,15 +230,18 @@ def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
 )
 @click.option("--size", "sizes", multiple=True, type=size, help="Rules of generated sets (default: 1k and 10k).")
 @click.option("--ip", "versions", multiple=True, type=click.Choice(["4", "6"]), help="IP versions (default: 4).")
+@_peer_option
 @_common
 def updates(
     files: tuple[Path, ...],
     families: tuple[str, ...],
     sizes: tuple[int, ...],
     versions: tuple[str, ...],
+    own_peers: tuple[str, ...],
     rounds: int,
     seed: int,
     as_json: bool,
+    as_csv: bool,
     plot: str | None,
 ) -> None:
     """Rules removed and inserted in place, alone and beside a reader: ClassBench FILES or generated sets."""
@@ -210,11 +250,23 @@ def updates(
     if plot:
         check_plot(plot)
     cases = _cases(files, families or ("acl",), sizes, versions, ("uniform",), 50_000, seed)
-    results = [measure_updates(case, rounds=rounds, seed=seed) for case in cases]
+    results = [measure_updates(case, rounds=rounds, seed=seed, peer_names=own_peers) for case in cases]
     curves: dict[str, list[Point]] = {}
     for r in results:
-        curves.setdefault(r.case.rpartition("_")[0] or r.case, []).append((r.rules, r.updates.median))
-    _finish("updates", results, as_json, (), plot, curves, ("rules", "million updates per second"), _updates_tables)
+        rate = r.updates
+        label = r.case.rpartition("_")[0] or r.case
+        curves.setdefault(label, []).append((r.rules, rate.median, rate.low, rate.high))
+    title = "How many rules per second come and go, with how many rules?"
+    _finish(
+        "updates",
+        results,
+        (as_json, as_csv),
+        (),
+        plot,
+        curves,
+        (title, "rules", "million updates per second"),
+        _updates_tables,
+    )
 
 
 def _updates_tables(results: Sequence[UpdatesResult]) -> list[Any]:
@@ -232,7 +284,15 @@ def _updates_tables(results: Sequence[UpdatesResult]) -> list[Any]:
             *(f"{rate:.1f}" for rate in r.mpps.values()),
             *(f"{r.beside_rate:.0f}", f"{r.reader_ratio.median:.2f}", f"{r.bytes_per_rule:.0f}"),
         )
-    return [table]
+    if not any(r.peers for r in results):
+        return [table]
+    theirs = make_table(
+        "Peers: million updates per second", ("set", "left"), ("peer", "left"), ("M updates/s", "right")
+    )
+    for r in results:
+        for name, rate in r.peers.items():
+            theirs.add_row(r.case, name, f"{rate.median:.3g}")
+    return [table, theirs]
 
 
 @command.command()
@@ -257,6 +317,7 @@ def nodes(
     rounds: int,
     seed: int,
     as_json: bool,
+    as_csv: bool,
     plot: str | None,
 ) -> None:
     """Decisions for many mobile nodes with a few flows each, and publishing nodes while packets are classified."""
@@ -270,8 +331,21 @@ def nodes(
         measure_nodes(n, flows=flows, packets=packets, rounds=rounds, seed=seed, peers=peers)
         for n in sizes or (1_000, 10_000)
     ]
-    curves = {f"kernel {name}": [(r.nodes, r.mpps[name].median) for r in results] for name in results[0].mpps}
-    _finish("nodes", results, as_json, (), plot, curves, ("mobile nodes", "million packets per second"), _nodes_tables)
+    curves = {
+        f"kernel {name}": [(r.nodes, (rate := r.mpps[name]).median, rate.low, rate.high) for r in results]
+        for name in results[0].mpps
+    }
+    title = "How many packets per second does one thread decide, for how many mobile nodes?"
+    _finish(
+        "nodes",
+        results,
+        (as_json, as_csv),
+        (),
+        plot,
+        curves,
+        (title, "mobile nodes", "million packets per second"),
+        _nodes_tables,
+    )
 
 
 def _nodes_tables(results: Sequence[NodesResult]) -> list[Any]:
@@ -320,6 +394,7 @@ def traces(
     rounds: int,
     seed: int,
     as_json: bool,
+    as_csv: bool,
     plot: str | None,
 ) -> None:
     """Reading and classifying capture FILES, or a generated one for 100 nodes with 8 flows each."""
@@ -333,7 +408,7 @@ def traces(
     else:
         with generated(packets, seed) as made:
             results = [measure_traces(*made, rounds=rounds, peers=peers)]
-    _finish("traces", results, as_json, (), None, {}, ("", ""), _traces_tables)
+    _finish("traces", results, (as_json, as_csv), (), None, {}, ("", "", ""), _traces_tables)
 
 
 def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
@@ -368,11 +443,11 @@ def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
 def _finish(
     what: str,
     results: Sequence[Any],
-    as_json: bool,
+    form: tuple[bool, bool],
     notes: Sequence[str],
     plot: str | None,
     curves: Mapping[str, Sequence[Point]],
-    labels: tuple[str, str],
+    labels: tuple[str, str, str],
     tables: Callable[[Sequence[Any]], list[Any]],
 ) -> None:
     """Results to standard output, the plot to its file, what was absent to standard error."""
@@ -381,11 +456,16 @@ def _finish(
 
     machine = describe()
     if plot:
-        title = f"{what}: {machine['processor']}, {machine['system']}"
+        title, x_label, y_label = labels
+        where = f"{machine['processor']}, {machine['system']}; medians, lowest and highest"
         with atomic_file(plot) as stream:
-            stream.write(render(plot, curves, title=title, x_label=labels[0], y_label=labels[1]))
+            stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
     for note in notes:
         warn(note)
+    as_json, as_csv = form
+    if as_csv:
+        _csv(results)
+        return
     if as_json:
         document = {"bench": what, "machine": machine, "results": [result.as_dict() for result in results]}
         click.echo(json.dumps(document, indent=1))
@@ -395,3 +475,30 @@ def _finish(
         console.print(table)
     runs = ", ".join(str(k) for k in machine["kernels"])  # type: ignore[attr-defined]
     console.print(f"{machine['processor']}, {machine['processors']} processors, {machine['system']}; kernels {runs}")
+
+
+def _csv(results: Sequence[Any]) -> None:
+    """A line for each number: what it was measured with, the figure's name, its value, the lowest and the highest."""
+    texts = list(dict.fromkeys(k for r in results for k, v in r.as_dict().items() if isinstance(v, str)))
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow([*texts, "figure", "value", "low", "high"])
+    for result in results:
+        document = result.as_dict()
+        head = [document.get(text, "") for text in texts]
+        for figure, values in _figures("", document):
+            writer.writerow([*head, figure, *values])
+
+
+def _figures(path: str, value: Any) -> Iterator[tuple[str, tuple[Any, Any, Any]]]:
+    """The numbers of a result as (name, (value, low, high)); a peer's figures are named for it."""
+    if isinstance(value, dict) and set(value) == {"median", "low", "high"}:
+        yield path, (value["median"], value["low"], value["high"])
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _figures(f"{path}.{name}" if path else name, inner)
+    elif isinstance(value, (list, tuple)):
+        for i, inner in enumerate(value):
+            name = inner.get("name", i) if isinstance(inner, dict) else i
+            yield from _figures(f"{path}.{name}", inner)
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        yield path, (value, "", "")

@@ -1,4 +1,9 @@
-"""ClassBench's text formats, read and written: filter sets (rules), and traces (keys with their right answers)."""
+"""Text formats of packet classification, read and written: filter sets (rules) and traces (keys).
+
+Filter sets are ClassBench's (IPv4; IPv6 as text or, as some of its descendants write it, as one decimal number), and
+ClassBench-ng's OpenFlow rules. Traces are those of ClassBench's trace_generator, which make no claim about the answer,
+and our own, whose sixth column is the rule that is the answer.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +11,7 @@ import gzip
 import ipaddress
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Iterator, MutableSet
 from os import PathLike
 from typing import Any, Final
 
@@ -36,14 +41,16 @@ def _number4(text: str) -> int:
     return a << 24 | b << 16 | c << 8 | d
 
 
-def _number6(text: str) -> int:
-    return int(ipaddress.IPv6Address(text))
+def _number(text: str, version: int) -> int:
+    """An address as an integer: text of either version, or a decimal number."""
+    if text.isdecimal():
+        return int(text)
+    return int(ipaddress.IPv6Address(text)) if version == 6 else _number4(text)
 
 
-def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
+def _classbench_row(match: re.Match[str], decimal: int) -> tuple[Any, ...]:
     src, slen, dst, dlen, sp0, sp1, dp0, dp1, proto, mask = match.groups()
-    version = 6 if ":" in src else 4
-    number: Callable[[str], int] = _number6 if version == 6 else _number4
+    version = decimal if src.isdecimal() else 6 if ":" in src else 4
     bits = 128 if version == 6 else 32
     if int(slen) > bits or int(dlen) > bits:
         raise ValueError("prefix length")
@@ -51,8 +58,7 @@ def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
     words: list[tuple[int, int]] = []
     for name, text, length in (("source", src, int(slen)), ("destination", dst, int(dlen))):
         span = (1 << (bits - length)) - 1
-        first = number(text) & ~span
-        words += [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
+        words += _words(_number(text, version) & ~span, span)
         conditions |= BITS[name] if length else 0
     ports = (int(sp0), int(sp1), int(dp0), int(dp1))
     if max(ports) > LARGEST["source_port"] or ports[0] > ports[1] or ports[2] > ports[3]:
@@ -68,12 +74,126 @@ def _classbench_row(match: re.Match[str]) -> tuple[Any, ...]:
     return (*words, 0, 0, 0, 0, *ports, 0, 0, *protocols, version, conditions, (0, 0))
 
 
-def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
+def _words(first: int, span: int) -> list[tuple[int, int]]:
+    """A prefix of addresses as its first and its last address, two words each."""
+    if first >> 128:
+        raise ValueError("an address of more than 128 bits")
+    return [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
+
+
+# ---- OpenFlow rules, as ClassBench-ng and ovs-ofctl write them: name=value, name=value/mask, ...
+
+_PORTS: Final = {
+    name: side
+    for side, end in (("source_port", "src"), ("destination_port", "dst"))
+    for name in (f"tp_{end}", f"tcp_{end}", f"udp_{end}", f"sctp_{end}")
+}
+_SIDES: Final = {
+    f"{kind}_{end}": (side, version)
+    for side, end in (("source", "src"), ("destination", "dst"))
+    for kind, version in (("nw", 4), ("ip", 4), ("ipv4", 4), ("ipv6", 6))
+}
+_ETHERTYPES: Final = {0x0800: 4, 0x86DD: 6}
+
+
+def _masked(text: str, bits: int) -> tuple[int, int]:
+    """``value`` or ``value/mask`` as a range; the mask leaves open the lowest bits only."""
+    value, slash, mask = text.partition("/")
+    full = (1 << bits) - 1
+    span = full & ~int(mask, 0) if slash else 0
+    if span & (span + 1):
+        raise ValueError(f"a mask with a hole: {text}")
+    first = int(value, 0) & ~span
+    if first | span > full:
+        raise ValueError(f"{text} has more than {bits} bits")
+    return first, first | span
+
+
+def _openflow_row(text: str, left_out: MutableSet[str] | None) -> tuple[tuple[Any, ...], int | None]:
+    """A rule, and its ``priority`` where it has one."""
+    match_part = re.split(r"[,\s]\s*actions\s*=", text)[0]
+    fields = dict(item.split("=", 1) for item in re.split(r"[,\s]+", match_part.strip().strip(",")) if item)
+    version, conditions, priority = 0, 0, None
+    sides: dict[str, tuple[int, int]] = {}
+    ports = {"source_port": _ANY_PORT, "destination_port": _ANY_PORT}
+    protocols, classes = (0, 255), (0, 255)
+    for name, value in fields.items():
+        if name in _SIDES:
+            side, of = _SIDES[name]
+            if version not in (0, of):
+                raise ValueError("fields of both IP versions")
+            version = of
+            network = ipaddress.ip_network(value, strict=False)
+            if network.version != version:
+                raise ValueError(f"{name}: {value}")
+            if network.prefixlen:
+                sides[side] = int(network[0]), int(network[-1]) - int(network[0])
+                conditions |= BITS[side]
+        elif name in _PORTS:
+            ports[_PORTS[name]] = _masked(value, 16)
+            conditions |= BITS[_PORTS[name]]
+        elif name in ("nw_proto", "ip_proto"):
+            protocols = _masked(value, 8)
+            conditions |= BITS["protocol"]
+        elif name in ("nw_tos", "ip_dscp"):
+            first = int(value, 0) << 2 if name == "ip_dscp" else int(value, 0) & 0xFC
+            if first > 0xFC:
+                raise ValueError(f"{name}: {value}")
+            classes = first, first | 3
+            conditions |= BITS["traffic_class"]
+        elif name in ("dl_type", "eth_type"):
+            of = _ETHERTYPES.get(int(value, 0), -1)
+            if of < 0 and left_out is None:
+                raise ValueError(f"{name}={value} is no IP")
+            if of < 0:
+                left_out.add(name)  # type: ignore[union-attr]
+            elif version not in (0, of):
+                raise ValueError("fields of both IP versions")
+            else:
+                version = of
+        elif name == "priority":
+            priority = int(value, 0)
+        elif left_out is None:
+            raise ValueError(f"{name} is no field of the classifier")
+        else:
+            left_out.add(name)
+    if not version and conditions:
+        version = 4  # nw_ and tp_ alone are those of OpenFlow 1.0
+    full = {0: 0, 4: (1 << 32) - 1, 6: (1 << 128) - 1}[version]
+    words = [word for side in ("source", "destination") for word in _words(*sides.get(side, (0, full)))]
+    row = (
+        *words, 0, 0, 0, 0, *ports["source_port"], *ports["destination_port"], *classes, *protocols, version,
+        conditions, (0, 0),
+    )  # fmt: skip
+    return row, priority
+
+
+def _lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
+    """Numbered lines that have something to say. ClassifierError for a file that can't be read."""
+    name = str(path)
+    try:
+        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
+            for number, line in enumerate(file, 1):
+                text = line.strip()
+                if text and not text.startswith("#"):
+                    yield number, text
+    except OSError as error:
+        raise ClassifierError(f"{name}: {error.strerror or error}") from None
+    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
+
+
+def read_classbench(path: str | PathLike[str], *, left_out: MutableSet[str] | None = None) -> npt.NDArray[np.void]:
     """A ClassBench filter set (``.gz`` too): an array of `RULE_DTYPE`; file order is priority order.
 
     Lines are ``@source/len destination/len first : last first : last protocol/mask [flags/mask]``, IPv4 or IPv6.
     The flags column is ignored; a port range ``0 : 65535``, a prefix of length 0 and a protocol mask 0 are no
-    condition. Empty lines and lines that begin with ``#`` are skipped.
+    condition. Addresses may be decimal numbers; they are IPv6 where any in the file needs more than 32 bits. Empty
+    lines and lines that begin with ``#`` are skipped.
+
+    ClassBench-ng's OpenFlow rules are taken as well (``nw_src=192.0.2.0/24, nw_proto=6, tp_dst=443``). Fields that the
+    classifier doesn't have (``in_port``, ``dl_src`` ...) are an error, unless ``left_out`` is a set: then a rule is
+    read without them, and the set gets their names.
 
     Raises ClassifierError with file and line for anything else, and for a file that can't be read.
     """
@@ -81,24 +201,42 @@ def read_classbench(path: str | PathLike[str]) -> npt.NDArray[np.void]:
         raise ArgumentError("path", "a path", path)
     name = str(path)
     rows = []
-    try:
-        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
-            for number, line in enumerate(file, 1):
-                text = line.strip()
-                if not text or text.startswith("#"):
-                    continue
-                match = _LINE.match(text)
-                if match is None:
-                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
-                try:
-                    rows.append(_classbench_row(match))
-                except ValueError as error:
-                    raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
-    except OSError as error:
-        raise ClassifierError(f"{name}: {error.strerror or error}") from None
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
+    matches = []
+    before: int | None = None
+    for number, text in _lines(path):
+        match = _LINE.match(text)
+        try:
+            if match is not None:
+                matches.append((number, match))
+            elif re.match(r"\w+\s*=", text):
+                row, priority = _openflow_row(text, left_out)
+                if before is not None and priority is not None and priority > before:
+                    raise ValueError("a higher priority than the line before: file order is priority order")
+                before = priority if priority is not None else before
+                rows.append(row)
+            else:
+                raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {text[:60]!r}")
+        except ValueError as error:
+            if isinstance(error, ClassifierError):
+                raise
+            raise ClassifierError(f"{name}:{number}: not an OpenFlow rule for the classifier: {error}") from None
+    if rows and matches:
+        raise ClassifierError(f"{name}:{matches[0][0]}: ClassBench filters and OpenFlow rules in one file")
+    decimal = 6 if any(_is_wide(match) for _, match in matches) else 4
+    for number, match in matches:
+        try:
+            rows.append(_classbench_row(match, decimal))
+        except ValueError as error:
+            raise ClassifierError(f"{name}:{number}: not a ClassBench filter: {error}") from None
     return np.array(rows, RULE_DTYPE)
+
+
+def _is_wide(match: re.Match[str]) -> bool:
+    """Whether a decimal address, or its prefix, is longer than 32 bits."""
+    texts, lengths = match.group(1, 3), match.group(2, 4)
+    return all(text.isdecimal() for text in texts) and (
+        any(int(text) >> 32 for text in texts) or any(int(length) > 32 for length in lengths)
+    )
 
 
 def _open(path: str | PathLike[str], mode: str) -> Any:
@@ -182,48 +320,62 @@ def write_trace(keys: npt.NDArray[np.void], answers: npt.NDArray[np.int32], path
             file.write("\t".join((*pair, *numbers, str(answer))) + "\n")
 
 
-def _address(text: str) -> bytes | int:
-    return ipaddress.IPv6Address(text).packed if ":" in text else int(text)
+def _addresses(texts: list[str], version: int) -> npt.NDArray[Any]:
+    if version == 4:
+        return np.array([_number(text, 4) for text in texts], np.int64)
+    octets = b"".join(_number(text, 6).to_bytes(16, "big") for text in texts)
+    return np.frombuffer(octets, np.uint8).reshape(-1, 16)
 
 
-def read_trace(path: str | PathLike[str]) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32]]:
-    """A trace (``.gz`` too): keys and the index of the first rule that matches each, -1 for none.
+def read_trace(
+    path: str | PathLike[str], *, version: int = 0, claims: bool = True
+) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32] | None]:
+    """A trace (``.gz`` too): keys, and the index of the first rule that matches each (-1: none) where the file has it.
 
-    A line holds source and destination (IPv4: a decimal number, IPv6: text), source port, destination port, protocol
-    and the answer. Raises ClassifierError with file and line for anything else, OSError for a file that can't be read.
+    A line holds source, destination, source port, destination port, protocol, and perhaps more. Addresses are text of
+    either version or decimal numbers, whose ``version`` is 0 (6 where any needs more than 32 bits), 4 or 6. A sixth
+    column that is the last is the answer, unless ``claims`` is False: in the traces that ClassBench's trace_generator
+    writes, the last of six or seven columns is the filter that a packet was drawn from, which is no claim about the
+    answer. Raises ClassifierError with file and line for anything else, and for a file that can't be read.
     """
     name = str(path)
-    sides: tuple[list[Any], list[Any]] = ([], [])
-    numbers = []
-    with _open(path, "rt") as file:
-        for line_number, line in enumerate(file, 1):
-            columns = line.split()
-            try:
-                if len(columns) != 6:
-                    raise ValueError
-                sides[0].append(_address(columns[0]))
-                sides[1].append(_address(columns[1]))
-                numbers.append([int(c) for c in columns[2:]])
-            except ValueError:
-                raise ClassifierError(f"{name}:{line_number}: six columns expected: {line.strip()[:60]!r}") from None
+    sides: tuple[list[str], list[str]] = ([], [])
+    numbers: list[list[int]] = []
+    widths = set()
+    for line_number, line in _lines(path):
+        columns = line.split()
+        try:
+            if len(columns) < 5:
+                raise ValueError("five columns or more expected")
+            for side, text in zip(sides, columns, strict=False):
+                _number(text, 6 if ":" in text else 4)
+                side.append(text)
+            numbers.append([int(column) for column in columns[2:6]])
+        except ValueError:
+            raise ClassifierError(
+                f"{name}:{line_number}: no packet: source, destination, two ports and protocol expected: {line[:60]!r}"
+            ) from None
+        widths.add(len(columns))
     if not numbers:
         raise ClassifierError(f"{name}: an empty trace")
-    kinds = {type(a) for side in sides for a in side}
-    if len(kinds) > 1:
+    texts = [text for side in sides for text in side]
+    found = {6 if ":" in text else 4 for text in texts if not text.isdecimal()}
+    if any(text.isdecimal() for text in texts):
+        wide = any(text.isdecimal() and int(text) >> 32 for text in texts)
+        found.add(6 if wide else version or 4)
+    if len(found) > 1:
         raise ClassifierError(f"{name}: IPv4 and IPv6 addresses in one trace")
-    source: npt.NDArray[Any]
-    destination: npt.NDArray[Any]
-    if kinds == {int}:
-        version, source, destination = 4, *(np.array(side, np.int64) for side in sides)
-    else:
-        version, source, destination = 6, *(np.frombuffer(b"".join(s), np.uint8).reshape(-1, 16) for s in sides)
-    table = np.array(numbers, np.int64)
+    version = found.pop()
+    answers = None
+    if claims and widths == {6}:
+        answers = np.array([row[3] for row in numbers], np.int64).astype(np.int32)
+    table = np.array([row[:3] for row in numbers], np.int64)
     keys = make_keys(
         version=version,
-        source=source,
-        destination=destination,
+        source=_addresses(sides[0], version),
+        destination=_addresses(sides[1], version),
         source_port=table[:, 0],
         destination_port=table[:, 1],
         protocol=table[:, 2],
     )
-    return keys, table[:, 3].astype(np.int32)
+    return keys, answers

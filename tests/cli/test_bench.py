@@ -19,10 +19,10 @@ import strategies
 
 import flowclass as fc
 from flowclass.bench.linear import first_match
-from flowclass.bench.lookup import generated_case, slowest
+from flowclass.bench.lookup import generated_case, slowest, verify
 from flowclass.bench.nodes import nodes_of, publish_arguments
 from flowclass.bench.nodes import verify as verify_nodes
-from flowclass.bench.plot import check_plot, svg
+from flowclass.bench.plot import check_plot, render, svg, ticks
 from flowclass.bench.timing import Spread, alternate, quiet, ratio
 from flowclass.bench.traces import generated
 from flowclass.bench.updates import Updater
@@ -127,8 +127,8 @@ def files(tmp_path: Path) -> Path:
     keys = key_trace(rules, 200)
     answers = oracle.brute_force(rules, keys)
     write_trace(keys, answers, tmp_path / "tiny.corner.trace")
-    answers[77] += 1
-    write_trace(keys, answers, tmp_path / "tiny.uniform.trace.gz")
+    answers[77] = next(i for i in range(60) if first_match(rules[i : i + 1], keys[77:78])[0] < 0)
+    write_trace(keys, answers, tmp_path / "tiny.zipf.trace.gz")
     return tmp_path / "tiny.rules.gz"
 
 
@@ -137,11 +137,25 @@ def test_classbench_files(files: Path, capsys: pytest.CaptureFixture[str]) -> No
     assert (result["set"], result["packets"], result["answers_checked"]) == ("tiny", 200, 200)
 
 
-def test_a_wrong_answer_stops_everything(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["bench", "lookup", str(files), "--trace", "uniform", *QUICK]) == 2
+def test_a_trace_that_says_what_is_wrong_stops_everything(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["bench", "lookup", str(files), "--trace", "zipf", *QUICK]) == 2
     streams = capsys.readouterr()
     assert streams.out == ""
-    assert "tiny, uniform trace, kernel auto: packet 77 got rule" in streams.err
+    assert "tiny.zipf.trace.gz: packet 77 is said to get rule" in streams.err
+
+
+def test_a_kernel_that_is_wrong_stops_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    case = generated_case("acl", 50, 4, ("uniform",), 300, seed=1)
+    keys = case.traces["uniform"][0]
+
+    class Wrong:
+        def classify(self, keys: Any, **more: Any) -> Any:
+            answers = fc.Classifier(case.rules).classify(keys)
+            answers[77] ^= 1
+            return answers
+
+    with pytest.raises(fc.FlowclassError, match="uniform trace, kernel auto: packet 77 got rule"):
+        verify(case, "uniform", keys, Wrong(), ())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -149,7 +163,7 @@ def test_a_wrong_answer_stops_everything(files: Path, capsys: pytest.CaptureFixt
     [
         (["--size", "10x"], "'10x': a number from 1 to"),
         (["--size", "0"], "a number from 1 to"),
-        (["--plot", "curves.pdf"], "ends in .svg or .png"),
+        (["--plot", "curves.gif"], "ends in .svg, .png or .pdf"),
         (["--kernel", "mmx", "--size", "10", *QUICK], "no kernel named 'mmx'"),
         (["no-such-file.rules"], "no-such-file.rules"),
     ],
@@ -253,5 +267,28 @@ def test_plots() -> None:
     for bad in ({}, {"a": []}, {"a": [(0.0, 1.0)]}):
         with pytest.raises(fc.FlowclassError, match="nothing to plot"):
             svg(bad, title="", x_label="", y_label="")
-    with pytest.raises(fc.FlowclassError, match=r"\.svg or \.png"):
-        check_plot("x.pdf")
+    with pytest.raises(fc.FlowclassError, match=r"\.svg, \.png or \.pdf"):
+        check_plot("x.gif")
+
+
+def test_the_spread_of_a_point_is_drawn() -> None:
+    plain, with_spread = (
+        svg({"a": [point]}, title="", x_label="", y_label="").count("<path") for point in ((10, 5), (10, 5, 4, 6))
+    )
+    assert with_spread >= plain + 3
+
+
+@pytest.mark.parametrize(("low", "high"), [(1, 1e6), (10, 20), (100, 130), (99.5, 101), (0.03, 170), (7, 7.01), (5, 9)])
+def test_ticks_never_vanish(low: float, high: float) -> None:
+    found = ticks(low, high)
+    assert len(found) >= 3
+    assert found == sorted(found)
+    assert low * 0.998 <= found[0] <= found[-1] <= high * 1.002
+
+
+@pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<svg")])
+def test_a_picture_in_each_format(ending: str, magic: bytes) -> None:
+    if ending != "svg":
+        pytest.importorskip("matplotlib")
+    picture = render(f"x.{ending}", {"a $x_": [(10, 1, 0.5, 2), (100, 5, 4, 6)]}, title="t", x_label="x", y_label="y")
+    assert picture.startswith(magic)

@@ -156,7 +156,7 @@ def test_what_classbench_cannot_say(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["1 2 3 4 5\n", "1 2 3 4 5 x\n", "::1 1 1 1 1 0\n", "1 2 3 4 5 6\n::g ::1 1 1 1 0\n", ""]
+    "text", ["1 2 3 4\n", "1 2 3 4 5 x\n", "::1 1 1 1 1 0\n", "1 2 3 4 5 6\n::g ::1 1 1 1 0\n", ""]
 )
 def test_bad_traces_are_named(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.trace"

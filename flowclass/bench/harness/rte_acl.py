@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 import flowclass as fc
+from flowclass.bench.harness import compiled
 
-__all__ = ["ALGORITHMS", "RteAcl", "available"]
+__all__ = ["ALGORITHMS", "Prepared", "RteAcl", "available", "version"]
 
 # rte_acl.h, enum rte_acl_classify_alg
 ALGORITHMS: Final = {"scalar": 1, "sse": 2, "avx2": 3, "avx512x16": 6, "avx512x32": 7}
@@ -52,27 +53,20 @@ def version() -> str:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Compiled next to the source (benchmarks/peers/build), again when a source is newer; DPDK started once."""
+    """Compiled when it is first asked for; DPDK is started once."""
     include = Path(fc.get_include())
-    newest = max(_SOURCE.stat().st_mtime, (include / "flowclass.h").stat().st_mtime)
-    target = _SOURCE.parent / "build" / "rte_acl_peer.so"
-    if not target.exists() or target.stat().st_mtime < newest:
-        target.parent.mkdir(exist_ok=True)
-        scratch = target.with_suffix(f".{os.getpid()}")
-        flags = [
-            "-std=gnu11",
-            "-O3",
-            "-fPIC",
-            "-shared",
-            "-Wall",
-            "-I",
-            str(include),
-            *_pkg_config("--cflags"),
-            "-march=native",
-        ]
-        libraries = ["-Wl,--as-needed", *_pkg_config("--libs")]
-        subprocess.run(["cc", *flags, "-o", str(scratch), str(_SOURCE), *libraries], check=True)
-        scratch.replace(target)
+    flags = [
+        "-std=gnu11",
+        "-O3",
+        "-fPIC",
+        "-shared",
+        "-Wall",
+        f"-I{include}",
+        *_pkg_config("--cflags"),
+        "-march=native",
+    ]
+    libraries = ["-Wl,--as-needed", *_pkg_config("--libs")]
+    target = compiled(_SOURCE, flags, libraries, depends=[include / "flowclass.h"])
     library = ctypes.CDLL(str(target))
     p, size = ctypes.c_void_p, ctypes.c_size_t
     signatures: dict[str, tuple[Any, list[Any]]] = {

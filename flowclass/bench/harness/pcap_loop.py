@@ -9,6 +9,8 @@ from functools import cache
 from pathlib import Path
 from typing import Final
 
+from flowclass.bench.harness import compiled
+
 __all__ = ["available", "program"]
 
 _SOURCE: Final = Path(__file__).with_name("pcap_loop_peer.c")
@@ -27,11 +29,5 @@ def available() -> str | None:
 
 @cache
 def program() -> str:
-    """Its path: compiled next to the source (benchmarks/peers/build), again when the source is newer."""
-    target = _SOURCE.parent / "build" / "pcap_loop"
-    if not target.exists() or target.stat().st_mtime < _SOURCE.stat().st_mtime:
-        target.parent.mkdir(exist_ok=True)
-        scratch = target.with_suffix(f".{os.getpid()}")
-        subprocess.run(["cc", "-O2", "-Wall", "-o", str(scratch), str(_SOURCE), "-lpcap"], check=True)
-        scratch.replace(target)
-    return str(target)
+    """Its path."""
+    return str(compiled(_SOURCE, ["-O2", "-Wall"], ["-lpcap"]))

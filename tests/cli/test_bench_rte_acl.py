@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 from typing import Any
 
 import numpy as np
 import oracle
 import pytest
-from places import REQUIRE_TOOLS, ROOT
+from places import REQUIRE_TOOLS
 
 import flowclass as fc
+from flowclass.bench.harness import rte_acl as module
 from flowclass.generate.key_traces import key_trace
 from flowclass.generate.rulesets import rule_set
-
-HARNESS = ROOT / "benchmarks" / "peers" / "rte_acl.py"
 
 
 @pytest.fixture(scope="module")
 def rte_acl() -> Any:
-    spec = importlib.util.spec_from_file_location("rte_acl", HARNESS)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
     missing = module.available()
     if missing and REQUIRE_TOOLS and os.uname().machine == "x86_64":
         pytest.fail(missing)

@@ -1,0 +1,112 @@
+"""Rule sets and traces of other tools: ClassBench's, those of its IPv6 descendants, and OpenFlow rules."""
+
+from __future__ import annotations
+
+from ipaddress import IPv4Network, IPv6Address, IPv6Network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import flowclass as fc
+from flowclass.engine.classbench import read_trace
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Any:
+    def write(text: str) -> Path:
+        path = tmp_path / "some.rules"
+        path.write_text(text)
+        return path
+
+    return write
+
+
+def test_ipv6_as_one_decimal_number(write: Any) -> None:
+    network = IPv6Network("2001:db8:1::/48")
+    line = f"@{int(network[0])}/48\t{int(network[5])}/128\t0 : 65535\t80 : 80\t0x06/0xFF"
+    text = f"@{network}\t{network[5]}/128\t0 : 65535\t80 : 80\t0x06/0xFF"
+    decimal = fc.read_classbench(write(f"{line}\n@0/0\t0/0\t0 : 65535\t0 : 65535\t0x00/0x00\n"))
+    plain = fc.read_classbench(write(f"{text}\n@::/0\t::/0\t0 : 65535\t0 : 65535\t0x00/0x00\n"))
+    assert decimal.tobytes() == plain.tobytes()
+
+
+def test_ipv4_as_one_decimal_number(write: Any) -> None:
+    address = int(IPv4Network("192.0.2.0/24")[0])
+    decimal = fc.read_classbench(write(f"@{address}/24\t0/0\t0 : 65535\t80 : 80\t0x06/0xFF\n"))
+    assert (
+        decimal.tobytes()
+        == fc.read_classbench(write("@192.0.2.0/24\t0.0.0.0/0\t0 : 65535\t80 : 80\t0x06/0xFF\n")).tobytes()
+    )
+
+
+def test_openflow_rules_are_the_same_as_written_otherwise(write: Any) -> None:
+    text = """
+# ClassBench-ng
+nw_proto=6, nw_src=192.0.2.0/24, nw_dst=198.51.100.9/32, tp_dst=443
+dl_type=0x0800,nw_proto=17,tp_src=0x1f90/0xfff8
+dl_type=0x86dd, ipv6_src=2001:db8::/32, ip_dscp=46
+nw_dst=198.51.100.0/24 actions=output:3
+"""
+    found = fc.read_classbench(write(text))
+    keys = fc.make_keys(
+        version=4, source="192.0.2.7", destination="198.51.100.9", protocol=[6, 6, 17, 17, 17],
+        source_port=[1, 1, 0x1F90, 0x1F97, 0x1F98], destination_port=[443, 80, 5, 5, 5],
+    )  # fmt: skip
+    assert fc.Classifier(found).classify(keys).tolist() == [0, 3, 1, 1, 3]
+    six = fc.make_keys(version=6, source="2001:db8::1", destination="::1", traffic_class=[46 << 2, 46 << 2 | 3, 0])
+    assert fc.Classifier(found).classify(six).tolist() == [2, 2, -1]
+    assert found["version"].tolist() == [4, 4, 6, 4]
+
+
+def test_fields_that_a_header_lacks_are_an_error_or_left_out(write: Any) -> None:
+    path = write("in_port=1, dl_src=02:00:00:00:00:01, nw_proto=6\ndl_type=0x0806, nw_proto=1\n")
+    with pytest.raises(fc.ClassifierError, match=r"some\.rules:1: .*in_port is no field"):
+        fc.read_classbench(path)
+    left_out: set[str] = set()
+    assert len(fc.read_classbench(path, left_out=left_out)) == 2
+    assert left_out == {"in_port", "dl_src", "dl_type"}
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nw_src=192.0.2.0/24, ipv6_dst=::1", "both IP versions"),
+        ("dl_type=0x86dd, nw_src=192.0.2.0/24", "both IP versions"),
+        ("tp_dst=80/0xff0f", "hole"),
+        ("tp_dst=70000", "more than 16 bits"),
+        ("nw_proto=256", "more than 8 bits"),
+        ("nw_src=nowhere", "nowhere"),
+        ("priority=1, tp_dst=1\npriority=2, tp_dst=2", "some.rules:2: .*priority"),
+        ("tp_dst=1\n@192.0.2.0/24\t0.0.0.0/0\t0 : 1\t0 : 1\t0x06/0xFF", "in one file"),
+        ("@999999999999999999999999999999999999999999/4\t1/4\t0 : 1\t0 : 1\t0x06/0xFF", "128 bits"),
+        ("tp_dst", "not a ClassBench filter"),
+    ],
+)
+def test_what_makes_no_sense_is_named(write: Any, line: str, message: str) -> None:
+    with pytest.raises(fc.ClassifierError, match=message):
+        fc.read_classbench(write(f"{line}\n"))
+
+
+def test_columns_of_a_trace(write: Any) -> None:
+    five = write("192.0.2.1 3325256705 1000 25 6\n")
+    keys, answers = read_trace(five)
+    assert answers is None
+    assert keys["version"].tolist() == [4]
+    assert int(keys["destination"][0][1]) == 3325256705
+    assert read_trace(write("1 2 3 4 5 6\n"))[1].tolist() == [6]  # type: ignore[union-attr]
+    assert read_trace(write("1 2 3 4 5 6\n"), claims=False)[1] is None
+    assert read_trace(write("1 2 3 4 5 0 6\n"))[1] is None
+    assert read_trace(write("1 2 3 4 5 6\n1 2 3 4 5\n"))[1] is None, "not all lines have one"
+
+
+def test_decimal_ipv6_addresses_of_a_trace(write: Any) -> None:
+    address = int(IPv6Address("2001:db8::1"))
+    keys, _ = read_trace(write(f"{address} 1 3 4 6 0\n"))
+    assert (
+        keys.tobytes()
+        == fc.make_keys(
+            version=6, source="2001:db8::1", destination="::1", source_port=3, destination_port=4, protocol=6
+        ).tobytes()
+    )
+    assert read_trace(write("1 2 3 4 5\n"), version=6)[0]["version"].tolist() == [6]
