@@ -18,7 +18,7 @@ from msgspec import UNSET, Struct, UnsetType
 
 from flowclass.engine.fields import NUMBERS
 from flowclass.errors import ConfigurationError
-from flowclass.mobility import DISCARD, FORWARD, NCAST, Limits
+from flowclass.mobility import DISCARD, FORWARD, NCAST, Association, Limits
 from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
 from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
@@ -27,7 +27,6 @@ from .tun import MAX_NAME
 
 __all__ = [
     "AgentConfig",
-    "Association",
     "CareOfSource",
     "FlowPolicy",
     "NodeConfig",
@@ -57,6 +56,7 @@ class _Association(Struct, forbid_unknown_fields=True):
     spi: int
     key_file: str
     identifier: str | UnsetType = UNSET
+    timestamps: bool = True
 
 
 class _Security(Struct, forbid_unknown_fields=True):
@@ -168,15 +168,6 @@ class _Node(Struct, forbid_unknown_fields=True):
 # ---- what they mean
 
 
-class Association(Struct, frozen=True):
-    """A security association of RFC 4285: who is known by an SPI, and the key shared with it."""
-
-    spi: int
-    home: IPv6Address
-    key: bytes
-    identifier: bytes = b""  # network access identifier (RFC 4283); empty: not asked for
-
-
 class Security(Struct, frozen=True):
     """How binding updates are authenticated: one of three ways."""
 
@@ -226,6 +217,7 @@ class AgentConfig(Struct, frozen=True):
     burst: int
     nodes: tuple[Provisioned, ...]
     security: Security
+    warnings: tuple[str, ...] = ()  # what is allowed, and dangerous
 
 
 class CareOfSource(Struct, frozen=True):
@@ -269,6 +261,7 @@ class NodeConfig(Struct, frozen=True):
     care_of: tuple[CareOfSource, ...]
     flows: tuple[FlowPolicy, ...]
     association: Association | None
+    warnings: tuple[str, ...] = ()
 
 
 class _Reader:
@@ -277,6 +270,7 @@ class _Reader:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.lines: dict[str, int] = {}
+        self.warnings: list[str] = []
 
     def fail(self, message: str, path: str = "") -> NoReturn:
         raise ConfigurationError(message, file=str(self.path), path=path, line=line_of(self.lines, path))
@@ -372,21 +366,23 @@ class _Reader:
         return text
 
     def key(self, text: str, path: str) -> bytes:
-        """A key file: hexadecimal octets, white space ignored."""
+        """A key file: hexadecimal octets, white space ignored; anything else is the key itself, as it stands there."""
         file = self.file(text)
         try:
             found = file.read_bytes()
             mode = file.stat().st_mode
         except OSError as error:
             self.fail(f"{file}: {error.strerror}", path)
-        if mode & 0o007:
-            self.fail(f"{file}: everybody may read this key; chmod 600 it", path)
         try:
             key = bytes.fromhex(b"".join(found.split()).decode("ascii"))
         except ValueError:
-            self.fail(f"{file}: hexadecimal octets expected", path)
+            key = found.rstrip(b"\r\n")
+        if not key:
+            self.fail(f"{file}: no key is in it", path)
+        if mode & 0o077:
+            self.warnings.append(f"{file}: others than its owner may read or write this key; chmod 600 it")
         if len(key) < _MIN_KEY:
-            self.fail(f"{file}: a key of {len(key)} octets; {_MIN_KEY} or more expected", path)
+            self.warnings.append(f"{file}: a key of {len(key)} octets can be guessed; {_MIN_KEY} or more are advised")
         return key
 
     # ---- flows
@@ -488,6 +484,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         burst=limits.burst,
         nodes=_provisioned(reader, raw.node),
         security=_security(reader, raw.security),
+        warnings=tuple(reader.warnings),
     )
 
 
@@ -528,7 +525,7 @@ def _security(reader: _Reader, raw: _Security) -> Security:
         home = reader.address6(node.home_address, f"{path}.home_address")
         key = reader.key(node.key_file, f"{path}.key_file")
         identifier = b"" if node.identifier is UNSET else node.identifier.encode()
-        associations[spi] = Association(spi, home, key, identifier)
+        associations[spi] = Association(spi, home.packed, key, identifier, node.timestamps)
     return Security(
         insecure=raw.insecure,
         interfaces=tuple(
@@ -589,6 +586,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
         care_of=care_of,
         flows=tuple(flows.values()),
         association=_node_security(reader, raw.security, home),
+        warnings=tuple(reader.warnings),
     )
 
 
@@ -622,5 +620,5 @@ def _node_security(reader: _Reader, raw: _NodeSecurity, home: IPv6Address) -> As
         reader.fail(f"{'spi' if raw.spi is UNSET else 'key_file'} is missing", "security")
     identifier = b"" if raw.identifier is UNSET else raw.identifier.encode()
     return Association(
-        _spi(reader, raw.spi, "security.spi"), home, reader.key(raw.key_file, "security.key_file"), identifier
+        _spi(reader, raw.spi, "security.spi"), home.packed, reader.key(raw.key_file, "security.key_file"), identifier
     )

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from flowclass.errors import FlowclassError, StoreError
-from flowclass.mobility import Event, EventKind, HomeAgent
+from flowclass.mobility import Event, EventKind, HomeAgent, SharedKeys
 
 from . import answers
 from ._python import Forwarder, Local
@@ -75,7 +75,14 @@ class HomeAgentService:
             },
             ipv4_homes={node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None},
             listener=self._happened,
+            security=self._make_keys(),
         )
+
+    def _make_keys(self) -> SharedKeys | None:
+        security = self.config.security
+        if not security.associations:
+            return None
+        return SharedKeys(security.associations, wall=time.time, window=security.window)
 
     # ---- life
 
@@ -189,6 +196,8 @@ class HomeAgentService:
 
     def _say_how(self) -> None:
         config = self.config
+        for warning in config.warnings:
+            self.log.warning(warning)
         if config.security.insecure:
             self.log.warning("INSECURE: every binding update is believed, whoever sends it; for laboratories only")
         if config.store is None:
@@ -206,6 +215,8 @@ class HomeAgentService:
             self.log.info("reloaded")
             self._rates = RateLimit(config.updates_per_second, config.burst)
             self.agent.limits = config.limits
+            if isinstance(self.agent.security, SharedKeys):
+                self.agent.security.replace(config.security.associations)
             self.config = config
         notify("READY=1")
 

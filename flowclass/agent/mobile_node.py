@@ -20,9 +20,16 @@ from typing import Any, Final
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import parse
 from flowclass.errors import FlowclassError
-from flowclass.mobility import DISCARD, NCAST, MobileNode
-from flowclass.mobility.mobile_node.plan import FlowEntry, Refusal
-from flowclass.mobility.mobile_node.uplink import exchanged, publish_known
+from flowclass.mobility import (
+    DISCARD,
+    NCAST,
+    FlowEntry,
+    MobileNode,
+    Refusal,
+    SharedKey,
+    exchanged,
+    publish_known,
+)
 from flowclass.wire.numbers import BINDING_STATUS
 
 from .config import CareOfSource, FlowPolicy, NodeConfig, read_node_config
@@ -61,6 +68,7 @@ class MobileNodeService:
         self._known: object = None
         self._outputs: dict[str, socket.socket] = {}
         self._places: dict[bytes, str] = {}  # care-of address -> interface
+        key = config.association
         self.node = MobileNode(
             config.home,
             config.profile,
@@ -68,6 +76,7 @@ class MobileNodeService:
             mobile_router=bool(config.prefixes),
             prefixes=[(p.network_address, p.prefixlen) for p in config.prefixes],
             listener=self._refused,
+            security=None if key is None else SharedKey(key.spi, key.key, wall=time.time, identifier=key.identifier),
         )
         self.updates = self.node.add_receiver(config.home_agent)
 
@@ -112,6 +121,8 @@ class MobileNodeService:
                 self.network.add_route(
                     ip_network("0.0.0.0/0"), config.tun, source=config.ipv4_home, metric=_ROUTE_METRIC
                 )
+        for warning in config.warnings:
+            self.log.warning(warning)
         watcher = self._keep(address_changes())
         self.control = self._keep(ControlServer(config.control, self.loop, self._answer))
         self.loop.watch(tap, lambda: self._tapped(tap))

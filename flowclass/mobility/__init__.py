@@ -10,12 +10,16 @@ from .agent.counters import Counters
 from .agent.home_agent import HomeAgent, load_bindings
 from .agent.nonces import NonceTable
 from .agent.received_update import Outcome, Update
+from .agent.shared_keys import Association, Security, SharedKeys
 from .bindings_file.read import BindingsFile, read_bindings
 from .cache.binding_cache import BindingCache, BusyError, Store, Transaction
 from .cache.events import Event, EventKind
 from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
 from .cache.snapshot import decode_node, encode_node
 from .mobile_node.mobile_node import MobileNode
+from .mobile_node.plan import FlowEntry, Refusal
+from .mobile_node.shared_key import SharedKey
+from .mobile_node.uplink import exchanged, publish_known
 from .settings import Capabilities, Limits, Switches
 
 Anchor = Agent
@@ -28,6 +32,7 @@ __all__ = [
     "PLAIN",
     "Agent",
     "Anchor",
+    "Association",
     "BindingCache",
     "BindingsFile",
     "BusyError",
@@ -38,6 +43,7 @@ __all__ = [
     "Event",
     "EventKind",
     "Flow",
+    "FlowEntry",
     "HomeAgent",
     "Limits",
     "MobileNode",
@@ -46,6 +52,10 @@ __all__ = [
     "NonceTable",
     "Outcome",
     "Pending",
+    "Refusal",
+    "Security",
+    "SharedKey",
+    "SharedKeys",
     "Store",
     "Switches",
     "Transaction",
@@ -53,6 +63,8 @@ __all__ = [
     "acknowledge",
     "decode_node",
     "encode_node",
+    "exchanged",
     "load_bindings",
+    "publish_known",
     "read_bindings",
 ]

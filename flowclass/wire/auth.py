@@ -1,4 +1,5 @@
-"""Return routability: tokens, keys and the authenticator of a binding update to a correspondent node (RFC 6275 5.2).
+"""Return routability: tokens, keys and the authenticator of a binding update to a correspondent node (RFC 6275 5.2);
+and the authenticator that a mobile node and its home agent make with a key that they share (RFC 4285).
 
 SHA-1 and HMAC-SHA1 are what the RFC prescribes here; nothing else of the project uses them.
 """
@@ -16,17 +17,21 @@ from flowclass.wire.message_codec import decode_message, encode_message
 from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
 from flowclass.wire.numbers import OptionType
 from flowclass.wire.octets import as_bytes
-from flowclass.wire.options import BindingAuthorizationData, Verbatim
+from flowclass.wire.options import BindingAuthorizationData, MessageAuthentication, Verbatim
 from flowclass.wire.profiles import Profile
 
 __all__ = [
     "AUTHENTICATOR_SIZE",
+    "authenticate",
     "authenticator",
     "authorize",
     "binding_key",
     "care_of_keygen_token",
     "home_keygen_token",
     "is_authentic",
+    "is_authenticated",
+    "ntp_seconds",
+    "ntp_timestamp",
 ]
 
 AUTHENTICATOR_SIZE = 12
@@ -103,3 +108,74 @@ def is_authentic(
     if len(octets) < 16 or octets[-AUTHENTICATOR_SIZE - 2 : -AUTHENTICATOR_SIZE] != _OPTION:
         return False
     return hmac.compare_digest(octets[-AUTHENTICATOR_SIZE:], authenticator(key, care_of, correspondent, octets))
+
+
+# ---- a shared key (RFC 4285 5.1): the authenticator covers what stands before it in the message
+
+_OPTIONS_AT = 12  # where the options of a binding update and of an acknowledgement begin
+_HOME_AGENT = 1  # the subtype of the option
+_SPI_END = 7  # type, length, subtype and SPI
+
+_NTP_EPOCH = 2_208_988_800  # seconds from 1900 to 1970
+
+
+def ntp_timestamp(seconds: float) -> int:
+    """Seconds since 1970 as a timestamp of 64 bits (RFC 4285 section 6; RFC 5905)."""
+    return int((seconds + _NTP_EPOCH) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF
+
+
+def ntp_seconds(timestamp: int) -> float:
+    """The other way round; the era that begins in 2036 comes after the one that ends there."""
+    seconds = timestamp / (1 << 32) - _NTP_EPOCH
+    return seconds if seconds >= 0 else seconds + (1 << 32)
+
+
+def _authenticator_at(octets: bytes) -> int:
+    """Where the authenticator for the home agent begins in a Mobility Header; -1 without one of the right length."""
+    at = _OPTIONS_AT
+    while at + 2 <= len(octets):
+        if octets[at] == OptionType.PAD1:
+            at += 1
+            continue
+        end = at + 2 + octets[at + 1]
+        if octets[at] == OptionType.MESSAGE_AUTHENTICATION and octets[at + 2 : at + 3] == bytes((_HOME_AGENT,)):
+            return at + _SPI_END if end == at + _SPI_END + AUTHENTICATOR_SIZE <= len(octets) else -1
+        at = end
+    return -1
+
+
+def _shared_key_authenticator(key: bytes, care_of: IPv6Address, home: IPv6Address, octets: bytes) -> bytes:
+    """First (96, HMAC_SHA1 (key, care-of address | home address | MH data)): MH data up to and with the SPI, and with a
+    checksum of zero."""
+    data = octets[:4] + b"\0\0" + octets[6:]
+    return _hmac(key, care_of.packed + home.packed + data)[:AUTHENTICATOR_SIZE]
+
+
+def authenticate(
+    message: Authorized,
+    spi: int,
+    key: bytes,
+    care_of: IPv6Address,
+    home: IPv6Address,
+    profile: str | Profile = "draft",
+) -> Authorized:
+    """The message with a `MessageAuthentication` at its end, made with a key that both sides share.
+
+    ``care_of`` is the source of the binding update (the destination of the acknowledgement), or its alternate care-of
+    address. The options come back `Verbatim`, as from `authorize`.
+    """
+    empty = MessageAuthentication(spi, bytes(AUTHENTICATOR_SIZE))
+    octets = encode_message(replace(message, options=(*message.options, empty)), profile=profile)
+    at = _authenticator_at(octets)
+    made = _shared_key_authenticator(key, care_of, home, octets[:at])
+    return cast(Authorized, decode_message(octets[:at] + made + octets[at + len(made) :], profile))
+
+
+def is_authenticated(data: bytes | bytearray | memoryview, key: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:
+    """Whether a Mobility Header as received has the right authenticator of RFC 4285, of 96 bits; in constant time."""
+    octets = as_bytes(data)
+    at = _authenticator_at(octets)
+    if at < 0:
+        return False
+    made = _shared_key_authenticator(key, care_of, home, octets[:at])
+    return hmac.compare_digest(octets[at : at + AUTHENTICATOR_SIZE], made)

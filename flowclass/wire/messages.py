@@ -22,11 +22,14 @@ from flowclass.wire.options import (
     IPv4CareOf,
     IPv4HomeAddress,
     MalformedOption,
+    MessageAuthentication,
     MobileNetworkPrefix,
+    MobileNodeIdentifier,
     NatDetection,
     NonceIndices,
     Pad1,
     PadN,
+    ReplayProtection,
     UnknownOption,
 )
 
@@ -52,6 +55,9 @@ Option = (
     | NonceIndices
     | BindingAuthorizationData
     | MobileNetworkPrefix
+    | MobileNodeIdentifier
+    | MessageAuthentication
+    | ReplayProtection
     | BindingIdentifier
     | FlowIdentification
     | FlowSummary

@@ -31,6 +31,7 @@ _U16: Final = Struct(">H")
 _NONCES: Final = Struct(">HH")
 _PREFIX: Final = Struct(">BB16s")
 _BID: Final = Struct(">HBB")
+_SPI: Final = Struct(">BI")
 _WORDS: Final = Struct(">HI")
 _WORD_AND_ADDRESS: Final = Struct(">H4s")
 
@@ -68,6 +69,28 @@ def _decode_network_prefix(data: bytes, at: int, length: int) -> Option:
     return options.MobileNetworkPrefix(IPv6Address(prefix), prefix_length)
 
 
+def _decode_identifier(data: bytes, at: int, length: int) -> Option:
+    # RFC 4283 3; one that is too short has no meaning, and unlike it a message needs no answer for it
+    if length < 2:
+        return options.UnknownOption(OptionType.MOBILE_NODE_IDENTIFIER, data[at : at + length])
+    return options.MobileNodeIdentifier(data[at + 1 : at + length], data[at])
+
+
+def _decode_authentication(data: bytes, at: int, length: int) -> Option:
+    # RFC 4285 5
+    if length < 6:
+        return options.UnknownOption(OptionType.MESSAGE_AUTHENTICATION, data[at : at + length])
+    subtype, spi = _SPI.unpack_from(data, at)
+    return options.MessageAuthentication(spi, data[at + 5 : at + length], subtype)
+
+
+def _decode_replay(data: bytes, at: int, length: int) -> Option:
+    # RFC 4285 6
+    if length != 8:
+        return options.UnknownOption(OptionType.REPLAY_PROTECTION, data[at : at + length])
+    return options.ReplayProtection(int.from_bytes(data[at : at + 8]))
+
+
 def _decode_ipv4_home(data: bytes, at: int, length: int) -> Option:
     # RFC 5555 3.1.1: prefix length of 6 bits, P, 9 reserved bits
     word, address = _WORDS.unpack_from(data, at)
@@ -100,6 +123,9 @@ _LEAVES: Final[dict[int, tuple[int, Leaf]]] = {
     OptionType.NONCE_INDICES: (4, _decode_nonce_indices),
     OptionType.BINDING_AUTHORIZATION_DATA: (_ANY_LENGTH, _decode_authorization),
     OptionType.MOBILE_NETWORK_PREFIX: (18, _decode_network_prefix),
+    OptionType.MOBILE_NODE_IDENTIFIER: (_ANY_LENGTH, _decode_identifier),
+    OptionType.MESSAGE_AUTHENTICATION: (_ANY_LENGTH, _decode_authentication),
+    OptionType.REPLAY_PROTECTION: (_ANY_LENGTH, _decode_replay),
     OptionType.IPV4_HOME_ADDRESS: (6, _decode_ipv4_home),
     OptionType.IPV4_ADDRESS_ACKNOWLEDGEMENT: (6, _decode_ipv4_ack),
     OptionType.NAT_DETECTION: (6, _decode_nat),
@@ -135,6 +161,13 @@ _ENCODERS: Final[dict[type, Encoder]] = {
     options.IPv4CareOf: lambda o, at: tlv(
         OptionType.IPV4_CARE_OF_ADDRESS, _WORD_AND_ADDRESS.pack(0, octets4(o.address))
     ),
+    options.MobileNodeIdentifier: lambda o, at: tlv(
+        OptionType.MOBILE_NODE_IDENTIFIER, bytes((o.subtype,)) + o.identifier
+    ),
+    options.MessageAuthentication: lambda o, at: tlv(
+        OptionType.MESSAGE_AUTHENTICATION, _SPI.pack(o.subtype, o.spi) + o.authenticator
+    ),
+    options.ReplayProtection: lambda o, at: tlv(OptionType.REPLAY_PROTECTION, o.timestamp.to_bytes(8)),
     options.UnknownOption: lambda o, at: tlv(o.type, o.data),
     options.MalformedOption: lambda o, at: tlv(o.type, o.data),
 }

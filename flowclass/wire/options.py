@@ -20,11 +20,14 @@ __all__ = [
     "IPv4CareOf",
     "IPv4HomeAddress",
     "MalformedOption",
+    "MessageAuthentication",
     "MobileNetworkPrefix",
+    "MobileNodeIdentifier",
     "NatDetection",
     "NonceIndices",
     "Pad1",
     "PadN",
+    "ReplayProtection",
     "UnknownOption",
     "Verbatim",
 ]
@@ -104,6 +107,38 @@ class MobileNetworkPrefix:
 
     prefix: IPv6Address
     prefix_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class MobileNodeIdentifier:
+    """Who sends, by name (RFC 4283 3): with subtype 1 a network access identifier, such as b"user@example.com"."""
+
+    alignment: ClassVar[tuple[int, int]] = (1, 0)
+
+    identifier: bytes
+    subtype: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class MessageAuthentication:
+    """The authenticator of a message between a mobile node and its home agent (RFC 4285 5), or with subtype 2 its AAA
+    server: what is authenticated ends with ``spi``. Last of the options; see auth.py."""
+
+    alignment: ClassVar[tuple[int, int]] = (4, 1)
+
+    spi: int
+    authenticator: bytes
+    subtype: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ReplayProtection:
+    """When a message was made (RFC 4285 6): ``timestamp`` as NTP has it, 64 bits, seconds since 1900 in the upper
+    half."""
+
+    alignment: ClassVar[tuple[int, int]] = (8, 2)
+
+    timestamp: int
 
 
 @fast_init

@@ -43,6 +43,7 @@ from .counters import Counters
 from .policy import Policy
 from .process import process, times
 from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update, collect
+from .shared_keys import Security
 
 __all__ = ["Agent", "Pending"]
 
@@ -131,7 +132,9 @@ class Agent(ABC):
     addresses (packed), for implicit mode and to check explicit ones (RFC 3963 section 6.1.2). ``admit_update`` and
     ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``ipv4_homes`` has the IPv4 home
     addresses of home addresses, ``allocate_ipv4`` makes one up (RFC 5555), all packed. ``listener`` is called with
-    every `Event`. No method takes the time from a clock: `now` is the caller's, in seconds, monotonic.
+    every `Event`. ``security`` (`SharedKeys`, or another `Security`) tells which updates are to be believed where no
+    IPsec does, and seals the acknowledgements. No method takes the time from a clock: `now` is the caller's, in
+    seconds, monotonic.
 
     An argument of a wrong type or form is an ArgumentError, or another FlowclassError, that names it.
     """
@@ -158,6 +161,7 @@ class Agent(ABC):
         admit_flow: Callable[[Node, FlowIdentification], bool] | None = None,
         ipv4_homes: Mapping[bytes, bytes] | None = None,
         allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
+        security: Security | None = None,
     ) -> None:
         self.profile = get_profile(profile)
         for name, value, kind in (
@@ -168,6 +172,7 @@ class Agent(ABC):
         ):
             check_optional(name, value, kind)
         check_methods("table", table, "a ForwardingTable", "publish", "withdraw")
+        check_methods("security", security, "a Security with the methods check and seal", "check", "seal")
         check_methods("store", store, "a store with the method put", "put")
         check_callable("listener", listener, optional=True)
         check_callable("admit_update", admit_update, optional=True)
@@ -185,6 +190,7 @@ class Agent(ABC):
         self.prefix_table = _prefix_table(prefix_table)
         self.ipv4_homes = _ipv4_homes(ipv4_homes)
         self.allocate_ipv4 = allocate_ipv4
+        self.security = security
         self.admit_update = admit_update
         self.admit_flow = admit_flow
         self.counters = Counters()
@@ -237,8 +243,9 @@ class Agent(ABC):
             if not authenticated:
                 return self._ignore("unauthenticated")
             update = collect(packet, message)
-            if self.correspondent:
+            if self.correspondent or self.security is not None:
                 update.octets = octets or encode_packet(packet, self.profile)
+            if self.correspondent:
                 update.authorized = None if authorized is None else frozenset(authorized)
             return self._begin_update(update, now)
         if isinstance(message, UnknownMessage):
@@ -275,6 +282,13 @@ class Agent(ABC):
     def _begin_update(self, update: Update, now: float) -> Pending:
         if not is_routable(update.home) or not is_routable(update.source) or update.destination[0] == 0xFF:
             return self._ignore("address")  # RFC 6275 sections 9.3.1, 9.5.4
+        if self.security is not None:
+            try:
+                self.security.check(update)
+            except RefusedUpdateError as refused:
+                return Pending(self, self._refuse(update, refused.status))
+            except SilentlyIgnored as ignored:
+                return self._ignore(ignored.reason)
         try:
             transaction = self.cache.begin(update.home, now, self.profile.name)
         except BusyError:
@@ -343,7 +357,7 @@ class Agent(ABC):
 
     def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
         """An acknowledgement with what makes it believed."""
-        return message
+        return message if self.security is None else self.security.seal(message, update, self.profile)
 
     def _wants_answer(self, update: Update, status: int) -> bool:
         return True

@@ -16,10 +16,13 @@ from flowclass.wire.options import (
     IPv4CareOf,
     IPv4HomeAddress,
     MalformedOption,
+    MessageAuthentication,
     MobileNetworkPrefix,
+    MobileNodeIdentifier,
     NonceIndices,
     Pad1,
     PadN,
+    ReplayProtection,
 )
 from flowclass.wire.packets import MobilityPacket
 
@@ -52,6 +55,9 @@ class Update(Struct):
     key: bytes | None = None  # the binding management key that secured it (correspondent node)
     authorized: frozenset[bytes] | None = None  # care-of addresses with tokens, as the embedder has found
     octets: bytes = b""  # the packet as received, where the octets themselves count
+    authentication: MessageAuthentication | None = None  # RFC 4285
+    timestamp: int | None = None  # RFC 4285, in the format of NTP
+    identifier: bytes | None = None  # RFC 4283
     malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
 
     @property
@@ -132,6 +138,12 @@ def _collect_rare(update: Update, option: object) -> None:
             update.prefixes += (option,)
         case NonceIndices():
             update.nonces = option
+        case MessageAuthentication():
+            update.authentication = option
+        case ReplayProtection():
+            update.timestamp = option.timestamp
+        case MobileNodeIdentifier():
+            update.identifier = option.identifier
         case BindingAuthorizationData():
             update.authorization = option.authenticator
         case MalformedOption():

@@ -48,11 +48,12 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
-from ..arguments import check_address, check_callable, check_number, later
+from ..arguments import check_address, check_callable, check_number, check_optional, later
 from ..cache.node import FORWARD, NCAST, PLAIN
 from .peer import Peer
 from .plan import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
 from .settle import refuse, settle
+from .shared_key import SharedKey
 from .update_list import UpdateList
 
 __all__ = ["MobileNode"]
@@ -65,8 +66,9 @@ class MobileNode:
 
     ``lifetime`` is what it asks for, in units of 4 seconds, 1 to 65535. ``prefixes`` are those of a mobile router,
     pairs (network as an IPv6Address, length). ``listener`` is called with a receiver's address and each `Refusal`.
-    ``random`` gives octets for cookies and first sequence numbers. Times are the caller's seconds, as everywhere:
-    finite, and one that lies before an earlier call's counts as that.
+    ``random`` gives octets for cookies and first sequence numbers. With ``security``, a `SharedKey`, updates to home
+    agents and anchor points have an authenticator, and their answers must have one (RFC 4285). Times are the caller's
+    seconds, as everywhere: finite, and one that lies before an earlier call's counts as that.
 
     The arguments of a call are checked first: FlowclassError, and nothing has changed.
     """
@@ -81,11 +83,13 @@ class MobileNode:
         prefixes: Sequence[tuple[IPv6Address, int]] = (),
         listener: Callable[[IPv6Address, Refusal], object] | None = None,
         random: Callable[[int], bytes] = os.urandom,
+        security: SharedKey | None = None,
     ) -> None:
         check_address("home", home)
         check_number("lifetime", lifetime, 1, 0xFFFF)
         check_callable("listener", listener, optional=True)
         check_callable("random", random)
+        check_optional("security", security, SharedKey)
         self.home = home
         self.profile = get_profile(profile)
         self.lifetime = lifetime
@@ -93,6 +97,7 @@ class MobileNode:
         self.prefixes = _prefixes(prefixes)
         self.listener = listener
         self.random = random
+        self.security = security
         self._receivers: dict[IPv6Address, Peer] = {}
         self._clock = -inf
 
@@ -325,6 +330,8 @@ class MobileNode:
         source = self.home if plan.source is None else plan.source
         if updates.role == "correspondent":
             message = receiver.secure(plan, message)
+        elif self.security is not None:
+            message = self.security.seal(message, plan.alternate or source, self.home, self.profile)
         home = None if source == self.home else self.home
         return encode_packet(MobilityPacket(source, updates.peer, message, home), self.profile)
 
@@ -412,7 +419,7 @@ class MobileNode:
             refusals = settle(updates, message)
             self._advised(updates, message, plan.sent[message.sequence])
         else:
-            refusals = self._refused(receiver, message.status)
+            refusals = self._refused(receiver, message)
         if self.listener is not None:
             for refusal in refusals:
                 self.listener(updates.peer, refusal)
@@ -423,7 +430,9 @@ class MobileNode:
         if (packet.routing_home or packet.destination) != self.home:
             return False
         if receiver.updates.role != "correspondent":
-            return authenticated
+            if not authenticated or self.security is None:
+                return authenticated
+            return self.security.is_authentic(octets, plan.alternate or packet.destination, self.home)
         assert isinstance(packet.message, BindingAcknowledgement)
         if BindingStatus.EXPIRED_HOME_NONCE <= packet.message.status <= BindingStatus.EXPIRED_NONCES:
             return True  # without authenticator: believed no further than to start over
@@ -442,8 +451,9 @@ class MobileNode:
                 for fid, flow in updates.flows.items():
                     updates.flows[fid] = replace(flow, refresh_at=min(flow.refresh_at, at))
 
-    def _refused(self, receiver: Peer, status: int) -> list[Refusal]:
+    def _refused(self, receiver: Peer, message: BindingAcknowledgement) -> list[Refusal]:
         """The whole update: what can be put right is tried again, the rest is rolled back."""
+        status = message.status
         updates, plan = receiver.updates, receiver.updates.outstanding
         assert plan is not None
         if BindingStatus.EXPIRED_HOME_NONCE <= status <= BindingStatus.EXPIRED_NONCES:
@@ -451,6 +461,9 @@ class MobileNode:
                 receiver.tokens.pop(self.home, None)
             if status != BindingStatus.EXPIRED_HOME_NONCE and plan.secured is not None:
                 receiver.tokens.pop(plan.secured, None)
+            updates.outstanding = None
+            return []
+        if status == BindingStatus.ID_MISMATCH and self.security is not None and self.security.set_clock(message):
             updates.outstanding = None
             return []
         if status == BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS and not plan.overwrite:
