@@ -6,7 +6,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
-from ipaddress import ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from typing import Any, Final, Protocol
 
@@ -14,8 +14,10 @@ from flowclass import __version__
 from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
+from flowclass.traces.explain import explain_packet
 
 from .config import AgentConfig
+from .logs import Log
 
 __all__ = ["Latencies", "Service", "answer"]
 
@@ -55,8 +57,11 @@ class Service(Protocol):
     def latencies(self) -> Latencies: ...
     @property
     def started(self) -> float: ...
+
+    drained: bool
+
     @property
-    def drained(self) -> bool: ...
+    def log(self) -> Log: ...
     def reload(self) -> None: ...
 
 
@@ -111,11 +116,7 @@ def _flow(flow: Flow, node: Node, now: float) -> dict[str, Any]:
         "bids": list(flow.bids),
         "active": node.active(flow),
         "left": _left(flow.expires, now),
-        "selector": {
-            name: list(value) if isinstance(value, tuple) else value
-            for name, value in describe_rule(flow.rule).items()
-            if value is not None
-        },
+        "selector": _selector(flow.rule),
     }
 
 
@@ -142,18 +143,33 @@ def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     return {"home_address": _text(node.home), "flows": [_flow(flow, node, now) for flow in node.ordered()]}
 
 
+def flow_counters(service: Service) -> list[dict[str, Any]]:
+    """Packets and octets by node and flow. ``kind`` is flow, default, signalling or reverse."""
+    rows = service.forwarder.flows()
+    table: Any = service.agent.cache.table
+    homes: dict[int, str | None] = {}
+    for node in set(rows["node"].tolist()):
+        home = table.home_address(node)
+        homes[node] = None if home is None else _text(home)
+    kinds = service.forwarder.KINDS
+    return [
+        {
+            "home_address": homes[int(row["node"])],
+            "kind": kinds[int(row["kind"])],
+            "fid": int(row["fid"]) if kinds[int(row["kind"])] == "flow" else None,
+            "packets": int(row["packets"]),
+            "octets": int(row["octets"]),
+        }
+        for row in rows
+        if homes[int(row["node"])] is not None
+    ]
+
+
 def _counters(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     forwarding = dict(service.forwarder.counters())
-    forwarding["flows"] = [
-        {
-            "home_address": _text(home),
-            "fid": None if fid < 0 else int(fid),
-            "bid": None if bid < 0 else int(bid),
-            "packets": int(packets),
-            "octets": int(octets),
-        }
-        for home, fid, bid, packets, octets in forwarding["flows"]
-    ]
+    forwarding["dropped"] = {reason: count for reason, count in forwarding["dropped"].items() if count}
+    del forwarding["dropped_octets"]
+    forwarding["flows"] = flow_counters(service)
     updates = service.agent.counters.as_dict()
     updates["ignored"] = {**updates["ignored"], **service.ignored}
     return {
@@ -177,6 +193,79 @@ def _status(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def _why(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    text = request.get("packet")
+    try:
+        packet = bytes.fromhex(str(text))
+    except ValueError:
+        raise FlowclassError("packet: the octets of an IP packet, hexadecimal, expected") from None
+    return {"explanation": explain_packet(service.agent, packet).to_dict()}
+
+
+def _drain(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    service.drained = request.get("end") is not True
+    service.log.warning("drained: no further mobile nodes are taken on" if service.drained else "no longer drained")
+    return {"drained": service.drained, "nodes": len(service.agent.cache)}
+
+
+def _dump(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    return {"bindings": dump(service.agent)}
+
+
+def _events(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    return {"events": list(service.log.recent)}
+
+
+def dump(agent: HomeAgent) -> dict[str, Any]:
+    """The cache as a bindings file in JSON: what `flowclass classify`, `report` and `check` take.
+
+    Such a file has neither lifetimes nor inactive flows; a binding without a BID is written with BID 1.
+    """
+    return {"profile": agent.profile.name, "node": [_written(node) for node in agent.cache]}
+
+
+def _written(node: Node) -> dict[str, Any]:
+    found: dict[str, Any] = {"home_address": _text(node.home)}
+    for address in node.also[:1]:
+        found["ipv4_home_address"] = _text(address)
+    if node.prefixes:
+        found["prefixes"] = [f"{_text(network)}/{length}" for network, length in node.prefixes]
+    found["care_of"] = [
+        {"bid": entry.bid or 1, "address": _text(entry.address), "priority": entry.priority}
+        for entry in node.care_of.values()
+    ]
+    found["flow"] = []
+    for flow in node.ordered():
+        bids = [bid or 1 for bid in flow.bids if bid in node.care_of]
+        if not bids and flow.action != DISCARD:
+            continue
+        written: dict[str, Any] = {"fid": flow.fid, "pri": flow.priority}
+        if node.profile == "draft":
+            written["action"] = _ACTIONS.get(flow.action, "forward")
+        if bids:
+            written["bids"] = bids
+        if selector := _selector(flow.rule):
+            written["selector"] = selector
+        found["flow"].append(written)
+    return found
+
+
+def _selector(rule: bytes) -> dict[str, Any]:
+    ranges = describe_rule(rule)
+    version = ranges.pop("version")
+    found: dict[str, Any] = {}
+    for name, value in ranges.items():
+        first, last = value if isinstance(value, tuple) else (value, value)
+        if name in ("source", "destination"):
+            kind = IPv4Address if version == 4 else IPv6Address
+            found[name] = f"{kind(first)}-{kind(last)}"
+        else:
+            found[name] = f"{first}-{last}" if first != last else first
+    if version:
+        found["version"] = version
+    return found
+
+
 def _reload(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     service.reload()
     return {}
@@ -187,5 +276,9 @@ _ANSWERS: Final = {
     "nodes": _nodes,
     "flows": _flows,
     "counters": _counters,
+    "why": _why,
     "reload": _reload,
+    "drain": _drain,
+    "dump": _dump,
+    "events": _events,
 }

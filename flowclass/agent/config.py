@@ -45,6 +45,8 @@ _NAMED_KEY: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
+_RATE: Final = 100.0  # updates per second from one source: RFC 6275 lets a mobile node send three
+_LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator stands for many nodes
 _MIN_MTU: Final = 1280
 
 
@@ -75,8 +77,8 @@ class _Limits(Struct, forbid_unknown_fields=True):
     bids_per_node: int = _DEFAULT.bids_per_node
     flows_per_node: int = _DEFAULT.flows_per_node
     lifetime: int = _DEFAULT.lifetime
-    updates_per_second: float = 20.0
-    burst: int = 40
+    updates_per_second: float | None = None
+    burst: int | None = None
 
 
 class _Provisioned(Struct, forbid_unknown_fields=True):
@@ -452,7 +454,9 @@ def read_agent_config(path: str | Path) -> AgentConfig:
     reader.at_least(raw.log_interval, 0.1, "log_interval")
     limits = raw.limits
     for name in ("bids_per_node", "flows_per_node", "lifetime", "burst", "updates_per_second"):
-        reader.at_least(getattr(limits, name), 1, f"limits.{name}")
+        if (value := getattr(limits, name)) is not None:
+            reader.at_least(value, 1, f"limits.{name}")
+    rate = limits.updates_per_second or (_LABORATORY_RATE if raw.security.insecure else _RATE)
     reader.number(limits.lifetime, "limits.lifetime", 1, 0xFFFF)
     return AgentConfig(
         file=str(path),
@@ -480,8 +484,8 @@ def read_agent_config(path: str | Path) -> AgentConfig:
             flows_per_node=limits.flows_per_node,
             lifetime=limits.lifetime,
         ),
-        updates_per_second=limits.updates_per_second,
-        burst=limits.burst,
+        updates_per_second=rate,
+        burst=limits.burst or int(2 * rate),
         nodes=_provisioned(reader, raw.node),
         security=_security(reader, raw.security),
         warnings=tuple(reader.warnings),

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from flowclass.errors import FlowclassError
 
+from .logs import Log
 from .loop import Loop
 
 __all__ = ["Asker", "ControlServer", "ask"]
@@ -26,8 +27,9 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 class ControlServer:
     """Listens on a Unix socket that its owner alone may use (mode 0600). A stale one is replaced, a live one is not."""
 
-    def __init__(self, path: Path, loop: Loop, handler: Handler) -> None:
+    def __init__(self, path: Path, loop: Loop, handler: Handler, log: Log) -> None:
         self.path = path
+        self._log = log
         self._loop = loop
         self._handler = handler
         self._clients: dict[socket.socket, bytearray] = {}
@@ -103,21 +105,25 @@ class ControlServer:
             line = bytes(buffer[:end])
             del buffer[: end + 1]
             try:
-                client.sendall(json.dumps(self._answer(line)).encode() + b"\n")
+                client.sendall(self._answer(line) + b"\n")
             except OSError:
                 self._drop(client)
                 return
 
-    def _answer(self, line: bytes) -> dict[str, Any]:
+    def _answer(self, line: bytes) -> bytes:
         try:
             request = json.loads(line)
             if not isinstance(request, dict):
                 raise FlowclassError("a JSON object expected")
-            return {"ok": True, **self._handler(request)}
+            return json.dumps({"ok": True, **self._handler(request)}).encode()
         except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-            return {"ok": False, "error": "no JSON"}
+            problem = "no JSON"
         except (FlowclassError, OSError) as error:
-            return {"ok": False, "error": str(error)}
+            problem = str(error)
+        except Exception as error:  # a question that goes wrong is no reason to stop forwarding
+            problem = f"internal error: {error!r}"
+            self._log.error("a question on the control socket went wrong", error=repr(error))
+        return json.dumps({"ok": False, "error": problem}).encode()
 
 
 class Asker:

@@ -7,18 +7,23 @@ store; acknowledgements leave after it), timers, signals, the control socket.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from typing import Any, Final
 
 from flowclass.errors import FlowclassError, StoreError
-from flowclass.mobility import Event, EventKind, HomeAgent, SharedKeys
+from flowclass.mobility import Event, EventKind, HomeAgent, Node, SharedKeys, Update
+from flowclass.wire.numbers import BINDING_STATUS, BindingStatus
 
 from . import answers
-from ._python import Forwarder, Local
+from ._forward import Forwarder
 from .config import AgentConfig, read_agent_config
 from .control import ControlServer
 from .logs import Log
@@ -26,12 +31,16 @@ from .loop import Loop
 from .network import Network
 from .notify import notify
 from .packets import MOBILITY, echo_reply, upper_layer
+from .privileges import become, user_ids
 from .rates import RateLimit
 from .sockets import raw_ipv4, raw_ipv6, udp_ipv4
 from .store import SqliteStore, StoreFollower
-from .tun import Tun
+from .tun import MAX_NAME, Tun
 
 __all__ = ["HomeAgentService"]
+
+Local = tuple[bytes, tuple[bytes, int] | None]
+"""A packet for the agent itself, and the IPv4 address and port that it came from in UDP."""
 
 _WAIT_MS: Final = 1000
 _BATCH: Final = 256
@@ -56,11 +65,13 @@ class HomeAgentService:
         self.latencies = answers.Latencies()
         self.drained = False
         self._rates = RateLimit(config.updates_per_second, config.burst)
-        self._waiting: deque[tuple[float, Local]] = deque()
+        self._waiting: deque[tuple[float, bool, Local]] = deque()
         self._scheduled = False
         self._closing: list[Any] = []
         self.agent = self._make_agent()
+        self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
+        self._forwarders: list[tuple[Forwarder, bool]] = []  # each with whether its packets were protected by IPsec
 
     def _make_agent(self) -> HomeAgent:
         config = self.config
@@ -76,7 +87,12 @@ class HomeAgentService:
             ipv4_homes={node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None},
             listener=self._happened,
             security=self._make_keys(),
+            admit_update=self._admit,
         )
+
+    def _admit(self, update: Update, node: Node) -> int:
+        """While it's drained, the agent takes on nobody."""
+        return BindingStatus.INSUFFICIENT_RESOURCES if self.drained and not node.care_of and update.lifetime else 0
 
     def _make_keys(self) -> SharedKeys | None:
         security = self.config.security
@@ -97,16 +113,23 @@ class HomeAgentService:
             self._open()
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
-            data = threading.Thread(target=self._forward, name="forward", daemon=True)
-            data.start()
+            threads = [
+                threading.Thread(target=self._forward, args=(forwarder, protected), name="forward", daemon=True)
+                for forwarder, protected in self._forwarders
+            ]
+            for thread in threads:
+                thread.start()
             self._say_how()
             self.log.ready()
             notify("READY=1")
             self.loop.run()
             notify("STOPPING=1")
-            self.forwarder.close()
-            data.join(5)
-            self._take_waiting()
+            for forwarder, _ in self._forwarders:
+                forwarder.wake()
+            for thread in threads:
+                thread.join(5)
+            while self._waiting:
+                self._take_waiting()
             self.log.info("stopped")
         finally:
             while self._closing:
@@ -173,26 +196,55 @@ class HomeAgentService:
         output4 = self._keep(raw_ipv4())
         udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
         network: Network = self._keep(Network())
-        tun: Tun = self._keep(Tun(config.tun, queues=config.queues))
-        network.set_up(config.tun)
-        if not config.on_interface:
-            network.add_route(ip_network(config.home_agent), config.tun)
-        for prefix in config.home_prefixes:
+        own = ip_network(config.home_agent)
+        routed = [*config.home_prefixes, *([] if config.on_interface else [own])]
+        tun = self._device(network, config.tun, config.queues)
+        for prefix in routed:
             network.add_route(prefix, config.tun)
-        self.forwarder = Forwarder(
-            self.agent.cache.table,  # type: ignore[arg-type]
+        self.forwarder = self._forwarder(tun, output, output4, udp)
+        self._forwarders.append((self.forwarder, False))
+        if config.security.is_protected:
+            name = config.tun[: MAX_NAME - 1] + "p"
+            protected = self._device(network, name, 1)
+            network.add_route(own, name, table=_PROTECTED_TABLE)
+            self._keep(_Rules(network, config.security.interfaces, config.security.marks))
+            self._forwarders.append((self._forwarder(protected, output, output4, None), True))
+        control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
+        if config.user is not None:
+            user, group = user_ids(config.user)
+            control.hand_over(user, group)
+            self._hand_over_store(user, group)
+            become(config.user)
+
+    def _device(self, network: Network, name: str, queues: int) -> Tun:
+        tun: Tun = self._keep(Tun(name, queues=queues, offloads=self.config.offloads))
+        network.set_up(name)
+        return tun
+
+    def _forwarder(
+        self, tun: Tun, output: socket.socket, output4: socket.socket, udp: socket.socket | None
+    ) -> Forwarder:
+        config = self.config
+        made: Forwarder = self.make_forwarder(
+            self.agent.cache.table,
             tun=tun.queues,
             output=output.fileno(),
             output4=output4.fileno(),
             udp=None if udp is None else udp.fileno(),
             home_agent=config.home_agent.packed,
             home_agent_ipv4=None if config.home_agent_ipv4 is None else config.home_agent_ipv4.packed,
-            care_of=self._care_of,
             mtu=config.mtu,
             hop_limit=config.hop_limit,
             encapsulation_limit=config.encapsulation_limit,
+            vnet_header=config.offloads,
         )
-        self.control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask)))
+        return made
+
+    def _hand_over_store(self, user: int, group: int) -> None:
+        if self.config.store is not None:
+            for ending in ("", "-wal", "-shm", ".lock"):
+                with contextlib.suppress(FileNotFoundError):
+                    os.chown(f"{self.config.store}{ending}", user, group)
 
     def _say_how(self) -> None:
         config = self.config
@@ -220,12 +272,12 @@ class HomeAgentService:
             self.config = config
         notify("READY=1")
 
-    # ---- the data thread
+    # ---- the data threads
 
-    def _forward(self) -> None:
+    def _forward(self, forwarder: Forwarder, protected: bool) -> None:
         try:
             while self.loop.is_running:
-                found = self.forwarder.run(_WAIT_MS)
+                found = forwarder.run(_WAIT_MS)
                 if not found:
                     continue
                 room = _QUEUE - len(self._waiting)
@@ -233,7 +285,7 @@ class HomeAgentService:
                     self.ignored["control plane busy"] += len(found) - room
                     del found[max(room, 0) :]
                 now = time.monotonic()
-                self._waiting.extend((now, local) for local in found)
+                self._waiting.extend((now, protected, local) for local in found)
                 if not self._scheduled:
                     self._scheduled = True
                     self.loop.call(self._take_waiting)
@@ -249,37 +301,53 @@ class HomeAgentService:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
         try:
             with self.agent.cache.batch():
-                for _, local in batch:
-                    replies += self._take(local)
+                for _, protected, (packet, outer) in batch:
+                    replies += self._take(packet, outer, protected)
         except (StoreError, OSError) as error:
             self.ignored["store failed"] += len(batch)  # who gets no answer asks again
             self.log.limited("store", "no update of a batch could be kept, and none is acknowledged", error=error)
             replies = []
-        self.forwarder.send(replies)
+        self._send(replies)
         now = time.monotonic()
-        for arrival, _ in batch:
+        for arrival, _, _ in batch:
             self.latencies.add(now - arrival)
         if self._waiting:
             self._scheduled = True
             self.loop.call(self._take_waiting)
 
-    def _take(self, local: Local) -> list[bytes]:
-        upper = upper_layer(local.packet)
+    def _take(self, packet: bytes, outer: tuple[bytes, int] | None, protected: bool) -> list[bytes]:
+        upper = upper_layer(packet)
         if upper is None:
             self.ignored["malformed"] += 1
             return []
         if upper.protocol != MOBILITY:
-            reply = echo_reply(local.packet)
+            reply = echo_reply(packet)
             if reply is None:
                 self.ignored["other protocol"] += 1
             return [] if reply is None else [reply]
         now = time.monotonic()
-        source = local.packet[8:24]
+        source = packet[8:24]
         if not self._rates.allows(source, now):
+            self._note("rate limit", source)
             self.ignored["rate limit"] += 1
-            self.log.limited(f"rate {source.hex()}", "too many messages", source=ip_address(source))
             return []
-        return self.agent.receive(local.packet, now=now)
+        pending = self.agent.begin(packet, now=now, authenticated=protected or not self.config.security.is_protected)
+        replies = pending.commit()
+        if pending.ignored is not None:
+            self._note(pending.ignored, source)
+        elif pending.refused is not None:
+            self._note(f"refused with {pending.refused}, {BINDING_STATUS.get(pending.refused, '')}", source)
+        return replies
+
+    def _note(self, what: str, source: bytes) -> None:
+        """Once per interval for each source and reason; counted always, where it was decided."""
+        self.log.limited(f"{what} {source.hex()}", "binding update", result=what, source=ip_address(source))
+
+    def _send(self, packets: list[bytes]) -> None:
+        try:
+            self.forwarder.send(packets)
+        except OSError as error:
+            self.log.limited("send", "a message could not be sent", error=error)
 
     def _tick(self, now: float) -> None:
         when = self.agent.next_deadline()
@@ -291,23 +359,7 @@ class HomeAgentService:
         except (StoreError, OSError) as error:
             self.log.limited("store", "what has expired could not be kept as expired", error=error)
         else:
-            self.forwarder.send(packets)
-
-    def _care_of(self, address: bytes) -> set[bytes]:
-        """The care-of addresses of the node that an address, or the prefix it is in, belongs to."""
-        cache = self.agent.cache
-        node = cache.get(address)
-        if node is None:
-            _, home = max(
-                (
-                    (length, home)
-                    for (network, length), home in cache.owners.items()
-                    if _within(address, network, length)
-                ),
-                default=(0, b""),
-            )
-            node = cache.get(home) if home else None
-        return set() if node is None else {entry.address for entry in node.care_of.values()}
+            self._send(packets)
 
     def _happened(self, event: Event) -> None:
         if event.kind is EventKind.PARAMETER_PROBLEM:
@@ -320,6 +372,17 @@ class HomeAgentService:
         self.log.event(event.kind.value, **fields)
 
 
-def _within(address: bytes, network: bytes, length: int) -> bool:
-    shift = 8 * len(network) - length
-    return len(address) == len(network) and int.from_bytes(address) >> shift == int.from_bytes(network) >> shift
+class _Rules:
+    """Packets that IPsec has protected look into a routing table of their own, and so come by another device: by that
+    the agent knows them. `close` removes the rules."""
+
+    def __init__(self, network: Network, interfaces: tuple[str, ...], marks: tuple[int, ...]) -> None:
+        self._network = network
+        self._matches: list[dict[str, Any]] = [{"interface": name} for name in interfaces]
+        self._matches += [{"mark": mark} for mark in marks]
+        for match in self._matches:
+            network.add_rule(6, table=_PROTECTED_TABLE, priority=_RULE_PRIORITY, **match)
+
+    def close(self) -> None:
+        for match in self._matches:
+            self._network.remove_rule(6, table=_PROTECTED_TABLE, priority=_RULE_PRIORITY, **match)

@@ -81,10 +81,11 @@ class Log:
 
     def _write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
         now = datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        fields = {name: value if isinstance(value, (int, float, str)) else str(value) for name, value in fields.items()}
         event = {"time": now, "level": level, "message": message, **fields}
         self.recent.append(event)
         if self.form == "json":
-            line = json.dumps(event, default=str)
+            line = json.dumps(event)
         else:
             rest = "".join(f" {name}={value}" for name, value in fields.items())
             line = " ".join(f"{now} {level} {message}{rest}".split())

@@ -124,7 +124,7 @@ class MobileNodeService:
         for warning in config.warnings:
             self.log.warning(warning)
         watcher = self._keep(address_changes())
-        self.control = self._keep(ControlServer(config.control, self.loop, self._answer))
+        self.control = self._keep(ControlServer(config.control, self.loop, self._answer, self.log))
         self.loop.watch(tap, lambda: self._tapped(tap))
         for tunnel in tunnels:
             self.loop.watch(tunnel, partial(self._tunnelled, tunnel))

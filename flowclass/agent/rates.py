@@ -18,12 +18,11 @@ class RateLimit:
         self._buckets: dict[bytes, tuple[float, float]] = {}
 
     def allows(self, source: bytes, now: float) -> bool:
-        """Whether this one may pass; it counts if so. A source is an address, of IPv6 its /64."""
-        key = source[:8] if len(source) == 16 else source
-        tokens, since = self._buckets.pop(key, (float(self.burst), now))
+        """Whether this one may pass; it counts if so. A source is a packed address."""
+        tokens, since = self._buckets.pop(source, (float(self.burst), now))
         tokens = min(self.burst, tokens + (now - since) * self.rate)
         allowed = tokens >= 1
-        self._buckets[key] = (tokens - 1 if allowed else tokens, now)
+        self._buckets[source] = (tokens - 1 if allowed else tokens, now)
         if len(self._buckets) > _SOURCES:
             del self._buckets[next(iter(self._buckets))]
         return allowed

@@ -176,6 +176,10 @@ class SqliteStore:
     def _open(self, clock: Clock, wall: Clock) -> None:
         self._rows = _Rows(self.path, clock, wall)
         self._in_batch = False
+        try:  # who is where is nobody else's business
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        except OSError as error:
+            raise StoreError(f"{self.path}: {error.strerror}") from None
         with _sqlite(self.path):
             self._db = sqlite3.connect(self.path, isolation_level=None, cached_statements=16)
             try:

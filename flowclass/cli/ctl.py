@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import click
 
-from ._console import count_text, make_console, make_table
+from ._console import count_text, counted, make_console, make_table
 
 
 @click.group("ctl", short_help="Ask or tell a running agent.")
@@ -81,19 +82,13 @@ def flows(ctx: click.Context, home: str) -> int:
             ("BIDs", "left"), ("left", "right"), ("packets that", "left"),
         )  # fmt: skip
         for flow in found["flows"]:
-            selector = ", ".join(f"{name} {_range(value)}" for name, value in flow["selector"].items())
+            selector = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in flow["selector"].items())
             table.add_row(
                 str(flow["pri"]), str(flow["fid"]), flow["action"] + ("" if flow["active"] else " (inactive)"),
                 " ".join(map(str, flow["bids"])), _left(flow["left"]), selector or "all",
             )  # fmt: skip
         make_console().print(table)
     return 0
-
-
-def _range(value: Any) -> str:
-    if isinstance(value, list):
-        return str(value[0]) if value[0] == value[-1] else f"{value[0]}-{value[-1]}"
-    return str(value)
 
 
 @command.command("counters")
@@ -115,11 +110,10 @@ def _show_counters(found: dict[str, Any]) -> None:
     table = make_table("packets", ("", "left"), ("packets", "right"), ("octets", "right"))
     for name, packets in forwarding["packets"].items():
         table.add_row(name, count_text(packets), count_text(forwarding["octets"].get(name, 0)))
-    for name, packets in forwarding["drops"].items():
+    for name, packets in forwarding["dropped"].items():
         table.add_row(f"dropped: {name}", count_text(packets), "")
     console.print(table)
-    table = make_table("flows", ("home address", "left"), ("FID", "right"), ("BID", "right"), ("packets", "right"),
-                       ("octets", "right"))  # fmt: skip
+    table = make_table("flows", ("home address", "left"), ("by", "left"), ("packets", "right"), ("octets", "right"))
     for row in forwarding["flows"]:
         fid, bid = (
             ("default" if row["fid"] is None else str(row["fid"])),
@@ -135,9 +129,61 @@ def _show_counters(found: dict[str, Any]) -> None:
     console.print(table)
 
 
+@command.command("why")
+@click.argument("packet", metavar="PACKET")
+@click.pass_context
+def why(ctx: click.Context, packet: str) -> int:
+    """Why a packet would go where it goes: PACKET is an IP packet in hexadecimal, or - for octets on standard input."""
+    if packet == "-":
+        packet = sys.stdin.buffer.read().hex()
+    if (found := _ask(ctx, "why", packet=packet)) is not None:
+        from flowclass.traces.explain import Candidate, Explanation
+        from flowclass.traces.outcomes import RowValues
+
+        from .explain import show as show_explanation
+
+        what = found["explanation"]
+        what["candidates"] = tuple(Candidate(**candidate) for candidate in what["candidates"])
+        what["outcome"] = RowValues(**what["outcome"])
+        show_explanation(Explanation(**what))
+    return 0
+
+
+@command.command("drain")
+@click.option("--end", is_flag=True, help="Take on mobile nodes again.")
+@click.pass_context
+def drain(ctx: click.Context, end: bool) -> int:
+    """Have the agent take on no further mobile nodes; those it has are served."""
+    if (found := _ask(ctx, "drain", end=end)) is not None:
+        click.echo(f"{'drained' if found['drained'] else 'not drained'}: {counted(found['nodes'], 'mobile node')}")
+    return 0
+
+
+@command.command("dump")
+@click.pass_context
+def dump(ctx: click.Context) -> int:
+    """Print the binding cache as a bindings file in JSON, for `flowclass classify`, `report` and `check`."""
+    from flowclass.agent.control import ask
+
+    click.echo(json.dumps(ask(ctx.obj[0], "dump")["bindings"], indent=2))
+    return 0
+
+
+@command.command("watch")
+@click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, metavar="S", help="Seconds between two looks.")
+@click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
+@click.pass_context
+def watch(ctx: click.Context, interval: float, count: int | None) -> int:
+    """A live view: mobile nodes, flows, rates and events, until Ctrl-C."""
+    from ._watch import watch_agent
+
+    watch_agent(ctx.obj[0], interval, count)
+    return 0
+
+
 @command.command("reload")
 @click.pass_context
-def reload(ctx: click.Context) -> int:
+def reload_agent(ctx: click.Context) -> int:
     """Have the agent read its configuration again."""
     _ask(ctx, "reload")
     return 0

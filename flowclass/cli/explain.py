@@ -45,11 +45,12 @@ def command(
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:
-        _show(found)
+        show(found)
     return 0
 
 
-def _show(found: Explanation) -> None:
+def show(found: Explanation) -> None:
+    """Prints one explanation, for people."""
     console = make_console()
     fields = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.packet.items())
     console.print(f"frame {found.frame} of {found.file}: {fields}", markup=False)

@@ -12,19 +12,21 @@ from typing import Any
 
 import numpy as np
 
+from flowclass.engine.decisions import DecisionFlag
 from flowclass.engine.fields import ADDRESSES, BITS
 from flowclass.engine.keys import RULE_DTYPE
+from flowclass.engine.packets import parse
 from flowclass.errors import FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.addresses import stays_on_link
 from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
-from .outcomes import Rows, RowValues, address_text
+from .outcomes import ACTIONS, REASONS, Rows, RowValues, address_text
 from .reader import KeyBatch, Trace
 from .replaying import replay
 from .run import Run, Source, new_fragments
 
-__all__ = ["Candidate", "Explanation", "explain_frame"]
+__all__ = ["Candidate", "Explanation", "explain_frame", "explain_packet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +83,34 @@ def explain_frame(
     else:
         raise FlowclassError(f"{source}: has {run.summary.packets} frames, there is no frame {frame}")
     batch, i = _find(source, frame, inner)
-    key, info = batch.keys[i], batch.infos[i]
-    outcome = outcomes[0]
+    return _explain(agent, batch.keys[i], batch.infos[i], outcomes[0], run.summary.files[0].file, frame)
+
+
+def explain_packet(agent: HomeAgent, packet: bytes, name: str = "packet") -> Explanation:
+    """Explains a whole IP packet by the state that the agent has now."""
+    keys, infos = parse([packet])
+    table: Any = agent.cache.table
+    decision = table.classify_parsed(keys, infos)[0]
+    home = table.home_address(decision)
+    flags = int(decision["flags"])
+    outcome = RowValues(
+        ACTIONS[int(decision["action"])],
+        REASONS[int(decision["reason"])],
+        None if home is None else address_text(home),
+        int(decision["fid"]) if flags & DecisionFlag.FID else None,
+        int(decision["bid"]) if flags & DecisionFlag.BID else None,
+        tuple(address_text(address) for address in table.care_of(decision)),
+    )
+    return _explain(agent, keys[0], infos[0], outcome, name, 1)
+
+
+def _explain(agent: HomeAgent, key: Any, info: Any, outcome: RowValues, file: str, frame: int) -> Explanation:
     node, words = _node(agent, key, outcome)
     tried: tuple[Candidate, ...] = ()
     if node is not None and outcome.reason in ("flow", "default", "unbound"):
         tried = tuple(_candidates(node, key))
     return Explanation(
-        file=run.summary.files[0].file,
+        file=file,
         frame=frame,
         packet=_packet(key, info),
         node=None if node is None else address_text(node.home),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 
 import pytest
@@ -17,6 +18,7 @@ from network_kit import (
     echo_server,
     needs_namespaces,
 )
+from places import ROOT
 
 pytestmark = [needs_namespaces, pytest.mark.needs_tool("tshark", "tcpdump")]
 
@@ -126,3 +128,21 @@ def test_removing_a_flow_returns_it_to_the_default_at_once(scenario: Laboratory)
     client.close()
     seen = {name: ports_seen(c.rows(TUNNELLED, "ipv6.dst", "tcp.srcport")) for name, c in captures.items()}
     assert seen == {"wlan": {}, "lte": {22: {CARE_OF_B}}}
+
+
+def test_the_same_with_the_packet_loop_in_python(laboratory: Laboratory) -> None:
+    path = laboratory.folder / "ha.toml"
+    path.write_text(
+        f'home_agent = "{HOME_AGENT}"\nhome_prefixes = ["2001:db8:100::/64"]\noffloads = false\n'
+        "[security]\ninsecure = true\n"
+    )
+    laboratory.start("ha", sys.executable, str(ROOT / "examples/python_packet_loop.py"), str(path))
+    laboratory.mobile_node(FLOWS)
+    echo_server(laboratory, "cn", CORRESPONDENT, 22)
+    wlan = laboratory.capture("core", "wlan")
+    client = TcpClient(laboratory, "mn", CORRESPONDENT, 22)
+    client.exchange()
+    client.close()
+    assert ports_seen(wlan.rows(TUNNELLED, "ipv6.dst", "tcp.srcport")) == {22: {CARE_OF_A}}
+    flows = laboratory.ctl("counters")["forwarding"]["flows"]
+    assert {row["fid"] for row in flows if row["kind"] == "flow"} == {1}

@@ -298,3 +298,31 @@ class TcpClient:
 def laboratory(tmp_path: Path) -> Iterator[Laboratory]:
     with Laboratory(tmp_path) as lab:
         yield lab
+
+
+_EXCHANGE = """
+import select, socket, sys, time
+interface, seconds, packets = sys.argv[1], float(sys.argv[2]), [bytes.fromhex(line) for line in sys.stdin]
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x86DD))
+tap.bind((interface, 0x86DD))
+out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+for packet in packets:
+    out.sendto(packet, (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0))
+end, left = time.monotonic() + seconds, len(packets)
+while left and (wait := end - time.monotonic()) > 0:
+    if select.select([tap], [], [], wait)[0]:
+        data, where = tap.recvfrom(65535)
+        if where[2] == 0 and data[6] in (43, 135):
+            print(data.hex(), flush=True)
+            left -= 1
+"""
+
+
+def exchange(lab: Laboratory, name: str, interface: str, packets: list[bytes], seconds: float = 2.0) -> list[bytes]:
+    """Send whole IPv6 packets from a namespace, and return those with a Mobility Header that come back: as many as were
+    sent, or what has come after a while."""
+    command = lab.inside(name, sys.executable, "-c", _EXCHANGE, interface, str(seconds))
+    text = "".join(f"{packet.hex()}\n" for packet in packets)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds + 30)
+    assert done.returncode == 0, done.stderr
+    return [bytes.fromhex(line) for line in done.stdout.split()]

@@ -65,6 +65,10 @@ class Pending(Struct, eq=False):
     update: Update | None = None
     transaction: Transaction | None = None
     outcome: Outcome | None = None
+    refused: int | None = None
+    """The status of the refusal that ``answer`` holds, of the whole update."""
+    ignored: str | None = None
+    """Why there is no answer: a name of `Counters.ignored`."""
 
     @property
     def changes(self) -> list[Event]:
@@ -117,6 +121,7 @@ class Pending(Struct, eq=False):
             self.transaction.abort()
             self.transaction = None
             self.answer = self.agent._refuse(self.update, status)
+            self.refused = status
         return self.answer
 
 
@@ -258,7 +263,7 @@ class Agent(ABC):
 
     def _ignore(self, reason: str) -> Pending:
         self.counters.ignored[reason] += 1
-        return Pending(self, [])
+        return Pending(self, [], ignored=reason)
 
     def _undecodable(self, data: bytes, error: DecodeError) -> Pending:
         # RFC 6275 section 9.2: it's to be reported by ICMPv6, which is the caller's
@@ -286,7 +291,7 @@ class Agent(ABC):
             try:
                 self.security.check(update)
             except RefusedUpdateError as refused:
-                return Pending(self, self._refuse(update, refused.status))
+                return Pending(self, self._refuse(update, refused.status), refused=refused.status)
             except SilentlyIgnored as ignored:
                 return self._ignore(ignored.reason)
         try:
@@ -297,7 +302,7 @@ class Agent(ABC):
             outcome = self._decide(update, transaction, now)
         except RefusedUpdateError as refused:
             transaction.abort()
-            return Pending(self, self._refuse(update, refused.status, refused.sequence))
+            return Pending(self, self._refuse(update, refused.status, refused.sequence), refused=refused.status)
         except SilentlyIgnored as ignored:
             transaction.abort()
             return self._ignore(ignored.reason)

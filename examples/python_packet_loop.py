@@ -1,9 +1,12 @@
-"""The packet loop of a home agent in plain Python, for reading: what `flowclass.agent._forward` does in C.
+"""The packet loop of a home agent in plain Python, for reading: what `flowclass.agent._forward` does in C, 30 times as
+fast and with path MTUs, offloads and several queues.
 
     read from the TUN device  ->  decide, all at once  ->  put a header in front  ->  send through a raw socket
 
 Packets to the agent's own address take the other way: a tunnel from a mobile node is opened, if it comes from a care-of
 address of the node whose packet is inside; everything else is the control plane's and returned by `run`.
+
+    python examples/python_packet_loop.py ha.toml       # as `flowclass ha ha.toml`, with this loop
 """
 
 from __future__ import annotations
@@ -11,23 +14,27 @@ from __future__ import annotations
 import os
 import select
 import socket
+import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 from ipaddress import IPv6Address
 from time import monotonic
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
+import numpy as np
+
+from flowclass.agent._forward import FLOW_COUNTER_DTYPE
+from flowclass.agent.config import read_agent_config
+from flowclass.agent.home_agent import HomeAgentService
+from flowclass.agent.packets import FRAGMENT, IPV4, IPV6, Upper, encapsulate, encapsulate4, too_big, upper_layer
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
+from flowclass.mobility import BindingCache
 
-from .packets import FRAGMENT, IPV4, IPV6, Upper, encapsulate, encapsulate4, too_big, upper_layer
-
-__all__ = ["Forwarder", "Local"]
-
-FORWARD: Final = 1
+NONE: Final = 0
 DISCARD: Final = 2
 NCAST: Final = 3
-_HAS_FID, _HAS_BID, _HAS_NODE = 1, 2, 4
 _BATCH: Final = 64
 _OVERHEAD: Final = 48  # an IPv6 header, and the option with the encapsulation limit
 _MIN_MTU: Final = 1280
@@ -36,17 +43,13 @@ _REASSEMBLIES: Final = 64
 _REASONS: Final = ("not-ip", "malformed", "unbound", "signalling", "flow", "default")
 
 
-class Local(NamedTuple):
-    """A packet for the agent itself, as it came. ``tun`` is the index of the queue, -1 for UDP, where ``outer`` is the
-    IPv4 address (packed) and port that sent it."""
-
-    packet: bytes
-    tun: int
-    outer: tuple[bytes, int] | None
+Local = tuple[bytes, tuple[bytes, int] | None]  # a packet for the agent itself, and who sent it in UDP over IPv4
 
 
-class Forwarder:
-    """See the module. ``care_of`` says which care-of addresses the owner of an inner source address has."""
+class PythonForwarder:
+    """Takes the place of `flowclass.agent._forward.Forwarder`. ``cache``: whom an inner source address belongs to."""
+
+    KINDS = ("flow", "n-cast", "default", "signalling", "discard", "reverse", "local", "sent", "errors")
 
     def __init__(
         self,
@@ -55,19 +58,21 @@ class Forwarder:
         tun: Sequence[int],
         output: int,
         home_agent: bytes,
-        care_of: Callable[[bytes], set[bytes]],
+        cache: BindingCache,
         output4: int | None = None,
         udp: int | None = None,
         home_agent_ipv4: bytes | None = None,
         mtu: int = 1500,
         hop_limit: int = 64,
         encapsulation_limit: int | None = 4,
+        vnet_header: bool = False,
     ) -> None:
+        assert not vnet_header, "offloads = false: this loop reads one packet at a time"
         self.table = table
         self.tun = list(tun)
         self.home_agent = home_agent
         self.home_agent_ipv4 = home_agent_ipv4
-        self.care_of = care_of
+        self.cache = cache
         self.mtu = mtu
         self.hop_limit = hop_limit
         self.encapsulation_limit = encapsulation_limit
@@ -79,17 +84,17 @@ class Forwarder:
         for queue in [*self.tun, self._wake, *([] if udp is None else [udp])]:
             self._poll.register(queue, select.POLLIN)
         self._udp_number = udp
-        self._ports: dict[tuple[bytes, int], tuple[bytes, int]] = {}
+        self._ports: dict[tuple[bytes, bytes], int] = {}
         self._fragments = Fragments()
         self._reassembly: dict[bytes, tuple[float, dict[int, bytes], list[int]]] = {}
         self._packets: Counter[str] = Counter()
         self._octets: Counter[str] = Counter()
         self._drops: Counter[str] = Counter()
-        self._flows: dict[tuple[bytes, int, int], list[int]] = {}
+        self._flows: dict[tuple[int, int, int], list[int]] = {}
 
     # ---- the loop
 
-    def run(self, timeout_ms: int, most: int = 256) -> list[Local]:
+    def run(self, timeout_ms: int) -> list[Local]:
         """Waits for packets, forwards what can be forwarded, and returns what is the agent's own, if anything."""
         found: list[Local] = []
         for number, _ in self._poll.poll(timeout_ms):
@@ -103,9 +108,6 @@ class Forwarder:
 
     def wake(self) -> None:
         os.eventfd_write(self._wake, 1)
-
-    def close(self) -> None:
-        self.wake()
 
     def _read(self, queue: int, found: list[Local]) -> None:
         transit: list[bytes] = []
@@ -126,24 +128,20 @@ class Forwarder:
     def _forward(self, packets: list[bytes]) -> None:
         decisions = self.table.classify_packets(packets, fragments=self._fragments)
         for packet, decision in zip(packets, decisions, strict=True):
-            action = int(decision["action"])
-            if action == DISCARD:
-                self._count("discard", packet)
-            elif action in (FORWARD, NCAST):
-                self._count("forward" if action == FORWARD else "n-cast", packet)
+            action, reason = int(decision["action"]), _REASONS[int(decision["reason"])]
+            if action == NONE:
+                self._drops[reason] += 1
+                continue
+            kind = {DISCARD: "discard", NCAST: "n-cast"}.get(action, reason)
+            self._count(kind, packet)
+            row = self._flows.setdefault((int(decision["node"]), int(decision["fid"]), self.KINDS.index(kind)), [0, 0])
+            row[0] += 1
+            row[1] += len(packet)
+            if action != DISCARD:
                 for address in self.table.care_of(decision):
                     self._tunnel(packet, address, decision)
-            else:
-                self._drops[_REASONS[int(decision["reason"])]] += 1
-                continue
-            flags = int(decision["flags"])
-            if flags & _HAS_NODE and (home := self.table.home_address(decision)) is not None:
-                fid = int(decision["fid"]) if flags & _HAS_FID else -1
-                row = self._flows.setdefault((home, fid, int(decision["bid"]) if flags & _HAS_BID else -1), [0, 0])
-                row[0] += 1
-                row[1] += len(packet)
 
-    def _tunnel(self, packet: bytes, care_of: bytes, decision: object) -> None:
+    def _tunnel(self, packet: bytes, care_of: bytes, decision: Any) -> None:
         # RFC 2473 section 3.1: the packet has been forwarded once by the time it leaves
         if packet[7 if packet[0] >> 4 == 6 else 8] <= 1:
             self._drops["hop-limit"] += 1
@@ -157,10 +155,10 @@ class Forwarder:
             if self.home_agent_ipv4 is None:
                 self._drops["no-ipv4"] += 1
                 return
-            home = self.table.home_address(decision) or b""  # type: ignore[arg-type]
-            at = self._ports.get((home, int(decision["bid"])))  # type: ignore[index]
-            if at is not None and at[0] == care_of and self._udp is not None:
-                self._sendto(self._udp, packet, (socket.inet_ntoa(care_of), at[1]))
+            home = self.table.home_address(decision) or b""
+            port = self._ports.get((home, care_of))
+            if port is not None and self._udp is not None:
+                self._sendto(self._udp, packet, (socket.inet_ntoa(care_of), port))
             else:
                 self.send([encapsulate4(self.home_agent_ipv4, care_of, packet, self.hop_limit)])
             return
@@ -179,7 +177,7 @@ class Forwarder:
             self._reverse(packet[upper.offset :], packet[8:24], queue, found)
         else:
             self._count("local", packet)
-            found.append(Local(packet, queue, None))
+            found.append((packet, None))
 
     def _reverse(self, inner: bytes, outer: bytes, queue: int, found: list[Local]) -> None:
         """A packet out of a tunnel: RFC 6275 section 10.4.5."""
@@ -188,10 +186,10 @@ class Forwarder:
             self._drops["malformed"] += 1
             return
         source, destination = (inner[8:24], inner[24:40]) if six else (inner[12:16], inner[16:20])
-        if outer not in self.care_of(source):
+        if outer not in care_of_addresses(self.cache, source):
             self._drops["spoofed-reverse"] += 1
         elif destination == self.home_agent:
-            found.append(Local(inner, queue, None))
+            found.append((inner, None))
         else:
             self._count("reverse", inner)
             self.send([inner])
@@ -236,17 +234,16 @@ class Forwarder:
                 return
             outer = socket.inet_aton(host)
             if len(packet) >= 40 and packet[0] >> 4 == 6 and packet[24:40] == self.home_agent:
-                found.append(Local(packet, -1, (outer, port)))
+                found.append((packet, (outer, port)))
             elif packet:  # a single octet or nothing keeps the NAT's mapping alive (RFC 5555 section 4.3)
                 self._reverse(packet, outer, -1, found)
 
     # ---- sending and counting
 
-    def set_port(self, home: bytes, bid: int, address: bytes, port: int | None) -> None:
-        if port is None:
-            self._ports.pop((home, bid), None)
-        else:
-            self._ports[home, bid] = (address, port)
+    def set_udp_port(self, home_address: bytes, care_of: bytes, port: int) -> None:
+        self._ports.pop((home_address, care_of), None)
+        if port:
+            self._ports[home_address, care_of] = port
 
     def send(self, packets: Sequence[bytes]) -> None:
         """Whole IP packets, through the socket of their IP version."""
@@ -270,11 +267,26 @@ class Forwarder:
 
     def counters(self) -> dict[str, Any]:
         return {
-            "packets": dict(self._packets),
-            "octets": dict(self._octets),
-            "drops": dict(self._drops),
-            "flows": [(home, fid, bid, *row) for (home, fid, bid), row in list(self._flows.items())],
+            "packets": {kind: self._packets[kind] for kind in self.KINDS},
+            "octets": {kind: self._octets[kind] for kind in self.KINDS},
+            "dropped": dict(self._drops),
+            "dropped_octets": {},
         }
+
+    def flows(self) -> Any:
+        rows = [(node, fid, kind, 0, *row) for (node, fid, kind), row in list(self._flows.items())]
+        return np.array(rows, dtype=FLOW_COUNTER_DTYPE)
+
+
+def care_of_addresses(cache: BindingCache, address: bytes) -> set[bytes]:
+    """Those of the node that an address, or the longest prefix that it is in, belongs to."""
+    bits, number = 8 * len(address), int.from_bytes(address)
+    prefixes = ((network, length) for network, length in cache.owners if len(network) == len(address))
+    around = [p for p in prefixes if number >> (bits - p[1]) == int.from_bytes(p[0]) >> (bits - p[1])]
+    node = cache.get(address)
+    if node is None and around:
+        node = cache.get(cache.owners[max(around, key=lambda prefix: prefix[1])])
+    return set() if node is None else {entry.address for entry in node.care_of.values()}
 
 
 def _next_header_at(packet: bytes) -> int:
@@ -283,3 +295,13 @@ def _next_header_at(packet: bytes) -> int:
     while number != FRAGMENT:
         place, number, at = at, packet[at], at + 8 * packet[at + 1] + 8
     return place
+
+
+def main() -> None:
+    service = HomeAgentService(read_agent_config(sys.argv[1]))
+    service.make_forwarder = partial(PythonForwarder, cache=service.agent.cache)
+    service.run()
+
+
+if __name__ == "__main__":
+    main()
