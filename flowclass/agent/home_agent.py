@@ -45,6 +45,7 @@ Local = tuple[bytes, tuple[bytes, int] | None]
 _WAIT_MS: Final = 1000
 _BATCH: Final = 256
 _QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
+_DEVICE_QUEUE: Final = 4096  # packets: a burst is read in a few milliseconds
 _FOLLOW_INTERVAL: Final = 0.1  # seconds between looks at the store and at its writer
 _PROTECTED_TABLE: Final = 4191
 _RULE_PRIORITY: Final = 4191
@@ -218,7 +219,7 @@ class HomeAgentService:
 
     def _device(self, network: Network, name: str, queues: int) -> Tun:
         tun: Tun = self._keep(Tun(name, queues=queues, offloads=self.config.offloads))
-        network.set_up(name)
+        network.set_up(name, queue=_DEVICE_QUEUE)
         return tun
 
     def _forwarder(

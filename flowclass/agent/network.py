@@ -71,11 +71,14 @@ class Network:
         except OSError:
             raise FlowclassError(f"there is no interface {name}") from None
 
-    def set_up(self, name: str, mtu: int | None = None) -> None:
+    def set_up(self, name: str, mtu: int | None = None, queue: int | None = None) -> None:
+        """``queue``: how many packets may wait to be read from it."""
         index = self.index(name)
         with self._trying(f"{name}: set up"):
             if mtu is not None:
                 self._route.link("set", index=index, mtu=mtu)
+            if queue is not None:
+                self._route.link("set", index=index, txqlen=queue)
             self._route.link("set", index=index, state="up")
 
     def hardware_address(self, name: str) -> bytes:
