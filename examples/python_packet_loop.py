@@ -24,7 +24,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from flowclass.agent._forward import FLOW_COUNTER_DTYPE
+from flowclass.agent._forward import FLOW_COUNTER_DTYPE, Local
 from flowclass.agent.config import read_agent_config
 from flowclass.agent.home_agent import HomeAgentService
 from flowclass.agent.packets import FRAGMENT, IPV4, IPV6, Upper, encapsulate, encapsulate4, too_big, upper_layer
@@ -41,9 +41,6 @@ _MIN_MTU: Final = 1280
 _REASSEMBLY_TIME: Final = 60.0  # RFC 8200 section 4.5
 _REASSEMBLIES: Final = 64
 _REASONS: Final = ("not-ip", "malformed", "unbound", "signalling", "flow", "default")
-
-
-Local = tuple[bytes, tuple[bytes, int] | None]  # a packet for the agent itself, and who sent it in UDP over IPv4
 
 
 class PythonForwarder:
@@ -84,7 +81,7 @@ class PythonForwarder:
         for queue in [*self.tun, self._wake, *([] if udp is None else [udp])]:
             self._poll.register(queue, select.POLLIN)
         self._udp_number = udp
-        self._ports: dict[tuple[bytes, bytes], int] = {}
+        self._ports: dict[tuple[bytes, int], tuple[bytes, int]] = {}
         self._fragments = Fragments()
         self._reassembly: dict[bytes, tuple[float, dict[int, bytes], list[int]]] = {}
         self._packets: Counter[str] = Counter()
@@ -156,9 +153,9 @@ class PythonForwarder:
                 self._drops["no-ipv4"] += 1
                 return
             home = self.table.home_address(decision) or b""
-            port = self._ports.get((home, care_of))
-            if port is not None and self._udp is not None:
-                self._sendto(self._udp, packet, (socket.inet_ntoa(care_of), port))
+            at = self._ports.get((home, int(decision["bid"])))
+            if at is not None and at[0] == care_of and self._udp is not None:
+                self._sendto(self._udp, packet, (socket.inet_ntoa(care_of), at[1]))
             else:
                 self.send([encapsulate4(self.home_agent_ipv4, care_of, packet, self.hop_limit)])
             return
@@ -177,7 +174,7 @@ class PythonForwarder:
             self._reverse(packet[upper.offset :], packet[8:24], queue, found)
         else:
             self._count("local", packet)
-            found.append((packet, None))
+            found.append(Local(packet, queue, None))
 
     def _reverse(self, inner: bytes, outer: bytes, queue: int, found: list[Local]) -> None:
         """A packet out of a tunnel: RFC 6275 section 10.4.5."""
@@ -189,7 +186,7 @@ class PythonForwarder:
         if outer not in care_of_addresses(self.cache, source):
             self._drops["spoofed-reverse"] += 1
         elif destination == self.home_agent:
-            found.append((inner, None))
+            found.append(Local(inner, queue, None))
         else:
             self._count("reverse", inner)
             self.send([inner])
@@ -234,16 +231,21 @@ class PythonForwarder:
                 return
             outer = socket.inet_aton(host)
             if len(packet) >= 40 and packet[0] >> 4 == 6 and packet[24:40] == self.home_agent:
-                found.append((packet, (outer, port)))
+                found.append(Local(packet, -1, (outer, port)))
             elif packet:  # a single octet or nothing keeps the NAT's mapping alive (RFC 5555 section 4.3)
                 self._reverse(packet, outer, -1, found)
 
     # ---- sending and counting
 
-    def set_udp_port(self, home_address: bytes, care_of: bytes, port: int) -> None:
-        self._ports.pop((home_address, care_of), None)
-        if port:
-            self._ports[home_address, care_of] = port
+    def set_port(self, home_address: bytes, bid: int, care_of: bytes, port: int | None) -> None:
+        self._ports.pop((home_address, bid), None)
+        if port is not None:
+            self._ports[home_address, bid] = (care_of, port)
+
+    def reload(self, *, mtu: int, hop_limit: int = 64, encapsulation_limit: int | None = 4) -> None:
+        self.mtu, self.hop_limit, self.encapsulation_limit = mtu, hop_limit, encapsulation_limit
+
+    close = wake
 
     def send(self, packets: Sequence[bytes]) -> None:
         """Whole IP packets, through the socket of their IP version."""
@@ -269,8 +271,8 @@ class PythonForwarder:
         return {
             "packets": {kind: self._packets[kind] for kind in self.KINDS},
             "octets": {kind: self._octets[kind] for kind in self.KINDS},
-            "dropped": dict(self._drops),
-            "dropped_octets": {},
+            "drops": dict(self._drops),
+            "drop_octets": {},
         }
 
     def flows(self) -> Any:

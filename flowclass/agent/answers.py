@@ -167,8 +167,8 @@ def flow_counters(service: Service) -> list[dict[str, Any]]:
 
 def _counters(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     forwarding = dict(service.forwarder.counters())
-    forwarding["dropped"] = {reason: count for reason, count in forwarding["dropped"].items() if count}
-    del forwarding["dropped_octets"]
+    forwarding["drops"] = {reason: count for reason, count in forwarding["drops"].items() if count}
+    del forwarding["drop_octets"]
     forwarding["flows"] = flow_counters(service)
     updates = service.agent.counters.as_dict()
     updates["ignored"] = {**updates["ignored"], **service.ignored}

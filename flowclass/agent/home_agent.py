@@ -10,13 +10,14 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
 from ipaddress import ip_address, ip_network
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
 
 from flowclass.errors import FlowclassError, StoreError
 from flowclass.mobility import Event, EventKind, HomeAgent, Node, SharedKeys, Update
@@ -37,14 +38,18 @@ from .sockets import raw_ipv4, raw_ipv6, udp_ipv4
 from .store import SqliteStore, StoreFollower
 from .tun import MAX_NAME, Tun
 
-__all__ = ["HomeAgentService"]
+if TYPE_CHECKING:
+    from ._forward import Local
 
-Local = tuple[bytes, tuple[bytes, int] | None]
-"""A packet for the agent itself, and the IPv4 address and port that it came from in UDP."""
+__all__ = ["HomeAgentService"]
 
 _WAIT_MS: Final = 1000
 _BATCH: Final = 256
 _QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
+_FIXED: Final = (
+    "profile", "home_agent", "home_agent_ipv4", "tun", "queues", "offloads", "on_interface", "store", "control",
+    "metrics", "user",
+)  # fmt: skip
 _DEVICE_QUEUE: Final = 4096  # packets: a burst is read in a few milliseconds
 _FOLLOW_INTERVAL: Final = 0.1  # seconds between looks at the store and at its writer
 _PROTECTED_TABLE: Final = 4191
@@ -66,13 +71,12 @@ class HomeAgentService:
         self.latencies = answers.Latencies()
         self.drained = False
         self._rates = RateLimit(config.updates_per_second, config.burst)
-        self._waiting: deque[tuple[float, bool, Local]] = deque()
+        self._waiting: deque[tuple[float, Local]] = deque()
         self._scheduled = False
         self._closing: list[Any] = []
         self.agent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
-        self._forwarders: list[tuple[Forwarder, bool]] = []  # each with whether its packets were protected by IPsec
 
     def _make_agent(self) -> HomeAgent:
         config = self.config
@@ -114,21 +118,15 @@ class HomeAgentService:
             self._open()
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
-            threads = [
-                threading.Thread(target=self._forward, args=(forwarder, protected), name="forward", daemon=True)
-                for forwarder, protected in self._forwarders
-            ]
-            for thread in threads:
-                thread.start()
+            thread = threading.Thread(target=self._forward, name="forward", daemon=True)
+            thread.start()
             self._say_how()
             self.log.ready()
             notify("READY=1")
             self.loop.run()
             notify("STOPPING=1")
-            for forwarder, _ in self._forwarders:
-                forwarder.wake()
-            for thread in threads:
-                thread.join(5)
+            self.forwarder.close()
+            thread.join(5)
             while self._waiting:
                 self._take_waiting()
             self.log.info("stopped")
@@ -199,17 +197,27 @@ class HomeAgentService:
         network: Network = self._keep(Network())
         own = ip_network(config.home_agent)
         routed = [*config.home_prefixes, *([] if config.on_interface else [own])]
-        tun = self._device(network, config.tun, config.queues)
+        queues = self._device(network, config.tun, config.queues).queues
         for prefix in routed:
             network.add_route(prefix, config.tun)
-        self.forwarder = self._forwarder(tun, output, output4, udp)
-        self._forwarders.append((self.forwarder, False))
         if config.security.is_protected:
             name = config.tun[: MAX_NAME - 1] + "p"
-            protected = self._device(network, name, 1)
+            queues = [*queues, *self._device(network, name, 1).queues]
             network.add_route(own, name, table=_PROTECTED_TABLE)
             self._keep(_Rules(network, config.security.interfaces, config.security.marks))
-            self._forwarders.append((self._forwarder(protected, output, output4, None), True))
+        self.forwarder = self.make_forwarder(
+            self.agent.cache.table,
+            tun=queues,
+            output=output.fileno(),
+            output4=output4.fileno(),
+            udp=None if udp is None else udp.fileno(),
+            home_agent=config.home_agent.packed,
+            home_agent_ipv4=None if config.home_agent_ipv4 is None else config.home_agent_ipv4.packed,
+            mtu=config.mtu,
+            hop_limit=config.hop_limit,
+            encapsulation_limit=config.encapsulation_limit,
+            vnet_header=config.offloads,
+        )
         control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
         if config.user is not None:
             user, group = user_ids(config.user)
@@ -221,25 +229,6 @@ class HomeAgentService:
         tun: Tun = self._keep(Tun(name, queues=queues, offloads=self.config.offloads))
         network.set_up(name, queue=_DEVICE_QUEUE)
         return tun
-
-    def _forwarder(
-        self, tun: Tun, output: socket.socket, output4: socket.socket, udp: socket.socket | None
-    ) -> Forwarder:
-        config = self.config
-        made: Forwarder = self.make_forwarder(
-            self.agent.cache.table,
-            tun=tun.queues,
-            output=output.fileno(),
-            output4=output4.fileno(),
-            udp=None if udp is None else udp.fileno(),
-            home_agent=config.home_agent.packed,
-            home_agent_ipv4=None if config.home_agent_ipv4 is None else config.home_agent_ipv4.packed,
-            mtu=config.mtu,
-            hop_limit=config.hop_limit,
-            encapsulation_limit=config.encapsulation_limit,
-            vnet_header=config.offloads,
-        )
-        return made
 
     def _hand_over_store(self, user: int, group: int) -> None:
         if self.config.store is not None:
@@ -270,15 +259,20 @@ class HomeAgentService:
             self.agent.limits = config.limits
             if isinstance(self.agent.security, SharedKeys):
                 self.agent.security.replace(config.security.associations)
-            self.config = config
+            self.forwarder.reload(
+                mtu=config.mtu, hop_limit=config.hop_limit, encapsulation_limit=config.encapsulation_limit
+            )
+            self.config = msgspec.structs.replace(
+                config, **{name: getattr(self.config, name) for name in _FIXED}
+            )  # what would take other devices, sockets or files needs a restart
         notify("READY=1")
 
-    # ---- the data threads
+    # ---- the data thread
 
-    def _forward(self, forwarder: Forwarder, protected: bool) -> None:
+    def _forward(self) -> None:
         try:
             while self.loop.is_running:
-                found = forwarder.run(_WAIT_MS)
+                found = self.forwarder.run(_WAIT_MS)
                 if not found:
                     continue
                 room = _QUEUE - len(self._waiting)
@@ -286,7 +280,7 @@ class HomeAgentService:
                     self.ignored["control plane busy"] += len(found) - room
                     del found[max(room, 0) :]
                 now = time.monotonic()
-                self._waiting.extend((now, protected, local) for local in found)
+                self._waiting.extend((now, local) for local in found)
                 if not self._scheduled:
                     self._scheduled = True
                     self.loop.call(self._take_waiting)
@@ -302,21 +296,22 @@ class HomeAgentService:
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
         try:
             with self.agent.cache.batch():
-                for _, protected, (packet, outer) in batch:
-                    replies += self._take(packet, outer, protected)
+                for _, local in batch:
+                    replies += self._take(local)
         except (StoreError, OSError) as error:
             self.ignored["store failed"] += len(batch)  # who gets no answer asks again
             self.log.limited("store", "no update of a batch could be kept, and none is acknowledged", error=error)
             replies = []
         self._send(replies)
         now = time.monotonic()
-        for arrival, _, _ in batch:
+        for arrival, _ in batch:
             self.latencies.add(now - arrival)
         if self._waiting:
             self._scheduled = True
             self.loop.call(self._take_waiting)
 
-    def _take(self, packet: bytes, outer: tuple[bytes, int] | None, protected: bool) -> list[bytes]:
+    def _take(self, local: Local) -> list[bytes]:
+        packet = local.packet
         upper = upper_layer(packet)
         if upper is None:
             self.ignored["malformed"] += 1
@@ -332,6 +327,7 @@ class HomeAgentService:
             self._note("rate limit", source)
             self.ignored["rate limit"] += 1
             return []
+        protected = local.tun >= self.config.queues  # the device for what IPsec protects
         pending = self.agent.begin(packet, now=now, authenticated=protected or not self.config.security.is_protected)
         replies = pending.commit()
         if pending.ignored is not None:

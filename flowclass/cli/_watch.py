@@ -179,7 +179,7 @@ class View:
         for kind, packets in counters["forwarding"]["packets"].items():
             if packets:
                 table.add_row(f"packets: {kind}", count_text(packets))
-        for reason, packets in counters["forwarding"]["dropped"].items():
+        for reason, packets in counters["forwarding"]["drops"].items():
             table.add_row(Text(f"dropped: {reason}", style="yellow"), count_text(packets))
         for status, number in counters["updates"]["updates"].items():
             style = "yellow" if int(status) >= 128 else ""

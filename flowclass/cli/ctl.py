@@ -110,7 +110,7 @@ def _show_counters(found: dict[str, Any]) -> None:
     table = make_table("packets", ("", "left"), ("packets", "right"), ("octets", "right"))
     for name, packets in forwarding["packets"].items():
         table.add_row(name, count_text(packets), count_text(forwarding["octets"].get(name, 0)))
-    for name, packets in forwarding["dropped"].items():
+    for name, packets in forwarding["drops"].items():
         table.add_row(f"dropped: {name}", count_text(packets), "")
     console.print(table)
     table = make_table("flows", ("home address", "left"), ("by", "left"), ("packets", "right"), ("octets", "right"))

@@ -52,14 +52,15 @@ def update(
     key: bytes = KEY,
     spi: int = 256,
     home: IPv6Address = NODE,
+    care_of: IPv6Address = CARE_OF,
     when: float | None = None,
     sign: bool = True,
 ) -> bytes:
     stamp = ReplayProtection(ntp_timestamp(time.time() if when is None else when))
-    message = BindingUpdate(sequence, 100, 0xC000, (BindingIdentifier(1, CARE_OF), *([stamp] if sign else [])))
+    message = BindingUpdate(sequence, 100, 0xC000, (BindingIdentifier(1, care_of), *([stamp] if sign else [])))
     if sign:
-        message = authenticate(message, spi, key, CARE_OF, home)
-    return encode_packet(MobilityPacket(CARE_OF, AGENT, message, home))
+        message = authenticate(message, spi, key, care_of, home)
+    return encode_packet(MobilityPacket(care_of, AGENT, message, home))
 
 
 def statuses(replies: list[bytes]) -> list[int]:
