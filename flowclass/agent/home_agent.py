@@ -88,7 +88,8 @@ class HomeAgentService:
                 node.home.packed: [(p.network_address.packed, p.prefixlen) for p in node.prefixes]
                 for node in config.nodes
                 if node.prefixes
-            },
+            }
+            or None,
             ipv4_homes={node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None},
             listener=self._happened,
             security=self._make_keys(),

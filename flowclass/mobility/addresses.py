@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from ipaddress import IPv6Address
 from typing import Final
 
-__all__ = ["Prefix", "in_prefixes", "is_routable", "is_unicast", "stays_on_link"]
+__all__ = ["Prefix", "in_prefixes", "is_inside", "is_routable", "is_unicast", "stays_on_link"]
 
 Prefix = tuple[bytes, int]
 """A prefix: packed network, host bits zero, and its length."""
@@ -40,6 +40,11 @@ def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:
         and (number ^ int.from_bytes(network, "big")) >> (8 * len(network) - length) == 0
         for network, length in prefixes
     )  # fmt: skip
+
+
+def is_inside(prefix: Prefix, around: Prefix) -> bool:
+    """Whether a prefix is part of another one, or the same."""
+    return prefix[1] >= around[1] and in_prefixes(prefix[0], (around,))
 
 
 def is_unicast(address: IPv6Address) -> bool:

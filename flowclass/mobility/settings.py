@@ -7,8 +7,12 @@ them for users. Switches of the wire format (K2, K22) belong to the wire profile
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from functools import cache
+from math import inf
+from types import UnionType
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
+from flowclass.errors import ArgumentError, FlowclassError
 from flowclass.wire.numbers import MAX_DELETE_BCE_TIMEOUT
 
 __all__ = ["Capabilities", "Limits", "Switches"]
@@ -37,9 +41,10 @@ class Switches:
     forward_multi: Literal["hash", "first"] = "hash"
     """K27: Forward with several BIDs: one chosen per flow by rendezvous hashing, or the first registered one."""
 
-    bid_source_address: bool = False
-    """R77: a Binding Identifier option without an address for an unknown BID takes the update's own care-of address (as
-    before RFC 5648); off: 167, RFC 5648 section 6.2. Correspondent nodes always take it (RFC 5648 section 5.2)."""
+    bid_source_address: bool | None = None
+    """R77: a Binding Identifier option without an address for an unknown BID takes the update's own care-of address, as
+    section 5 of the draft does; off: 167, RFC 5648 section 6.2. None: as the profile says, on in the draft and off in
+    rfc6089. Correspondent nodes always take it (RFC 5648 section 5.2)."""
 
     h_unset_leaves_home: bool = True
     """RFC 5648 section 5.6.5: an update whose BID options all have H clear ends a binding to the home link."""
@@ -53,6 +58,13 @@ class Switches:
 
     deleted_memory: float = MAX_DELETE_BCE_TIMEOUT
     """RFC 6275 section 10.3.2, MAX_DELETE_BCE_TIMEOUT: how long the sequence number of a de-registered node is kept."""
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        _check_number(self, "refresh_lead", 0, inf)
+        _check_number(self, "deleted_memory", 0, inf)
+        if self.refresh_advice is not None:
+            _check_number(self, "refresh_advice", 0, inf)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +89,14 @@ class Limits:
     lifetime: int = 0xFFFF
     """The longest lifetime granted, in units of 4 seconds."""
 
+    def __post_init__(self) -> None:
+        _check_fields(self)
+        for name, least in (("bids_per_node", 1), ("flows_per_node", 0), ("fan_out", 1), ("prefixes_per_node", 0)):
+            _check_number(self, name, least, inf)
+        _check_number(self, "lifetime", 1, 0xFFFF)
+        if self.nodes is not None:
+            _check_number(self, "nodes", 0, inf)
+
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
@@ -99,3 +119,33 @@ class Capabilities:
     home_without_ndp: bool = False  # acknowledge a home binding with 5 instead of 0 (RFC 5648 section 6.3)
     mobile_routers: bool = True  # the R flag: 140
     ipv4: bool = True  # RFC 5555: IPv4 home addresses; off: the options are skipped
+    key_management: bool = False  # the K flag: its security associations follow a node that moves (RFC 6275 10.3.1)
+
+    def __post_init__(self) -> None:
+        _check_fields(self)
+
+
+def _check_fields(settings: Switches | Limits | Capabilities) -> None:
+    """That every field has a value of its type; a Literal one of its own."""
+    kinds = _kinds(cast(Any, type(settings)))
+    for name, kind in kinds.items():
+        value = getattr(settings, name)
+        choices = get_args(kind) if get_origin(kind) in (Literal, UnionType) else (kind,)
+        if get_origin(kind) is Literal:
+            if not any(value == choice and type(value) is type(choice) for choice in choices):
+                raise ArgumentError(name, " or ".join(map(repr, choices)), value)
+        elif not (type(value) in choices or (float in choices and type(value) is int)):
+            names = ("None" if choice is type(None) else choice.__name__ for choice in choices)
+            raise ArgumentError(name, " or ".join(names), value)
+
+
+@cache
+def _kinds(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)
+
+
+def _check_number(settings: Switches | Limits | Capabilities, name: str, low: float, high: float) -> None:
+    value = getattr(settings, name)
+    if not low <= value <= high:  # what is no number isn't either
+        most = "or more" if high == inf else f"to {high}"
+        raise FlowclassError(f"{name}: {low} {most} expected, got {value}")

@@ -17,12 +17,12 @@ from flowclass.wire.flow_options import (
     received_flow,
     received_selector,
 )
-from flowclass.wire.options import Pad1, PadN, UnknownOption, Verbatim
+from flowclass.wire.options import MalformedOption, Pad1, PadN, UnknownOption, Verbatim
 from flowclass.wire.profiles import Profile
 from flowclass.wire.selectors import FORMATS, UnknownSelector, selector_alignment
 from flowclass.wire.tlv import padding, tlv
 
-__all__ = ["FlowCodec", "decode_flow_summary"]
+__all__ = ["FlowCodec", "decode_flow_summary", "whole_numbers"]
 
 PAD1: Final = Pad1()
 _U16: Final = Struct(">H")
@@ -45,9 +45,17 @@ def _encode_numbers(numbers: tuple[int, ...], what: str) -> bytes:
     return pack(f">{len(numbers)}H", *numbers)
 
 
-def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary:
-    """RFC 6089 4.2.2."""
-    return FlowSummary(_decode_numbers(data, at, length, "flow summary"))
+def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary | MalformedOption:
+    """RFC 6089 4.2.2. One of a wrong length concerns flows alone, so that the message stays readable."""
+    try:
+        return FlowSummary(_decode_numbers(data, at, length, "flow summary"))
+    except DecodeError as fault:
+        return MalformedOption(data[at - 2], data[at : at + length], fault.reason, fault.offset)
+
+
+def whole_numbers(data: bytes) -> tuple[int, ...]:
+    """The numbers of two octets at the beginning of a flow summary whose length is wrong."""
+    return unpack_from(f">{len(data) // 2}H", data)
 
 
 def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelectorOption, bool]:

@@ -234,8 +234,9 @@ class UnknownOption:
 class MalformedOption:
     """An option whose fault has an answer of its own, so that the message must stay readable.
 
-    Only a binding identifier of a wrong length makes one: the whole binding update is refused with status 164
-    (RFC 5648 4.4). ``offset`` is that of the fault, from the start of what was decoded.
+    Two make one. For a binding identifier of a wrong length the whole binding update is refused with status 164
+    (RFC 5648 4.4). For a flow summary of a wrong length (RFC 6089 4.2.2) only what it says of flows is. ``offset`` is
+    that of the fault, from the start of what was decoded.
     """
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)

@@ -163,6 +163,8 @@ class Profile:
     """In a binding update octet 4 of the BID option is an 8-bit priority, as drafts of multiplecoa before 06 had it."""
 
     # behaviour
+    bid_source_address: bool = False
+    """A BID option without an address, for an unknown BID, registers the update's own care-of address (R77)."""
     max_pri: int = 0xFFFF
     explicit_requests: bool = False
     """Add, Replace, Refresh and Remove are named by PRO; without: a known FID is an update, an unknown one an add."""
@@ -212,6 +214,7 @@ DRAFT: Final = Profile(
     pad_n=None,
     suboption_length_includes_header=True,
     status=_DRAFT_STATUS,
+    bid_source_address=True,
     max_pri=0xFF,
     explicit_requests=True,
     explicit_actions=True,

@@ -215,7 +215,11 @@ def test_the_care_of_address_of_a_plain_update() -> None:
     peer = Peer()
     peer.send(AlternateCareOf(COA2))
     assert care_of(peer) == {PLAIN: str(COA2)}
-    assert peer.send(AlternateCareOf(IPv6Address("ff02::1"))).status == 174
+    for address in ("ff02::1", "fe80::1", "::", "::1", "::ffff:192.0.2.1"):
+        # RFC 6275 section 6.1.7: silently discarded, and also a de-registration
+        assert peer.replies(peer.packet(AlternateCareOf(IPv6Address(address)))) == []
+        assert peer.replies(peer.packet(AlternateCareOf(IPv6Address(address)), lifetime=0)) == []
+    assert peer.agent.counters.ignored["address"] == 10
     answer = peer.send(IPv4CareOf(__import__("ipaddress").IPv4Address("192.0.2.9")), source=HOME, home=None)
     assert answer.status == 0
     assert peer.node.care_of[PLAIN].address == bytes([192, 0, 2, 9])
@@ -234,7 +238,7 @@ def test_several_care_of_addresses_and_their_order() -> None:
 
 
 def test_bulk_registration_and_its_failures() -> None:
-    peer = Peer()
+    peer = Peer(switches=Switches(bid_source_address=False))
     answer = peer.send(bid(1, COA1), bid(2), bid(3, "ff02::1"), bid(4, HOME), bid(0, COA2), bid(5, COA2))
     assert answer.status == 4
     assert [(o.bid, o.status) for o in answer.bids] == [(1, 0), (2, 167), (3, 164), (4, 164), (0, 164), (5, 0)]
@@ -245,7 +249,7 @@ def test_bulk_registration_and_its_failures() -> None:
 
 
 def test_the_only_bid_fails_the_update() -> None:
-    peer = Peer()
+    peer = Peer(switches=Switches(bid_source_address=False))
     answer = peer.send(bid(2), flow(1, bids=[2]))
     assert (answer.status, [o.status for o in answer.bids], answer.flow_statuses) == (167, [0], [128])
     assert peer.node is None
@@ -491,7 +495,7 @@ def test_refresh_advice() -> None:
     peer = Peer(switches=Switches(refresh_advice=0.5))
     assert peer.send(bid(1, COA1)).options[-1] == BindingRefreshAdvice(75)
     assert peer.send(bid(1, COA1), lifetime=1).options[1:] == []
-    assert peer.send(bid(9), lifetime=150).options[1:] == []  # refused
+    assert peer.send(bid(9, "fe80::1"), lifetime=150).options[1:] == []  # refused
     assert peer.send(lifetime=0).options == []
     peer = Peer(switches=Switches(refresh_advice=5.0))
     assert peer.send(lifetime=10).options == [BindingRefreshAdvice(9)]  # always less than the lifetime
@@ -534,7 +538,7 @@ def test_a_short_lifetime_is_asked_for_at_half_time() -> None:
 
 
 def test_an_entry_that_has_expired_is_not_there_for_the_next_update_either() -> None:
-    peer = Peer()
+    peer = Peer(switches=Switches(bid_source_address=False))
     peer.send(bid(1, COA1), flow(1), lifetime=1)
     peer.now += 4
     answer = peer.send(bid(1), flow(2, bids=[1]))  # no tick in between

@@ -87,7 +87,7 @@ def test_signalling_is_never_matched() -> None:
 
 @pytest.mark.req("R7", "R3")
 def test_networks_and_ipv4_home_addresses_have_the_same_flows() -> None:
-    peer = Peer(agent=HomeAgent())
+    peer = Peer(agent=HomeAgent(ipv4_homes={HOME.packed: bytes([10, 0, 0, 1])}))
     peer.send(
         bid(1, COA1, 2),
         bid(2, "192.0.2.1", 1),

@@ -11,6 +11,7 @@ import pytest
 from mobility_kit import (
     AGENT,
     COA1,
+    COA2,
     COA3,
     HOME,
     HTTPS,
@@ -154,3 +155,60 @@ def test_a_home_agent_from_a_snapshot_is_a_home_agent() -> None:
     assert len(agent.cache) == 2
     assert isinstance(CareOfTest(1, b"", b""), CareOfTest)
     assert isinstance(HomeTest(1, b"", b""), HomeTest)
+
+
+def test_pieces_are_the_whole_and_a_snapshot_of_one_moment() -> None:
+    peer = full_peer()
+    whole = peer.agent.export_state(peer.now)
+    assert json.loads(whole)["format"] == 1
+    for most in (1, 2, 1000):
+        pieces = peer.agent.export_pieces(peer.now, most)
+        first = next(pieces)
+        peer.send(bid(1, COA2))
+        peer.agent.cache.remove(OTHER_HOME.packed)
+        assert b"".join([first, *pieces]) == whole
+        peer.agent.import_state(whole, peer.now)
+        assert peer.agent.export_state(peer.now) == whole
+    with pytest.raises(FlowclassError, match="most"):
+        list(peer.agent.export_pieces(peer.now, 0))
+
+
+@pytest.mark.parametrize("size", [1, 7, 100000])
+def test_import_in_steps_from_pieces_of_any_size(size: int) -> None:
+    whole = full_peer().agent.export_state(1000.0)
+    agent = HomeAgent(table=ReadableTable())
+    pieces = [whole[at : at + size] for at in range(0, len(whole), size)]
+    assert list(agent.import_pieces(iter(pieces), 1000.0, most=1)) == [1, 2, 1, 2]
+    assert agent.export_state(1000.0) == whole
+    # other JSON of the same shape
+    again = HomeAgent(table=ReadableTable())
+    assert list(again.import_pieces(json.dumps(json.loads(whole), indent=1).encode(), 1000.0)) == [2]
+    assert again.export_state(1000.0) == whole
+    for cut in range(1, len(whole) - 1, 97):
+        with pytest.raises(FlowclassError):
+            list(again.import_pieces([whole[:cut]], 1000.0))
+    assert again.export_state(1000.0) == whole
+
+
+def test_what_changes_while_a_snapshot_comes_in_is_newer() -> None:
+    whole = full_peer().agent.export_state(1000.0)
+    peer = Peer()
+    steps = peer.agent.import_pieces(whole, 1000.0, most=1)
+    assert [next(steps), next(steps)] == [1, 2]
+    peer.send(bid(7, COA3), home=OTHER_HOME, sequence=9)
+    assert list(steps) == [1, 2]
+    assert set(peer.agent.cache.nodes) == {HOME.packed, OTHER_HOME.packed}
+    assert set(peer.agent.cache.nodes[OTHER_HOME.packed].care_of) == {7}
+
+
+def test_an_import_that_is_given_up_takes_everything_back() -> None:
+    whole = full_peer().agent.export_state(1000.0)
+    peer = Peer()
+    peer.send(bid(9, COA3))
+    before = peer.state(), dict(peer.table.nodes)
+    steps = peer.agent.import_pieces(whole, 1000.0, most=1)
+    for _ in range(3):
+        next(steps)
+    assert peer.state() != before[0]
+    steps.close()
+    assert (peer.state(), dict(peer.table.nodes)) == before

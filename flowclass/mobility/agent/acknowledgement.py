@@ -18,6 +18,7 @@ from .received_update import Outcome, Update
 
 __all__ = ["Seal", "acknowledge"]
 
+_KEY_MANAGEMENT_FLAG: Final = AcknowledgementFlag.KEY_MANAGEMENT.value
 _ROUTER_FLAG: Final = AcknowledgementFlag.MOBILE_ROUTER.value
 
 
@@ -34,11 +35,12 @@ def acknowledge(
 ) -> bytes:
     """The packet: to the update's source, by way of a type 2 routing header if it had a Home Address option.
 
-    The status of the acknowledgement isn't touched by what became of flows (R128); BID options come first, then a copy
-    of each flow identification option, refresh advice last: ``advice`` is the share of the lifetime that it is (K17).
+    The status of the acknowledgement isn't touched by what became of flows (R128). IPv4 address acknowledgements come
+    first (RFC 5648 section 8.2), then BID options, then a copy of each flow identification option. Refresh advice is
+    last: ``advice`` is the share of the lifetime that it is (K17).
     ``seal`` adds what makes an acknowledgement believed (a correspondent node's authenticator).
     """
-    options: list[Option] = []
+    options: list[Option] = list(outcome.extra)
     for option, status in zip(update.bids, outcome.bids, strict=True):
         # RFC 6089 section 5.3.5: BID-PRI is copied; before RFC 5648 its place was the status', so it can't be
         priority = 0 if profile.bid_priority_in_status else option.priority
@@ -53,7 +55,7 @@ def acknowledge(
                 else _flow_copy(copied.fid, copied.pri, copied.action, copied.pro, status)
             )
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
-    options += outcome.extra
+    options += [FlowIdentification(fid, 0, status=profile.status.malformed) for fid in outcome.malformed]
     interval = 0 if advice is None else min(int(outcome.lifetime * advice), outcome.lifetime - 1)
     if interval > 0 and outcome.status < REFUSED:
         options.append(BindingRefreshAdvice(interval))
@@ -64,6 +66,8 @@ def _packet(update: Update, outcome: Outcome, options: list[Option], profile: Pr
     sequence = update.sequence if outcome.sequence is None else outcome.sequence
     addresses = update.destination, update.source, None, update.home if update.away else None
     flags = _ROUTER_FLAG if outcome.router else 0
+    if outcome.key_management:
+        flags |= _KEY_MANAGEMENT_FLAG
 
     def encode(values: tuple[Option, ...]) -> bytes:
         message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
@@ -76,14 +80,30 @@ def _packet(update: Update, outcome: Outcome, options: list[Option], profile: Pr
 
 
 def _encode_less(encode: Callable[[tuple[Option, ...]], bytes], options: list[Option]) -> bytes:
-    """More than the 2048 octets of a Mobility Header: first without alignment (which nobody needs to read it), then
-    with as many options as fit, the first ones first."""
-    count = len(options)
-    while True:
-        values: list[Option] = list(options[:count])
-        for _ in range(8):
-            try:
-                return encode(Verbatim(values))
-            except EncodeError:
-                values.append(Pad1())
-        count //= 2
+    """More than the 2048 octets of a Mobility Header: without alignment (which nobody needs to read it), and with as
+    many options as fit, the first ones first."""
+    fit, count = 0, len(options)
+    best = _encode_plain(encode, options)
+    if best is not None:
+        return best
+    best = _encode_plain(encode, [])
+    while count - fit > 1:
+        middle = (fit + count) // 2
+        made = _encode_plain(encode, options[:middle])
+        if made is None:
+            count = middle
+        else:
+            fit, best = middle, made
+    assert best is not None  # without options it always fits
+    return best
+
+
+def _encode_plain(encode: Callable[[tuple[Option, ...]], bytes], options: list[Option]) -> bytes | None:
+    """Without alignment, filled up to a multiple of eight octets; None: it is too long."""
+    values = list(options)
+    for _ in range(8):
+        try:
+            return encode(Verbatim(values))
+        except EncodeError:
+            values.append(Pad1())
+    return None

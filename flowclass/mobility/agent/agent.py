@@ -8,8 +8,9 @@ an embedder applies ``pending.changes`` to its kernel, or runs duplicate address
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any, ClassVar, Final
 
@@ -25,7 +26,15 @@ from flowclass.wire.messages import (
     BindingUpdate,
     UnknownMessage,
 )
-from flowclass.wire.numbers import LIFETIME_UNIT, BindingErrorStatus, BindingStatus, Request, UpdateFlag, not_greater
+from flowclass.wire.numbers import (
+    LIFETIME_UNIT,
+    REFUSED,
+    BindingErrorStatus,
+    BindingStatus,
+    Request,
+    UpdateFlag,
+    not_greater,
+)
 from flowclass.wire.octets import as_bytes
 from flowclass.wire.options import BindingIdentifier
 from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
@@ -36,11 +45,11 @@ from ..arguments import check_callable, check_methods, check_optional, check_pac
 from ..cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
 from ..cache.events import Event, EventKind
 from ..cache.node import PLAIN, Node
-from ..cache.snapshot import export_cache, import_cache
+from ..cache.snapshot import export_cache, export_pieces, import_cache, import_pieces
 from ..settings import Capabilities, Limits, Switches
 from .acknowledgement import acknowledge
 from .counters import Counters
-from .policy import Policy
+from .policy import Policy, verdict
 from .process import process, times
 from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update, collect
 from .shared_keys import Security
@@ -49,6 +58,9 @@ __all__ = ["Agent", "Pending"]
 
 
 _ADD_OR_REPLACE: Final = (Request.ADD.value, Request.REPLACE.value)
+_log = logging.getLogger("flowclass.mobility")
+
+_KEY_MANAGEMENT: Final = UpdateFlag.KEY_MANAGEMENT.value
 _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 _UNSPECIFIED = IPv6Address(0)
 
@@ -75,27 +87,38 @@ class Pending(Struct, eq=False):
         """What a commit will change."""
         return [] if self.transaction is None else self.transaction.changes
 
-    def commit(self, granted_lifetime: int | None = None) -> list[bytes]:
+    def commit(self, granted_lifetime: int | None = None, *, now: float | None = None) -> list[bytes]:
         """Make the changes, then return the packets to send: the acknowledgement.
 
         ``granted_lifetime``, in units of 4 seconds, is what bindings and flows of this update get at most, where that
-        is less than `Limits` have let through.
+        is less than `Limits` have let through. ``now``: the time goes on to this. When the lifetime is over by then,
+        the answer is a refusal with 128.
 
-        If the store or the forwarding table can't, nothing has changed and the answer is a refusal with 130.
+        Whatever a store or a forwarding table raises: nothing has changed, the answer is a refusal with 130, and the
+        error is logged. FlowclassError for a transaction that `BindingCache.remove` has closed.
         """
         transaction, update, outcome = self.transaction, self.update, self.outcome
         if transaction is None or update is None or outcome is None:
             return self.answer
+        cache = self.agent.cache
         if granted_lifetime is not None:
             self._grant(granted_lifetime, transaction, outcome)
+        time = cache.advance(transaction.now if now is None else now)
+        if outcome.lifetime and transaction.now + outcome.lifetime * LIFETIME_UNIT <= time:
+            return self.abort(BindingStatus.UNSPECIFIED)
         try:
             transaction.commit()
-        except (FlowclassError, OSError, MemoryError):
+        except Exception as error:
             if transaction.closed:
                 raise
+            _log.error("a binding update could not be committed: %r", error, exc_info=_log.isEnabledFor(logging.DEBUG))
             return self.abort(BindingStatus.INSUFFICIENT_RESOURCES)
+        except BaseException:
+            transaction.abort()
+            raise
         self.transaction = None
-        self.answer = self.agent._answer(update, outcome)
+        with cache.lock:
+            self.answer = self.agent._answer(update, outcome)
         return self.answer
 
     def _grant(self, lifetime: int, transaction: Transaction, outcome: Outcome) -> None:
@@ -120,7 +143,8 @@ class Pending(Struct, eq=False):
         if self.transaction is not None and self.update is not None:
             self.transaction.abort()
             self.transaction = None
-            self.answer = self.agent._refuse(self.update, status)
+            with self.agent.cache.lock:
+                self.answer = self.agent._refuse(self.update, status)
             self.refused = status
         return self.answer
 
@@ -162,8 +186,8 @@ class Agent(ABC):
         listener: Callable[[Event], object] | None = None,
         home_prefixes: Iterable[Prefix] = (),
         prefix_table: Mapping[bytes, Sequence[Prefix]] | None = None,
-        admit_update: Callable[[Update, Node], int] | None = None,
-        admit_flow: Callable[[Node, FlowIdentification], bool] | None = None,
+        admit_update: Callable[[Update, Node], int | None] | None = None,
+        admit_flow: Callable[[Node, FlowIdentification], int | None] | None = None,
         ipv4_homes: Mapping[bytes, bytes] | None = None,
         allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
         security: Security | None = None,
@@ -193,6 +217,7 @@ class Agent(ABC):
         self.switches = switches or cache.switches
         self.home_prefixes = check_prefixes("home_prefixes", home_prefixes)
         self.prefix_table = _prefix_table(prefix_table)
+        self.closed_prefixes = prefix_table is not None
         self.ipv4_homes = _ipv4_homes(ipv4_homes)
         self.allocate_ipv4 = allocate_ipv4
         self.security = security
@@ -233,14 +258,25 @@ class Agent(ABC):
     ) -> Pending:
         """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
         updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
-        now = self.cache.advance(now)
         octets = b""
         if not isinstance(packet, MobilityPacket):
             octets = as_bytes(packet)
             try:
                 packet = decode_packet(octets, self.profile)
             except DecodeError as error:
+                self.cache.advance(now)
                 return self._undecodable(octets, error)
+        with self.cache.lock:
+            return self._look_at(packet, octets, self.cache.advance(now), authenticated, authorized)
+
+    def _look_at(
+        self,
+        packet: MobilityPacket,
+        octets: bytes,
+        now: float,
+        authenticated: bool,
+        authorized: Iterable[bytes] | None,
+    ) -> Pending:
         if not packet.checksum_ok:
             return self._ignore("checksum")
         message = packet.message
@@ -262,13 +298,14 @@ class Agent(ABC):
         return self._ignore("other message")
 
     def _ignore(self, reason: str) -> Pending:
-        self.counters.ignored[reason] += 1
+        with self.cache.lock:
+            self.counters.ignored[reason] += 1
         return Pending(self, [], ignored=reason)
 
     def _undecodable(self, data: bytes, error: DecodeError) -> Pending:
         # RFC 6275 section 9.2: it's to be reported by ICMPv6, which is the caller's
-        if isinstance(error, ParameterProblem) and self.cache.listener is not None:
-            self.cache.listener(Event(EventKind.PARAMETER_PROBLEM, b"", error.offset, data[8:24]))
+        if isinstance(error, ParameterProblem):
+            self.cache.tell(Event(EventKind.PARAMETER_PROBLEM, b"", error.offset, data[8:24]))
         return self._ignore("malformed")
 
     def _unknown_type(self, packet: MobilityPacket) -> Pending:
@@ -287,6 +324,8 @@ class Agent(ABC):
     def _begin_update(self, update: Update, now: float) -> Pending:
         if not is_routable(update.home) or not is_routable(update.source) or update.destination[0] == 0xFF:
             return self._ignore("address")  # RFC 6275 sections 9.3.1, 9.5.4
+        if update.alternate is not None and not is_routable(update.alternate):
+            return self._ignore("address")  # section 6.1.7: silently discarded
         if self.security is not None:
             try:
                 self.security.check(update)
@@ -302,7 +341,8 @@ class Agent(ABC):
             outcome = self._decide(update, transaction, now)
         except RefusedUpdateError as refused:
             transaction.abort()
-            return Pending(self, self._refuse(update, refused.status, refused.sequence), refused=refused.status)
+            answer = self._refuse(update, refused.status, refused.sequence, refused.bids)
+            return Pending(self, answer, refused=refused.status)
         except SilentlyIgnored as ignored:
             transaction.abort()
             return self._ignore(ignored.reason)
@@ -319,12 +359,19 @@ class Agent(ABC):
     def _decide(self, update: Update, transaction: Transaction, now: float) -> Outcome:
         node = transaction.node
         known = bool(node.care_of or node.flows)
-        authorized = self._validate(update, node if known else None, now)
+        # a binding can be of another type only where there is one: flows alone are none
+        authorized = self._validate(update, node if node.care_of else None, now)
         if not known and self.limits.nodes is not None and len(self.cache) >= self.limits.nodes and update.lifetime:
             raise RefusedUpdateError(BindingStatus.INSUFFICIENT_RESOURCES)
-        if self.admit_update is not None and (status := self.admit_update(update, node)):
-            raise RefusedUpdateError(status)
-        return process(update, node, self.policy, self.cache.owners, now=now, authorized=authorized)
+        status = 0
+        if self.admit_update is not None:
+            status = verdict("admit_update", self.admit_update(update, node), BindingStatus.PROHIBITED)
+            if status >= REFUSED:
+                raise RefusedUpdateError(status)
+        outcome = process(update, node, self.policy, self.cache.owners, now=now, authorized=authorized)
+        outcome.status = outcome.status or status
+        outcome.key_management = self.capabilities.key_management and bool(update.flags & _KEY_MANAGEMENT)
+        return outcome
 
     @property
     def policy(self) -> Policy:
@@ -338,6 +385,8 @@ class Agent(ABC):
             self.replay_memory,
             self.prefix_table,
             self.ipv4_homes,
+            self.home_prefixes,
+            self.closed_prefixes,
             self.allocate_ipv4,
             self.admit_flow,
         )
@@ -367,20 +416,26 @@ class Agent(ABC):
     def _wants_answer(self, update: Update, status: int) -> bool:
         return True
 
-    def _refuse(self, update: Update, status: int, sequence: int | None = None) -> list[bytes]:
+    def _refuse(
+        self, update: Update, status: int, sequence: int | None = None, bids: list[int] | None = None
+    ) -> list[bytes]:
         """An acknowledgement of a whole update that was refused: the flow options are in it nevertheless, or the mobile
         node would think that they aren't understood (K29)."""
-        outcome = Outcome(status, 0, [0] * len(update.bids), sequence=sequence)
+        outcome = Outcome(status, 0, [0] * len(update.bids) if bids is None else bids, sequence=sequence)
         if self.capabilities.flow_bindings:
             outcome.flows = [self.profile.status.unspecified] * len(update.flows)
         return self._answer(update, outcome)
 
     # ---- time
 
-    def tick(self, now: float) -> list[bytes]:
-        """Expire what is over; returns Binding Refresh Requests to send (K17)."""
+    def tick(self, now: float, most: int | None = None) -> list[bytes]:
+        """Expire what is over; returns Binding Refresh Requests to send (K17).
+
+        ``most``: look at so many home addresses and no more, so that a call stays short however many are due at once.
+        `next_deadline` is still past when some are left: call again. Nothing is raised for a store or table that fails.
+        """
         packets: list[bytes] = []
-        for event in self.cache.tick(now):
+        for event in self.cache.tick(now, most):
             if event.kind is EventKind.REFRESH_DUE:
                 packets += self._refresh_request(event)
         return packets
@@ -436,6 +491,16 @@ class Agent(ABC):
         """Put exported state in place of what the cache has; FlowclassError, and no change, if it makes no sense."""
         import_cache(self.cache, data, now)
 
+    def export_pieces(self, now: float, most: int = 1000) -> Iterator[bytes]:
+        """`export_state` in pieces of at most `most` nodes, so that an agent can do other things in between. All of
+        them joined are the cache as it was at the first one."""
+        return export_pieces(self.cache, now, most)
+
+    def import_pieces(self, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
+        """`import_state` in steps of at most `most` nodes: iterate to the end. All of the data is checked before the
+        first node is put in place; what updates change in between is newer, and stays."""
+        return import_pieces(self.cache, data, now, most)
+
     # ---- data plane
 
     def classify(self, packets: Any, **how: Any) -> Any:
@@ -449,7 +514,8 @@ class Agent(ABC):
         table: Any = self.cache.table
         if how.get("threads", 1) == 1 and "fragments" not in how:
             if self._fragments is None:
-                self._fragments = new_fragments()
+                with self.cache.lock:
+                    self._fragments = self._fragments or new_fragments()
             how["fragments"] = self._fragments
         return table.classify_packets(packets, **how)
 
@@ -461,7 +527,8 @@ class Agent(ABC):
     def account(self, decisions: Any, lengths: Any = None) -> None:
         """Add decisions (DECISION_DTYPE), and the octets of their packets, to ``counters.traffic`` by home address and
         FID; n-cast counts a packet once. Decisions must be younger than the removal of any node in them."""
-        self.counters.count(self.cache.table, decisions, lengths)
+        with self.cache.lock:
+            self.counters.count(self.cache.table, decisions, lengths)
 
     # ---- checks that roles share
 

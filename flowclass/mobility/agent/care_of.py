@@ -18,6 +18,7 @@ from flowclass.wire.options import BindingIdentifier
 
 from ..addresses import is_routable
 from ..cache.node import PLAIN, CareOf, Node
+from ..cache.owners import Owners
 from .policy import Policy
 from .received_update import RefusedUpdateError, Update
 
@@ -30,6 +31,7 @@ class BindingContext(Struct, gc=False):
     node: Node
     update: Update
     policy: Policy
+    owners: Owners
     expires: float
     refresh_at: float
 
@@ -38,7 +40,8 @@ def register(context: BindingContext) -> tuple[int, list[int], int | None]:
     """Register what an update with a lifetime asks for.
 
     Returns the status of the acknowledgement, one for each BID option, and the BID of the update's own care-of address
-    (K18; None: it has no binding, or several). Raises `RefusedUpdateError`.
+    (K18; None: it has no binding, or several). Raises `RefusedUpdateError`, also when none of several BIDs can be
+    registered: then nothing has changed, and no lifetime is granted.
     """
     update = context.update
     if update.malformed_bid:
@@ -53,9 +56,11 @@ def register(context: BindingContext) -> tuple[int, list[int], int | None]:
     elif PLAIN in known:
         raise RefusedUpdateError(BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS)
     statuses = [_register_bid(context, option, known) for option in update.bids]
-    if len(statuses) == 1:
-        if statuses[0] >= REFUSED:
+    if min(statuses) >= REFUSED:
+        if len(statuses) == 1:
             raise RefusedUpdateError(statuses[0])
+        raise RefusedUpdateError(BindingStatus.MCOA_NOTCOMPLETE, bids=statuses)
+    if len(statuses) == 1:
         _leave_home(context)
         own = update.bids[0].bid
         return statuses[0], [BindingStatus.ACCEPTED], own
@@ -78,7 +83,7 @@ def _register_plain(context: BindingContext) -> int:
     """An update without BID option: it replaces everything (RFC 5648 section 6.2), but for K37."""
     node, update = context.node, context.update
     address = update.care_of
-    if not is_routable(address):
+    if not is_routable(address) or _loops(context, address):
         raise RefusedUpdateError(BindingStatus.INVALID_CARE_OF_ADDRESS)
     if context.policy.profile.explicit_requests and update.flows and node.care_of:
         bid = node.bid_of(address)
@@ -108,13 +113,15 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
             return BindingStatus.MCOA_MALFORMED  # RFC 5648 section 4.3: IPv6 only at correspondent nodes
     elif old is not None and not old.home and not context.policy.correspondent:
         address = old.address
-    elif context.policy.correspondent or context.policy.switches.bid_source_address:
+    elif context.policy.correspondent or _takes_source(context.policy):
         # a correspondent node knows that somebody answers there, and of an address in its cache no more than that
         address = context.update.care_of
         if not is_routable(address):
             return BindingStatus.MCOA_MALFORMED
     else:
         return BindingStatus.MCOA_UNKNOWN_COA
+    if not option.home and _loops(context, address):
+        return BindingStatus.INVALID_CARE_OF_ADDRESS
     if bid not in node.care_of and len(node.care_of) >= context.policy.limits.bids_per_node:
         return BindingStatus.INSUFFICIENT_RESOURCES
     if option.home:
@@ -127,6 +134,26 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
     if option.home and context.policy.capabilities.home_without_ndp:
         return BindingStatus.MCOA_RETURNHOME_WO_NDP
     return BindingStatus.ACCEPTED
+
+
+def _takes_source(policy: Policy) -> bool:
+    """Whether a BID option without an address, for an unknown BID, stands for the update's own care-of address."""
+    switch = policy.switches.bid_source_address
+    return policy.profile.bid_source_address if switch is None else switch
+
+
+def _loops(context: BindingContext, address: bytes) -> bool:
+    """Whether what is sent to a care-of address would come back: it is the agent's own, lies behind the node itself, or
+    belongs to a node whose own care-of addresses lead back."""
+    node = context.node
+    if address == context.update.destination:
+        return True
+    if context.policy.correspondent:
+        return False  # it tunnels nothing
+    behind = node.prefixes
+    if node.also:
+        behind += tuple((home, 8 * len(home)) for home in node.also)
+    return context.owners.leads_back(address, node.home, behind)
 
 
 def _leave_home(context: BindingContext) -> None:
@@ -154,6 +181,8 @@ def deregister_bids(context: BindingContext) -> tuple[int, list[int]]:
     for option in update.bids:
         gone = care_of.pop(option.bid, None) if option.bid != PLAIN else None
         statuses.append(BindingStatus.NOT_HOME_AGENT if gone is None else BindingStatus.ACCEPTED)
-    if len(statuses) == 1 and statuses[0]:
-        raise RefusedUpdateError(statuses[0])
+    if all(statuses):
+        if len(statuses) == 1:
+            raise RefusedUpdateError(statuses[0])
+        raise RefusedUpdateError(BindingStatus.MCOA_NOTCOMPLETE, bids=statuses)
     return (BindingStatus.MCOA_NOTCOMPLETE if any(statuses) else BindingStatus.ACCEPTED), statuses

@@ -19,13 +19,13 @@ from flowclass.wire.flow_options import (
     MalformedSubOption,
     TrafficSelectorOption,
 )
-from flowclass.wire.numbers import Request, SelectorFormat
+from flowclass.wire.numbers import REFUSED, Request, SelectorFormat
 from flowclass.wire.profiles import FlowStatus, Profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from ..cache.node import DISCARD, FORWARD, NCAST, Flow, Node
 from ..settings import Capabilities
-from .policy import Policy
+from .policy import Policy, verdict
 
 __all__ = ["FlowContext", "apply_explicit", "apply_implicit", "purge"]
 
@@ -59,6 +59,7 @@ class FlowContext(Struct, gc=False):
     packet_bid: int | None  # the BID of the update's own care-of address (K18), PLAIN for a binding without BID
     packet_address: bytes  # that address
     authorized: frozenset[bytes] | None = None  # correspondent node: addresses with a token in the key (R106)
+    granted: int = 0  # the status that local policy accepts the option at hand with
 
     @property
     def profile(self) -> Profile:
@@ -77,8 +78,9 @@ def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) 
     statuses = []
     for option in options:
         try:
+            context.granted = 0
             _explicit(context, option)
-            statuses.append(0)
+            statuses.append(context.granted)
         except _Refused as refused:
             statuses.append(refused.status)
     return statuses
@@ -200,8 +202,11 @@ def _description(context: FlowContext, option: FlowIdentification, content: _Con
     rule = None if content.description is None else _rule(context, content.description)
     if content.error is not None or content.descriptions > 1:
         raise _Refused(codes.malformed)
-    if context.policy.admit_flow is not None and not context.policy.admit_flow(context.node, option):
-        raise _Refused(codes.prohibited)
+    context.granted = 0
+    if context.policy.admit_flow is not None:
+        context.granted = verdict("admit_flow", context.policy.admit_flow(context.node, option), codes.prohibited)
+        if context.granted >= REFUSED:
+            raise _Refused(context.granted)
     return rule
 
 
@@ -292,16 +297,18 @@ def _with_times(flow: Flow, old: Flow) -> Flow:
 
 
 def apply_implicit(
-    context: FlowContext, options: Sequence[FlowIdentification], summary: Sequence[int]
+    context: FlowContext, options: Sequence[FlowIdentification], summary: Sequence[int], keep: bool = False
 ) -> tuple[list[int], list[int]]:
-    """RFC 6089: a known FID is an update, an unknown one an add, one that isn't named goes (section 5.3.4).
+    """RFC 6089: a known FID is an update, an unknown one an add, one that isn't named goes (section 5.3.4), unless the
+    caller says to keep it.
 
     Returns a status for each option, and the FIDs of flow summary options that aren't there (5.3.3).
     """
     node, codes = context.node, context.policy.profile.status
     fids = [option.fid for option in options]
     named = {*fids, *summary}
-    purge(node, named)
+    if not keep:
+        purge(node, named)
     if len(set(fids)) < len(fids):
         statuses = [codes.malformed] * len(options)  # K25: all of them, not only the duplicates
     else:
@@ -328,8 +335,9 @@ def _implicit(context: FlowContext, options: Sequence[FlowIdentification]) -> li
     made: dict[int, Flow] = {}
     for option in options:
         try:
+            context.granted = codes.success
             made[option.fid] = _one_implicit(context, option, len(made))
-            statuses.append(codes.success)
+            statuses.append(context.granted)
         except _Refused as refused:
             statuses.append(refused.status)
     if made:

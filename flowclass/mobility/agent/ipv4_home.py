@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from ipaddress import IPv4Address
 
 from flowclass.wire.numbers import IPv4Status
 from flowclass.wire.options import IPv4AddressAcknowledgement, IPv4HomeAddress
 
-from ..addresses import Prefix, is_routable
+from ..addresses import is_routable
+from ..arguments import check_packed
 from ..cache.node import Node
+from ..cache.owners import Owners
 from .policy import Policy
 from .received_update import Update
 
@@ -22,13 +23,13 @@ def register_ipv4(
     node: Node,
     update: Update,
     policy: Policy,
-    owners: Mapping[Prefix, bytes],
+    owners: Owners,
 ) -> tuple[IPv4AddressAcknowledgement, ...]:
     """Give the node the addresses that an accepted update asks for, and no others; one answer per option.
 
-    An address is the node's when the policy's ``ipv4_homes`` say so, or when they have nothing for the node and nobody
-    else has it. ``allocate_ipv4`` serves requests for any address; what it once gave stays with the node. Prefixes
-    aren't delegated (133). Configured addresses remain without being asked for.
+    An address is the node's when the policy's ``ipv4_homes`` have it for the node, or, for a node that they don't have,
+    when ``allocate_ipv4`` gives it; what that once gave stays with the node. Any other is refused (130), as it is when
+    another node has it. Prefixes aren't delegated (133). Configured addresses remain without being asked for.
     """
     own = policy.ipv4_homes.get(node.home)
     if own is None and not update.ipv4_homes:
@@ -51,7 +52,7 @@ def _judge(
     node: Node,
     option: IPv4HomeAddress,
     policy: Policy,
-    owners: Mapping[Prefix, bytes],
+    owners: Owners,
     own: bytes | None,
 ) -> tuple[int, bytes]:
     address = option.address.packed
@@ -61,15 +62,23 @@ def _judge(
         return IPv4Status.NO_PREFIX, address
     if address == _ANY:
         found = own or next(iter(node.also), None) or _allocate(policy, node.home)
-        return (IPv4Status.NO_DYNAMIC_ADDRESS, address) if found is None else (IPv4Status.SUCCESS, found)
+        if found is None or owners.in_the_way((found, 32), node.home):
+            return IPv4Status.NO_DYNAMIC_ADDRESS, address
+        return IPv4Status.SUCCESS, found
     if not is_routable(address):
         return IPv4Status.INVALID_ADDRESS, address
     if option.prefix_length != 32:
         return IPv4Status.NO_PREFIX, address
-    if (own is not None and own != address) or owners.get((address, 32), node.home) != node.home:
+    if owners.in_the_way((address, 32), node.home):
         return IPv4Status.INCORRECT_ADDRESS, address
-    return IPv4Status.SUCCESS, address
+    mine = address == own if own is not None else address in node.also or address == _allocate(policy, node.home)
+    return (IPv4Status.SUCCESS if mine else IPv4Status.INCORRECT_ADDRESS), address
 
 
 def _allocate(policy: Policy, home: bytes) -> bytes | None:
-    return None if policy.allocate_ipv4 is None else policy.allocate_ipv4(home)
+    if policy.allocate_ipv4 is None:
+        return None
+    address = policy.allocate_ipv4(home)
+    if address is not None:
+        check_packed("allocate_ipv4: its result", address, 4)
+    return address

@@ -7,14 +7,13 @@ whether the update is believed and in sequence, is each role's own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from math import inf
 from typing import Final
 
 from flowclass.wire.numbers import LIFETIME_UNIT, BindingStatus, Request, UpdateFlag
 
-from ..addresses import Prefix
 from ..cache.node import Node
+from ..cache.owners import Owners
 from .care_of import BindingContext, deregister_bids, register
 from .flows import FlowContext, apply_explicit, apply_implicit, purge
 from .ipv4_home import register_ipv4
@@ -32,21 +31,21 @@ def process(
     update: Update,
     node: Node,
     policy: Policy,
-    owners: Mapping[Prefix, bytes],
+    owners: Owners,
     *,
     now: float,
     authorized: frozenset[bytes] | None = None,
 ) -> Outcome:
     """Apply an update to the working copy of its node (RFC 6275 section 10.3, RFC 5648 section 6.2, draft section 8).
 
-    ``owners`` says which home address has a prefix, or with its full length an IPv4 home address. ``authorized`` are
-    the care-of addresses that a correspondent node has seen a token for; None: the update may name any.
+    ``owners`` says who has which prefix and address, and where care-of addresses lead. ``authorized`` are the care-of
+    addresses that a correspondent node has seen a token for; None: the update may name any.
     """
     known = bool(node.care_of or node.flows)
     lifetime = min(update.lifetime, policy.limits.lifetime)
     seconds = lifetime * LIFETIME_UNIT
     expires, refresh_at = times(now, seconds, policy.switches.refresh_lead)
-    context = BindingContext(node, update, policy, expires, refresh_at)
+    context = BindingContext(node, update, policy, owners, expires, refresh_at)
     if update.lifetime == 0 or (update.care_of == update.home and not update.bids):
         if not known and (update.bids or not policy.correspondent):
             # a correspondent node says yes: its first answer may have got lost (RFC 6275 section 9.5.3 names no status)
@@ -61,8 +60,8 @@ def process(
             own = None
         seconds = 0
     else:
-        status, bids, own = register(context)
         node.prefixes = network_prefixes(update, node.home, policy, owners)
+        status, bids, own = register(context)
         node.router = bool(update.flags & _MOBILE_ROUTER)
         node.registration = not policy.correspondent
         outcome = Outcome(status, lifetime, bids, router=node.router)
@@ -105,7 +104,7 @@ def _flows(
     """Apply the flow options; ``own`` is the BID of the update's own care-of address."""
     update, node, policy = bindings.update, bindings.node, bindings.policy
     profile, options = policy.profile, update.flows
-    if not options and not node.flows and not update.summary:
+    if not options and not node.flows and not update.summary and update.malformed_summary is None:
         return
     entry = None if own is None else node.care_of.get(own)
     context = FlowContext(
@@ -123,4 +122,7 @@ def _flows(
             purge(node, {option.fid for option in options})
         outcome.flows = apply_explicit(context, options)
     else:
-        outcome.flows, outcome.missing = apply_implicit(context, options, update.summary)
+        unread = update.malformed_summary
+        # what a summary that can't be read has named is not known, so that nothing is removed for not being named
+        outcome.flows, outcome.missing = apply_implicit(context, options, update.summary, keep=unread is not None)
+        outcome.malformed = tuple(dict.fromkeys(unread or ()))

@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from flowclass.wire.flow_codec import whole_numbers
 from flowclass.wire.flow_options import FlowIdentification, FlowSummary
 from flowclass.wire.messages import BindingUpdate, Option
 from flowclass.wire.numbers import OptionType, UpdateFlag
@@ -58,6 +59,7 @@ class Update(Struct):
     authentication: MessageAuthentication | None = None  # RFC 4285
     timestamp: int | None = None  # RFC 4285, in the format of NTP
     identifier: bytes | None = None  # RFC 4283
+    malformed_summary: tuple[int, ...] | None = None  # FIDs that could be read in flow summaries of a wrong length
     malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
 
     @property
@@ -79,7 +81,9 @@ class Outcome(Struct):
     bids: list[int]  # a status for each BID option
     flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
     missing: list[int] = []  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
+    malformed: tuple[int, ...] = ()  # FIDs of a flow summary whose length is wrong
     router: bool = False
+    key_management: bool = False  # the K flag (RFC 6275 10.3.1)
     sequence: int | None = None  # the last one accepted, where the status is 135
     extra: tuple[Option, ...] = ()
 
@@ -87,9 +91,10 @@ class Outcome(Struct):
 class RefusedUpdateError(Exception):
     """The update is refused as a whole: an acknowledgement with this status, and nothing changes."""
 
-    def __init__(self, status: int, sequence: int | None = None) -> None:
+    def __init__(self, status: int, sequence: int | None = None, bids: list[int] | None = None) -> None:
         self.status = status
         self.sequence = sequence  # what the acknowledgement carries instead of the update's own (135)
+        self.bids = bids  # a status for each BID option; None: zero, the acknowledgement's is theirs
 
 
 class SilentlyIgnored(Exception):  # nothing went wrong here, so no Error
@@ -146,5 +151,7 @@ def _collect_rare(update: Update, option: object) -> None:
             update.identifier = option.identifier
         case BindingAuthorizationData():
             update.authorization = option.authenticator
-        case MalformedOption():
-            update.malformed_bid |= option.type == OptionType.BINDING_IDENTIFIER
+        case MalformedOption() if option.type == OptionType.BINDING_IDENTIFIER:
+            update.malformed_bid = True
+        case MalformedOption():  # the other one is a flow summary
+            update.malformed_summary = (update.malformed_summary or ()) + whole_numbers(option.data)

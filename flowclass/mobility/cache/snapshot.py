@@ -1,13 +1,15 @@
 """The whole cache as octets, and back: for a warm restart, or another process.
 
-JSON. Times are seconds that are left, so that the clock of the process that reads it may start anywhere; null: for
-ever. Octets are hexadecimal. Nothing is installed before everything has been checked.
+JSON, one line for each node, so that it can be written and read in pieces. Times are seconds that are left, so that the
+clock of the process that reads it may start anywhere; null: for ever. Octets are hexadecimal. Nothing is installed
+before everything has been checked.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from math import inf
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta, Struct
@@ -17,11 +19,12 @@ from flowclass.errors import ClassifierError, FlowclassError
 from flowclass.wire.octets import as_bytes
 from flowclass.wire.profiles import get_profile
 
+from ..addresses import Prefix
 from ..arguments import later
 from .binding_cache import BindingCache
 from .node import DISCARD, NCAST, PLAIN, CareOf, Flow, Node
 
-__all__ = ["decode_node", "encode_node", "export_cache", "import_cache"]
+__all__ = ["decode_node", "encode_node", "export_cache", "export_pieces", "import_cache", "import_pieces"]
 
 FORMAT: Final = 1
 
@@ -72,19 +75,49 @@ class _Deleted(Struct, forbid_unknown_fields=True):
 
 class _Snapshot(Struct, forbid_unknown_fields=True):
     format: int
-    nodes: list[_Node]
+    nodes: list[msgspec.Raw]
     deleted: list[_Deleted]
+
+
+# the lines around those of nodes and of sequence numbers that are remembered; the whole is one JSON object
+_HEAD: Final = b'{"format":%d,"nodes":[' % FORMAT
+_MIDDLE: Final = b'],"deleted":['
+_TAIL: Final = b"]}"
+
+
+def export_pieces(cache: BindingCache, now: float, most: int = 1000) -> Iterator[bytes]:
+    """Everything in the cache that hasn't expired at `now`, in pieces of at most `most` nodes.
+
+    What is exported is the cache as it is at the first piece, whatever happens between that and the last one; joined,
+    the pieces are what `import_cache` takes. Open transactions aren't in it.
+    """
+    now = cache.advance(now)
+    with cache.lock:
+        nodes, deleted = list(cache), cache.deleted()
+    for piece in _lines(_HEAD, nodes, most, lambda node: msgspec.json.encode(_raw(node, now))):
+        yield piece
+    left = [(home, until, last) for home, (until, last) in deleted.items() if until > now]
+    for piece in _lines(
+        b"\n" + _MIDDLE, left, most, lambda x: msgspec.json.encode(_Deleted(x[0].hex(), x[1] - now, x[2]))
+    ):
+        yield piece
+    yield b"\n" + _TAIL
+
+
+def _lines(head: bytes, things: list[Any], most: int, encode: Callable[[Any], bytes]) -> Iterator[bytes]:
+    if most < 1:
+        raise FlowclassError(f"most: 1 or more nodes expected, got {most}")
+    before = head + b"\n"
+    if not things:
+        yield head
+    for at in range(0, len(things), most):
+        yield before + b",\n".join(map(encode, things[at : at + most]))
+        before = b",\n"
 
 
 def export_cache(cache: BindingCache, now: float) -> bytes:
     """Everything in the cache that hasn't expired at `now`; open transactions aren't in it."""
-
-    now = cache.advance(now)
-    nodes = [_raw(node, now) for node in cache]
-    deleted = [
-        _Deleted(home.hex(), until - now, last) for home, (until, last) in cache.deleted().items() if until > now
-    ]
-    return msgspec.json.encode(_Snapshot(FORMAT, nodes, deleted))
+    return b"".join(export_pieces(cache, now))
 
 
 def _raw(node: Node, now: float) -> _Node:
@@ -132,40 +165,138 @@ def decode_node(data: bytes, now: float) -> Node:
 def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
     """Put what was exported in place of all that the cache has. Raises FlowclassError for data that makes no sense, and
     then the cache is as it was."""
+    with cache.lock:
+        for _ in import_pieces(cache, data, now):
+            pass
+
+
+def import_pieces(cache: BindingCache, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
+    """`import_cache`, at most `most` nodes at a time: yields how many have been read, then how many are in place.
+
+    ``data`` may come in pieces, of any size. All of it is read and checked before the first node is put in place. The
+    cache may be used in between: what has changed since the beginning is newer than the data, and stays. An error
+    takes back what was put in place.
+    """
+    if most < 1:
+        raise FlowclassError(f"most: 1 or more nodes expected, got {most}")
     now = later(now, -inf)
+    before = {node.home: node for node in cache}
+    nodes: dict[bytes, Node] = {}
+    owned: set[Prefix] = set()
+    deleted: list[tuple[bytes, int, float]] = []
+    for number, raw in enumerate(_entries(data)):
+        if isinstance(raw, _Deleted):
+            deleted.append((_address(raw.home), raw.sequence, now + raw.left))
+            continue
+        node = _node(raw, now)
+        mine = (*node.prefixes, *((a, 8 * len(a)) for a in node.also))
+        if node.home in nodes or len(set(mine)) != len(mine) or not owned.isdisjoint(mine):
+            raise FlowclassError("no snapshot of a binding cache: a home address or a prefix is in it twice")
+        owned.update(mine)
+        nodes[node.home] = node
+        if number % most == most - 1:
+            yield number + 1
+    done: list[tuple[bytes, Node | None, Node | None]] = []
+    clock = cache.clock
     try:
-        snapshot = msgspec.json.decode(as_bytes(data), type=_Snapshot)
-        if snapshot.format != FORMAT:
-            raise FlowclassError(f"a snapshot of format {snapshot.format}: {FORMAT} expected")
-        nodes = [_node(raw, now) for raw in snapshot.nodes]
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise FlowclassError(f"no snapshot of a binding cache: {error}") from None
-    homes = {node.home for node in nodes}
-    owned = [owner for node in nodes for owner in (*node.prefixes, *((a, 8 * len(a)) for a in node.also))]
-    if len(homes) != len(nodes) or len(set(owned)) != len(owned):
-        raise FlowclassError("no snapshot of a binding cache: a home address or a prefix is in it twice")
-    deleted = [(_address(raw.home), raw.sequence, now + raw.left) for raw in snapshot.deleted]
-    before = list(cache)
-    try:
-        _exchange(cache, [node for node in nodes if node.care_of or node.flows], now)
-    except Exception as error:  # what the forwarding table won't take, or a store
-        _exchange(cache, before, now)
+        cache.restart(now)
+        yield from _exchange(cache, before, nodes, done, now, most)
+    except BaseException as error:  # what the forwarding table won't take, a store, or nobody wants the rest
+        with cache.lock:
+            if clock > -inf:
+                cache.restart(clock)
+            _take_back(cache, done, cache.clock)
         if not isinstance(error, ClassifierError):
             raise
         raise FlowclassError(f"no snapshot of a binding cache: {error}") from None
-    cache.restart(now)
     for home, sequence, until in deleted:
         cache.remember(home, sequence, until)
 
 
-def _exchange(cache: BindingCache, nodes: list[Node], now: float) -> None:
-    """Put these nodes in place of all that the cache has; addresses may go from one to another."""
-    kept = {node.home: (node.prefixes, node.also) for node in nodes}
-    for node in list(cache):
-        if kept.get(node.home) != (node.prefixes, node.also):
-            cache.remove(node.home, now)
-    for node in nodes:
-        cache.put(node)
+def _exchange(
+    cache: BindingCache,
+    before: dict[bytes, Node],
+    nodes: dict[bytes, Node],
+    done: list[tuple[bytes, Node | None, Node | None]],
+    now: float,
+    most: int,
+) -> Iterator[int]:
+    """Put these nodes in place of those; addresses may go from one to another, so what has some goes first."""
+    new = {home: node for home, node in nodes.items() if node.care_of or node.flows}
+    leaving = [
+        home
+        for home, node in before.items()
+        if home not in new or (new[home].prefixes, new[home].also) != (node.prefixes, node.also)
+    ]
+    steps = [(home, None) for home in leaving] + list(new.items())
+    gone = set[bytes]()
+    for at in range(0, len(steps), most):
+        with cache.lock:
+            for home, node in steps[at : at + most]:
+                old = cache.get(home)
+                if old is not (None if home in gone else before.get(home)):
+                    continue  # it has changed meanwhile
+                if node is None:
+                    done.append((home, old, None))
+                    cache.remove(home, now)
+                    gone.add(home)
+                else:
+                    done.append((home, old, node))
+                    cache.put(node)
+        yield min(at + most, len(steps))
+
+
+def _take_back(cache: BindingCache, done: list[tuple[bytes, Node | None, Node | None]], now: float) -> None:
+    """Undo steps of `_exchange`, of which the last one may not have come to be."""
+    for home, old, new in reversed(done):
+        if cache.get(home) is not new:
+            continue
+        if old is None:
+            cache.remove(home, now)
+        else:
+            cache.put(old)
+
+
+def _entries(data: bytes | Iterable[bytes]) -> Iterator[_Node | _Deleted]:
+    """The nodes, then the sequence numbers that are remembered. What was written by `export_pieces` is read line by
+    line, other JSON of the same shape as a whole."""
+    wrong = "no snapshot of a binding cache: "
+    pieces = iter([as_bytes(data)] if isinstance(data, (bytes, bytearray, memoryview)) else data)
+    lines = _split(pieces)
+    try:
+        first = next(lines, b"")
+        if first == _HEAD:
+            kind: type[_Node] | type[_Deleted] = _Node
+            for line in lines:
+                if line == _MIDDLE and kind is _Node:
+                    kind = _Deleted
+                elif line == _TAIL and kind is _Deleted:
+                    break
+                else:
+                    yield msgspec.json.decode(line.removesuffix(b","), type=kind)
+            else:
+                raise FlowclassError(f"{wrong}it ends early")
+            if any(line.strip() for line in lines):
+                raise FlowclassError(f"{wrong}it goes on after its end")
+            return
+        snapshot = msgspec.json.decode(b"\n".join([first, *lines]), type=_Snapshot)
+        if snapshot.format != FORMAT:
+            raise FlowclassError(f"a snapshot of format {snapshot.format}: {FORMAT} expected")
+        for raw in snapshot.nodes:
+            yield msgspec.json.decode(raw, type=_Node)
+        yield from snapshot.deleted
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise FlowclassError(f"{wrong}{error}") from None
+
+
+def _split(pieces: Iterator[bytes]) -> Iterator[bytes]:
+    """Lines, without their ends."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        yield from whole
+    if rest:
+        yield rest
 
 
 def _node(raw: _Node, now: float) -> Node:
