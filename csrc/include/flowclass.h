@@ -213,13 +213,15 @@ typedef struct fc_packet {
 
 typedef struct fc_fragments fc_fragments; /* see below */
 #define FC_INNERMOST 255u
-
+#define FC_NO_TIME INT64_MIN
 typedef struct fc_parse_options {
-    /* Which IP header the key is from: 0 or 1 the outermost, N the N-th inside the tunnels that docs/tshark.md lists,
-     * or the deepest that can be read if there are fewer; FC_INNERMOST. */
+    /* 0, 1: the key of the outermost IP header; N: of the N-th or, if there are fewer, the last; FC_INNERMOST. */
     uint32_t inner;
     /* Remembers first fragments, so that later fragments get the same key; packets are taken in order. Or NULL. */
     fc_fragments *fragments;
+    /* When each packet came, ns of one clock (FC_NO_TIME: unknown); NULL: all at `now`. First fragments live 60 s. */
+    const int64_t *times;
+    int64_t now;
 } fc_parse_options;
 
 /* One packet of pcap LINKTYPE_x (1 Ethernet, 101 raw IP, ...), its outermost IP header. Returns info->status. */
@@ -237,10 +239,8 @@ FC_API int fc_fragments_new(uint32_t capacity, const uint8_t secret[16], fc_frag
 FC_API void fc_fragments_free(fc_fragments *fragments);
 FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
-
 /* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object -------------- */
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
-#define FC_NO_TIME INT64_MIN
 #define FC_MAX_RECORD 262144u /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
 typedef struct fc_capture fc_capture;
 

@@ -19,7 +19,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (size < 2)
         return 0;
     uint16_t link = links[data[0] % (sizeof links / sizeof *links)];
-    fc_parse_options options = {data[1], memory};
+    fc_parse_options options = {.inner = data[1], .fragments = memory};
     uint8_t *packet = malloc(size - 2 ? size - 2 : 1); /* its own allocation, for ASan */
     if (!packet)
         return 0;

@@ -319,7 +319,8 @@ static int frame(int number, const bytes *ip, int version, bytes *out)
     case 31:
         add(out, mac, 12);
         ADD(out, 0x88, 0xe5, 0x20, 0, 0, 0, 0, 1, 1, 2, 3, 4, 5, 6, 7, 8, hi, lo);
-        break; /* MACsec */
+        break;
+        /* MACsec */
     case 32:
         add(out, mac, 12);
         ADD(out, 0x88, 0xa8, 0, 1, 0x88, 0xe7, 0, 0, 0, 9);
@@ -537,7 +538,7 @@ static int guarded(int link, const uint8_t *data, uint32_t n, fc_key *key, fc_pa
     memcpy(end - n, data, n);
     int status = fc_parse(link, end - n, n, key, info);
     sane(status, key, info, n);
-    fc_parse_options options = {FC_INNERMOST, fragments};
+    fc_parse_options options = {.inner = FC_INNERMOST, .fragments = fragments};
     uint64_t offset = 0;
     uint16_t type = (uint16_t)link;
     fc_key deep;
@@ -609,7 +610,8 @@ static void tunnels(bytes *b, int number)
     case 11:
         ip6(b, 47, 0);
         ADD(b, 0x10, 0, 0x22, 0xeb, 0, 0, 0, 1, 0x20, 1, 0, 1, 0, 0, 0, 1, 0, 0, 8, 0);
-        break; /* III, IP */
+        break;
+        /* III, IP */
     case 12:
         ip4(b, 47, 0, 0);
         ADD(b, 0, 0, 0x82, 0x30, 8, 1, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0);
@@ -622,7 +624,8 @@ static void tunnels(bytes *b, int number)
     case 14:
         ip4(b, 47, 0, 0);
         ADD(b, 0x40, 0, 0x86, 0xdd, 0, 0, 0, 0, 8, 0, 0, 4, 1, 2, 3, 4, 0, 0, 0, 0);
-        break; /* routes */
+        break;
+        /* routes */
     case 15:
         ip6(b, 97, 0);
         ADD(b, 0x30, 0);
@@ -637,7 +640,8 @@ static void tunnels(bytes *b, int number)
         ip6(b, 17, 0);
         ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0, 3, 0, 0, 0, 0, 0, 5);
         add(b, eth6, 14);
-        break; /* L2TPv3 */
+        break;
+        /* L2TPv3 */
     case 18:
         ip4(b, 17, 0, 0);
         ADD(b, 6, 0xa5, 6, 0xa5, 0, 0, 0, 0, 0x4a, 2, 0, 99, 0, 1, 0, 1, 0, 0, 0, 0, 0, 2, 9, 9);
@@ -671,7 +675,8 @@ static void tunnels(bytes *b, int number)
         ip6(b, 17, 0);
         ADD(b, 1, 2, 0x12, 0xb6, 0, 0, 0, 0, 0x0c, 0, 0, 3, 0, 0, 7, 0);
         add(b, eth6, 14);
-        break; /* GPE */
+        break;
+        /* GPE */
     case 26:
         ip6(b, 17, 0);
         ADD(b, 1, 2, 0x12, 0xb5, 0, 0, 0, 0, 0x0c, 0, 0, 4, 0, 0, 7, 0, 0x0f, 0xc2, 2, 2, 0, 0, 1, 255);
@@ -692,7 +697,8 @@ static void tunnels(bytes *b, int number)
         break; /* CAPWAP */
     case 30:
         ip4(b, 17, 0, 0);
-        ADD(b, 0x14, 0x7f, 1, 2, 0, 0, 0, 0, 0, 0x18, 3, 0, 0, 0, 0, 0, 1, 2, 3, 4); /* native, swapped */
+        ADD(b, 0x14, 0x7f, 1, 2, 0, 0, 0, 0, 0, 0x18, 3, 0, 0, 0, 0, 0, 1, 2, 3, 4);
+        /* native, swapped */
         ADD(b, 1, 8, 0, 0, 2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 2, 0, 0, 0, 0, 1, 0, 0, 0xaa, 0xaa, 3, 0, 0, 0, 0x86,
             0xdd);
         break;
@@ -720,7 +726,7 @@ static void inner_headers(void)
         fc_packet info;
         uint64_t offset = 0;
         tunnels(&b, number);
-        fc_parse_options options = {FC_INNERMOST, NULL};
+        fc_parse_options options = {.inner = FC_INNERMOST};
         fc_parse_batch(101, NULL, b.data, &offset, &b.size, 1, &options, &key, &info);
         CHECK(info.depth == 2 && key.version == 6 && key.destination_port == 53 && info.ip_offset == b.size - 52);
         options.inner = 1;
@@ -790,7 +796,7 @@ static void fragment(bytes *b, uint32_t id, uint16_t offset_and_more, uint8_t ne
 
 static void parse_with(fc_fragments *fragments, const bytes *b, fc_key *key, fc_packet *info)
 {
-    fc_parse_options options = {0, fragments};
+    fc_parse_options options = {.fragments = fragments};
     uint64_t offset = 0;
     fc_parse_batch(101, NULL, b->data, &offset, &b->size, 1, &options, key, info);
 }
@@ -835,6 +841,24 @@ static void fragment_memory(void)
             CHECK(!(info.flags & FC_PACKET_COMPLETED) == (id < 100 + 3 * CAPACITY - fc_fragments_count(f)));
         }
     }
+    /* good for 60 seconds of the caller's clock, whichever way it goes */
+    static const struct {
+        int64_t first, later;
+        int together;
+    } clocks[] = {
+        {0, 60000000000, 1}, {0, 60000000001, 0}, {0, -60000000001, 0},
+        {FC_NO_TIME, 1, 1},  {1, FC_NO_TIME, 1},  {INT64_MAX, INT64_MIN + 1, 0},
+    };
+    for (size_t i = 0; i < sizeof clocks / sizeof *clocks; i++) {
+        fc_parse_options options = {.fragments = f, .now = clocks[i].first};
+        uint64_t offset = 0;
+        fragment(&b, 7, 1, 17);
+        fc_parse_batch(101, NULL, b.data, &offset, &b.size, 1, &options, &key, &info);
+        options.times = &clocks[i].later;
+        fragment(&b, 7, 8, 17);
+        fc_parse_batch(101, NULL, b.data, &offset, &b.size, 1, &options, &key, &info);
+        CHECK(!(info.flags & FC_PACKET_COMPLETED) == !clocks[i].together);
+    }
     fc_fragments_clear(f);
     parse_with(f, &b, &key, &info);
     CHECK(!(info.flags & FC_PACKET_COMPLETED) && fc_fragments_count(f) == 0);
@@ -852,7 +876,7 @@ static void fragmented_tunnel(void)
     fc_packet info;
     uint64_t offset = 0;
     CHECK(fc_fragments_new(4, secret, &f) == FC_OK);
-    fc_parse_options options = {FC_INNERMOST, f};
+    fc_parse_options options = {.inner = FC_INNERMOST, .fragments = f};
     ip6(&b, 44, 8 + 52);
     ADD(&b, 41, 0, 0, 1, 0, 0, 0, 5);
     ip6(&b, 17, 500);

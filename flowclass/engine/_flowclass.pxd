@@ -59,6 +59,8 @@ cdef extern from "flowclass.h" nogil:
     ctypedef struct fc_parse_options:
         uint32_t inner
         fc_fragments *fragments
+        const int64_t *times
+        int64_t now
     int fc_fragments_new(uint32_t capacity, const uint8_t *secret, fc_fragments **out)
     void fc_fragments_free(fc_fragments *fragments)
     void fc_fragments_clear(fc_fragments *fragments)

@@ -16,7 +16,9 @@ from flowclass.errors import ArgumentError, ClassifierError
 
 from .keys import KEY_DTYPE, RULE_DTYPE
 
-__all__ = ["as_keys", "as_rules", "contiguous", "integer", "link_types", "out_array", "secret_key"]
+__all__ = ["as_keys", "as_rules", "contiguous", "integer", "link_types", "out_array", "secret_key", "times_of"]
+
+NO_TIME = -(2**63)  # FC_NO_TIME
 
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
@@ -86,3 +88,17 @@ def link_types(numbers: Any, n: int) -> npt.NDArray[np.uint16]:
     if len(array) != n:
         raise ClassifierError(f"linktypes: expected {n}, got {len(array)}")
     return np.ascontiguousarray(array, dtype=np.uint16)
+
+
+def times_of(times: Any, n: int) -> npt.NDArray[np.int64]:
+    """The argument ``times`` as an array of ``n`` i64 (ns); one integer is the time of all, None is `NO_TIME`."""
+    if times is None:
+        times = NO_TIME
+    if isinstance(times, (int, np.integer)):
+        return np.full(n, integer("times", times, -(2**63), 2**63 - 1), dtype=np.int64)
+    array = np.asarray(times)
+    if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
+        raise ClassifierError("times: expected an integer or one dimension of integers (ns)")
+    if len(array) != n:
+        raise ClassifierError(f"times: expected {n}, got {len(array)}")
+    return np.ascontiguousarray(array, dtype=np.int64)

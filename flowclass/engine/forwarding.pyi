@@ -79,6 +79,7 @@ class ForwardingTable:
         linktype: int = 101,
         linktypes: npt.ArrayLike | None = None,
         fragments: Fragments | None = None,
+        times: npt.ArrayLike | None = None,
         inner: int = 0,
         out: Records | None = None,
         kernel: str = "auto",

@@ -8,6 +8,7 @@ import numpy as np
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBuffer_Release
+from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from flowclass.engine._flowclass cimport *
@@ -15,7 +16,7 @@ from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_a
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
 
-from flowclass.engine.arguments import contiguous, integer, link_types, out_array, secret_key
+from flowclass.engine.arguments import contiguous, integer, link_types, out_array, secret_key, times_of
 from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE, as_batch
@@ -212,7 +213,7 @@ cdef class ForwardingTable:
             check(status, "classify")
         return out
 
-    def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, inner=0, out=None, kernel="auto",
+    def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, times=None, inner=0, out=None, kernel="auto",
                          threads=1):
         """The decision for each packet, as `flowclass.engine.packets.parse` takes them. With ``fragments`` one thread."""
         cdef int chosen = select_kernel(kernel), status, link = integer("linktype", linktype, 0, 0xffff)
@@ -226,6 +227,12 @@ cdef class ForwardingTable:
         if fragments is not None and not isinstance(fragments, Fragments):
             raise ArgumentError("fragments", "a Fragments", fragments)
         options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
+        cdef const int64_t[::1] when
+        options.times = NULL
+        options.now = FC_NO_TIME
+        if fragments is not None:
+            when = times_of(times, n)
+            options.times = &when[0] if n else NULL
         cdef const uint16_t[::1] types
         if linktypes is not None:
             types = link_types(linktypes, n)

@@ -35,6 +35,7 @@ def parse(
     linktype: int = 101,
     linktypes: npt.ArrayLike | None = None,
     fragments: Fragments | None = None,
+    times: npt.ArrayLike | None = None,
     inner: int = 0,
     keys: Records | None = None,
     infos: Records | None = None,

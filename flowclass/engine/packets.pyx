@@ -1,7 +1,7 @@
 # cython: language_level=3, embedsignature=True
 """Packets to keys: the binding of csrc/src/packet/parse.c and fragments.c."""
 
-from libc.stdint cimport UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from flowclass.engine._flowclass cimport *
 
@@ -10,7 +10,7 @@ from contextlib import nullcontext
 
 import numpy as np
 
-from flowclass.engine.arguments import integer, link_types, out_array, secret_key
+from flowclass.engine.arguments import integer, link_types, out_array, secret_key, times_of
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ArgumentError, ClassifierError
 
@@ -49,6 +49,7 @@ NOTE_DTYPE = np.dtype(
         ("kind", "=u4"),
         ("tells", "=u4"),
         ("original", "=u4"),
+        ("time", "=i8"),
     ]
 )
 FIRST_DTYPE = np.dtype(
@@ -63,6 +64,7 @@ FIRST_DTYPE = np.dtype(
         ("flags", "u1"),
         ("depth", "u1"),
         ("reserved", "u1", 6),
+        ("time", "=i8"),
     ]
 )
 assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
@@ -190,7 +192,7 @@ def _join(packets):
     return np.frombuffer(b"".join(views), dtype=np.uint8), offsets, lengths
 
 
-def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, keys=None, infos=None):
+def parse(packets, *, linktype=101, linktypes=None, fragments=None, times=None, inner=0, keys=None, infos=None):
     """Packets to ``(keys, infos)``, arrays of `KEY_DTYPE` and `PACKET_DTYPE`.
 
     ``packets``
@@ -199,6 +201,9 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
         the pcap link type number of all (LINKTYPE_x; 101: raw IP), or an array of u16 with one for each.
     ``fragments``
         a `Fragments`: later fragments take the key of their first one, if that came before.
+    ``times``
+        when each packet came, ns of one clock (i64), or one number for all; used with ``fragments`` only: a first fragment
+        is good for 60 seconds (RFC 8200 section 4.5). None: forever.
     ``inner``
         0 or 1 the outermost IP header, N the N-th (or the deepest before it), `INNERMOST`.
     ``keys``, ``infos``
@@ -216,6 +221,12 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, inner=0, key
     cdef fc_parse_options options
     options.inner = inner
     options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
+    cdef const int64_t[::1] when
+    options.times = NULL
+    options.now = FC_NO_TIME
+    if fragments is not None:
+        when = times_of(times, n)
+        options.times = &when[0] if n else NULL
     cdef int link = integer("linktype", linktype, 0, 0xffff)
     cdef const uint16_t[::1] types
     cdef const uint16_t *types_ptr = NULL

@@ -159,6 +159,7 @@ cdef class Capture:
             info_ptr = <fc_packet *>(<char *>keys.info_ptr + start * sizeof(fc_packet))
         options.inner = inner
         options.fragments = NULL if fragments is None else fragments.ptr
+        options.times = r.times + start
         r.offsets += start
         r.lengths += start
         r.originals += start
@@ -216,6 +217,8 @@ cdef class Tally:
             raise ValueError(f"size: {size} of a window of {window.shape[0]}")
         options.inner = inner
         options.fragments = NULL if fragments is None else fragments.ptr
+        options.times = NULL
+        options.now = FC_NO_TIME
         with lock:
             with nogil:
                 status = fc_tally_read(self.ptr, capture.ptr, <fc_fib *>table.ptr, &options, data, size, last, &consumed)

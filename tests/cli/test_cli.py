@@ -55,10 +55,12 @@ def error_line(done: subprocess.CompletedProcess[str]) -> str:
     return lines[0]
 
 
-def write_trace(path: Path, packets: Sequence[bytes], *, linktype: int = 101) -> Path:
+def write_trace(path: Path, packets: Sequence[bytes], *, linktype: int = 101, seconds: Sequence[int] = ()) -> Path:
+    """``seconds``: when the packets came; else a microsecond after each other."""
+    times = [START + 10**9 * s for s in seconds] or [START + 1000 * i for i in range(len(packets))]
     with path.open("wb") as stream:
         write = write_pcapng if path.suffix == ".pcapng" else write_pcap
-        write(stream, [Frame(START + i * 1000, p) for i, p in enumerate(packets)], linktype=linktype)
+        write(stream, [Frame(time, p) for time, p in zip(times, packets, strict=True)], linktype=linktype)
     return path
 
 
@@ -178,6 +180,19 @@ def test_fragments(tmp_path: Path, bindings: Path) -> None:
     first, *later = fragment6(ip_packet(Fields(PEER, HOME, TCP, 22, 1), payload=100), size=48, identification=7)
     rows = rows_of(tmp_path, bindings, [later[0], first, *later])
     assert [short(row) for row in rows] == [DEFAULT, FLOW_1, FLOW_1, FLOW_1]
+
+
+@pytest.mark.parametrize("out", ["rows.jsonl", None])
+def test_an_identification_that_is_used_again(tmp_path: Path, bindings: Path, out: str | None) -> None:
+    first, later = fragment6(ip_packet(Fields(PEER, HOME, TCP, 22, 1), payload=60), size=48, identification=7)
+    other, _ = fragment6(ip_packet(Fields(PEER, HOME, TCP, 80, 1), payload=60), size=48, identification=7)
+    trace = write_trace(tmp_path / "t.pcap", [first, later, later, later, other], seconds=[0, 60, 61, 7200, 7200])
+    to_file = [] if out is None else ["-o", tmp_path / out]
+    done = run("classify", trace, "--bindings", bindings, "--json", *to_file)
+    assert json.loads(done.stdout)["reasons"]["flow"] == 2
+    if out is not None:
+        rows = [json.loads(line) for line in (tmp_path / out).read_text().splitlines()]
+        assert [short(row) for row in rows] == [FLOW_1, FLOW_1, DEFAULT, DEFAULT, DEFAULT]
 
 
 def test_fragments_are_remembered_for_one_input_only(tmp_path: Path, bindings: Path) -> None:

@@ -247,6 +247,43 @@ def test_later_fragments_are_decided_as_the_first() -> None:
     assert keys["present"][1] & 0x30 == 0
 
 
+SECOND = 10**9
+
+
+@pytest.mark.parametrize(
+    ("apart", "together"),
+    [(0, True), (60 * SECOND, True), (60 * SECOND + 1, False), (7200 * SECOND, False), (-SECOND, True),
+     (-61 * SECOND, False)],
+)  # fmt: skip
+def test_a_first_fragment_is_good_for_60_seconds(apart: int, together: bool) -> None:
+    packets = [fragment6(0, 1, 7, struct.pack(">HHI", 5, 6, 0)), fragment6(8, 0, 7, b"12345678")]
+    memory, start = Fragments(), 1_700_000_000 * SECOND
+    _, infos = parse(packets, fragments=memory, times=[start, start + apart])
+    assert (infos["flags"] & COMPLETED).tolist() == [0, COMPLETED * together]
+    _, infos = parse([packets[1]], fragments=memory, times=start + apart)
+    assert (infos["flags"] & COMPLETED).tolist() == [COMPLETED * together]
+    _, infos = parse([packets[1]], fragments=memory)  # nobody knows when it came
+    assert infos["flags"][0] & COMPLETED
+
+
+@given(st.data())
+def test_the_memory_of_fragments_as_a_naive_one(data: st.DataObject) -> None:
+    """The last first fragment with each identification, and when: what is at most 60 seconds away is its own."""
+    told: dict[int, tuple[int, int]] = {}
+    packets, times, expected, now = [], [], [], 0
+    for port in range(data.draw(st.integers(0, 30))):
+        now += data.draw(st.sampled_from([0, 1, 20 * SECOND, 45 * SECOND, 61 * SECOND, -3 * SECOND]))
+        identification, is_first = data.draw(st.integers(0, 2)), data.draw(st.booleans())
+        packets.append(fragment6(0 if is_first else 8, 1, identification, struct.pack(">HHI", 5, port, 0)))
+        times.append(now)
+        if is_first:
+            told[identification] = (port, now)
+        before, when = told.get(identification, (-1, now))
+        expected.append(before if abs(now - when) <= 60 * SECOND else -1)
+    keys, _ = parse(packets, fragments=Fragments(), times=times)
+    assert [int(k["destination_port"]) if k["present"] & 32 else -1 for k in keys] == expected
+
+
 def test_fragment_memory_is_bounded_and_forgets_the_oldest() -> None:
     memory = Fragments(8, secret=bytes(16))
     parse([fragment6(0, 1, i, struct.pack(">HHI", 5, i, 0)) for i in range(20)], fragments=memory)
@@ -335,6 +372,10 @@ def test_arguments_that_do_not_fit() -> None:
         parse((bytes(10), [0], [1, 2]))
     with pytest.raises(ClassifierError, match="linktypes: expected 1, got 2"):
         parse([b""], linktypes=[1, 1])
+    with pytest.raises(ClassifierError, match="times: expected 1, got 2"):
+        parse([b""], fragments=Fragments(), times=[1, 1])
+    with pytest.raises(ClassifierError, match="times: expected an integer"):
+        parse([b""], fragments=Fragments(), times=[0.5])
     with pytest.raises(ClassifierError, match="capacity"):
         Fragments(0)
     with pytest.raises(ClassifierError, match="secret"):

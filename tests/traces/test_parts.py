@@ -58,11 +58,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def capture(rng: random.Random, packets: int = 250) -> bytes:
     """A capture of any kind: many fragments, out of order over some distance, several sections, damage."""
     frames = []
+    pause = rng.choice((1, 1, 7_000_000_000))  # ns: seldom enough that first fragments grow too old
     while len(frames) < packets:
         some = list(mobility_trace(rng, NODES, 40))
         fragments = [p for p in some if p.fields is not None and len(p.frame) == 14 + 40 + 8 + 48]
         chosen = fragments if rng.random() < 0.5 else some
-        frames += [Frame(p.time_ns + len(frames), p.frame) for p in chosen]
+        frames += [Frame(p.time_ns + pause * (len(frames) + i), p.frame) for i, p in enumerate(chosen)]
     for _ in range(packets // 4):
         i = rng.randrange(len(frames))
         j = min(len(frames) - 1, i + rng.randrange(30))
@@ -165,7 +166,11 @@ def test_nested_fragments_by_notes(seed: int) -> None:
         ))  # fmt: skip
         packets.append(fragment(rng.randrange(6, 12), rng.randrange(2), inside, 41))
     inner, capacity = rng.choice((1, 2, 3)), rng.choice((1, 3, 5, 20))
-    keys, infos = parse(packets, fragments=Fragments(capacity=capacity), inner=inner)
+    pauses = [rng.choice((1, 10**9, rng.choice((1, 31 * 10**9)), -5)) for _ in packets]
+    times = np.cumsum(np.array(pauses, dtype=np.int64))
+    if rng.random() < 0.1:
+        times[rng.randrange(len(times))] = NO_TIME
+    keys, infos = parse(packets, fragments=Fragments(capacity=capacity), inner=inner, times=times)
     memory, begin = Fragments(capacity=capacity), 0
     while begin < len(packets):
         end = min(begin + rng.randrange(1, 40), len(packets))
@@ -173,7 +178,7 @@ def test_nested_fragments_by_notes(seed: int) -> None:
         mine, found = keys[:0], infos[:0]
         while at < end:  # in batches
             stop = min(at + rng.randrange(1, 9), end)
-            more_keys, more_infos = parse(packets[at:stop], fragments=part, inner=inner)
+            more_keys, more_infos = parse(packets[at:stop], fragments=part, inner=inner, times=times[at:stop])
             mine, found, at = np.append(mine, more_keys), np.append(found, more_infos), stop
         while len(notes := part.notes(rng.randrange(1, 30))):
             memory.settle(notes)

@@ -58,10 +58,13 @@ static void run_packets(const work *w)
 {
     fc_key keys[PACKET_BLOCK];
     fc_packet infos[PACKET_BLOCK];
+    fc_parse_options options = w->options ? *w->options : (fc_parse_options){0};
+    const int64_t *times = options.times;
     for (size_t at = 0; at < w->n; at += PACKET_BLOCK) {
         size_t n = w->n - at < PACKET_BLOCK ? w->n - at : PACKET_BLOCK;
+        options.times = times ? times + at : NULL;
         fc_parse_batch(w->linktype, w->linktypes ? w->linktypes + at : NULL, w->buffer, w->offsets + at,
-                       w->lengths + at, n, w->options, keys, infos);
+                       w->lengths + at, n, &options, keys, infos);
         unsigned slot = fc_epoch_enter(&w->fib->epoch);
         w->decide(w->fib, keys, infos, n, w->out + at);
         fc_epoch_leave(&w->fib->epoch, slot);

@@ -311,11 +311,12 @@ static unsigned read_udp(fc_fwd_lane *l)
 
 unsigned fc_fwd_lane_serve(fc_fwd_lane *l, int sockets)
 {
-    fc_parse_options options = {0, l->fragments};
+    fc_parse_options options = {.fragments = l->fragments};
     read_tun(l);
     unsigned n = l->n;
     if (n || sockets)
         l->now = fc_fwd_now();
+    options.now = (int64_t)l->now * 1000000;
     if (n) {
         fc_parse_batch(FC_LINK_RAW, NULL, l->buffer, l->offset, l->length, n, &options, l->key, l->info);
         (void)fc_fib_classify_parsed(l->forwarder->fib, l->key, l->info, n, FC_KERNEL_AUTO, 1, l->decision);

@@ -140,7 +140,7 @@ static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, con
 
 void fc_fwd_inner(fc_fwd_lane *l)
 {
-    fc_parse_options options = {0, l->fragments};
+    fc_parse_options options = {.fragments = l->fragments, .now = (int64_t)l->now * 1000000};
     static const uint64_t here;
     while (l->n_next) {
         unsigned n = l->n_inner = l->n_next;

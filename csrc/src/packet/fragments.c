@@ -10,6 +10,10 @@
  * chains hold a bounded number of entries in all, and SipHash-1-3 with the caller's secret keeps an attacker from
  * putting them into one.
  *
+ * An identification is used again some time: a later fragment belongs to a first one that came at most 60 seconds
+ * before it by the clock that the caller says (or after it, where that clock is not quite in order). A first fragment
+ * that is older stays where it is, and answers nobody. Without a time nothing grows old.
+ *
  * Parts of one capture are read at the same time by several readers. What a memory holds at the end of a part depends
  * on the last `capacity` fragments that it was told and on nothing else, so a part's own memory has most answers: it
  * knows the packet, or it has been told so many others that nothing from before the part can be left. The few questions
@@ -23,11 +27,13 @@
 #include "packet.h"
 
 #define MAX_CAPACITY (1u << 24)
+#define LIFETIME INT64_C(60000000000) /* ns: RFC 8200, 4.5 and RFC 1122, 3.3.2 give up reassembly then */
 #define NONE UINT32_MAX
 
 typedef struct entry {
     fc_fragment_id id;
     fc_key key;
+    int64_t time;  /* ns, or FC_NO_TIME */
     uint64_t open; /* the note whose answer this entry's will be, while it defers; 0: key, flags and depth are it */
     uint32_t next, head; /* in its chain; which chain, NONE: the place is empty */
     uint8_t flags, depth;
@@ -43,6 +49,7 @@ typedef struct answer {
 struct fc_fragments {
     uint64_t secret[2];
     uint32_t capacity, count, mask;
+    int64_t now;   /* of the packet that comes now, ns, or FC_NO_TIME */
     uint64_t told; /* so far; the s-th (from 0) is at place s % capacity */
     uint32_t *heads;
     entry *entries;
@@ -178,7 +185,17 @@ static uint32_t next_place(fc_fragments *f)
     return place;
 }
 
-static void tell(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info, uint64_t open)
+/* Can a fragment that comes now belong to a first one of that time? */
+static int is_alive(int64_t first, int64_t now)
+{
+    if (first == FC_NO_TIME || now == FC_NO_TIME)
+        return 1;
+    uint64_t apart = first < now ? (uint64_t)now - (uint64_t)first : (uint64_t)first - (uint64_t)now;
+    return apart <= (uint64_t)LIFETIME;
+}
+
+static void tell(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info, int64_t time,
+                 uint64_t open)
 {
     uint32_t head = (uint32_t)hash(f, id) & f->mask;
     entry *e = find(f, id, head);
@@ -188,6 +205,7 @@ static void tell(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, c
     e = &f->entries[place];
     e->id = *id;
     e->key = *key;
+    e->time = time;
     e->open = open;
     e->flags = info->flags & FC_PACKET_SIGNALLING;
     e->depth = info->depth;
@@ -229,15 +247,17 @@ static void note(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, c
                                                 id->id,
                                                 id->kind,
                                                 0,
-                                                0};
+                                                0,
+                                                f->now};
 }
 
 void fc_fragments_defer(fc_fragments *f) { f->defers = 1; }
 
 uint64_t fc_fragments_told(const fc_fragments *f) { return f->told; }
 
-void fc_fragments_at(fc_fragments *f, size_t i)
+void fc_fragments_at(fc_fragments *f, size_t i, int64_t time)
 {
+    f->now = time;
     f->packet = f->passed + i;
     f->open = 0;
 }
@@ -253,7 +273,7 @@ void fc_fragments_originals(fc_fragments *f, const uint32_t *originals, size_t n
 
 void fc_fragments_remember(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, const fc_packet *info)
 {
-    tell(f, id, key, info, f->open);
+    tell(f, id, key, info, f->now, f->open);
     if (f->open && f->n_notes)
         f->notes[f->n_notes - 1].tells = 1;
 }
@@ -268,6 +288,8 @@ static void take_answer(const fc_key *from_key, uint8_t flags, uint8_t depth, fc
 int fc_fragments_find(fc_fragments *f, const fc_fragment_id *id, fc_key *key, fc_packet *info)
 {
     const entry *e = find(f, id, (uint32_t)hash(f, id) & f->mask);
+    if (e && !is_alive(e->time, f->now))
+        return 0; /* whatever came before it is older */
     if (f->defers && (e ? e->open != 0 : f->told < f->capacity)) {
         note(f, id, key, info, e ? e->open : 0);
         info->flags |= FC_PACKET_OPEN;
@@ -305,7 +327,8 @@ size_t fc_fragments_firsts(const fc_fragments *f, fc_fragment_first *out)
                                            e->id.kind,
                                            e->flags,
                                            e->depth,
-                                           {0}};
+                                           {0},
+                                           e->time};
     }
     return n;
 }
@@ -338,7 +361,7 @@ int fc_fragments_settle(fc_fragments *f, fc_fragment_note *notes, size_t n)
             const entry *e = find(f, &id, (uint32_t)hash(f, &id) & f->mask);
             /* since it was told: all that this memory was told, and what the part's own was before it asked */
             uint64_t since = e ? (f->told - 1 + f->capacity - (uint64_t)(e - f->entries)) % f->capacity + t->told : 0;
-            if (e && since < f->capacity)
+            if (e && since < f->capacity && is_alive(e->time, t->time))
                 take_answer(&e->key, e->flags, e->depth, &t->key, &t->info);
         }
         if (t->tells) {
@@ -374,7 +397,7 @@ void fc_fragments_extend(fc_fragments *f, const fc_fragment_first *firsts, size_
         const answer *a = t->open ? answered(f, t->open) : NULL;
         fc_packet info = {.flags = t->flags, .depth = t->depth};
         skip(f, base + t->serial);
-        tell(f, &id, a ? &a->key : &t->key, a ? &a->info : &info, 0);
+        tell(f, &id, a ? &a->key : &t->key, a ? &a->info : &info, t->time, 0);
     }
     skip(f, base + told);
 }

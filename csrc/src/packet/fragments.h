@@ -17,6 +17,7 @@ typedef struct fc_fragment_note {
     uint32_t id, kind;
     uint32_t tells;    /* the packet is a first fragment too (of another header): its answer is kept */
     uint32_t original; /* the caller's */
+    int64_t time;      /* of the packet */
 } fc_fragment_note;
 /* What such a memory holds; the serial is its number (from 0) among those that were told. */
 typedef struct fc_fragment_first {
@@ -25,6 +26,7 @@ typedef struct fc_fragment_first {
     uint64_t source[2], destination[2];
     uint32_t id, kind;
     uint8_t flags, depth, reserved[6];
+    int64_t time;
 } fc_fragment_first;
 void fc_fragments_defer(fc_fragments *fragments); /* from now on; a new object */
 /* Takes the oldest notes, as many as there are or as fit. FC_ENOMEM: some could not be kept, all are useless. */

@@ -109,7 +109,8 @@ void fc_fragments_remember(fc_fragments *fragments, const fc_fragment_id *id, co
 int fc_fragments_find(fc_fragments *fragments, const fc_fragment_id *id, fc_key *key, fc_packet *info);
 void fc_fragments_passed(fc_fragments *fragments, size_t n); /* n packets of a batch: the notes' numbers go on */
 void fc_fragments_originals(fc_fragments *fragments, const uint32_t *originals,
-                            size_t n);                   /* for the last batch's notes */
-void fc_fragments_at(fc_fragments *fragments, size_t i); /* which packet of the batch comes now */
+                            size_t n); /* for the last batch's notes */
+/* Which packet of the batch comes now, and when (ns, or FC_NO_TIME). */
+void fc_fragments_at(fc_fragments *fragments, size_t i, int64_t time);
 
 #endif

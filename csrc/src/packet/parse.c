@@ -450,7 +450,7 @@ void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buff
         int status = outermost(type, data, lengths[i], &keys[i], &infos[i], &upper);
         if (status == FC_PACKET_OK && (deeper || (remember && infos[i].fragment != FC_FRAGMENT_NONE))) {
             if (remember)
-                fc_fragments_at(options->fragments, i);
+                fc_fragments_at(options->fragments, i, options->times ? options->times[i] : options->now);
             further(data, options, &keys[i], &infos[i], &upper);
         }
     }

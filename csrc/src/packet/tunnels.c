@@ -357,7 +357,7 @@ static const uint8_t may_be_tunnel[256] = {
     [FOLDED(FC_PORT_VXLAN_LINUX)] = 1, [FOLDED(FC_PORT_TZSP)] = 1,
 };
 
-static uint32_t open_tunnel(const uint8_t *data, const fc_upper *upper)
+static uint32_t inside_tunnel(const uint8_t *data, const fc_upper *upper)
 {
     fc_frame f = {.data = data, .at = upper->at, .end = upper->end};
     int layer = upper->protocol == FC_PROTOCOL_UDP ? udp(&f) : ip_protocol(&f, upper->protocol);
@@ -374,7 +374,7 @@ uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper)
         data += upper->at;
         if (!may_be_tunnel[data[0] ^ data[1]] && !may_be_tunnel[data[2] ^ data[3]])
             return FC_NO_IP;
-        return open_tunnel(data - upper->at, upper);
+        return inside_tunnel(data - upper->at, upper);
     case FC_PROTOCOL_IP_IN_IP:
     case FC_PROTOCOL_IPV6_IN_IP:
     case FC_PROTOCOL_GRE:
@@ -382,7 +382,7 @@ uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper)
     case FC_PROTOCOL_L2TP:
     case FC_PROTOCOL_MPLS_IN_IP:
     case FC_PROTOCOL_ETHERNET:
-        return open_tunnel(data, upper);
+        return inside_tunnel(data, upper);
     default:
         return FC_NO_IP;
     }

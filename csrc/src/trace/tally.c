@@ -303,13 +303,15 @@ int fc_tally_read(fc_tally *t, fc_capture *capture, fc_fib *fib, const fc_parse_
                   size_t size, int last, size_t *consumed)
 {
     fc_records *r = &t->records;
+    fc_parse_options timed = *options;
     size_t at = 0, used;
     int status;
+    timed.times = r->times;
     do {
         status = fc_capture_read(capture, data + at, size - at, last, r, &used);
         if (status < 0)
             return status;
-        fc_parse_batch(0, r->linktypes, data + at, r->offsets, r->lengths, r->count, options, t->keys, t->infos);
+        fc_parse_batch(0, r->linktypes, data + at, r->offsets, r->lengths, r->count, &timed, t->keys, t->infos);
         if (options->fragments)
             fc_fragments_originals(options->fragments, t->originals, r->count);
         int counted = count(t, fib, r->count);

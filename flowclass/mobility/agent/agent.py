@@ -12,6 +12,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from math import isfinite
 from typing import Any, ClassVar, Final
 
 from msgspec import Struct
@@ -509,6 +510,8 @@ class Agent(ABC):
 
         Later fragments are decided as their first ones were that came before, in this call or an earlier one (RFC 6089
         section 5.3.6): by ``fragments``, or else by a memory of the agent's own, for which calls wait for each other.
+        ``times`` says when the packets came (ns, one or one each, of the clock that `now` is of); without it they came
+        when the agent was last told the time. A first fragment is good for 60 seconds (RFC 8200 section 4.5).
         With None, or several `threads`, each fragment is decided by itself.
         """
         table: Any = self.cache.table
@@ -517,6 +520,8 @@ class Agent(ABC):
                 with self.cache.lock:
                     self._fragments = self._fragments or new_fragments()
             how["fragments"] = self._fragments
+            if isfinite(clock := self.cache.clock):
+                how.setdefault("times", int(max(-9e18, min(clock * 1e9, 9e18))))
         return table.classify_packets(packets, **how)
 
     def care_of(self, decision: Any) -> tuple[IPv4Address | IPv6Address, ...]:
