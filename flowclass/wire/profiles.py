@@ -165,6 +165,8 @@ class Profile:
     # behaviour
     bid_source_address: bool = False
     """A BID option without an address, for an unknown BID, registers the update's own care-of address (R77)."""
+    bid_priority_required: bool = False
+    """A mobile node gives each care-of address a priority: BID-PRI 0 is reserved (RFC 6089 5.2.1)."""
     max_pri: int = 0xFFFF
     explicit_requests: bool = False
     """Add, Replace, Refresh and Remove are named by PRO; without: a known FID is an update, an unknown one an add."""
@@ -239,6 +241,7 @@ RFC6089: Final = Profile(
     suboption_length_includes_header=False,
     status=_RFC_STATUS,
     accept_len_units=False,
+    bid_priority_required=True,
 )
 """RFC 6089 with RFC 5648 and RFC 6088."""
 

@@ -87,7 +87,8 @@ class Pair:
 
     def answer(self, update: BindingUpdate, status: int = 0, *options: Any, **how: Any) -> list[bytes]:
         """An acknowledgement made by hand, as the node sees it."""
-        message = BindingAcknowledgement(status, how.get("sequence", update.sequence), update.lifetime, 0, options)
+        lifetime = how.get("lifetime", update.lifetime)
+        message = BindingAcknowledgement(status, how.get("sequence", update.sequence), lifetime, 0, options)
         packet = MobilityPacket(AGENT, COA1, message, routing_home=how.get("home", HOME))
         return self.node.receive(
             encode_packet(packet, self.profile), now=self.now, authenticated=how.get("authenticated", True)
@@ -350,7 +351,8 @@ def test_a_quarrel_ends() -> None:
             for option in pair.flows(packets)
         ]
         packets = pair.answer(pair.message(packets), 0, bid(1), *answers)
-    assert count == 5  # the last one is a Remove, in vain
+    assert count == 4
+    assert len(pair.flows(pair.node.tick(1.0))) == 1  # a Remove, in vain, when the time after a refusal is over
     assert pair.refusals[-1].what == "flow"
 
 
@@ -562,10 +564,156 @@ def test_tests_are_retransmitted_with_new_cookies() -> None:
     assert node.next_deadline() == 3.0
 
 
-def test_an_alternate_care_of_address_when_sending_from_another_is_not_needed() -> None:
+@pytest.mark.parametrize(
+    ("role", "bid_number", "there"), [("home-agent", 0, True), ("home-agent", 1, False), ("map", 0, False)]
+)
+def test_a_home_registration_has_an_alternate_care_of_address(role: Role, bid_number: int, there: bool) -> None:
+    # RFC 6275 section 11.7.1; not beside a BID option (RFC 5648 section 4.2)
+    pair = Pair(role=role)
+    update = pair.message(pair.node.register(AGENT, bid_number, COA1, now=0))
+    addresses = [o.address for o in update.options if isinstance(o, AlternateCareOf)]
+    assert addresses == ([COA1] if there else [])
+
+
+# ---- refused, and asked again
+
+
+REFUSALS: dict[str, Callable[[Pair, BindingUpdate], list[bytes]]] = {
+    "130": lambda pair, update: pair.answer(update, 130),
+    "128": lambda pair, update: pair.answer(update, 128),
+    "a BID in its option": lambda pair, update: pair.answer(
+        update, 4, *(replace(o, status=130, care_of=None) for o in update.options if isinstance(o, BindingIdentifier))
+    ),
+    "a flow in its option": lambda pair, update: pair.answer(
+        update,
+        0,
+        *(replace(o, care_of=None) for o in update.options if isinstance(o, BindingIdentifier)),
+        *(o.answer(128, whole=pair.profile == "rfc6089") for o in update.options if isinstance(o, FlowIdentification)),
+    ),
+    "accepted for no time": lambda pair, update: pair.answer(
+        update,
+        0,
+        *(replace(o, care_of=None) for o in update.options if isinstance(o, BindingIdentifier)),
+        *(o.answer(0, whole=pair.profile == "rfc6089") for o in update.options if isinstance(o, FlowIdentification)),
+        lifetime=0,
+    ),
+    "165 for ever": lambda pair, update: pair.answer(update, 165),
+    "168 for ever": lambda pair, update: pair.answer(update, 168),
+    "135 for ever": lambda pair, update: pair.answer(update, 135, sequence=(update.sequence + 100) & 0xFFFF),
+}
+
+
+@pytest.mark.parametrize("profile", ["draft", "rfc6089"])
+@pytest.mark.parametrize("role", ["home-agent", "map"])
+@pytest.mark.parametrize("refusal", REFUSALS)
+def test_what_is_refused_is_asked_again_less_and_less_often(refusal: str, role: Role, profile: str) -> None:
+    pair = Pair(profile, role)
+    for number, address in ((1, COA1), (2, COA2)):
+        pair.node.register(AGENT, number, address, now=0, flush=False)
+    packets = pair.node.add_flow(AGENT, 1, 1, [1], SSH, now=0)
+    while packets:  # all of it is accepted at first
+        update = pair.message(packets)
+        packets = pair.answer(
+            update,
+            0,
+            *(replace(o, care_of=None) for o in update.options if isinstance(o, BindingIdentifier)),
+            *(o.answer(0, whole=profile == "rfc6089") for o in update.options if isinstance(o, FlowIdentification)),
+        )
+    assert not pair.refusals
+    pair.now = pair.node.next_deadline() or 0.0
+    start, sent = pair.now, list[float]()
+    packets = pair.node.tick(pair.now)
+    while pair.now < start + 100:
+        for packet in packets:
+            sent.append(pair.now)
+            pair.now += 0.05
+            packets = REFUSALS[refusal](pair, pair.message([packet]))
+        if not packets:
+            pair.now = max(pair.now, pair.node.next_deadline() or start + 100)
+            packets = pair.node.tick(pair.now)
+    assert len(sent) <= 16
+    assert len([time for time in sent if time < start + 10]) <= 12
+    # none of it keeps the node's policy from asking
+    pair.node.update_list(AGENT).give_up()
+    assert pair.node.register(AGENT, 1, COA3, now=pair.now)
+
+
+def test_after_an_acceptance_the_next_refusal_counts_from_one_second_again() -> None:
     pair = Pair()
-    update = pair.message(pair.node.register(AGENT, 0, COA1, now=0))
-    assert not any(isinstance(o, AlternateCareOf) for o in update.options)
+    packets = pair.node.register(AGENT, 1, COA1, now=0)
+    assert pair.answer(pair.message(packets), 0, bid(1)) == []
+    for _ in range(2):
+        pair.now = pair.node.next_deadline() or 0.0
+        assert pair.answer(pair.message(pair.node.tick(pair.now)), 130) == []
+        assert pair.node.next_deadline() == pair.now + 1.0
+        pair.now += 1.0
+        assert pair.answer(pair.message(pair.node.tick(pair.now)), 0, bid(1)) == []
+
+
+def test_calls_without_end_are_bounded_too() -> None:
+    for role, most in (("home-agent", 16), ("map", 16)):
+        pair = Pair(role=role)  # type: ignore[arg-type]
+        pair.answer(pair.message(pair.node.register(AGENT, 1, COA1, now=0)), 0, bid(1))
+        sent = 0
+        for turn in range(1000):
+            pair.now = turn / 1000
+            for packet in pair.node.register(AGENT, 1, COA1, 1 + turn % 2, now=pair.now):
+                sent += 1
+                pair.answer(pair.message([packet]), 0, bid(1))
+        assert sent <= most
+
+
+@pytest.mark.parametrize("role", ["home-agent", "map"])
+def test_a_mobile_router_takes_an_acknowledgement_without_r_as_a_failure(role: Role) -> None:
+    refusals: list[Refusal] = []
+    node = MobileNode(HOME, mobile_router=True, listener=lambda peer, refusal: refusals.append(refusal))
+    node.add_receiver(AGENT, role)
+    for flags, failed in ((0x40, False), (0, True)):
+        update = decode_packet(node.register(AGENT, 1, COA1, now=0.0)[0]).message
+        assert isinstance(update, BindingUpdate)
+        message = BindingAcknowledgement(0, update.sequence, update.lifetime, flags, (bid(1),))
+        packets = node.receive(encode_packet(MobilityPacket(AGENT, COA1, message, routing_home=HOME)), now=0.0)
+        packets += node.tick(1.0) if failed else []
+        assert refusals == ([Refusal("update", -1, 140)] if failed else [])
+        if failed:  # RFC 3963 section 5.3: it de-registers
+            (gone,) = packets
+            assert decode_packet(gone).message.lifetime == 0  # type: ignore[union-attr]
+        else:
+            node.update_list(AGENT).care_of.clear()
+
+
+@pytest.mark.parametrize("status", [1, 5])
+def test_what_an_acceptance_remarks_is_told(status: int) -> None:
+    pair = Pair()
+    assert pair.answer(pair.message(pair.node.register(AGENT, 1, COA1, now=0)), status, bid(1)) == []
+    assert pair.refusals == [Refusal("update", -1, status)]
+    assert (pair.list.status, sorted(pair.list.care_of)) == (status, [1])
+
+
+def test_no_priority_of_zero_in_rfc6089() -> None:
+    # RFC 6089 section 5.2.1
+    for profile, priority in (("draft", 0), ("rfc6089", 127)):
+        pair = Pair(profile)
+        update = pair.message(pair.node.register(AGENT, 1, COA1, now=0))
+        assert [o.priority for o in update.options if isinstance(o, BindingIdentifier)] == [priority]
+        pair.through([encode_packet(pair.packet, profile)])
+        assert pair.list.plan(0.0) is None
+
+
+def test_a_listener_of_a_mobile_node_that_raises_or_calls_back() -> None:
+    pair = Pair()
+    seen: list[Refusal] = []
+
+    def listener(peer: IPv6Address, refusal: Refusal) -> None:
+        seen.append(refusal)
+        if len(seen) < 3:
+            pair.node.register(peer, 9, COA3, now=pair.now)
+        raise KeyError("a listener with a fault")
+
+    pair.node.listener = listener
+    pair.answer(pair.message(pair.node.register(AGENT, 1, COA1, now=0)), 130)
+    assert seen == [Refusal("update", -1, 130)]
+    assert 9 in pair.list.wanted_care_of
 
 
 # ---- rfc6089

@@ -11,9 +11,11 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import wraps
 from ipaddress import IPv4Address, IPv6Address
 from math import inf
-from typing import Any, Final, get_args
+from threading import RLock
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError
 from flowclass.wire.messages import (
@@ -33,6 +35,7 @@ from flowclass.wire.numbers import (
     MAX_RR_BINDING_LIFETIME,
     MAX_UPDATE_RATE,
     REFUSED,
+    AcknowledgementFlag,
     BindingErrorStatus,
     BindingStatus,
     UpdateFlag,
@@ -50,7 +53,8 @@ from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from ..arguments import check_address, check_callable, check_number, check_optional, later
 from ..cache.node import FORWARD, NCAST, PLAIN
-from .peer import Peer
+from ..delivery import Outbox
+from .peer import MAX_HOME_UPDATE_RATE, Peer, Rate
 from .plan import CareOfEntry, FlowEntry, Plan, Refusal, Role, check_flow
 from .settle import refuse, settle
 from .shared_key import SharedKey
@@ -59,6 +63,29 @@ from .update_list import UpdateList
 __all__ = ["MobileNode"]
 
 _ROLES: Final[tuple[str, ...]] = get_args(Role)
+
+
+_RESYNCHRONIZED: Final = 4
+"""So many answers about a sequence number (135) to one update are followed at once."""
+
+_REMARKS: Final = (BindingStatus.PREFIX_DISCOVERY_NECESSARY, BindingStatus.MCOA_RETURNHOME_WO_NDP)
+"""Statuses that accept, and that the caller has to do something about."""
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _one_at_a_time(method: Callable[Concatenate[MobileNode, P], R]) -> Callable[Concatenate[MobileNode, P], R]:
+    """A method that holds the node's lock, and afterwards tells the listener what happened."""
+
+    @wraps(method)
+    def locked(self: MobileNode, /, *arguments: P.args, **how: P.kwargs) -> R:
+        with self._lock:
+            result = method(self, *arguments, **how)
+        self._outbox.deliver(self._tell)
+        return result
+
+    return locked
 
 
 class MobileNode:
@@ -71,6 +98,15 @@ class MobileNode:
     seconds, as everywhere: finite, and one that lies before an earlier call's counts as that.
 
     The arguments of a call are checked first: FlowclassError, and nothing has changed.
+
+    At most sixteen updates a second go to one receiver, three of them about new care-of addresses; to a correspondent
+    node three in all (RFC 6275 section 11.8). What was refused (the whole update, a BID or a flow in its option, a
+    lifetime of 0 in an acceptance) isn't asked again by itself before a while that doubles with each refusal, from 1
+    second to 32; a call of yours that asks for something is not held back.
+
+    Any number of threads may call any method: calls wait for each other. The listener is called after a call has done
+    its work, and may call back; what it raises is logged and changes nothing. A `Refusal` whose status is below 128 is
+    a remark about an update that was accepted: 1, prefix discovery is necessary, or 5, no neighbor discovery at home.
     """
 
     def __init__(
@@ -100,9 +136,16 @@ class MobileNode:
         self.security = security
         self._receivers: dict[IPv6Address, Peer] = {}
         self._clock = -inf
+        self._lock = RLock()
+        self._outbox: Outbox[tuple[IPv6Address, Refusal]] = Outbox()
+
+    def _tell(self, what: tuple[IPv6Address, Refusal]) -> None:
+        if self.listener is not None:
+            self.listener(*what)
 
     # ---- what is wanted
 
+    @_one_at_a_time
     def add_receiver(self, peer: IPv6Address, role: Role = "home-agent") -> UpdateList:
         """Start a binding update list for a receiver; nothing is sent yet. `role` is "home-agent", "map" or
         "correspondent"."""
@@ -118,9 +161,15 @@ class MobileNode:
             lifetime = min(lifetime, int(MAX_RR_BINDING_LIFETIME) // LIFETIME_UNIT)
         sequence = int.from_bytes(self.random(2), "big")
         made = UpdateList(peer, role, self.profile, lifetime, sequence)
-        self._receivers[peer] = Peer(made, self.home, self.random)
+        self._receivers[peer] = Peer(
+            made,
+            self.home,
+            self.random,
+            updates_sent=Rate(MAX_UPDATE_RATE if role == "correspondent" else MAX_HOME_UPDATE_RATE),
+        )
         return made
 
+    @_one_at_a_time
     def update_list(self, peer: IPv6Address) -> UpdateList:
         """The binding update list of a receiver: wanted, known, outstanding."""
         return self._receiver(peer).updates
@@ -139,6 +188,7 @@ class MobileNode:
         self._clock = later(now, self._clock)
         return receiver, self._clock
 
+    @_one_at_a_time
     def register(
         self,
         peer: IPv6Address,
@@ -163,6 +213,7 @@ class MobileNode:
             self._give_up(receiver)  # what is under way comes from an address that may be gone
         return self._flush(receiver, now) if flush else []
 
+    @_one_at_a_time
     def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
         """Give up care-of addresses; with none left, everything."""
         for bid in bids:
@@ -171,6 +222,7 @@ class MobileNode:
         receiver.updates.drop_care_of(bids)
         return self._flush(receiver, now)
 
+    @_one_at_a_time
     def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
         """Abolish all bindings, flows included, from the home link (R108; RFC 6275 section 11.5.5)."""
         receiver, now = self._at(peer, now)
@@ -178,6 +230,7 @@ class MobileNode:
         self._give_up(receiver)
         return self._flush(receiver, now)
 
+    @_one_at_a_time
     def add_flow(
         self,
         peer: IPv6Address,
@@ -199,6 +252,7 @@ class MobileNode:
         receiver.updates.want_flow(entry)
         return self._flush(receiver, now) if flush else []
 
+    @_one_at_a_time
     def replace_flow(
         self,
         peer: IPv6Address,
@@ -226,6 +280,7 @@ class MobileNode:
         receiver.updates.want_flow(new)
         return self._flush(receiver, now) if flush else []
 
+    @_one_at_a_time
     def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
         """Tell the receiver that a flow is still valid (R69, R87); `tick` does it in time by itself."""
         receiver, now = self._at(peer, now)
@@ -235,6 +290,7 @@ class MobileNode:
             receiver.updates.flows[fid] = replace(known, refresh_at=now)
         return self._flush(receiver, now)
 
+    @_one_at_a_time
     def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
         """Remove a flow binding (R67, R88)."""
         receiver, now = self._at(peer, now)
@@ -250,6 +306,7 @@ class MobileNode:
         except KeyError:
             raise FlowclassError(f"FID {fid} doesn't exist ({rule})") from None
 
+    @_one_at_a_time
     def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
         """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
         the new address. The other way, changing the address of a BID, is `register`."""
@@ -273,6 +330,7 @@ class MobileNode:
 
     # ---- sending
 
+    @_one_at_a_time
     def flush(self, peer: IPv6Address, *, now: float) -> list[bytes]:
         """Send what the receiver hasn't been told, if nothing is under way to it."""
         return self._flush(*self._at(peer, now))
@@ -281,9 +339,14 @@ class MobileNode:
         receiver.updates.give_up()
         receiver.next_at = inf
 
-    def _flush(self, receiver: Peer, now: float) -> list[bytes]:
+    def _flush(self, receiver: Peer, now: float, *, asked: bool = True) -> list[bytes]:
+        """Send what the receiver hasn't been told. What nobody has ``asked`` for just now, because an answer came or
+        the time did, waits for a while after a refusal."""
         updates = receiver.updates
         if updates.outstanding is not None:
+            return []
+        if not asked and now < receiver.hold_until:
+            receiver.next_at = receiver.hold_until
             return []
         plan = updates.plan(now)
         if plan is None:
@@ -293,13 +356,16 @@ class MobileNode:
             packets = receiver.test(plan, now)
             if packets is not None:
                 return packets
-        rate = receiver.updates_sent if updates.role == "correspondent" else receiver.moves_sent
         moves = plan.lifetime > 0 and any(
             (known := updates.care_of.get(entry.bid)) is None or known.address != entry.address
             for entry in plan.care_of
         )
-        if (updates.role == "correspondent" or moves) and rate.next(now) > now:
-            receiver.next_at = rate.next(now)
+        rates = [receiver.updates_sent]
+        if moves:
+            rates.append(receiver.moves_sent)
+        when = max(rate.next(now) for rate in rates)
+        if when > now:
+            receiver.next_at = when
             return []
         if moves:
             receiver.moves_sent.count(now)
@@ -337,6 +403,7 @@ class MobileNode:
 
     # ---- receiving
 
+    @_one_at_a_time
     def receive(self, packet: bytes, *, now: float, authenticated: bool = True) -> list[bytes]:
         """A packet for this node -> packets to send. `authenticated`: IPsec of the home agent or anchor point was
         right. Nothing is raised for what the packet holds."""
@@ -368,7 +435,7 @@ class MobileNode:
     ) -> list[bytes]:
         if not receiver.tested(packet.destination, message, isinstance(message, HomeTest), now):
             return []
-        return self._flush(receiver, now)
+        return self._flush(receiver, now, asked=False)
 
     def _refresh_requested(self, receiver: Peer, message: BindingRefreshRequest, now: float) -> list[bytes]:
         """RFC 5648 section 5.8: the BIDs that are named, or everything. Nothing for who isn't in the list."""
@@ -379,7 +446,7 @@ class MobileNode:
         for fid, entry in updates.flows.items():
             if bids.intersection(entry.bids) or PLAIN in bids:
                 updates.flows[fid] = replace(entry, refresh_at=now)
-        return self._flush(receiver, now)
+        return self._flush(receiver, now, asked=False)
 
     def _lost(self, receiver: Peer, message: BindingError, now: float) -> list[bytes]:
         """A Binding Error: the receiver has no binding of ours (RFC 6275 section 11.3.6)."""
@@ -390,7 +457,7 @@ class MobileNode:
         updates.care_of.clear()
         updates.doubtful |= updates.flows
         updates.flows.clear()
-        return self._flush(receiver, now)
+        return self._flush(receiver, now, asked=False)
 
     def _acknowledged(
         self,
@@ -409,21 +476,46 @@ class MobileNode:
             if not not_greater(updates.sequence, message.sequence):
                 return []  # about an older one, that a newer one has overtaken
             updates.sequence = message.sequence
-            if sum(now - time < 1.0 for time in plan.sent.values()) >= MAX_UPDATE_RATE:
+            plan.resynchronized += 1
+            recent = sum(now - time < 1.0 for time in plan.sent.values())
+            if plan.resynchronized > _RESYNCHRONIZED or recent >= MAX_UPDATE_RATE:
                 return []  # it's sent again in time
             return [self._send(receiver, plan, now)]
         if message.sequence not in plan.sent:
             return []
         receiver.next_at = inf
+        updates.status = message.status
+        remarks: list[Refusal] = []
         if message.status < REFUSED:
             refusals = settle(updates, message)
             self._advised(updates, message, plan.sent[message.sequence])
+            if plan.lifetime and self._is_no_router(updates, message):
+                # RFC 3963 section 5.3: what was registered is to be given up
+                updates.leave(at_home=False)
+                refusals.append(Refusal("update", -1, BindingStatus.MOBILE_ROUTER_NOT_PERMITTED))
+            elif plan.lifetime and not message.lifetime and not refusals:
+                refusals.append(Refusal("update", -1, message.status))  # accepted, but for no time
+            elif message.status in _REMARKS:
+                remarks.append(Refusal("update", -1, message.status))
         else:
             refusals = self._refused(receiver, message)
-        if self.listener is not None:
-            for refusal in refusals:
-                self.listener(updates.peer, refusal)
-        return self._flush(receiver, now)
+        if refusals and plan.lifetime:
+            receiver.refused(now)
+        elif message.status >= REFUSED and plan.lifetime:
+            receiver.corrected(now)
+        else:
+            receiver.accepted()
+        for refusal in refusals + remarks:
+            self._outbox.put((updates.peer, refusal))
+        return self._flush(receiver, now, asked=False)
+
+    def _is_no_router(self, updates: UpdateList, message: BindingAcknowledgement) -> bool:
+        """Whether a receiver has taken a mobile router for a mobile node."""
+        return (
+            self.mobile_router
+            and updates.role != "correspondent"
+            and not message.flags & AcknowledgementFlag.MOBILE_ROUTER
+        )
 
     def _is_ours(self, receiver: Peer, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool) -> bool:
         # the home address is in a routing header unless it's the destination (RFC 5380 section 6.1: or ignore it)
@@ -485,12 +577,14 @@ class MobileNode:
             return receiver.next_at
         return receiver.updates.deadline()
 
+    @_one_at_a_time
     def next_deadline(self) -> float | None:
         """When `tick` has something to do."""
         times = [self._due(receiver) for receiver in self._receivers.values()]
         when = min(times, default=inf)
         return None if when == inf else when
 
+    @_one_at_a_time
     def tick(self, now: float) -> list[bytes]:
         """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire.
 
@@ -514,7 +608,7 @@ class MobileNode:
         if plan is None:
             if self._due(receiver) <= now:
                 receiver.next_at = inf
-                return self._flush(receiver, now)
+                return self._flush(receiver, now, asked=False)
         elif receiver.next_at <= now:
             receiver.timeout = min(2 * receiver.timeout, MAX_BINDACK_TIMEOUT)
             return [self._send(receiver, plan, now)]

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import IPv6Address
 from math import inf
+from typing import Final
 
 from flowclass.wire.auth import authorize, binding_key, is_authentic
 from flowclass.wire.messages import BindingUpdate, CareOfTest, CareOfTestInit, HomeTest, HomeTestInit
@@ -18,24 +19,32 @@ from flowclass.wire.packets import MobilityPacket, encode_packet, mobility_heade
 from .plan import Plan
 from .update_list import UpdateList
 
-__all__ = ["Peer", "Rate"]
+__all__ = ["MAX_HOME_UPDATE_RATE", "Peer", "Rate"]
+
+
+MAX_HOME_UPDATE_RATE: Final = 16
+"""Updates a second to a home agent or anchor point, for which RFC 6275 has no number."""
+
+_CORRECTIONS: Final = 2
+"""So many answers in a row that can be put right are put right at once."""
 
 
 class Rate:
-    """When messages of one kind were sent to one receiver: at most `MAX_UPDATE_RATE` of them within a second (RFC 6275
-    sections 11.5.3 and 11.8)."""
+    """When messages of one kind were sent to one receiver: at most ``most`` of them within a second, by default the
+    `MAX_UPDATE_RATE` of RFC 6275 sections 11.5.3 and 11.8."""
 
     __slots__ = ("_times",)
 
-    def __init__(self) -> None:
-        self._times: deque[float] = deque(maxlen=MAX_UPDATE_RATE)
+    def __init__(self, most: int = MAX_UPDATE_RATE) -> None:
+        self._times: deque[float] = deque(maxlen=most)
 
     def next(self, now: float) -> float:
         """When the next may go: `now`, or later."""
         times = self._times
-        return now if len(times) < MAX_UPDATE_RATE else max(now, times[0] + 1.0)
+        return now if len(times) < (times.maxlen or 0) else max(now, times[0] + 1.0)
 
     def count(self, now: float) -> None:
+        """One is sent."""
         self._times.append(now)
 
 
@@ -72,8 +81,28 @@ class Peer:
     tests: dict[IPv6Address, _Test] = field(default_factory=dict)
     updates_sent: Rate = field(default_factory=Rate)
     moves_sent: Rate = field(default_factory=Rate)  # updates about a new care-of address
+    hold_until: float = -inf  # after a refusal: nothing is sent by itself before
+    backoff: float = INITIAL_BINDACK_TIMEOUT
+    corrections: int = 0  # answers in a row that were to be put right at once
     home_tests: Rate = field(default_factory=Rate)
     care_of_tests: Rate = field(default_factory=Rate)
+
+    def refused(self, now: float) -> None:
+        """Something was refused: what is asked again by itself waits, each time twice as long (RFC 6275 11.8)."""
+        self.hold_until = now + self.backoff
+        self.backoff = min(2 * self.backoff, MAX_BINDACK_TIMEOUT)
+
+    def corrected(self, now: float) -> None:
+        """A refusal that the next update puts right, which goes at once; unless that is said again and again."""
+        self.corrections += 1
+        if self.corrections > _CORRECTIONS:
+            self.refused(now)
+
+    def accepted(self) -> None:
+        """All of an update was accepted."""
+        self.backoff = INITIAL_BINDACK_TIMEOUT
+        self.hold_until = -inf
+        self.corrections = 0
 
     def test(self, plan: Plan, now: float) -> list[bytes] | None:
         """Test init messages for the tokens that are missing; None: all are there, and will be for a while.

@@ -84,8 +84,11 @@ class FlowEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something that a receiver won't do. ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or
-    "bids"; ``number`` the BID or FID; ``status`` -1 where the refusal was silence."""
+    """Something that a receiver won't do; with a status below 128 a remark about what it did.
+
+    ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or "bids"; ``number`` the BID or FID, -1 where
+    there is none; ``status`` -1 where the refusal was silence.
+    """
 
     what: Literal["update", "bid", "flow", "flows", "bids"]
     number: int
@@ -106,6 +109,7 @@ class Plan:
     everything: bool = False  # a de-registration of it all
     alternate: IPv6Address | None = None
     sent: dict[int, float] = field(default_factory=dict)  # sequence number -> when
+    resynchronized: int = 0  # how often its sequence number was corrected (135)
 
     def options(self) -> tuple[Option, ...]:
         found: list[Option] = []

@@ -41,7 +41,7 @@ def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal
         _forget_all(updates)
         return []
     refusals = _settle_care_of(updates, plan, message, expires, refresh_at)
-    if plan.lifetime:
+    if plan.lifetime and message.lifetime:
         updates.fresh = False
     if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
         # R75, R98: it doesn't know flow bindings, or won't

@@ -25,7 +25,7 @@ from flowclass.errors import EncodeError, FlowclassError
 from flowclass.wire.flow_options import BindingReference, FlowIdentification, SubOption, TrafficSelectorOption
 from flowclass.wire.message_codec import encode_message
 from flowclass.wire.messages import BindingUpdate
-from flowclass.wire.numbers import LIFETIME_UNIT
+from flowclass.wire.numbers import LIFETIME_UNIT, MAX_BID_PRIORITY
 from flowclass.wire.profiles import Profile
 
 from ..cache.node import DISCARD, FORWARD, NCAST, PLAIN
@@ -69,6 +69,7 @@ class UpdateList:
         self.bulk = role != "correspondent"
         self.supports_flows: bool | None = None
         self.outstanding: Plan | None = None
+        self.status: int | None = None  # of the last acknowledgement that was believed
         self.last_source: IPv6Address | None = None
 
     # ---- what the node's policy asks for
@@ -119,9 +120,12 @@ class UpdateList:
         return others[0].bid, entry.bids[0]
 
     def want_care_of(self, entry: CareOfEntry) -> None:
+        """Check and note a care-of address (RFC 5648 section 6.2, RFC 6089 section 5.2.1)."""
         mixed = [bid for bid in self.wanted_care_of if (bid == PLAIN) != (entry.bid == PLAIN)]
         if mixed:
             raise FlowclassError("a binding without BID stands alone (RFC 5648 section 6.2)")
+        if self.profile.bid_priority_required and entry.bid != PLAIN and not entry.priority:
+            entry = replace(entry, priority=MAX_BID_PRIORITY)  # none given ranks last, and 0 is reserved
         self.wanted_care_of[entry.bid] = entry
         self.leaving = self.at_home = False
 
@@ -142,6 +146,7 @@ class UpdateList:
     # ---- the difference
 
     def forget_expired(self, now: float) -> None:
+        """Drop what has ended; a flow that the receiver may have longer becomes doubtful."""
         self.care_of = {bid: entry for bid, entry in self.care_of.items() if entry.expires > now}
         for fid, flow in list(self.flows.items()):
             if flow.expires <= now:
@@ -151,6 +156,7 @@ class UpdateList:
         self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if entry.expires > now}
 
     def deadline(self) -> float:
+        """When something that is known ends, or is to be refreshed."""
         entries: list[CareOfEntry | FlowEntry] = [*self.care_of.values(), *self.flows.values()]
         return min((time for entry in entries for time in (entry.expires, entry.refresh_at)), default=inf)
 
@@ -208,8 +214,12 @@ class UpdateList:
         # bootstrapping (RFC 5648 section 5.9), or from a plain binding to BIDs (165 without it)
         plan.overwrite = (self.fresh or PLAIN in self.care_of) and due[0].bid != PLAIN
         self.last_source = plan.source
-        if due[0].bid == PLAIN and plan.source != due[0].address and isinstance(due[0].address, IPv6Address):
-            plan.alternate = due[0].address
+        first = due[0]
+        differs = self.role == "home-agent" or plan.source != first.address
+        if first.bid == PLAIN and not first.home and isinstance(first.address, IPv6Address) and differs:
+            # RFC 6275 section 11.7.1: in each home registration, whose IPsec doesn't cover the packet's source; a BID
+            # option says it by itself, and must not be accompanied by it (RFC 5648 section 4.2)
+            plan.alternate = first.address
         reachable = set() if plan.overwrite else {bid for bid, entry in self.care_of.items() if entry.certain}
         reachable.update(entry.bid for entry in due)
         if self.supports_flows is not False:
