@@ -29,6 +29,7 @@ from .config import AgentConfig, read_agent_config
 from .control import ControlServer
 from .logs import Log
 from .loop import Loop
+from .metrics import MetricsServer
 from .network import Network
 from .notify import notify
 from .packets import MOBILITY, echo_reply, upper_layer
@@ -220,6 +221,8 @@ class HomeAgentService:
             vnet_header=config.offloads,
         )
         control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
+        if config.metrics is not None:
+            self._keep(MetricsServer(self, *config.metrics))
         if config.user is not None:
             user, group = user_ids(config.user)
             control.hand_over(user, group)

@@ -220,7 +220,20 @@ class Capture:
     def __init__(self, lab: Laboratory, name: str, interface: str) -> None:
         self.path = lab.folder / f"{len(lab.daemons)}-{interface}.pcap"
         self.daemon = lab.start(
-            name, "tcpdump", "-i", interface, "-n", "-U", "--immediate-mode", "-w", str(self.path), ready="listening on"
+            name,
+            "tcpdump",
+            "-i",
+            interface,
+            "-n",
+            "-U",
+            "--immediate-mode",
+            "-s",
+            "2048",
+            "-B",
+            "32768",
+            "-w",
+            str(self.path),
+            ready="listening on",
         )
 
     def rows(self, display: str, *fields: str) -> list[list[str]]:
@@ -306,6 +319,7 @@ interface, seconds, packets = sys.argv[1], float(sys.argv[2]), [bytes.fromhex(li
 tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x86DD))
 tap.bind((interface, 0x86DD))
 out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+out.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
 for packet in packets:
     out.sendto(packet, (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0))
 end, left = time.monotonic() + seconds, len(packets)

@@ -1,0 +1,265 @@
+"""A live home agent among others: clients that aren't ours, changes under traffic, restarts, and who stands by."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from ipaddress import IPv6Address
+from pathlib import Path
+from typing import Any
+
+import pytest
+from network_kit import (
+    CARE_OF_A,
+    CARE_OF_B,
+    CORRESPONDENT,
+    HOME,
+    HOME_AGENT,
+    Daemon,
+    Laboratory,
+    exchange,
+    needs_namespaces,
+    run,
+)
+
+from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, decode_packet, encode_packet
+
+pytestmark = needs_namespaces
+
+AGENT = IPv6Address(HOME_AGENT)
+
+
+def wait_for_ping(lab: Laboratory, address: str, seconds: float) -> float:
+    """How long it takes until an address answers; AssertionError if it's too long."""
+    began = time.monotonic()
+    while (passed := time.monotonic() - began) < seconds:
+        done = subprocess.run(
+            lab.inside("cn", "ping", "-c", "1", "-W", "0.1", "-i", "0.05", address), capture_output=True
+        )
+        if done.returncode == 0:
+            return time.monotonic() - began
+    raise AssertionError(f"{address} does not answer after {passed:.1f} s")
+
+
+# ---- clients that aren't ours
+
+
+def test_a_client_made_of_scapy_gets_right_answers_on_the_wire(laboratory: Laboratory) -> None:
+    scapy = pytest.importorskip("scapy.layers.inet6")
+    laboratory.home_agent()
+    bid = scapy.MIP6OptUnknown(otype=35, odata=b"\0\7\0\0" + IPv6Address(CARE_OF_B).packed)
+    packet = (
+        scapy.IPv6(src=CARE_OF_B, dst=HOME_AGENT)
+        / scapy.IPv6ExtHdrDestOpt(options=[scapy.HAO(hoa=HOME)])
+        / scapy.MIP6MH_BU(seq=77, flags="AH", mhtime=150, options=[bid])
+    )
+    (reply,) = exchange(laboratory, "mn", "lte", [bytes(packet)])
+    answer = scapy.IPv6(reply)
+    assert (answer.src, answer.dst) == (HOME_AGENT, CARE_OF_B)
+    routing = answer[scapy.IPv6ExtHdrRouting]
+    assert (routing.type, routing.segleft, routing.addresses) == (2, 1, [HOME])
+    acknowledgement = answer[scapy.MIP6MH_BA]
+    assert (acknowledgement.status, acknowledgement.seq, acknowledgement.mhtime) == (0, 77, 150)
+    kinds = [option.otype for option in acknowledgement.options if option.otype > 1]
+    assert kinds == [35]
+    # RFC 6275 section 6.1.1: the checksum is over the home address in the routing header
+    body = bytes(acknowledgement)
+    assert scapy.in6_chksum(135, scapy.IPv6(src=HOME_AGENT, dst=HOME), body) == 0
+    assert decode_packet(reply).checksum_ok
+
+
+def test_a_sequence_number_that_was_there_gets_135_with_the_last_one(laboratory: Laboratory) -> None:
+    laboratory.home_agent()
+    care_of = IPv6Address(CARE_OF_B)
+
+    def update(sequence: int) -> bytes:
+        message = BindingUpdate(sequence, 100, 0xC000, (BindingIdentifier(1, care_of),))
+        return encode_packet(MobilityPacket(care_of, AGENT, message, IPv6Address(HOME)))
+
+    replies = exchange(laboratory, "mn", "lte", [update(9), update(9), update(8), update(10)])
+    found: list[Any] = [decode_packet(reply).message for reply in replies]
+    assert [(m.status, m.sequence) for m in found] == [(0, 9), (135, 9), (135, 9), (0, 10)]
+
+
+# ---- changes under traffic
+
+_STREAM = """
+import socket, sys, time
+out = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+out.bind((sys.argv[1], 7000))
+end, number = time.monotonic() + float(sys.argv[3]), 0
+while time.monotonic() < end:
+    out.sendto(number.to_bytes(4, "big"), (sys.argv[2], 7001))
+    number += 1
+    time.sleep(0.0005)
+print(number, flush=True)
+"""
+
+_CHANGES = """
+import socket, sys
+from ipaddress import IPv6Address
+from flowclass.mobility import MobileNode
+from flowclass.wire.selectors import TrafficSelector6
+home, agent, a, b = map(IPv6Address, sys.argv[1:5])
+out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x86DD))
+tap.settimeout(2)
+mobile = MobileNode(home, lifetime=1000)
+mobile.add_receiver(agent)
+now = 0.0
+def talk(packets):
+    global now
+    while packets:
+        for packet in packets:
+            out.sendto(packet, (str(agent), 0))
+        while True:
+            data, where = tap.recvfrom(65535)
+            if where[2] == 0 and data[6] == 43:
+                break
+        now += 1.0
+        packets = mobile.receive(data, now=now)
+talk(mobile.register(agent, 2, b, 10, now=now))
+talk(mobile.register(agent, 1, a, 20, now=now))
+print("registered", flush=True)
+sys.stdin.readline()
+selector = TrafficSelector6(source_port=(7000, 7000), protocol=(17, 17))
+changes = 0
+while changes < int(sys.argv[5]):
+    now += 1.0
+    turn = changes % 3
+    if turn == 0:
+        talk(mobile.add_flow(agent, 1, 1, (1,), selector, now=now))
+    elif turn == 1:
+        talk(mobile.replace_flow(agent, 1, bids=(2,), now=now))
+    else:
+        talk(mobile.remove_flow(agent, 1, now=now))
+    changes += 1
+    assert mobile.update_list(agent).outstanding is None
+print("changed", changes, flush=True)
+"""
+
+
+@pytest.mark.needs_tool("tshark", "tcpdump")
+def test_a_stream_loses_and_doubles_nothing_while_its_flow_changes_a_thousand_times(laboratory: Laboratory) -> None:
+    laboratory.home_agent()
+    captures = [laboratory.capture("core", name) for name in ("wlan", "lte")]
+    arguments = [HOME, HOME_AGENT, CARE_OF_A, CARE_OF_B, "1000"]
+    changes = subprocess.Popen(
+        laboratory.inside("mn", sys.executable, "-c", _CHANGES, *arguments),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert changes.stdin is not None
+    assert changes.stdout is not None
+    assert changes.stdout.readline() == "registered\n"
+    stream = subprocess.Popen(
+        laboratory.inside("cn", sys.executable, "-c", _STREAM, CORRESPONDENT, HOME, "6"),
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    changes.stdin.write("go\n")
+    changes.stdin.flush()
+    sent = int(stream.communicate(timeout=60)[0])
+    out, err = changes.communicate(timeout=120)
+    assert out == "changed 1000\n", err
+    time.sleep(0.3)
+    seen: dict[str, list[int]] = {}
+    for capture in captures:
+        for destinations, payload in capture.rows("udp.dstport == 7001 && !icmpv6", "ipv6.dst", "udp.payload"):
+            seen.setdefault(destinations.split(",")[0], []).append(int(payload, 16))
+    packets = laboratory.ctl("counters")["forwarding"]["packets"]
+    assert packets["flow"] + packets["default"] == sent
+    assert set(seen) <= {CARE_OF_A, CARE_OF_B}  # none where it was never right
+    assert sorted(number for numbers in seen.values() for number in numbers) == list(range(sent))
+    assert all(len(numbers) > 10 for numbers in seen.values())
+    assert len(seen) == 2
+
+
+# ---- the end of a process
+
+
+@pytest.mark.parametrize("round_", range(2))
+def test_after_kill_9_traffic_resumes_by_what_the_store_has(laboratory: Laboratory, round_: int) -> None:
+    ha = laboratory.home_agent('store = "bindings.sqlite"')
+    laboratory.mobile_node()
+    wait_for_ping(laboratory, HOME, 3)
+    time.sleep(0.1 * round_)
+    ha.send(signal.SIGKILL)
+    ha.process.wait()
+    began = time.monotonic()
+    again = laboratory.home_agent('store = "bindings.sqlite"')
+    started = time.monotonic() - began
+    wait_for_ping(laboratory, HOME, 2)
+    print(f"\nready {started:.2f} s after the start, traffic at {time.monotonic() - began:.2f} s")
+    assert "restored nodes=1" in again.log
+
+
+def follower(lab: Laboratory) -> Daemon:
+    return lab.flowclass("ha", "ha", "--follow", str(lab.folder / "ha.toml"), ready="following")
+
+
+def test_a_follower_takes_over_within_three_seconds(laboratory: Laboratory) -> None:
+    ha = laboratory.home_agent('store = "bindings.sqlite"')
+    standby = follower(laboratory)
+    laboratory.mobile_node()
+    wait_for_ping(laboratory, HOME, 3)
+    ha.send(signal.SIGKILL)
+    passed = wait_for_ping(laboratory, HOME, 3)
+    print(f"\ntraffic {passed:.2f} s after the kill")
+    assert "taking over" in standby.log
+    assert laboratory.ctl("nodes")["nodes"][0]["home_address"] == HOME
+    assert standby.stop() == 0
+
+
+def test_a_second_agent_on_one_store_is_refused_and_a_follower_can_be_told_to_stop(laboratory: Laboratory) -> None:
+    laboratory.home_agent('store = "bindings.sqlite"')
+    second = laboratory.flowclass("ha", "ha", str(laboratory.folder / "ha.toml"), ready=None)
+    assert second.process.wait(20) == 2
+    assert re.search(r"error: .*bindings.sqlite: in use by process \d+", second.log)
+    assert follower(laboratory).stop() == 0
+
+
+# ---- operations
+
+
+def test_metrics_reload_and_drain(laboratory: Laboratory) -> None:
+    ha = laboratory.home_agent('metrics = "[::1]:9464"')
+    laboratory.mobile_node()
+    wait_for_ping(laboratory, HOME, 3)
+    code = "import urllib.request; print(urllib.request.urlopen('http://[::1]:9464/metrics').read().decode())"
+    text = laboratory.python("ha", code)
+    assert re.search(r'flowclass_packets_total{decision="default"} [1-9]', text)
+    assert re.search(r'flowclass_updates_total{status="0"} 1\.0', text)
+    assert re.search(r"flowclass_nodes 1\.0", text)
+    assert re.search(r'flowclass_update_seconds_bucket{le="\+Inf"} [1-9]', text)
+    ha.send(signal.SIGHUP)
+    ha.wait_for("reloaded")
+    (laboratory.folder / "ha.toml").write_text("nonsense = 1\n")
+    ha.send(signal.SIGHUP)
+    ha.wait_for("ha.toml:1: nonsense: unknown key")
+    wait_for_ping(laboratory, HOME, 2)
+    assert laboratory.ctl("drain") == {"drained": True, "nodes": 1}
+    care_of, other = IPv6Address(CARE_OF_B), IPv6Address("2001:db8:100::77")
+    update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
+    packet = encode_packet(MobilityPacket(care_of, AGENT, update, other))
+    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [130]  # type: ignore[union-attr]
+    assert ha.stop() == 0
+
+
+def test_the_dump_is_a_bindings_file_that_says_the_same(laboratory: Laboratory, tmp_path: Path) -> None:
+    laboratory.home_agent()
+    laboratory.mobile_node(
+        '[[flow]]\nfid = 3\npri = 4\nbids = [1]\n[flow.selector]\nprotocol = "tcp"\nsource_port = 22'
+    )
+    dump = tmp_path / "dump.json"
+    socket = str(laboratory.folder / "flowclass.sock")
+    dump.write_text(run(sys.executable, "-m", "flowclass", "ctl", "--socket", socket, "dump").stdout)
+    assert run(sys.executable, "-m", "flowclass", "check", str(dump)).stdout.strip().endswith("1 node and 1 flow")
+    head = bytes.fromhex("6000000000140640") + IPv6Address(CORRESPONDENT).packed + IPv6Address(HOME).packed
+    packet = head + bytes.fromhex("0016c350 00000000 00000000 50000000 00000000")
+    why = laboratory.ctl("why", packet.hex())["explanation"]
+    assert (why["outcome"]["reason"], why["outcome"]["fid"], why["outcome"]["care_of"]) == ("flow", 3, [CARE_OF_A])
+    screen = run(sys.executable, "-m", "flowclass", "ctl", "--socket", socket, "watch", "--count", "1").stdout
+    assert HOME in screen
+    assert "1 mobile node" in screen
