@@ -100,7 +100,6 @@ class _Agent(Struct, forbid_unknown_fields=True):
     offloads: bool = True
     on_interface: bool = False
     home_agent_ipv4: str | UnsetType = UNSET
-    home_link: str | UnsetType = UNSET
     store: str | UnsetType = UNSET
     control: str = "flowclass.sock"
     metrics: str | UnsetType = UNSET
@@ -158,9 +157,7 @@ class _Node(Struct, forbid_unknown_fields=True):
     lifetime: int = 600
     default_route: bool = True
     ipv4_home_address: str | UnsetType = UNSET
-    home_agent_ipv4: str | UnsetType = UNSET
     prefixes: list[str] = []
-    route_optimization: bool = False
     control: str = "mobile.sock"
     log: Literal["text", "json"] = "text"
     log_interval: float = 10.0
@@ -205,9 +202,7 @@ class AgentConfig(Struct, frozen=True):
     encapsulation_limit: int | None
     queues: int
     offloads: bool
-    on_interface: bool
     home_agent_ipv4: IPv4Address | None
-    home_link: str | None
     store: Path | None
     control: Path
     metrics: tuple[str, int] | None
@@ -254,9 +249,7 @@ class NodeConfig(Struct, frozen=True):
     lifetime: int  # units of 4 seconds
     default_route: bool
     ipv4_home: IPv4Address | None
-    home_agent_ipv4: IPv4Address | None
     prefixes: tuple[IPv6Network, ...]
-    route_optimization: bool
     control: Path
     log: Literal["text", "json"]
     log_interval: float
@@ -443,6 +436,9 @@ def read_agent_config(path: str | Path) -> AgentConfig:
     reader = _Reader(Path(path))
     raw = reader.read(_Agent)
     home_agent = reader.address6(raw.home_agent, "home_agent")
+    if raw.on_interface:
+        reader.fail("kernels with Mobile IPv6 of their own aren't used: the agent's address is on no interface",
+                    "on_interface")  # fmt: skip
     if not raw.home_prefixes:
         reader.fail("one prefix or more expected", "home_prefixes")
     reader.at_least(raw.mtu, _MIN_MTU, "mtu")
@@ -469,9 +465,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         encapsulation_limit=limit,
         queues=raw.queues,
         offloads=raw.offloads,
-        on_interface=raw.on_interface,
         home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
-        home_link=None if raw.home_link is UNSET else reader.device(raw.home_link, "home_link"),
         store=None if raw.store is UNSET else reader.file(raw.store),
         control=reader.file(raw.control),
         metrics=None if raw.metrics is UNSET else _metrics(reader, raw.metrics),
@@ -581,9 +575,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
         lifetime=raw.lifetime // 4,
         default_route=raw.default_route,
         ipv4_home=reader.address4(raw.ipv4_home_address, "ipv4_home_address"),
-        home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
         prefixes=reader.prefixes6(raw.prefixes, "prefixes"),
-        route_optimization=raw.route_optimization,
         control=reader.file(raw.control),
         log=raw.log,
         log_interval=raw.log_interval,

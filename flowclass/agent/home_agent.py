@@ -48,7 +48,7 @@ _WAIT_MS: Final = 1000
 _BATCH: Final = 256
 _QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
 _FIXED: Final = (
-    "profile", "home_agent", "home_agent_ipv4", "tun", "queues", "offloads", "on_interface", "store", "control",
+    "profile", "home_agent", "home_agent_ipv4", "tun", "queues", "offloads", "store", "control",
     "metrics", "user",
 )  # fmt: skip
 _DEVICE_QUEUE: Final = 4096  # packets: a burst is read in a few milliseconds
@@ -198,7 +198,7 @@ class HomeAgentService:
         udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
         network: Network = self._keep(Network())
         own = ip_network(config.home_agent)
-        routed = [*config.home_prefixes, *([] if config.on_interface else [own])]
+        routed = [*config.home_prefixes, own]
         queues = self._device(network, config.tun, config.queues).queues
         for prefix in routed:
             network.add_route(prefix, config.tun)

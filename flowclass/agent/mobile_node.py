@@ -191,19 +191,14 @@ class MobileNodeService:
         self._send(self.node.flush(agent, now=now))
 
     def _address(self, source: CareOfSource, there: list[InterfaceAddress]) -> IPv4Address | IPv6Address | None:
-        """The address to use: the one written down if some interface has it, or the interface's newest one, IPv6
-        first."""
+        """The address to use: the one written down if some interface has it, or the interface's newest one."""
         if source.address is not None:
             return source.address if source.address.packed in self._places else None
-        found = [a.address for a in there if a.interface == source.interface]
-        six = [address for address in found if address.version == 6]
-        four = [address for address in found if address.version == 4]
+        found = [a.address for a in there if a.interface == source.interface and a.address.version == 6]
         known = self.updates.wanted_care_of.get(source.bid)
-        if known is not None and known.address in six:
+        if known is not None and known.address in found:
             return known.address
-        if six:
-            return six[-1]
-        return four[-1] if four and self.config.home_agent_ipv4 is not None else None
+        return found[-1] if found else None
 
     def _want_flows(self, bids: Any, now: float) -> None:
         agent, wanted = self.config.home_agent, self.updates.wanted_flows

@@ -115,11 +115,8 @@ def _show_counters(found: dict[str, Any]) -> None:
     console.print(table)
     table = make_table("flows", ("home address", "left"), ("by", "left"), ("packets", "right"), ("octets", "right"))
     for row in forwarding["flows"]:
-        fid, bid = (
-            ("default" if row["fid"] is None else str(row["fid"])),
-            ("" if row["bid"] is None else str(row["bid"])),
-        )
-        table.add_row(row["home_address"], fid, bid, count_text(row["packets"]), count_text(row["octets"]))
+        by = row["kind"] if row["fid"] is None else f"flow {row['fid']}"
+        table.add_row(row["home_address"], by, count_text(row["packets"]), count_text(row["octets"]))
     console.print(table)
     table = make_table("binding updates", ("", "left"), ("count", "right"))
     for status, count in found["updates"]["updates"].items():
