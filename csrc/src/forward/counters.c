@@ -66,9 +66,21 @@ static fc_fwd_flows *grow(fc_fwd_lane *l, fc_fwd_flows *t)
     return larger;
 }
 
+static uint64_t key_of(uint32_t node, enum fc_forward_kind kind, uint16_t fid)
+{
+    return TAKEN | (uint64_t)node << 24 | (uint64_t)kind << 16 | fid;
+}
+
+void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid)
+{
+    fc_fwd_flows *t = atomic_load_explicit(&l->flows, memory_order_relaxed);
+    if (t)
+        __builtin_prefetch(&t->entry[mix(key_of(node, kind, fid)) & t->mask], 1);
+}
+
 void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets, uint64_t octets)
 {
-    uint64_t key = TAKEN | (uint64_t)node << 24 | (uint64_t)kind << 16 | fid;
+    uint64_t key = key_of(node, kind, fid);
     fc_fwd_flows *t = atomic_load_explicit(&l->flows, memory_order_relaxed);
     fc_fwd_flow_entry *e = t ? place(t, key) : NULL;
     if (!e || atomic_load_explicit(&e->key, memory_order_relaxed) == 0) {

@@ -68,8 +68,34 @@ static int valid(const fc_forward_options *o)
     return 1;
 }
 
-/* Bursts of segments go out faster than a link takes them; and the kernel is to say which MTU was in the way. Both are only
- * wishes. */
+/* A raw socket that isn't bound costs the kernel a search among all its addresses for the best source, for each packet (150 ns
+ * and more), though the packet has one; and routing rules by source would look at that. The agent's address need not be
+ * this host's. */
+static void bind_raw(int fd, const fc_forward_options *o, int domain)
+{
+    const int one = 1;
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } name;
+    socklen_t size = sizeof name;
+    memset(&name, 0, sizeof name);
+    if (fd < 0 || getsockname(fd, &name.any, &size) != 0 || name.any.sa_family != domain)
+        return;
+    if (domain == AF_INET6 && IN6_IS_ADDR_UNSPECIFIED(&name.v6.sin6_addr)) {
+        memcpy(&name.v6.sin6_addr, o->home_agent, 16);
+        (void)setsockopt(fd, IPPROTO_IPV6, IPV6_FREEBIND, &one, sizeof one);
+    } else if (domain == AF_INET && name.v4.sin_addr.s_addr == 0 && o->has_ipv4) {
+        memcpy(&name.v4.sin_addr, o->home_agent_ipv4, 4);
+        (void)setsockopt(fd, IPPROTO_IP, IP_FREEBIND, &one, sizeof one);
+    } else {
+        return;
+    }
+    (void)bind(fd, &name.any, size);
+}
+
+/* Wishes, all of them: bursts of segments come faster than a link takes them; the kernel is to say which MTU was in the way. */
 static void prepare(const fc_forward_options *o)
 {
     const int size = SEND_BUFFER, one = 1, never = IP_PMTUDISC_DONT, sockets[] = {o->output, o->output4, o->udp};
@@ -77,6 +103,8 @@ static void prepare(const fc_forward_options *o)
         if (sockets[i] >= 0 && setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
             (void)setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(o->output, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof one);
+    bind_raw(o->output, o, AF_INET6);
+    bind_raw(o->output4, o, AF_INET);
     if (o->udp >= 0)
         (void)setsockopt(o->udp, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
 }

@@ -29,7 +29,7 @@
 
 #include "../packet/numbers.h"
 
-#define FC_FWD_BATCH 64u
+#define FC_FWD_BATCH 256u
 #define FC_FWD_HEADROOM 128u    /* before each packet: tunnel headers are written there */
 #define FC_FWD_LARGEST 65575u   /* octets of an IP packet without a jumbo payload */
 #define FC_FWD_SCRATCH 65536u   /* for headers of one batch */
@@ -181,6 +181,7 @@ void fc_fwd_decided(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_
 int fc_fwd_stays(const fc_key *k); /* a destination that no router sends on */
 
 /* tunnel.c: to the targets of a decision */
+enum fc_forward_kind fc_fwd_kind(const fc_decision *d); /* as flows are counted */
 void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d);
 /* How many packets it is, and octets in all. */
 static inline uint32_t fc_fwd_segments(const fc_fwd_packet *p, uint64_t *octets)
@@ -239,6 +240,7 @@ static inline void fc_fwd_drop(fc_fwd_lane *l, enum fc_forward_drop why, uint64_
     fc_fwd_add(&l->dropped_octets[why], octets);
 }
 void fc_fwd_drop_packet(fc_fwd_lane *l, enum fc_forward_drop why, const fc_fwd_packet *p);
+void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid); /* asks memory for it */
 void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets, uint64_t octets);
 uint32_t fc_fwd_path_mtu(fc_forwarder *f, const fc_address *to, uint64_t now);
 void fc_fwd_note_path(fc_forwarder *f, const fc_address *to, uint32_t mtu, uint64_t now);

@@ -299,13 +299,18 @@ static int32_t new_limit(fc_fwd_lane *l, const fc_fwd_packet *p)
     return at ? p->data[at] - 1 : atomic_load_explicit(&l->forwarder->encapsulation_limit, memory_order_relaxed);
 }
 
+enum fc_forward_kind fc_fwd_kind(const fc_decision *d)
+{
+    return d->reason == FC_REASON_FLOW ? FC_FORWARD_FLOW
+           : d->reason == FC_REASON_SIGNALLING ? FC_FORWARD_SIGNALLING
+                                               : FC_FORWARD_DEFAULT;
+}
+
 void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
 {
-    static const enum fc_forward_kind kinds[] = {
-        [FC_REASON_SIGNALLING] = FC_FORWARD_SIGNALLING, [FC_REASON_FLOW] = FC_FORWARD_FLOW, [FC_REASON_DEFAULT] = FC_FORWARD_DEFAULT};
     uint64_t octets;
     uint32_t n = fc_fwd_segments(p, &octets), segments = n;
-    enum fc_forward_kind kind = kinds[d->reason];
+    enum fc_forward_kind kind = fc_fwd_kind(d);
     if (!count_hop(l, p))
         return;
     int32_t limit = new_limit(l, p);

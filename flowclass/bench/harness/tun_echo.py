@@ -1,0 +1,25 @@
+"""A bare TUN echo loop in C as a peer: how fast a program can be that does nothing with its packets."""
+
+from __future__ import annotations
+
+import shutil
+from functools import cache
+from pathlib import Path
+from typing import Final
+
+from flowclass.bench.harness import compiled
+
+__all__ = ["available", "program"]
+
+_SOURCE: Final = Path(__file__).with_name("tun_echo_peer.c")
+
+
+def available() -> str | None:
+    """None when the peer can be built, else what is missing."""
+    return None if shutil.which("cc") else "TUN echo: no C compiler"
+
+
+@cache
+def program() -> str:
+    """Its path."""
+    return str(compiled(_SOURCE, ["-O2", "-Wall"], []))
