@@ -1,4 +1,5 @@
-/* checksum.h - the Internet checksum (RFC 1071), over words in host order: its bytes come out right on either kind of host. */
+/* checksum.h - the Internet checksum (RFC 1071), over words in host order: its bytes come out right on either kind of
+ * host. */
 #ifndef FC_CHECKSUM_H
 #define FC_CHECKSUM_H
 

@@ -78,7 +78,8 @@ void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind
         __builtin_prefetch(&t->entry[mix(key_of(node, kind, fid)) & t->mask], 1);
 }
 
-void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets, uint64_t octets)
+void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets,
+                       uint64_t octets)
 {
     uint64_t key = key_of(node, kind, fid);
     fc_fwd_flows *t = atomic_load_explicit(&l->flows, memory_order_relaxed);
@@ -130,7 +131,10 @@ size_t fc_forwarder_flows(fc_forwarder *f, fc_forward_flow *out, size_t room)
     for (uint64_t j = 0; j < size && done < room; j++) {
         uint64_t key = atomic_load_explicit(&sum->entry[j].key, memory_order_relaxed);
         if (key)
-            out[done++] = (fc_forward_flow){(uint32_t)((key & ~TAKEN) >> 24), (uint16_t)key, (uint8_t)(key >> 16), 0,
+            out[done++] = (fc_forward_flow){(uint32_t)((key & ~TAKEN) >> 24),
+                                            (uint16_t)key,
+                                            (uint8_t)(key >> 16),
+                                            0,
                                             atomic_load_explicit(&sum->entry[j].packets, memory_order_relaxed),
                                             atomic_load_explicit(&sum->entry[j].octets, memory_order_relaxed)};
     }
@@ -231,11 +235,13 @@ static uint64_t port_hash(const fc_address *home, uint32_t care_of)
 
 static int port_is_of(const fc_fwd_port *p, const fc_address *home, uint32_t care_of)
 {
-    return p->version == home->version && p->home[0] == home->words[0] && p->home[1] == home->words[1] && p->care_of == care_of;
+    return p->version == home->version && p->home[0] == home->words[0] && p->home[1] == home->words[1] &&
+           p->care_of == care_of;
 }
 
 /* The place of a (home address, care-of address, BID), or the free one where it would be. */
-static fc_fwd_port *port_place(fc_fwd_port *table, uint32_t mask, const fc_address *home, uint16_t bid, uint32_t care_of)
+static fc_fwd_port *port_place(fc_fwd_port *table, uint32_t mask, const fc_address *home, uint16_t bid,
+                               uint32_t care_of)
 {
     for (uint64_t at = port_hash(home, care_of);; at++) {
         fc_fwd_port *p = &table[at & mask];
@@ -298,7 +304,8 @@ static int ports_grow(fc_forwarder *f)
     return FC_OK;
 }
 
-int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4], uint16_t port)
+int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4],
+                          uint16_t port)
 {
     if (home->version != 4 && home->version != 6)
         return FC_EINVAL;

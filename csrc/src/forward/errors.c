@@ -1,6 +1,6 @@
-/* errors.c - ICMP errors: our own (RFC 4443, RFC 792), and those that come out of a tunnel, which are told to whoever sent the
- * packet inside (RFC 2473 8). Never about an ICMP error, never to an address that isn't one host's, never more than
- * so many a second. */
+/* errors.c - ICMP errors: our own (RFC 4443, RFC 792), and those that come out of a tunnel, which are told to whoever
+ * sent the packet inside (RFC 2473 8). Never about an ICMP error, never to an address that isn't one host's, never more
+ * than so many a second. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -9,7 +9,7 @@
 #include "../common/bytes.h"
 #include "checksum.h"
 
-#define RATE 1000u  /* a second, of each lane */
+#define RATE 1000u /* a second, of each lane */
 #define BURST FC_FWD_ERRORS_BURST
 #define QUOTE4 548u /* octets of an IPv4 packet that are quoted: the error is at most 576 octets (RFC 1812 4.3.2.3) */
 
@@ -36,7 +36,8 @@ static int may_answer(const fc_fwd_packet *p, int multicast)
             return 0;
         if (p->fragment == FC_FRAGMENT_LATER)
             return p->protocol != FC_PROTOCOL_ICMPV6;
-        return p->protocol != FC_PROTOCOL_ICMPV6 || (p->transport < p->length && d[p->transport] >= 128 && d[p->transport] != 137);
+        return p->protocol != FC_PROTOCOL_ICMPV6 ||
+               (p->transport < p->length && d[p->transport] >= 128 && d[p->transport] != 137);
     }
     if (p->fragment == FC_FRAGMENT_LATER || d[12] == 0 || d[12] == 127 || d[12] >= 224 || d[16] >= 224 ||
         (d[12] == 169 && d[13] == 254))
@@ -101,8 +102,8 @@ static void error4(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
     *fc_fwd_to4(l, h + 16, 1) = (struct iovec){h, FC_FWD_IPV4_HEADER + size};
 }
 
-static void answer(fc_fwd_lane *l, const fc_fwd_packet *p, int multicast, unsigned type6, unsigned code6, unsigned type4,
-                   unsigned code4, uint32_t word)
+static void answer(fc_fwd_lane *l, const fc_fwd_packet *p, int multicast, unsigned type6, unsigned code6,
+                   unsigned type4, unsigned code4, uint32_t word)
 {
     if (!may_answer(p, multicast))
         return;
@@ -128,7 +129,8 @@ static uint32_t quoted_inner(const fc_fwd_lane *l, const uint8_t *q, uint32_t si
     if (size < FC_FWD_IPV6_HEADER || q[0] >> 4 != 6 || memcmp(q + 8, l->forwarder->options.home_agent, 16) != 0)
         return 0;
     uint8_t next = q[6];
-    for (int headers = 0; headers < 2 && (next == FC_PROTOCOL_FRAGMENT || next == FC_PROTOCOL_DESTINATION_OPTIONS); headers++) {
+    for (int headers = 0; headers < 2 && (next == FC_PROTOCOL_FRAGMENT || next == FC_PROTOCOL_DESTINATION_OPTIONS);
+         headers++) {
         if (size - at < 8 || (next == FC_PROTOCOL_FRAGMENT && fc_be16(q + at + 2) & 0xfff8))
             return 0;
         uint32_t length = next == FC_PROTOCOL_FRAGMENT ? 8 : 8u * (q[at + 1] + 1u);

@@ -16,24 +16,25 @@
  *   or UDP socket (send.c)                                      which the kernel routes on
  *
  * A batch is what is there, so that a lone packet isn't kept waiting for others; only under load is it 64 packets, and
- * then a look at the clock, an entry into the table's epoch and a system call to send are shared by all of them. Nothing is
- * allocated for a packet that passes through, and nothing of it is copied: its tunnel header is written into the room
- * before it, or stands beside it in the list of pieces when there are several copies.
+ * then a look at the clock, an entry into the table's epoch and a system call to send are shared by all of them.
+ * Nothing is allocated for a packet that passes through, and nothing of it is copied: its tunnel header is written into
+ * the room before it, or stands beside it in the list of pieces when there are several copies.
  *
- * Each TUN queue is served by a lane with all its memory: the first by the thread that calls fc_forwarder_run, each other
- * one by a thread of the forwarder's. The kernel gives a flow's packets to one queue. Lanes share the table, which readers
- * use without locks, the queue of packets for the agent, and two small tables under a lock that hardly any packet needs.
+ * Each TUN queue is served by a lane with all its memory: the first by the thread that calls fc_forwarder_run, each
+ * other one by a thread of the forwarder's. The kernel gives a flow's packets to one queue. Lanes share the table,
+ * which readers use without locks, the queue of packets for the agent, and two small tables under a lock that hardly
+ * any packet needs.
  *
- * The hop limit: what the kernel routed to the TUN device it has counted, and what is written there it will count. So one
- * is taken here only from a packet that goes from one mobile node's tunnel into another's: always one for the agent as a
- * router, as for any other. */
+ * The hop limit: what the kernel routed to the TUN device it has counted, and what is written there it will count. So
+ * one is taken here only from a packet that goes from one mobile node's tunnel into another's: always one for the agent
+ * as a router, as for any other. */
 #include "forward.h"
 
-static const char *const kind_names[FC_FORWARD_KINDS] = {
-    "flow", "n-cast", "default", "signalling", "discard", "reverse", "local", "sent", "errors"};
+static const char *const kind_names[FC_FORWARD_KINDS] = {"flow",    "n-cast", "default", "signalling", "discard",
+                                                         "reverse", "local",  "sent",    "errors"};
 static const char *const drop_names[FC_FORWARD_DROPS] = {
-    "malformed",           "unbound",    "scope",      "source", "hop-limit", "too-big",
-    "encapsulation-limit", "congestion", "reassembly", "local",  "no-socket", "send", "rate"};
+    "malformed",  "unbound",    "scope", "source",    "hop-limit", "too-big", "encapsulation-limit",
+    "congestion", "reassembly", "local", "no-socket", "send",      "rate"};
 
 const char *fc_forward_kind_name(int kind) { return kind >= 0 && kind < FC_FORWARD_KINDS ? kind_names[kind] : NULL; }
 const char *fc_forward_drop_name(int drop) { return drop >= 0 && drop < FC_FORWARD_DROPS ? drop_names[drop] : NULL; }
@@ -68,9 +69,9 @@ static int valid(const fc_forward_options *o)
     return 1;
 }
 
-/* A raw socket that isn't bound costs the kernel a search among all its addresses for the best source, for each packet (150 ns
- * and more), though the packet has one; and routing rules by source would look at that. The agent's address need not be
- * this host's. */
+/* A raw socket that isn't bound costs the kernel a search among all its addresses for the best source, for each packet
+ * (150 ns and more), though the packet has one; and routing rules by source would look at that. The agent's address
+ * need not be this host's. */
 static void bind_raw(int fd, const fc_forward_options *o, int domain)
 {
     const int one = 1;
@@ -95,7 +96,8 @@ static void bind_raw(int fd, const fc_forward_options *o, int domain)
     (void)bind(fd, &name.any, size);
 }
 
-/* Wishes, all of them: bursts of segments come faster than a link takes them; the kernel is to say which MTU was in the way. */
+/* Wishes, all of them: bursts of segments come faster than a link takes them; the kernel is to say which MTU was in the
+ * way. */
 static void prepare(const fc_forward_options *o)
 {
     const int size = SEND_BUFFER, one = 1, never = IP_PMTUDISC_DONT, sockets[] = {o->output, o->output4, o->udp};
@@ -168,7 +170,8 @@ static void *serve_alone(void *arg)
 {
     fc_fwd_lane *l = arg;
     for (;;) {
-        if (fc_fwd_lane_serve(l, 0) == FC_FWD_BATCH && !atomic_load_explicit(&l->forwarder->stopped, memory_order_acquire))
+        if (fc_fwd_lane_serve(l, 0) == FC_FWD_BATCH &&
+            !atomic_load_explicit(&l->forwarder->stopped, memory_order_acquire))
             continue;
         struct pollfd p[2] = {{l->tun, POLLIN, 0}, {l->forwarder->stop, POLLIN, 0}};
         if (l->failed || (poll(p, 2, -1) < 0 && errno != EINTR) || p[1].revents)
@@ -303,7 +306,11 @@ int fc_forwarder_new(fc_fib *fib, const fc_forward_options *options, fc_forwarde
     return FC_ENOTBUILT;
 }
 void fc_forwarder_free(fc_forwarder *f) { (void)f; }
-int fc_forwarder_run(fc_forwarder *f, int timeout_ms) { (void)f, (void)timeout_ms; return FC_ENOTBUILT; }
+int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
+{
+    (void)f, (void)timeout_ms;
+    return FC_ENOTBUILT;
+}
 void fc_forwarder_wake(fc_forwarder *f) { (void)f; }
 void fc_forwarder_stop(fc_forwarder *f) { (void)f; }
 int fc_forwarder_adjust(fc_forwarder *f, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit)
@@ -311,14 +318,19 @@ int fc_forwarder_adjust(fc_forwarder *f, uint32_t mtu, uint8_t hop_limit, int32_
     (void)f, (void)mtu, (void)hop_limit, (void)encapsulation_limit;
     return FC_ENOTBUILT;
 }
-fc_local *fc_forwarder_take(fc_forwarder *f) { (void)f; return NULL; }
+fc_local *fc_forwarder_take(fc_forwarder *f)
+{
+    (void)f;
+    return NULL;
+}
 void fc_local_free(fc_local *local) { (void)local; }
 int fc_forwarder_send(fc_forwarder *f, const uint8_t *packet, size_t length)
 {
     (void)f, (void)packet, (void)length;
     return FC_ENOTBUILT;
 }
-int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4], uint16_t port)
+int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid, const uint8_t care_of[4],
+                          uint16_t port)
 {
     (void)f, (void)home, (void)bid, (void)care_of, (void)port;
     return FC_ENOTBUILT;

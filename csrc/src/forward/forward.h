@@ -30,18 +30,18 @@
 #include "../packet/numbers.h"
 
 #define FC_FWD_BATCH 256u
-#define FC_FWD_HEADROOM 128u    /* before each packet: tunnel headers are written there */
-#define FC_FWD_LARGEST 65575u   /* octets of an IP packet without a jumbo payload */
-#define FC_FWD_SCRATCH 65536u   /* for headers of one batch */
-#define FC_FWD_SEGMENT 20480u   /* the most of it that one segment takes, with FC_MAX_FANOUT copies */
-#define FC_FWD_DEPTH 8u         /* tunnels in one another that are opened for one packet */
+#define FC_FWD_HEADROOM 128u      /* before each packet: tunnel headers are written there */
+#define FC_FWD_LARGEST 65575u     /* octets of an IP packet without a jumbo payload */
+#define FC_FWD_SCRATCH 65536u     /* for headers of one batch */
+#define FC_FWD_SEGMENT 20480u     /* the most of it that one segment takes, with FC_MAX_FANOUT copies */
+#define FC_FWD_DEPTH 8u           /* tunnels in one another that are opened for one packet */
 #define FC_FWD_ERRORS_BURST 1000u /* ICMP errors at once */
-#define FC_FWD_VNET 10u         /* struct virtio_net_hdr */
-#define FC_FWD_MIN_MTU 1280u    /* IPv6's */
+#define FC_FWD_VNET 10u           /* struct virtio_net_hdr */
+#define FC_FWD_MIN_MTU 1280u      /* IPv6's */
 #define FC_FWD_IPV6_HEADER 40u
 #define FC_FWD_IPV4_HEADER 20u
-#define RFC5555_PORT 4191 /* UDP: IPv6 in UDP in IPv4 */
-#define FC_FWD_LIMIT_HEADER 8u  /* destination options with the encapsulation limit */
+#define RFC5555_PORT 4191      /* UDP: IPv6 in UDP in IPv4 */
+#define FC_FWD_LIMIT_HEADER 8u /* destination options with the encapsulation limit */
 
 /* One IP packet, whole and writable, with FC_FWD_HEADROOM octets before it. */
 typedef struct fc_fwd_packet {
@@ -96,8 +96,8 @@ typedef struct fc_fwd_lane {
     int tun;
     int failed; /* the device is gone */
     unsigned number;
-    uint64_t now;    /* ms, since this batch began */
-    uint64_t random; /* state of a generator */
+    uint64_t now;              /* ms, since this batch began */
+    uint64_t random;           /* state of a generator */
     uint64_t tokens, refilled; /* ICMP errors that may be sent; when that was reckoned, ms */
     fc_fragments *fragments;
     fc_fwd_reassembly *reassembly;
@@ -176,7 +176,8 @@ void fc_fwd_lane_free(fc_fwd_lane *l);
 unsigned fc_fwd_lane_serve(fc_fwd_lane *l, int sockets); /* one batch of what is there; how many packets */
 void fc_fwd_tell(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_fwd_outer *outer); /* to the agent */
 uint64_t fc_fwd_now(void);
-int fc_fwd_describe(fc_fwd_packet *p, const fc_key *key, const fc_packet *info); /* what the headers say; 0: malformed */
+int fc_fwd_describe(fc_fwd_packet *p, const fc_key *key,
+                    const fc_packet *info); /* what the headers say; 0: malformed */
 void fc_fwd_decided(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_decision *d); /* does it */
 int fc_fwd_stays(const fc_key *k); /* a destination that no router sends on */
 
@@ -196,7 +197,8 @@ static inline uint32_t fc_fwd_segments(const fc_fwd_packet *p, uint64_t *octets)
 }
 
 /* reverse.c */
-void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info, const fc_fwd_outer *outer); /* addressed to the agent */
+void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info,
+                const fc_fwd_outer *outer); /* addressed to the agent */
 int fc_fwd_is_own(const fc_forwarder *f, const fc_key *k);
 void fc_fwd_inner(fc_fwd_lane *l); /* what came out of tunnels */
 void fc_fwd_open(fc_fwd_lane *l, const fc_fwd_packet *outer, uint32_t at, const fc_fwd_outer *from);
@@ -213,12 +215,13 @@ int fc_fwd_reassembly_new(fc_fwd_reassembly **out);
 void fc_fwd_reassembly_free(fc_fwd_reassembly *r);
 /* Takes a fragment. 1: *whole is the packet, until fc_fwd_reassembly_done; 0: not yet; negative: it was dropped */
 void fc_fwd_reassembly_done(fc_fwd_reassembly *r); /* packets that were put together are no longer needed */
-int fc_fwd_reassemble(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info, fc_fwd_packet *whole);
+int fc_fwd_reassemble(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info,
+                      fc_fwd_packet *whole);
 
 /* send.c */
 void fc_fwd_flush(fc_fwd_lane *l);
 uint8_t *fc_fwd_scratch(fc_fwd_lane *l, uint32_t size); /* NULL: none left before the next fc_fwd_begin */
-void fc_fwd_begin(fc_fwd_lane *l); /* room for one segment */
+void fc_fwd_begin(fc_fwd_lane *l);                      /* room for one segment */
 struct iovec *fc_fwd_to6(fc_fwd_lane *l, const uint8_t address[16], unsigned pieces);
 struct iovec *fc_fwd_to4(fc_fwd_lane *l, const uint8_t address[4], unsigned pieces);
 struct iovec *fc_fwd_to_udp(fc_fwd_lane *l, const uint8_t address[4], uint16_t port, unsigned pieces);
@@ -240,12 +243,15 @@ static inline void fc_fwd_drop(fc_fwd_lane *l, enum fc_forward_drop why, uint64_
     fc_fwd_add(&l->dropped_octets[why], octets);
 }
 void fc_fwd_drop_packet(fc_fwd_lane *l, enum fc_forward_drop why, const fc_fwd_packet *p);
-void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid); /* asks memory for it */
-void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets, uint64_t octets);
+void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind,
+                        uint16_t fid); /* asks memory for it */
+void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets,
+                       uint64_t octets);
 uint32_t fc_fwd_path_mtu(fc_forwarder *f, const fc_address *to, uint64_t now);
 void fc_fwd_note_path(fc_forwarder *f, const fc_address *to, uint32_t mtu, uint64_t now);
 uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, uint16_t bid, const uint8_t care_of[4]); /* 0: none */
-int fc_fwd_port_fits(fc_forwarder *f, uint32_t node, const uint8_t care_of[4], uint16_t port); /* or nobody said which */
+int fc_fwd_port_fits(fc_forwarder *f, uint32_t node, const uint8_t care_of[4],
+                     uint16_t port); /* or nobody said which */
 
 static inline uint64_t fc_fwd_random(fc_fwd_lane *l) /* splitmix64 (Steele, Lea, Flood); the state is secret */
 {

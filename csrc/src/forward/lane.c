@@ -13,15 +13,16 @@
 #include "../common/bytes.h"
 #include "checksum.h"
 
-#define BUFFER (512u * 1024u)   /* a batch of small packets, or seven super-packets: it should stay in the second-level cache */
-#define AHEAD 6u                /* packets for which the place of a counter is asked from memory */
-#define FRAGMENTS 4096u         /* first fragments remembered */
-#define STREAM_SLOTS 32u        /* packets of one recvmmsg; */
+#define BUFFER \
+    (512u * 1024u)      /* a batch of small packets, or seven super-packets: it should stay in the second-level cache */
+#define AHEAD 6u        /* packets for which the place of a counter is asked from memory */
+#define FRAGMENTS 4096u /* first fragments remembered */
+#define STREAM_SLOTS 32u                              /* packets of one recvmmsg; */
 #define STREAM_SLOT (FC_FWD_HEADROOM + 65536u + 192u) /* not a power of two, so that they don't meet in the cache */
 #define WHOLE (2u * 65536u)
-#define WAITING 4096u           /* packets for the agent, */
+#define WAITING 4096u /* packets for the agent, */
 #define WAITING_OCTETS (8u << 20)
-#define MOST_HEADERS 4096u      /* of a super-packet: see FC_FWD_SEGMENT */
+#define MOST_HEADERS 4096u /* of a super-packet: see FC_FWD_SEGMENT */
 
 enum { VNET_NEEDS_CHECKSUM = 1, VNET_TCP4 = 1, VNET_TCP6 = 4, VNET_UDP = 5, VNET_ECN = 0x80 }; /* linux/virtio_net.h */
 
@@ -42,7 +43,8 @@ static int is_internet(int fd)
 {
     int domain = 0;
     socklen_t size = sizeof domain;
-    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 && (domain == AF_INET || domain == AF_INET6);
+    return fd >= 0 && getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &domain, &size) == 0 &&
+           (domain == AF_INET || domain == AF_INET6);
 }
 
 int fc_fwd_lane_new(fc_forwarder *f, unsigned number, fc_fwd_lane **out)
@@ -148,7 +150,8 @@ int fc_fwd_stays(const fc_key *k)
 {
     const uint64_t *a = k->destination;
     if (k->version == 4)
-        return a[1] >> 16 == 0xa9fe || a[1] >> 8 == 0xe00000 || a[1] >> 24 == 127 || a[1] >> 24 == 0 || a[1] == 0xffffffff;
+        return a[1] >> 16 == 0xa9fe || a[1] >> 8 == 0xe00000 || a[1] >> 24 == 127 || a[1] >> 24 == 0 ||
+               a[1] == 0xffffffff;
     return a[0] >> 54 == 0x3fa || (a[0] >> 56 == 0xff && (a[0] >> 48 & 15) <= 2) || (a[0] == 0 && a[1] <= 1);
 }
 
@@ -216,10 +219,12 @@ static int offloads(fc_fwd_packet *p, const uint8_t *h, int own)
     return 1;
 }
 
-/* Datagrams of RFC 5555 that came as one super-packet. Each is opened where it lies, so those before it must be gone. */
+/* Datagrams of RFC 5555 that came as one super-packet. Each is opened where it lies, so those before it must be gone.
+ */
 static void own_datagrams(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t gso)
 {
-    fc_fwd_outer from = {.queue = (int32_t)l->number, .port = fc_be16(p->data + p->transport), .ecn = p->data[1] & 3, .depth = 1};
+    fc_fwd_outer from = {
+        .queue = (int32_t)l->number, .port = fc_be16(p->data + p->transport), .ecn = p->data[1] & 3, .depth = 1};
     from.source = (fc_address){{0, fc_be32(p->data + 12)}, 4, 0, {0}};
     for (uint32_t at = p->transport + 8; at < p->length; at += gso) {
         fc_fwd_packet one = *p;
@@ -243,8 +248,9 @@ static void one(fc_fwd_lane *l, unsigned i)
         fc_fwd_drop_packet(l, FC_DROP_MALFORMED, p);
         return;
     }
-    if (own && l->forwarder->options.vnet_header && vnet[1] == VNET_UDP && p->version == 4 && p->protocol == FC_PROTOCOL_UDP &&
-        p->length - p->transport > 8 && host16(vnet + 4) && fc_be16(p->data + p->transport + 2) == RFC5555_PORT) {
+    if (own && l->forwarder->options.vnet_header && vnet[1] == VNET_UDP && p->version == 4 &&
+        p->protocol == FC_PROTOCOL_UDP && p->length - p->transport > 8 && host16(vnet + 4) &&
+        fc_be16(p->data + p->transport + 2) == RFC5555_PORT) {
         own_datagrams(l, p, host16(vnet + 4));
         return;
     }
@@ -258,7 +264,8 @@ static void one(fc_fwd_lane *l, unsigned i)
         fc_fwd_decided(l, p, &key, &l->decision[i]);
 }
 
-/* ---- Reading -------------------------------------------------------------------------------------------------------- */
+/* ---- Reading --------------------------------------------------------------------------------------------------------
+ */
 
 static void read_tun(fc_fwd_lane *l)
 {
@@ -297,7 +304,8 @@ static unsigned read_udp(fc_fwd_lane *l)
     memset(m, 0, sizeof m);
     for (unsigned i = 0; i < STREAM_SLOTS; i++) {
         v[i] = (struct iovec){l->stream + (size_t)i * STREAM_SLOT + FC_FWD_HEADROOM, 65536};
-        m[i].msg_hdr = (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &v[i], .msg_iovlen = 1};
+        m[i].msg_hdr =
+            (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &v[i], .msg_iovlen = 1};
     }
     int got = recvmmsg(l->forwarder->options.udp, m, STREAM_SLOTS, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++) {

@@ -1,9 +1,9 @@
 /* reassembly.c - fragments of packets that are addressed to the agent: updates with many options, tunnel packets.
  *
- * Packets that pass through are never put together: see fragments.c. Here at most PACKETS are under way at a time, the one
- * that began first makes room; each has LIFE from its first fragment on (RFC 8200 4.5); one whose fragments overlap is given
- * up, and so are those of its fragments that still come (RFC 5722). Octets lie where they belong from the start, and a
- * bitmap says which blocks of 8 are there. */
+ * Packets that pass through are never put together: see fragments.c. Here at most PACKETS are under way at a time, the
+ * one that began first makes room; each has LIFE from its first fragment on (RFC 8200 4.5); one whose fragments overlap
+ * is given up, and so are those of its fragments that still come (RFC 5722). Octets lie where they belong from the
+ * start, and a bitmap says which blocks of 8 are there. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -14,17 +14,17 @@
 #include "checksum.h"
 
 #define PACKETS 64u
-#define LIFE 60000u     /* ms */
-#define MOST 65535u     /* octets of payload */
+#define LIFE 60000u      /* ms */
+#define MOST 65535u      /* octets of payload */
 #define MOST_BEFORE 512u /* octets of headers before the Fragment header */
 #define BLOCKS ((MOST + 7u) / 8u)
 
 typedef struct slot {
     uint64_t since;
     uint64_t source[2], destination[2];
-    uint32_t id, kind; /* as in parse.c; kind 0: free */
+    uint32_t id, kind;            /* as in parse.c; kind 0: free */
     uint32_t before, total, have; /* octets of headers, 0: not known yet; of payload, 0: not known; those there */
-    uint32_t next_at; /* where in them the number of the next header is */
+    uint32_t next_at;             /* where in them the number of the next header is */
     uint8_t given_up, complete;
     uint8_t next;  /* what follows the headers */
     uint8_t *data; /* headroom, headers (they end where payload begins), payload */
@@ -76,7 +76,8 @@ static int take_fragment(const fc_fwd_packet *p, fragment *f)
     } else {
         uint32_t at = FC_FWD_IPV6_HEADER, from = 6;
         while (d[from] != FC_PROTOCOL_FRAGMENT) { /* the parser has walked it, so it ends inside of the packet */
-            if (at + 8 > p->length || (d[from] != FC_PROTOCOL_HOP_BY_HOP && d[from] != FC_PROTOCOL_ROUTING && d[from] != FC_PROTOCOL_DESTINATION_OPTIONS))
+            if (at + 8 > p->length || (d[from] != FC_PROTOCOL_HOP_BY_HOP && d[from] != FC_PROTOCOL_ROUTING &&
+                                       d[from] != FC_PROTOCOL_DESTINATION_OPTIONS))
                 return 0;
             from = at;
             at += 8u * (d[at + 1] + 1u);
@@ -96,7 +97,8 @@ static int take_fragment(const fc_fwd_packet *p, fragment *f)
     return f->size != 0 && f->before <= MOST_BEFORE && (!f->more || f->size % 8 == 0) && f->offset + f->size <= MOST;
 }
 
-static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info, int *evicted)
+static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info,
+                         int *evicted)
 {
     uint64_t source[2] = {0, fc_be32(p->data + 12)}, destination[2] = {0, fc_be32(p->data + 16)};
     uint32_t kind = 4 | (uint32_t)p->data[9] << 8;
@@ -112,7 +114,8 @@ static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet
         slot *s = &r->packet[i];
         if (s->kind && !s->complete && now - s->since > LIFE)
             clear(s);
-        if (s->kind == kind && !s->complete && s->id == info->fragment_id && memcmp(s->source, source, sizeof source) == 0 &&
+        if (s->kind == kind && !s->complete && s->id == info->fragment_id &&
+            memcmp(s->source, source, sizeof source) == 0 &&
             memcmp(s->destination, destination, sizeof destination) == 0)
             return s;
         if (!s->complete && (!use || (use->kind && (!s->kind || s->since < use->since))))
@@ -166,7 +169,8 @@ static int take(slot *s, const fc_fwd_packet *p, const fragment *f)
     return 1;
 }
 
-int fc_fwd_reassemble(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info, fc_fwd_packet *whole)
+int fc_fwd_reassemble(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet *p, const fc_packet *info,
+                      fc_fwd_packet *whole)
 {
     fragment f;
     int evicted = 0;

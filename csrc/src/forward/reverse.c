@@ -1,10 +1,10 @@
 /* reverse.c - out of tunnels, and packets for the agent itself.
  *
- * What a mobile node sends through its tunnel goes on only if the tunnel's source is a care-of address that this node has
- * registered, and the inner source an address of that same node (RFC 6275 10.4.5): anybody else could otherwise send in
- * its name through its home network. Then the inner destination decides: the agent itself; another mobile node, whose
- * tunnel it enters without leaving this program; or any other network, for which it is written to the TUN device, so that the
- * kernel routes it as it would a packet from any link: hop limit, path MTU, firewall. */
+ * What a mobile node sends through its tunnel goes on only if the tunnel's source is a care-of address that this node
+ * has registered, and the inner source an address of that same node (RFC 6275 10.4.5): anybody else could otherwise
+ * send in its name through its home network. Then the inner destination decides: the agent itself; another mobile node,
+ * whose tunnel it enters without leaving this program; or any other network, for which it is written to the TUN device,
+ * so that the kernel routes it as it would a packet from any link: hop limit, path MTU, firewall. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -12,7 +12,6 @@
 
 #include "../common/bytes.h"
 #include "checksum.h"
-
 
 static int is_own(const fc_forwarder *f, const fc_key *k)
 {
@@ -36,7 +35,9 @@ void fc_fwd_open(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, const fc_f
 
 static void strip_tunnel(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t at, uint16_t port, const fc_fwd_outer *outer)
 {
-    fc_fwd_outer from = {.queue = outer ? outer->queue : (int32_t)l->number, .port = port, .depth = (uint8_t)(outer ? outer->depth + 1 : 1)};
+    fc_fwd_outer from = {.queue = outer ? outer->queue : (int32_t)l->number,
+                         .port = port,
+                         .depth = (uint8_t)(outer ? outer->depth + 1 : 1)};
     from.source.version = p->version;
     if (p->version == 6) {
         from.source.words[0] = fc_be64(p->data + 8);
@@ -72,7 +73,8 @@ void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info, const f
         return;
     }
     const uint8_t *u = p->data + p->transport;
-    if (p->version == 4 && p->protocol == FC_PROTOCOL_UDP && p->length - p->transport > 8 && fc_be16(u + 2) == RFC5555_PORT) {
+    if (p->version == 4 && p->protocol == FC_PROTOCOL_UDP && p->length - p->transport > 8 &&
+        fc_be16(u + 2) == RFC5555_PORT) {
         uint8_t version = u[8] >> 4;
         if (version == 4 || version == 6) /* else a NAT keepalive */
             strip_tunnel(l, p, p->transport + 8, fc_be16(u), outer);
@@ -112,8 +114,8 @@ static int sender(fc_fwd_lane *l, const fc_key *k, const fc_fwd_outer *from, uin
     return fc_fwd_port_fits(l->forwarder, *node, care_of, from->port);
 }
 
-static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_packet *info, const fc_decision *d,
-                          const fc_fwd_outer *from)
+static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_packet *info,
+                          const fc_decision *d, const fc_fwd_outer *from)
 {
     uint32_t node = 0;
     int own = is_own(l->forwarder, k);

@@ -1,18 +1,20 @@
 /* tunnel.c - into tunnels: what RFC 2473 asks of a tunnel's entry point (RFC 4213 and RFC 5555 where IPv4 is outside).
  *
  *   inner | outer      header                              next header
- *   IPv6  | IPv6       40 octets (48 with a limit option)  41          hop limit: configured; traffic class and flow label:
- *   IPv4  | IPv6       40 (48)                             4           the inner packet's, ECN bits included (RFC 6040)
- *   IPv6  | IPv4       20                                  41          DF clear, identification and checksum the kernel's
- *   IPv4  | IPv4       20                                  4
- *   any   | UDP, IPv4  28, both the kernel's               17          RFC 5555 with a NAT in between
+ *   IPv6  | IPv6       40 octets (48 with a limit option)  41          hop limit: configured; traffic class and flow
+ * label: IPv4  | IPv6       40 (48)                             4           the inner packet's, ECN bits included (RFC
+ * 6040) IPv6  | IPv4       20                                  41          DF clear, identification and checksum the
+ * kernel's IPv4  | IPv4       20                                  4 any   | UDP, IPv4  28, both the kernel's 17 RFC
+ * 5555 with a NAT in between
  *
- * A packet that is too long for the path less that header: IPv6 above 1280 octets, or IPv4 with DF, goes back as an ICMP
- * error that says what would fit; anything else is put into the tunnel and the tunnel packet is fragmented (RFC 2473 7).
+ * A packet that is too long for the path less that header: IPv6 above 1280 octets, or IPv4 with DF, goes back as an
+ * ICMP error that says what would fit; anything else is put into the tunnel and the tunnel packet is fragmented (RFC
+ * 2473 7).
  *
  * An offloaded packet (a "super-packet": one header and up to 64 KiB of payload that a network card or virtual device
- * was to cut up) is decided once. It is cut here, each segment with headers of its own before a slice of the payload, which
- * is not copied, because no kernel takes a super-packet inside of a protocol 41 tunnel that it hasn't built itself. */
+ * was to cut up) is decided once. It is cut here, each segment with headers of its own before a slice of the payload,
+ * which is not copied, because no kernel takes a super-packet inside of a protocol 41 tunnel that it hasn't built
+ * itself. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -30,8 +32,8 @@
 typedef struct way { /* to one target */
     const fc_target *target;
     uint32_t overhead, path; /* octets of the outer headers; the path's MTU */
-    uint16_t port; /* of UDP; 0: none */
-    uint8_t too_long; /* what is sent there has to be fragmented */
+    uint16_t port;           /* of UDP; 0: none */
+    uint8_t too_long;        /* what is sent there has to be fragmented */
 } way;
 
 /* A packet, or a segment of one, that goes into tunnels. */
@@ -49,7 +51,8 @@ static uint32_t limit_at(const fc_fwd_packet *p)
     uint8_t next = p->data[6];
     if (p->version != 6)
         return 0;
-    while ((next == FC_PROTOCOL_HOP_BY_HOP || next == FC_PROTOCOL_DESTINATION_OPTIONS || next == FC_PROTOCOL_ROUTING) && at + 8 <= p->transport) {
+    while ((next == FC_PROTOCOL_HOP_BY_HOP || next == FC_PROTOCOL_DESTINATION_OPTIONS || next == FC_PROTOCOL_ROUTING) &&
+           at + 8 <= p->transport) {
         uint32_t end = at + 8u * (p->data[at + 1] + 1u), option = at + 2;
         while (next == FC_PROTOCOL_DESTINATION_OPTIONS && option + 2 < end && end <= p->transport) {
             const uint8_t *o = p->data + option;
@@ -109,7 +112,7 @@ static void segment_headers(const fc_fwd_packet *p, uint32_t i, uint32_t done, u
     if (p->protocol == FC_PROTOCOL_TCP) {
         fc_put32(h + at + 4, fc_be32(h + at + 4) + done);
         if (!last)
-            h[at + 13] &= (uint8_t)~(TCP_FIN | TCP_PSH);
+            h[at + 13] &= (uint8_t) ~(TCP_FIN | TCP_PSH);
         if (i)
             h[at + 13] &= (uint8_t)~TCP_CWR;
     } else {
@@ -121,9 +124,11 @@ static void segment_headers(const fc_fwd_packet *p, uint32_t i, uint32_t done, u
         fc_put16(h + field, 0xffff);
 }
 
-/* ---- Outer headers ------------------------------------------------------------------------------------------------ */
+/* ---- Outer headers ------------------------------------------------------------------------------------------------
+ */
 
-static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const way *w, int32_t limit, uint32_t size, uint8_t *h)
+static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const way *w, int32_t limit, uint32_t size,
+                       uint8_t *h)
 {
     const fc_forward_options *o = &l->forwarder->options;
     uint8_t next = inner[0] >> 4 == 6 ? FC_PROTOCOL_IPV6_IN_IP : FC_PROTOCOL_IP_IN_IP;
@@ -234,7 +239,8 @@ static void send_piece(fc_fwd_lane *l, const piece *s, const way *w, int32_t lim
         v[n] = (struct iovec){(void *)(uintptr_t)s->body, s->body_size};
 }
 
-/* ---- A packet ----------------------------------------------------------------------------------------------------- */
+/* ---- A packet -----------------------------------------------------------------------------------------------------
+ */
 
 /* 0: there is no way. */
 static int find_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_target *t, uint32_t node, int32_t limit, way *w)
@@ -301,7 +307,7 @@ static int32_t new_limit(fc_fwd_lane *l, const fc_fwd_packet *p)
 
 enum fc_forward_kind fc_fwd_kind(const fc_decision *d)
 {
-    return d->reason == FC_REASON_FLOW ? FC_FORWARD_FLOW
+    return d->reason == FC_REASON_FLOW         ? FC_FORWARD_FLOW
            : d->reason == FC_REASON_SIGNALLING ? FC_FORWARD_SIGNALLING
                                                : FC_FORWARD_DEFAULT;
 }
@@ -333,7 +339,8 @@ void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
             uint8_t *room = fc_fwd_scratch(l, FC_FWD_IPV6_HEADER + FC_FWD_LIMIT_HEADER + p->header);
             if (!room)
                 return; /* can't be: see FC_FWD_SEGMENT */
-            s = (piece){room + FC_FWD_IPV6_HEADER + FC_FWD_LIMIT_HEADER, p->data + p->header + done, p->header, size, 1};
+            s = (piece){room + FC_FWD_IPV6_HEADER + FC_FWD_LIMIT_HEADER, p->data + p->header + done, p->header, size,
+                        1};
             segment_headers(p, i, done, size, s.head);
             done += size;
         }
