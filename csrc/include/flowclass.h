@@ -299,7 +299,7 @@ enum fc_reason {
     FC_REASON_MALFORMED = 1,
     FC_REASON_UNBOUND = 2,    /* no node has the destination, or the node has nothing usable to send to; a link-local
                                  address or link-scope multicast is in no prefix */
-    FC_REASON_SIGNALLING = 3, /* Mobility Header, ICMPv6 144 to 147 (a key alone: protocol 135) to a node */
+    FC_REASON_SIGNALLING = 3, /* Mobility Header, ICMPv6 144 to 147 (a key alone: protocol 135): by default */
     FC_REASON_FLOW = 4,
     FC_REASON_DEFAULT = 5,
 };

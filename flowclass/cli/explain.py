@@ -79,7 +79,7 @@ def _decision(found: Explanation) -> str:
         by = {
             "not-ip": "it is not an IP packet",
             "malformed": "its IP header or extension chain is cut short or inconsistent",
-            "signalling": "Mobile IPv6 signalling is never matched by flow bindings",
+            "signalling": "Mobile IPv6 signalling, which flow bindings never match, goes to the default binding",
             "unbound": "nothing to send it to is known",
         }[outcome.reason]
     where = f" to {' and '.join(outcome.care_of)}" if outcome.care_of else ""

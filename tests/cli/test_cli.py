@@ -141,7 +141,7 @@ def test_every_reason_and_action(tmp_path: Path, bindings: Path) -> None:
         (malformed, ("none", "malformed", None, None, None, None)),
         (ip_packet(Fields(PEER, OTHER, TCP, 22, 1)), ("none", "unbound", None, None, None, None)),
         (nothing_usable, ("none", "unbound", "2001:db8:20::1", None, None, None)),
-        (ip_packet(Fields(PEER, HOME, MOBILITY)), ("none", "signalling", H, None, None, None)),
+        (ip_packet(Fields(PEER, HOME, MOBILITY)), ("forward", "signalling", *DEFAULT[2:])),
         (ssh, FLOW_1),
         (ip_packet(Fields(PEER, HOME, TCP, 23, 1000)), DEFAULT),
         (ip_packet(Fields(PEER, HOME, ESP, spi=300)), ("discard", "flow", H, 2, None, None)),

@@ -258,8 +258,9 @@ def test_packets_of_every_reason(kernel: str) -> None:
     for repeat in (1, 40):
         decisions = table.classify_packets(packets * repeat, kernel=kernel)
         assert decisions["reason"].tolist() == expected * repeat
-        assert decisions["bid"].tolist() == [1, 2, 0, 0, 2, 0, 0, 0, 0, 0] * repeat
+        assert decisions["bid"].tolist() == [1, 2, 2, 2, 2, 0, 0, 0, 0, 0] * repeat
         assert (decisions["flags"] >> 2 & 1).tolist() == [1, 1, 1, 1, 1, 1, 0, 0, 0, 0] * repeat
+    assert [table.care_of(d) for d in decisions[2:4]] == [table.care_of(decisions[1])] * 2
     assert table.home_address(table.classify_packets([ipv4])[0]) == packed("10.0.0.1")
     buffer = b"".join(packets)
     lengths = np.array([len(p) for p in packets])

@@ -77,12 +77,12 @@ def test_section_5_from_octets_to_decisions() -> None:
     assert [agent.care_of(d) for d in agent.classify([tcp(22)])] == [()]
 
 
-def test_signalling_is_never_matched() -> None:
-    """RFC 6089 section 4.3: a wild card doesn't take the home agent's own messages along."""
+def test_signalling_is_never_matched_and_goes_to_the_default_binding() -> None:
+    """RFC 6089 section 4.3: a wild card doesn't take a correspondent's Home Test along; RFC 6275 10.4.2: it goes on."""
     peer = Peer(agent=HomeAgent())
-    peer.send(bid(1, COA1), flow(1))
+    peer.send(bid(1, COA1, 2), bid(2, "192.0.2.1", 1), flow(1, bids=[1]))
     (decision,) = peer.agent.classify([encode_packet(MobilityPacket(CN, HOME, BindingUpdate(1, 1)))])
-    assert (int(decision["reason"]), peer.agent.care_of(decision)) == (naive.SIGNALLING, ())
+    assert (int(decision["reason"]), peer.agent.care_of(decision)) == (naive.SIGNALLING, (IPv4Address("192.0.2.1"),))
 
 
 @pytest.mark.req("R7", "R3")

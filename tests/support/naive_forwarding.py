@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -96,10 +96,13 @@ def decide(nodes: Iterable[Node], key: Any, *, signalling: bool | None = None) -
         return Answer(NONE, UNBOUND)
     if not node.targets:
         return Answer(NONE, UNBOUND, node.home)
+    by_default = Answer(FORWARD, DEFAULT, node.home, one_of=(node.targets[node.default],))
+    if node.default < 0:
+        by_default = Answer(NONE, UNBOUND, node.home)
     if signalling is None:
         signalling = bool(key["present"] & oracle.BITS["protocol"]) and key["protocol"] == 135
-    if signalling:
-        return Answer(NONE, SIGNALLING, node.home)
+    if signalling:  # goes to the default binding, whatever the flows say
+        return replace(by_default, reason=SIGNALLING) if by_default.action == FORWARD else by_default
     for fid, action, indices, rule in node.flows:
         if (action == DISCARD or indices) and oracle.matches(rule, key):
             chosen = [node.targets[i] for i in indices]
@@ -108,9 +111,7 @@ def decide(nodes: Iterable[Node], key: Any, *, signalling: bool | None = None) -
             if action == NCAST:
                 return Answer(NCAST, FLOW, node.home, fid, all_of=tuple(dict.fromkeys(a for _, a in chosen)))
             return Answer(FORWARD, FLOW, node.home, fid, one_of=tuple(chosen))
-    if node.default < 0:
-        return Answer(NONE, UNBOUND, node.home)
-    return Answer(FORWARD, DEFAULT, node.home, one_of=(node.targets[node.default],))
+    return by_default
 
 
 def agrees(table: Any, decision: Any, answer: Answer) -> bool:

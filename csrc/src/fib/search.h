@@ -382,9 +382,18 @@ static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32
     }
     int signalling =
         info ? info->flags & FC_PACKET_SIGNALLING : k->present & FC_PROTOCOL && k->protocol == FC_PROTOCOL_MOBILITY;
-    if (signalling)
-        fib_write(out, FC_ACTION_NONE, FC_REASON_SIGNALLING, FC_HAS_NODE, 0, r->node, version);
-    return signalling != 0;
+    if (!signalling)
+        return 0;
+    if (r->flags & FIB_BIG) {
+        const fib_big *big = fib_big_of(r);
+        const uint8_t *targets = (const uint8_t *)r + big->targets;
+        fib_write_default(out, r, version, (const fc_target *)(const void *)targets, big->default_target, FC_NO_TARGET);
+    } else {
+        fib_write_default(out, r, version, fib_targets_small(r), r->default_target, FIB_NONE8);
+    }
+    if (out->action == FC_ACTION_FORWARD)
+        out->reason = FC_REASON_SIGNALLING;
+    return 1;
 }
 
 /* Everything but the flows of a FIB_BIG record; that record if it is one that has to be asked, else NULL. */
