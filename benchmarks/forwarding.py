@@ -79,7 +79,9 @@ def _nodes(count: int, flows: int) -> tuple[ForwardingTable, list[bytes]]:
     for i in range(count):
         home = _HOME_AGENT[:8] + struct.pack(">Q", i + 16)
         care_of = [ipaddress.ip_address(f"2001:db8:a:{n}::").packed[:8] + struct.pack(">Q", i + 1) for n in (1, 2, 3)]
-        rules = make_rules(version=6, source_port=([1000 + 16 * f for f in range(flows)], [1015 + 16 * f for f in range(flows)]))
+        rules = make_rules(
+            version=6, source_port=([1000 + 16 * f for f in range(flows)], [1015 + 16 * f for f in range(flows)])
+        )
         table.publish(
             home,
             targets=[(n + 1, address) for n, address in enumerate(care_of)],
@@ -101,7 +103,9 @@ def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
         output = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         rng = random.Random(1)
         packets = [_packet(rng.choice(homes), rng.randrange(900, 1000 + 16 * flows)) for _ in range(_PACKETS)]
-        forwarder = Forwarder(table, tun=[tun], output=output.fileno(), home_agent=_HOME_AGENT, encapsulation_limit=None)
+        forwarder = Forwarder(
+            table, tun=[tun], output=output.fileno(), home_agent=_HOME_AGENT, encapsulation_limit=None
+        )
         forwarder.run(0)  # what the kernel itself has sent
         got: dict[str, list[float]] = {"echo": [], "forward": []}
         wall: dict[str, list[float]] = {"echo": [], "forward": []}
@@ -110,7 +114,10 @@ def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
             before = forwarder.counters()["packets"]
             _fill(raw, packets)
             began, cpu = time.perf_counter(), time.thread_time()
-            while forwarder.counters()["packets"]["sent"] - before["sent"] < _PACKETS and not forwarder.counters()["drops"]["send"]:
+            while (
+                forwarder.counters()["packets"]["sent"] - before["sent"] < _PACKETS
+                and not forwarder.counters()["drops"]["send"]
+            ):
                 forwarder.run(10)
             cpu, began = time.thread_time() - cpu, time.perf_counter() - began
             after = forwarder.counters()["packets"]
@@ -119,7 +126,11 @@ def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
             wall["forward"].append(_PACKETS / began)
             _fill(raw, packets)
             done = subprocess.run(
-                [tun_echo.program(), str(tun), str(_PACKETS)], pass_fds=[tun], capture_output=True, text=True, check=True
+                [tun_echo.program(), str(tun), str(_PACKETS)],
+                pass_fds=[tun],
+                capture_output=True,
+                text=True,
+                check=True,
             )
             n, ns, cpu_ns = map(int, done.stdout.split())
             assert n == _PACKETS
