@@ -1,9 +1,10 @@
 """The live packet loop beside the least that a program can do: run as root, `python benchmarks/forwarding.py`.
 
 ``drain``: a TUN device's queue is filled with packets of 64 octets of payload while nobody reads it, then one loop
-empties it: the bare echo loop of flowclass/bench/harness/tun_echo_peer.c (read, swap the addresses, write back), or the forwarder (read, parse,
-classify, encapsulate, send through a raw socket). Both send to a veth whose other end discards. So sender and receiver
-share no processor time, and rounds that alternate give a ratio. Everything happens in network namespaces of its own.
+empties it: the bare echo loop of flowclass/bench/harness/tun_echo_peer.c (read, swap the addresses, write back), or the
+forwarder (read, parse, classify, encapsulate, send through a raw socket). Both send to a veth whose other end discards.
+So sender and receiver share no processor time, and rounds that alternate give a ratio. Everything happens in network
+namespaces of its own.
 """
 
 from __future__ import annotations
