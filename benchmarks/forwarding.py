@@ -5,27 +5,33 @@ empties it: the bare echo loop of flowclass/bench/harness/tun_echo_peer.c (read,
 forwarder (read, parse, classify, encapsulate, send through a raw socket). Both send to a veth whose other end discards.
 So sender and receiver share no processor time, and rounds that alternate give a ratio. Everything happens in network
 namespaces of its own.
+
+``tcp``: iperf3 through the tunnel, from a correspondent to a mobile node whose end is a small C program
+(flowclass/bench/harness/tunnel_end_peer.c): with the loop, with and without offloads, and with a plain loop in Python.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import fcntl
 import ipaddress
 import json
 import os
 import random
+import signal
 import socket
 import statistics
 import struct
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
 from flowclass.agent._forward import Forwarder
-from flowclass.bench.harness import tun_echo
+from flowclass.bench.harness import tun_echo, tunnel_end
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.keys import make_rules
 
@@ -151,14 +157,152 @@ def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
         _ip(f"netns del {sink}")
 
 
+# ---- A TCP connection through the tunnel
+
+_MN, _CARE_OF = "2001:db8:100::5", "2001:db8:a::2"
+
+
+def _inside(namespace: str, function: Any) -> int:
+    """Runs a function in a child that has entered the namespace; the child's number."""
+    child = os.fork()
+    if child:
+        return child
+    try:
+        libc = ctypes.CDLL(None, use_errno=True)
+        fd = os.open(f"/run/netns/{namespace}", os.O_RDONLY)
+        if libc.setns(fd, 0x40000000):
+            raise OSError(ctypes.get_errno(), "setns")
+        function()
+    except BaseException as error:
+        print(error, file=sys.stderr)
+    finally:
+        os._exit(0)
+
+
+def _agent(tun: int, output: socket.socket, offloads: bool) -> None:
+    table = ForwardingTable()
+    packed = ipaddress.ip_address
+    table.publish(packed(_MN).packed, targets=[(1, packed(_CARE_OF).packed)], default=0)
+    forwarder = Forwarder(
+        table,
+        tun=[tun],
+        output=output.fileno(),
+        home_agent=_HOME_AGENT,
+        encapsulation_limit=None,
+        vnet_header=offloads,
+    )
+    while True:
+        forwarder.run(1000)
+
+
+def _python_agent(tun: int, output: socket.socket) -> None:
+    """The plain loop: one packet at a time, a dictionary, a header in front."""
+    packed = ipaddress.ip_address
+    bindings = {packed(_MN).packed: packed(_CARE_OF).packed}
+    os.set_blocking(tun, True)
+    while True:
+        packet = os.read(tun, 65536)
+        home = packet[24:40]
+        if home in bindings:
+            care_of = bindings[home]
+            header = packet[:4] + struct.pack(">HBB", len(packet), 41, 64) + _HOME_AGENT + care_of
+            output.sendto(header + packet, (_CARE_OF, 0))
+        elif home == _HOME_AGENT and packet[6] == 41:
+            os.write(tun, packet[40:])
+
+
+def tcp(seconds: float) -> dict[str, Any]:
+    """iperf3 from the correspondent to the mobile node: through the loop with and without offloads, and through
+    a plain Python loop, one after the other in one run, with the same programs at both ends."""
+    names = {n: f"fc{n}{os.getpid()}" for n in ("cn", "ha", "mn")}
+    children: list[int] = []
+    result: dict[str, Any] = {}
+    try:
+        for name in names.values():
+            _ip(f"netns add {name}")
+            _ip("link set lo up", name)
+        for a, b, net in (("cn", "ha", "c"), ("ha", "mn", "a")):
+            _ip(f"link add {b} netns {names[a]} type veth peer name {a} netns {names[b]}")
+            for me, other, last in ((a, b, 1 if a == "ha" else 2), (b, a, 1 if b == "ha" else 2)):
+                _ip(f"link set {other} up", names[me])
+                _ip(f"-6 addr add 2001:db8:{net}::{last}/64 dev {other} nodad", names[me])
+        _ip("-6 route add default via 2001:db8:c::1", names["cn"])
+        _ip("-6 route add default via 2001:db8:a::1", names["mn"])
+        subprocess.run(
+            ["ip", "netns", "exec", names["ha"], "sysctl", "-qw", "net.ipv6.conf.all.forwarding=1"], check=True
+        )
+
+        def mobile_node() -> None:
+            tun = _tun("mn0", 0x5001)
+            fcntl.ioctl(tun, 0x400454D0, 0)  # what the node itself sends comes with its checksums
+            for command in ("link set mn0 up mtu 1460", f"-6 addr add {_MN}/128 dev mn0 nodad",
+                            "-6 route add 2001:db8:c::/64 dev mn0"):  # fmt: skip
+                _ip(command)
+            raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, 41)
+            os.set_inheritable(tun, True)
+            os.set_inheritable(raw.fileno(), True)
+            agent = str(ipaddress.ip_address(_HOME_AGENT))
+            os.execv(tunnel_end.program(), ["tunnel_end", str(tun), str(raw.fileno()), agent])
+
+        def agent(kind: str) -> None:
+            tun = _tun("home", 0x5001 if kind == "offloads" else 0x1001)
+            if kind == "offloads":
+                fcntl.ioctl(tun, 0x400454D0, 0x01 | 0x02 | 0x04 | 0x08 | 0x20 | 0x40)
+            for command in ("link set home up mtu 1460", "-6 route add 2001:db8:100::/64 dev home"):
+                _ip(command)
+            output = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
+            if kind == "python":
+                _python_agent(tun, output)
+            _agent(tun, output, kind == "offloads")
+
+        children.append(_inside(names["mn"], mobile_node))
+        for kind in ("python", "no offloads", "offloads"):
+            children.append(_inside(names["ha"], partial(agent, kind)))
+            time.sleep(0.5)
+            server = subprocess.Popen(
+                ["ip", "netns", "exec", names["mn"], "iperf3", "-s", "-1"], stdout=subprocess.DEVNULL
+            )
+            time.sleep(0.3)
+            done = subprocess.run(
+                ["ip", "netns", "exec", names["cn"], "iperf3", "-6", "-c", _MN, "-t", str(seconds), "-J"],
+                capture_output=True,
+                text=True,
+            )
+            server.kill()
+            server.wait()
+            os.kill(children[-1], signal.SIGKILL)
+            used = os.wait4(children.pop(), 0)[2]
+            sums = json.loads(done.stdout)["end"]
+            megabits = sums["sum_received"]["bytes"] * 8 / 1e6
+            result[kind] = {
+                "mbits_per_s": round(megabits / sums["sum_received"]["seconds"]),
+                "mbits_per_cpu_s_of_the_agent": round(megabits / (used.ru_utime + used.ru_stime)),
+                "retransmits": sums["sum_sent"]["retransmits"],
+            }
+            time.sleep(0.2)
+        for figure in ("mbits_per_s", "mbits_per_cpu_s_of_the_agent"):
+            result[f"{figure}, ratio"] = round(result["offloads"][figure] / result["python"][figure], 2)
+        return result
+    finally:
+        for child in children:
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+        for name in names.values():
+            subprocess.run(["ip", "netns", "del", name])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("what", nargs="?", default="drain", choices=["drain"])
+    parser.add_argument("what", nargs="?", default="drain", choices=["drain", "tcp"])
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--flows", type=int, default=16)
+    parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if arguments.what == "tcp":
+        print(json.dumps(tcp(arguments.seconds)))
+        return
     if not arguments.inside:  # into a network namespace of its own
         sys.exit(subprocess.run(["unshare", "-n", sys.executable, *sys.argv, "--inside"]).returncode)
     print(json.dumps(drain(arguments.rounds, arguments.nodes, arguments.flows)))
