@@ -14,10 +14,10 @@
 #include "checksum.h"
 
 #define BUFFER \
-    (512u * 1024u)      /* a batch of small packets, or seven super-packets: it should stay in the second-level cache */
-#define AHEAD 6u        /* packets for which the place of a counter is asked from memory */
-#define FRAGMENTS 4096u /* first fragments remembered */
-#define STREAM_SLOTS 32u                              /* packets of one recvmmsg; */
+    (512u * 1024u) /* a batch of small packets, or seven super-packets: it should stay in the second-level cache */
+#define COUNTERS_AHEAD 6u /* packets for which the place of a counter is asked from memory */
+#define FRAGMENTS 4096u   /* first fragments remembered */
+#define STREAM_SLOTS 32u  /* packets of one recvmmsg; */
 #define STREAM_SLOT (FC_FWD_HEADROOM + 65536u + 192u) /* not a power of two, so that they don't meet in the cache */
 #define WHOLE (2u * 65536u)
 #define WAITING 4096u /* packets for the agent, */
@@ -330,7 +330,7 @@ unsigned fc_fwd_lane_serve(fc_fwd_lane *l, int sockets)
         fc_parse_batch(FC_LINK_RAW, NULL, l->buffer, l->offset, l->length, n, &options, l->key, l->info);
         (void)fc_fib_classify_parsed(l->forwarder->fib, l->key, l->info, n, FC_KERNEL_AUTO, 1, l->decision);
         for (unsigned i = 0; i < n; i++) {
-            const fc_decision *ahead = &l->decision[i + AHEAD < n ? i + AHEAD : i];
+            const fc_decision *ahead = &l->decision[i + COUNTERS_AHEAD < n ? i + COUNTERS_AHEAD : i];
             fc_fwd_expect_flow(l, ahead->node, fc_fwd_kind(ahead), ahead->fid);
             one(l, i);
         }
