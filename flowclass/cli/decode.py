@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from flowclass.wire.numbers import MOBILITY_HEADER
+
 from ._console import warn, warn_damage
 from ._inputs import profile_of, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.reader import KeyBatch, Trace
     from flowclass.wire import Profile
-
-_MOBILITY_HEADER = 135
 
 
 @click.command("decode", short_help="Show the Mobility Header messages of a capture file.")
@@ -47,7 +47,7 @@ def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
 
     for batch in trace.keys(fragments=new_fragments(), keep=1):  # FC_PACKET_SIGNALLING
         for i in sorted(batch.kept):
-            if batch.keys["protocol"][i] == _MOBILITY_HEADER:
+            if batch.keys["protocol"][i] == MOBILITY_HEADER:
                 time = int(batch.times[i])
                 place = {"frame": batch.first_frame + i, "time_ns": None if time == NO_TIME else time}
                 yield place | _decoded(batch, i, profile)

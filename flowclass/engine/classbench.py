@@ -20,12 +20,11 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
-from .fields import BITS, LARGEST
+from .fields import BITS, LARGEST, LOW_WORD
 from .keys import RULE_DTYPE, make_keys
 
 __all__ = ["read_classbench", "read_trace", "write_classbench", "write_trace"]
 
-_M64: Final = (1 << 64) - 1
 _ANY_PORT: Final = (0, LARGEST["source_port"])
 _NOT_EXPRESSIBLE: Final = BITS["flow_label"] | BITS["spi"] | BITS["traffic_class"]
 _LINE: Final = re.compile(
@@ -78,7 +77,7 @@ def _words(first: int, span: int) -> list[tuple[int, int]]:
     """A prefix of addresses as its first and its last address, two words each."""
     if first >> 128:
         raise ValueError("an address of more than 128 bits")
-    return [(first >> 64, first & _M64), ((first | span) >> 64, (first | span) & _M64)]
+    return [(first >> 64, first & LOW_WORD), ((first | span) >> 64, (first | span) & LOW_WORD)]
 
 
 # ---- OpenFlow rules, as ClassBench-ng and ovs-ofctl write them: name=value, name=value/mask, ...

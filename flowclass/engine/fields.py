@@ -9,7 +9,11 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-__all__ = ["ADDRESSES", "BITS", "FIELDS", "LARGEST", "NUMBERS", "Field"]
+__all__ = ["ADDRESSES", "BITS", "FIELDS", "LARGEST", "LOW_WORD", "NUMBERS", "Field"]
+
+
+LOW_WORD: Final = (1 << 64) - 1
+"""The lower of the two 64-bit words of an address, as a mask."""
 
 
 class Field(NamedTuple):

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
-from .fields import ADDRESSES, BITS, FIELDS, LARGEST, Field
+from .fields import ADDRESSES, BITS, FIELDS, LARGEST, LOW_WORD, Field
 
 __all__ = ["KEY_DTYPE", "RULE_DTYPE", "make_keys", "make_rules"]
 
@@ -55,7 +55,6 @@ rule looks at: the ranges of the others are ignored, and a set bit fails on a ke
 range is the full one. Traffic class is compared by its upper six bits on both sides.
 """
 
-_M64: Final = (1 << 64) - 1
 
 assert KEY_DTYPE.itemsize == 48
 assert RULE_DTYPE.itemsize == 96
@@ -119,7 +118,7 @@ def _address_words(value: Any, version: npt.NDArray[np.uint8], name: str) -> npt
     out = np.empty((len(value), 2), "<u8")
     for i, (item, v) in enumerate(zip(value, np.broadcast_to(version, (len(value),)).tolist(), strict=True)):
         number = _address_int(item, v, name)
-        out[i] = (number >> 64, number & _M64)
+        out[i] = (number >> 64, number & LOW_WORD)
     return out
 
 

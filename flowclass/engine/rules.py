@@ -15,7 +15,7 @@ from typing import Final, NamedTuple
 from flowclass.wire.flow_options import TrafficSelectorOption
 from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
-from .fields import BITS, FIELDS
+from .fields import BITS, FIELDS, LOW_WORD
 
 __all__ = ["WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]
 
@@ -25,7 +25,6 @@ Range = tuple[int, int]
 # two 64-bit words per address, the more significant first; then labels, SPIs, ports, and octets. The engine's arrays
 # are little-endian by definition and host order by use: the same on every platform that the C core supports
 _ROW: Final = struct.Struct("<8Q4I4H6B2x")
-_M64: Final = (1 << 64) - 1
 _NONE: Final = (0, 0)
 
 WILD_CARD: Final = bytes(_ROW.size)
@@ -57,7 +56,8 @@ def rule_row(
         ranges.append(pair or _NONE)
     (first, last), (begin, end), *numbers = ranges
     return _ROW.pack(
-        first >> 64, first & _M64, last >> 64, last & _M64, begin >> 64, begin & _M64, end >> 64, end & _M64,
+        first >> 64, first & LOW_WORD, last >> 64, last & LOW_WORD,
+        begin >> 64, begin & LOW_WORD, end >> 64, end & LOW_WORD,
         *chain.from_iterable(numbers), version, conditions,
     )  # fmt: skip
 

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
+from flowclass.wire.packets import HOP_LIMIT
+
 __all__ = [
     "AH",
     "DCCP",
@@ -37,7 +39,6 @@ __all__ = [
 
 ICMP, TCP, UDP, DCCP, ESP, AH, ICMP6, SCTP, MOBILITY, UDPLITE = 1, 6, 17, 33, 50, 51, 58, 132, 135, 136
 _PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
-_HOP_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,13 +108,11 @@ def ipv6(fields: Fields, protocol: int, upper: bytes, extensions: Sequence[Exten
         following = number
     head = 6 << 28 | fields.traffic_class << 20 | fields.flow_label
     length = len(chain) + len(upper)
-    return (
-        struct.pack("!IHBB", head, length, following, _HOP_LIMIT) + fields.source + fields.destination + chain + upper
-    )
+    return struct.pack("!IHBB", head, length, following, HOP_LIMIT) + fields.source + fields.destination + chain + upper
 
 
 def _ipv4(fields: Fields, protocol: int, upper: bytes) -> bytes:
-    head = struct.pack("!BBHHHBBH", 0x45, fields.traffic_class, 20 + len(upper), 0, 0x4000, _HOP_LIMIT, protocol, 0)
+    head = struct.pack("!BBHHHBBH", 0x45, fields.traffic_class, 20 + len(upper), 0, 0x4000, HOP_LIMIT, protocol, 0)
     head += fields.source + fields.destination
     return head[:10] + struct.pack("!H", checksum(head)) + head[12:] + upper
 

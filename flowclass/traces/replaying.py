@@ -16,6 +16,8 @@ from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
+from flowclass.wire.numbers import MOBILITY_HEADER, MessageType
+
 from .outcomes import Rows
 from .pipeline import ReadAhead
 from .reader import NO_TIME, KeyBatch, Trace
@@ -25,8 +27,7 @@ from .summary import FileSummary, Summary, Updates
 __all__ = ["replay", "stream"]
 
 _SIGNALLING = 1  # FC_PACKET_SIGNALLING
-_MOBILITY_HEADER = 135
-_BINDING_UPDATE = 5
+_BINDING_UPDATE = MessageType.BINDING_UPDATE.value
 _AHEAD = 3
 _HELD = 12  # those, and as many again that the rows are being made of
 
@@ -123,7 +124,7 @@ class _Cursor:
 
     def _is_update(self, i: int, octets: bytes) -> bool:
         assert self.batch is not None
-        if self.batch.keys["protocol"][i] != _MOBILITY_HEADER:
+        if self.batch.keys["protocol"][i] != MOBILITY_HEADER:
             return False
         kind = int(self.batch.infos["transport_offset"][i]) + 2
         return kind < len(octets) and octets[kind] == _BINDING_UPDATE

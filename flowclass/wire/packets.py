@@ -18,6 +18,7 @@ from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.tlv import octets6
 
 __all__ = [
+    "HOP_LIMIT",
     "Addresses",
     "ExtensionHeader",
     "MobilityPacket",
@@ -27,9 +28,11 @@ __all__ = [
     "mobility_header",
 ]
 
+HOP_LIMIT: Final = 64
+"""The hop limit of packets that are sent."""
+
 _IPV6: Final = Struct(">IHBB16s16s")
 _VERSION: Final = 6 << 28
-_HOP_LIMIT: Final = 64
 _HOP_BY_HOP: Final = Protocol.HOP_BY_HOP.value
 _ROUTING: Final = Protocol.ROUTING.value
 _FRAGMENT: Final = Protocol.FRAGMENT.value
@@ -75,7 +78,7 @@ class MobilityPacket(Received):
     home_address: IPv6Address | None = None
     routing_home: IPv6Address | None = None
     checksum_ok: bool = field(default=True, compare=False)
-    hop_limit: int = _HOP_LIMIT
+    hop_limit: int = HOP_LIMIT
     traffic_class: int = 0
     flow_label: int = 0
     extensions: tuple[ExtensionHeader, ...] = ()
@@ -336,7 +339,7 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
 def encode_between(addresses: Addresses, message: Message, profile: Profile) -> bytes:
     """`encode_packet` of a packet that is nothing but packed addresses and a message."""
     number, payload = _payload(addresses, message, profile)
-    return _IPV6.pack(_VERSION, len(payload), number, _HOP_LIMIT, addresses[0], addresses[1]) + payload
+    return _IPV6.pack(_VERSION, len(payload), number, HOP_LIMIT, addresses[0], addresses[1]) + payload
 
 
 def _payload(addresses: Addresses, message: Message, profile: Profile) -> tuple[int, bytes]:

@@ -68,6 +68,13 @@ def test_the_notebook(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(names["table"]) == 15
 
 
+def test_the_study_draws_its_pictures(tmp_path: Path) -> None:
+    run(EXAMPLES / "study.py", "--quick", "--out", tmp_path / "out", folder=tmp_path)
+    for name in ("lookup_ipv4", "lookup_ipv6", "nodes"):
+        assert "<polyline" in (tmp_path / "out" / f"{name}.svg").read_text()
+        assert json.loads((tmp_path / "out" / f"{name}.json").read_text())["results"]
+
+
 def test_the_index_names_every_example() -> None:
     text = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in EXAMPLES.iterdir():

@@ -6,6 +6,7 @@ Inside a package they may not go round in a circle, and inside mobility they go 
 from __future__ import annotations
 
 import ast
+import contextlib
 import re
 import subprocess
 import sys
@@ -159,6 +160,59 @@ def test_inside_mobility_roles_stand_on_the_cache_and_not_on_each_other() -> Non
             below = other.removeprefix("flowclass.mobility.").partition(".")[0]
             if below in MOBILITY and below != room and other.startswith("flowclass.mobility."):
                 assert below in MOBILITY[room] or (inside, below) in MOBILITY_EXCEPTIONS, f"{module} imports {other}"
+
+
+# names of each file's own choices, which may be equal by chance: how many of something are done at once, ...
+CHOICES = {"BATCH"}
+
+
+def constants(path: Path) -> Iterator[tuple[str, object]]:
+    """The module's UPPER_CASE numbers and octets, without leading underscores, also where they are computed."""
+    for node in ast.parse(path.read_text(encoding="utf-8"), str(path)).body:
+        targets: list[ast.expr] = []
+        if isinstance(node, ast.Assign):
+            targets = node.targets
+        elif isinstance(node, ast.AnnAssign):
+            targets = [node.target]
+        value = node.value if isinstance(node, (ast.Assign, ast.AnnAssign)) else None
+        for target in targets:
+            if value is None or not isinstance(target, ast.Name) or not re.fullmatch(r"_*[A-Z][A-Z0-9_]*", target.id):
+                continue
+            if any(isinstance(inner, (ast.Name, ast.Call, ast.Attribute)) for inner in ast.walk(value)):
+                continue  # made of another constant, which is what should be done
+            with contextlib.suppress(TypeError, ValueError, SyntaxError, ArithmeticError):
+                found = eval(compile(ast.Expression(value), str(path), "eval"), {"__builtins__": {}})
+                if isinstance(found, (int, float, bytes)) and not isinstance(found, bool):
+                    yield target.id.strip("_"), found
+
+
+def test_no_constant_is_defined_in_two_files() -> None:
+    homes: dict[tuple[str, object], list[str]] = {}
+    for path in sorted(PACKAGE.rglob("*.py")):
+        for name, value in set(constants(path)):
+            if name not in CHOICES:
+                homes.setdefault((name, value), []).append(path.relative_to(PACKAGE).as_posix())
+    twice = {f"{name} = {value!r}": files for (name, value), files in homes.items() if len(files) > 1}
+    assert twice == {}
+
+
+def test_a_status_code_is_named_where_it_is_used() -> None:
+    """Bare numbers from 129 on, in the parts that speak the protocol, are those of wire/numbers.py written again."""
+    from flowclass.wire import numbers
+
+    codes = {
+        status.value
+        for kind in (numbers.BindingStatus, numbers.DraftFlowStatus, numbers.Rfc6089FlowStatus, numbers.IPv4Status)
+        for status in kind
+        if status.value > 128
+    }
+    for folder in ("wire", "mobility"):
+        for path in sorted((PACKAGE / folder).rglob("*.py")):
+            if path.name in ("numbers.py", "settings.py"):  # and what users write in their settings
+                continue
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"), str(path))):
+                bare = isinstance(node, ast.Constant) and type(node.value) is int and node.value in codes
+                assert not bare, f"{path.relative_to(ROOT)}:{node.lineno}: {node.value} has a name in wire/numbers.py"
 
 
 def test_the_walk_finds_something() -> None:
