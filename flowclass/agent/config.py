@@ -23,6 +23,7 @@ from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
 from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
+from .packets import MIN_MTU
 from .tun import MAX_NAME
 
 __all__ = [
@@ -47,7 +48,6 @@ _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
 _RATE: Final = 100.0  # updates per second from one source: RFC 6275 lets a mobile node send three
 _LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator stands for many nodes
-_MIN_MTU: Final = 1280
 
 
 # ---- what a file may hold
@@ -441,7 +441,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
                     "on_interface")  # fmt: skip
     if not raw.home_prefixes:
         reader.fail("one prefix or more expected", "home_prefixes")
-    reader.at_least(raw.mtu, _MIN_MTU, "mtu")
+    reader.at_least(raw.mtu, MIN_MTU, "mtu")
     reader.number(raw.hop_limit, "hop_limit", 1, 255)
     reader.number(raw.queues, "queues", 1, 64)
     limit: int | None = None
@@ -548,7 +548,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
     reader = _Reader(Path(path))
     raw = reader.read(_Node)
     home = reader.address6(raw.home_address, "home_address")
-    reader.at_least(raw.mtu, _MIN_MTU, "mtu")
+    reader.at_least(raw.mtu, MIN_MTU, "mtu")
     reader.number(raw.hop_limit, "hop_limit", 1, 255)
     reader.number(raw.lifetime, "lifetime", 4, 4 * 0xFFFF)
     reader.at_least(raw.log_interval, 0.1, "log_interval")

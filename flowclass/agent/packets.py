@@ -40,7 +40,8 @@ MOBILITY: Final = 135
 _ECHO_REQUEST: Final = 128
 _ECHO_REPLY: Final = 129
 _TOO_BIG: Final = 2
-_MIN_MTU: Final = 1280
+MIN_MTU: Final = 1280
+"""Octets that every IPv6 link takes (RFC 8200 section 5)."""
 _SKIPPED: Final = (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS)
 
 
@@ -97,7 +98,7 @@ def echo_reply(packet: bytes) -> bytes | None:
 
 def too_big(agent: bytes, packet: bytes, mtu: int) -> bytes:
     """ICMPv6 Packet Too Big towards the sender of an IPv6 packet (RFC 4443 section 3.2, RFC 2473 section 7.1)."""
-    body = struct.pack(">BBHI", _TOO_BIG, 0, 0, mtu) + packet[: _MIN_MTU - 48]
+    body = struct.pack(">BBHI", _TOO_BIG, 0, 0, mtu) + packet[: MIN_MTU - 48]
     return icmpv6(agent, packet[8:24], body)
 
 
