@@ -93,6 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (BrokenPipeError, _ReaderGone):
         return _broken_pipe()
+    except ModuleNotFoundError as error:
+        if not (error.name or "").startswith("flowclass."):
+            raise
+        return _fail(f"{error.name} is not built; in a checkout: pip install -e . (it takes a C compiler)")
     except FlowclassError as error:
         return _fail(str(error))
     except OSError as error:
