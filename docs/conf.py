@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib.metadata
+import re
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 HERE: Final = Path(__file__).parent
 sys.path.insert(0, str(HERE / "_ext"))
@@ -43,6 +44,21 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 default_role = "code"  # single backticks in docstrings
+
+
+def plain_words(app: object, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Docstrings are plain text with code in backticks: a lone asterisk, or a name that ends with _, means itself."""
+    for i, line in enumerate(lines):
+        pieces = re.split(r"(``[^`]*``|`[^`]*`)", line)
+        for j in range(0, len(pieces), 2):
+            pieces[j] = re.sub(r"(?<![\w*\\])\*(?=\w)(?![^*]*\*)", r"\\*", pieces[j])
+            pieces[j] = re.sub(r"(?<=\w)_(?=[\s,.;:)]|$)", r"\\_", pieces[j])
+        lines[i] = "".join(pieces)
+
+
+def setup(app: Any) -> None:
+    app.connect("autodoc-process-docstring", plain_words)
+
 
 copybutton_prompt_text = "$ "
 linkcheck_ignore = [
