@@ -11,6 +11,31 @@ import click
 from ._console import count_text, counted, make_console, make_table
 
 
+def _said_later(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """--socket and --json after the command mean what they mean before it."""
+    path, as_json = ctx.obj or ("flowclass.sock", False)
+    if param.name == "path" and value is not None:
+        path = value
+    ctx.obj = (path, as_json or (param.name == "as_json" and value))
+    return value
+
+
+class _Asking(click.Command):
+    """A command that takes the group's options too, wherever they stand."""
+
+    def __init__(self, *arguments: Any, **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self.params += [
+            click.Option(
+                ["--socket", "path"], metavar="PATH", help="The agent's control socket.", expose_value=False,
+                callback=_said_later,
+            ),
+            click.Option(
+                ["--json", "as_json"], is_flag=True, help="One JSON object.", expose_value=False, callback=_said_later
+            ),
+        ]  # fmt: skip
+
+
 @click.group("ctl", short_help="Ask or tell a running agent.")
 @click.option("--socket", "path", default="flowclass.sock", metavar="PATH", help="The agent's control socket.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
@@ -36,7 +61,7 @@ def _left(seconds: float | None) -> str:
     return "for ever" if seconds is None else f"{seconds:.0f} s"
 
 
-@command.command("status")
+@command.command("status", cls=_Asking)
 @click.pass_context
 def status(ctx: click.Context) -> int:
     """What runs there, since when."""
@@ -46,7 +71,7 @@ def status(ctx: click.Context) -> int:
     return 0
 
 
-@command.command("nodes")
+@command.command("nodes", cls=_Asking)
 @click.pass_context
 def nodes(ctx: click.Context) -> int:
     """Mobile nodes and their care-of addresses."""
@@ -71,7 +96,7 @@ def nodes(ctx: click.Context) -> int:
     return 0
 
 
-@command.command("flows")
+@command.command("flows", cls=_Asking)
 @click.argument("home", metavar="HOME")
 @click.pass_context
 def flows(ctx: click.Context, home: str) -> int:
@@ -91,7 +116,7 @@ def flows(ctx: click.Context, home: str) -> int:
     return 0
 
 
-@command.command("counters")
+@command.command("counters", cls=_Asking)
 @click.pass_context
 def counters(ctx: click.Context) -> int:
     """Packets and octets by decision and flow, drops by reason, updates by status."""
@@ -126,7 +151,7 @@ def _show_counters(found: dict[str, Any]) -> None:
     console.print(table)
 
 
-@command.command("why")
+@command.command("why", cls=_Asking)
 @click.argument("packet", metavar="PACKET")
 @click.pass_context
 def why(ctx: click.Context, packet: str) -> int:
@@ -146,7 +171,7 @@ def why(ctx: click.Context, packet: str) -> int:
     return 0
 
 
-@command.command("drain")
+@command.command("drain", cls=_Asking)
 @click.option("--end", is_flag=True, help="Take on mobile nodes again.")
 @click.pass_context
 def drain(ctx: click.Context, end: bool) -> int:
@@ -156,7 +181,7 @@ def drain(ctx: click.Context, end: bool) -> int:
     return 0
 
 
-@command.command("dump")
+@command.command("dump", cls=_Asking)
 @click.pass_context
 def dump(ctx: click.Context) -> int:
     """Print the binding cache as a bindings file in JSON, for `flowclass classify`, `report` and `check`."""
@@ -166,7 +191,7 @@ def dump(ctx: click.Context) -> int:
     return 0
 
 
-@command.command("watch")
+@command.command("watch", cls=_Asking)
 @click.option("--interval", type=click.FloatRange(min=0.1), default=1.0, metavar="S", help="Seconds between two looks.")
 @click.option("--count", type=click.IntRange(min=1), metavar="N", help="End after so many looks.")
 @click.pass_context
@@ -178,7 +203,7 @@ def watch(ctx: click.Context, interval: float, count: int | None) -> int:
     return 0
 
 
-@command.command("reload")
+@command.command("reload", cls=_Asking)
 @click.pass_context
 def reload_agent(ctx: click.Context) -> int:
     """Have the agent read its configuration again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -260,6 +261,8 @@ def test_the_dump_is_a_bindings_file_that_says_the_same(laboratory: Laboratory, 
     packet = head + bytes.fromhex("0016c350 00000000 00000000 50000000 00000000")
     why = laboratory.ctl("why", packet.hex())["explanation"]
     assert (why["outcome"]["reason"], why["outcome"]["fid"], why["outcome"]["care_of"]) == ("flow", 3, [CARE_OF_A])
+    later = run(sys.executable, "-m", "flowclass", "ctl", "nodes", "--json", "--socket", socket).stdout
+    assert json.loads(later)["nodes"][0]["home_address"] == HOME
     screen = run(sys.executable, "-m", "flowclass", "ctl", "--socket", socket, "watch", "--count", "1").stdout
     assert HOME in screen
     assert "1 mobile node" in screen
