@@ -120,7 +120,6 @@ FC_API void fc_table_get_info(const fc_table *table, fc_table_info *info);
 
 /* ---- Rule sets that change while they are read. Any thread, any number at once, but for new and free.  */
 typedef struct fc_classifier fc_classifier;
-
 /* As fc_table_build. Rule i gets the number i and the priority i. Numbers of removed rules are given again. */
 FC_API int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options,
                              fc_classifier **classifier, uint32_t *bad);
@@ -241,9 +240,8 @@ FC_API void fc_fragments_clear(fc_fragments *fragments);
 FC_API uint32_t fc_fragments_count(const fc_fragments *fragments);
 /* ---- Captures (pcap, pcapng) as a stream of bytes: one caller at a time per object -------------- */
 #define FC_CAPTURE_WINDOW (1u << 20) /* a window of this size always makes progress */
-#define FC_MAX_RECORD 262144u /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
+#define FC_MAX_RECORD 262144u        /* what a record shows at most; a longer one (USB, D-Bus) is cut to it */
 typedef struct fc_capture fc_capture;
-
 /* Arrays of the caller for `capacity` records; count is set by fc_capture_read. */
 typedef struct fc_records {
     uint64_t *offsets;    /* of the packet, from the start of the window given */
@@ -264,6 +262,7 @@ enum fc_damage_kind {
     FC_DAMAGE_SECTION = 6,  /* a pcapng section of unknown byte order: skipped up to the next section */
     FC_DAMAGE_APPENDED = 7, /* a second pcap file begins here (its records follow) */
     FC_DAMAGE_VERSION = 8,  /* a version that isn't known: read as the one that is */
+    FC_DAMAGE_LIMIT = 9,    /* a pcapng block beyond the limit of 16 MiB: skipped up to the next block */
 };
 
 typedef struct fc_damage {
@@ -383,10 +382,12 @@ FC_API int fc_fib_classify_packets(fc_fib *fib, int linktype, const uint16_t *li
                                    const uint64_t *offsets, const uint32_t *lengths, size_t n,
                                    const fc_parse_options *options, int kernel, unsigned threads, fc_decision *out);
 FC_API void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out);
-/* The targets of a decision, at most `room` (FC_MAX_FANOUT is enough) of them to out; returns how many. Those of the
- * state that decided, or if the node was replaced since, those that its flow of this FID has now. */
+/* The targets of a decision, at most `room` (FC_MAX_FANOUT is enough); returns how many. If the node was replaced
+ * since, those that its flow of this FID has now; if it was withdrawn, the one that the decision itself has. */
 FC_API uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room);
-FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out);   /* FC_ENOENT: withdrawn since */
+/* The home address of the node that decided, or that has a number now. FC_ENOENT: it was withdrawn since. */
+FC_API int fc_fib_decider(fc_fib *fib, const fc_decision *decision, fc_address *out);
+FC_API int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out);
 FC_API int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number); /* exact; FC_ENOENT */
 /* The node that may send from `source`, an address of its own or in one of its prefixes, through a tunnel from
  * `care_of`, which it has registered; FC_ENOENT: nobody has the source, or that node hasn't this care-of address. */

@@ -571,6 +571,69 @@ static void changed_octets(int quick)
     }
 }
 
+/* ---- Zeros and large records -------------------------------------------------------------------- */
+
+static size_t put_record(uint8_t *p, uint32_t seconds, uint32_t captured)
+{
+    const uint32_t head[4] = {seconds, 0, captured, captured};
+    memcpy(p, head, sizeof head);
+    memset(p + 16, 0x45, captured);
+    return 16 + captured;
+}
+
+/* Reads all of `data`; lengths[i] of the records, kinds of the damages. */
+static size_t lengths_of(const uint8_t *data, size_t size, uint32_t *lengths, uint32_t *kinds, size_t *n_kinds)
+{
+    enum { MOST = 64 };
+    uint64_t offsets[MOST];
+    uint32_t originals[MOST], interfaces[MOST];
+    int64_t times[MOST];
+    uint16_t linktypes[MOST];
+    fc_records r = {offsets, lengths, originals, times, linktypes, interfaces, MOST, 0};
+    fc_capture *c;
+    fc_damage damages[64];
+    size_t at = 0, used, n = 0;
+    CHECK(fc_capture_new(&c) == FC_OK);
+    *n_kinds = 0;
+    for (int status = FC_CAPTURE_FULL; status != FC_CAPTURE_END;) {
+        status = fc_capture_read(c, data + at, size - at, 1, &r, &used);
+        CHECK(status >= 0);
+        at += used;
+        n += r.count;
+        r.lengths += r.count;
+        size_t m = fc_capture_damage(c, damages, 64);
+        for (size_t i = 0; i < m; i++)
+            kinds[(*n_kinds)++] = damages[i].kind;
+    }
+    fc_capture_free(c);
+    return n;
+}
+
+static void zeros_and_large_records(void)
+{
+    static uint8_t file[2u << 20];
+    const uint32_t header[6] = {0xa1b2c3d4, 2 | 4 << 16, 0, 0, 262144, 1};
+    uint32_t lengths[192], kinds[192];
+    size_t at = sizeof header, n_kinds;
+    memcpy(file, header, sizeof header);
+    at += put_record(file + at, 1700000000, 60);
+    at += put_record(file + at, 1700000001, 61);
+    at += 4096; /* a page that was never written */
+    at += put_record(file + at, 1700000002, 62);
+    CHECK(lengths_of(file, at, lengths, kinds, &n_kinds) == 3 && lengths[2] == 62 && n_kinds == 1 &&
+          kinds[0] == FC_DAMAGE_RECORD);
+    CHECK(lengths_of(file, 1u << 20, lengths, kinds, &n_kinds) == 3 && lengths[2] == 62 && n_kinds == 2);
+    memset(file + sizeof header, 0, sizeof file - sizeof header);
+    at = sizeof header;
+    at += put_record(file + at, 1700000000, 60);
+    at += put_record(file + at, 1700000001, 305933); /* more than usual, but whole */
+    at += put_record(file + at, 1700000002, 62);
+    CHECK(lengths_of(file, at, lengths, kinds, &n_kinds) == 3 && lengths[1] == FC_MAX_RECORD && lengths[2] == 62 &&
+          n_kinds == 0);
+    memset(file + sizeof header, 0, sizeof file - sizeof header);
+    CHECK(lengths_of(file, 4096, lengths, kinds, &n_kinds) == 0 && n_kinds == 1);
+}
+
 int main(void)
 {
     int quick = getenv("FC_TEST_QUICK") != NULL;
@@ -584,6 +647,7 @@ int main(void)
     huge();
     changed_octets(quick);
     fc_capture_free(NULL);
+    zeros_and_large_records();
     puts("capture: ok");
     return 0;
 }

@@ -1,4 +1,4 @@
-/* The forwarding table in C: the worked example of fib.c, nodes against the definition of a match, memory given back,
+/* The forwarding table in C: the worked example of publish.c, nodes against the definition of a match, memory given back,
  * and readers beside writers (under ThreadSanitizer too: make tsan). */
 #include <pthread.h>
 #include <stdatomic.h>
@@ -450,6 +450,49 @@ static void never_nobodys(void)
     fc_fib_free(r.fib);
 }
 
+/* ---- Decisions that are held while nodes come and go -------------------------------------------- */
+
+static uint32_t publish_two(fc_fib *fib, uint64_t which, uint8_t mark)
+{
+    const fc_target targets[2] = {target(1, mark, 1), target(2, mark, 2)};
+    const fc_flow flow = {.fid = 7, .action = FC_ACTION_NCAST, .n_targets = 2};
+    const uint16_t both[2] = {0, 1};
+    const fc_node node = {.home = address6(0x20010db800010000u, which),
+                          .targets = targets,
+                          .flows = &flow,
+                          .flow_targets = both,
+                          .n_targets = 2,
+                          .n_flows = 1,
+                          .n_flow_targets = 2,
+                          .default_target = 0};
+    uint32_t number;
+    CHECK(fc_fib_publish(fib, &node, &number) == FC_OK);
+    return number;
+}
+
+static void held_decisions(void)
+{
+    fc_fib *fib;
+    fc_target out[FC_MAX_FANOUT];
+    fc_address home;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    uint32_t number = publish_two(fib, 1, 0xaa), again, seen = 0;
+    fc_decision held = ask(fib, key_to(0x20010db800010000u, 1));
+    CHECK(held.action == FC_ACTION_NCAST && fc_fib_targets(fib, &held, out, FC_MAX_FANOUT) == 2);
+    CHECK(publish_two(fib, 1, 0xab) == number); /* replaced: its present targets */
+    CHECK(fc_fib_targets(fib, &held, out, FC_MAX_FANOUT) == 2 && out[1].address[14] == 0xab);
+    for (uint64_t i = 1; i < 5000; i++) { /* until another node has the number, and long after */
+        home = address6(0x20010db800010000u, i);
+        CHECK(fc_fib_withdraw(fib, &home) == FC_OK);
+        again = publish_two(fib, i + 1, 0xbb);
+        CHECK(fc_fib_targets(fib, &held, out, FC_MAX_FANOUT) == 1 && out[0].address[14] == 0xaa);
+        CHECK(fc_fib_decider(fib, &held, &home) == FC_ENOENT);
+        seen += again == number;
+    }
+    CHECK(seen > 0);
+    fc_fib_free(fib);
+}
+
 int main(void)
 {
     quick = getenv("FC_TEST_QUICK") != NULL;
@@ -460,6 +503,7 @@ int main(void)
         if (fc_kernel_check(kernel) == FC_OK)
             readers_beside_a_writer(kernel);
     never_nobodys();
+    held_decisions();
     puts("fib: ok");
     return 0;
 }

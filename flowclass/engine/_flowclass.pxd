@@ -134,6 +134,7 @@ cdef extern from "flowclass.h" nogil:
                                 const fc_parse_options *options, int kernel, unsigned threads, fc_decision *out)
     void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_t caplen, fc_decision *out)
     uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *decision, fc_target *out, uint32_t room)
+    int fc_fib_decider(fc_fib *fib, const fc_decision *decision, fc_address *out)
     int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out)
     int fc_fib_find(fc_fib *fib, const fc_address *home, uint32_t *number)
     void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)

@@ -316,7 +316,7 @@ cdef class ForwardingTable:
         cdef fc_address home
         with nogil:
             for i in range(n):
-                if d[i].flags & FC_HAS_NODE and fc_fib_home_address(<fc_fib *>self.ptr, d[i].node, &home) == FC_OK:
+                if fc_fib_decider(<fc_fib *>self.ptr, &d[i], &home) == FC_OK:
                     versions_view[i] = home.version
                     put_address(&home, &homes_view[i, 0])
                 at += fc_fib_targets(<fc_fib *>self.ptr, &d[i], target + at, room - at)
@@ -330,12 +330,9 @@ cdef class ForwardingTable:
         if isinstance(decision, (int, np.integer)):
             if not 0 <= decision < 1 << 32:
                 raise ClassifierError(f"node number: expected 0 to {(1 << 32) - 1}, got {decision}")
-            d.node = decision
-        else:
-            take_decision(decision, &d)
-            if not d.flags & FC_HAS_NODE:
-                return None
-        return packed(&home) if fc_fib_home_address(<fc_fib *>self.ptr, d.node, &home) == FC_OK else None
+            return packed(&home) if fc_fib_home_address(<fc_fib *>self.ptr, decision, &home) == FC_OK else None
+        take_decision(decision, &d)
+        return packed(&home) if fc_fib_decider(<fc_fib *>self.ptr, &d, &home) == FC_OK else None
 
 
 cdef inline void put_address(const fc_address *a, uint8_t *out) noexcept nogil:

@@ -34,6 +34,7 @@ _KINDS: Final = {
     6: "a section of unknown byte order",
     7: "another capture file begins here",
     8: "a version that is not known",
+    9: "a block beyond the limit of 16 MiB",
 }
 
 

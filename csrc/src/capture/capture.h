@@ -110,7 +110,7 @@ static inline uint32_t max_original(uint16_t linktype)
 }
 
 static inline void add_record(fc_capture *c, fc_records *r, size_t offset, uint32_t captured, uint32_t original,
-                              int64_t time, uint16_t linktype, uint32_t interface)
+                              int64_t time, uint16_t linktype, uint32_t of_interface)
 {
     size_t i = r->count++;
     r->offsets[i] = offset;
@@ -118,7 +118,7 @@ static inline void add_record(fc_capture *c, fc_records *r, size_t offset, uint3
     r->originals[i] = original <= max_original(linktype) ? original : captured;
     r->times[i] = time;
     r->linktypes[i] = linktype;
-    r->interfaces[i] = interface;
+    r->interfaces[i] = of_interface;
     c->frames++;
 }
 

@@ -44,6 +44,14 @@ static void pcap_lengths(const fc_capture *c, const uint8_t *p, uint32_t *captur
     }
 }
 
+static int is_zero(const uint8_t *p, size_t n)
+{
+    uint8_t any = 0;
+    for (size_t i = 0; i < n; i++)
+        any |= p[i];
+    return any == 0;
+}
+
 /* A strict look at a record header, for the search. near: within a day of `seconds`. */
 static int plausible(const fc_capture *c, const uint8_t *p, uint32_t *captured, uint32_t seconds, int *near)
 {
@@ -65,6 +73,8 @@ static int row_of_records(const fc_capture *c, const window *w, size_t at)
     for (int i = 0; i < wanted; i++) {
         if (w->size - at < c->record_header)
             return w->last ? i > 0 && (at == w->size || wanted == 2) : -1;
+        if (i > 0 && wanted == 2 && is_zero(w->data + at, c->record_header))
+            return 1; /* one record between a disk's empty blocks */
         if (!plausible(c, w->data + at, &captured, seconds, &near) || (i > 0 && !near))
             return 0;
         if (i == 0 && c->has_last && near)
@@ -164,6 +174,20 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
     w->at = (size_t)(p - w->data);
 }
 
+/* A record header at `at` whose captured length is beyond the usual limit, but in sight: it is believed if the capture
+ * ends behind that record or goes on with a plausible header. 1 yes, 0 no, -1 can't say before more of the stream is
+ * there. */
+static int is_long_record(const fc_capture *c, const window *w, size_t at, uint32_t captured, uint32_t original)
+{
+    uint64_t next = (uint64_t)at + c->record_header + captured;
+    int near;
+    if (captured > LOOK_AHEAD || original < captured || original > 4 * FC_MAX_RECORD)
+        return 0;
+    if (w->size < next + c->record_header)
+        return w->last ? w->size == next : -1;
+    return plausible(c, w->data + next, &captured, u32(c, w->data + at), &near) && near;
+}
+
 int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
 {
     const uint32_t header = c->record_header;
@@ -185,9 +209,17 @@ int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
             w->at += PCAP_HEADER;
             return STEP_AGAIN;
         }
+        if (captured == 0 &&
+            is_zero(p, header)) /* a disk's empty blocks; a packet of 1970 without octets has a length */
+            return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, c->base + w->at);
         if (captured > c->max_captured) {
-            w->at++;
-            return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, c->base + w->at - 1);
+            int is_record = is_long_record(c, w, w->at, captured, original);
+            if (is_record < 0)
+                return STEP_MORE;
+            if (!is_record) {
+                w->at++;
+                return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, c->base + w->at - 1);
+            }
         }
         /* The next header must be in sight too, because if it is bad, this record's length may be why. */
         uint64_t whole = (uint64_t)header + captured;
@@ -198,19 +230,26 @@ int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
             if (left(w) < whole)
                 return pcap_cut(c, w);
         }
+        int next_is_bad = 0;
+        if (captured == shown && left(w) >= whole + header) {
+            uint32_t next_captured, next_original;
+            pcap_lengths(c, p + whole, &next_captured, &next_original);
+            int is_record = next_captured <= c->max_captured
+                                ? 1
+                                : is_long_record(c, w, w->at + (size_t)whole, next_captured, next_original);
+            if (is_record < 0)
+                return STEP_MORE;
+            next_is_bad = !is_record;
+        }
         uint32_t seconds = u32(c, p);
         int64_t time = (int64_t)seconds * 1000000000 + (int64_t)u32(c, p + 4) * c->unit_ns;
         add_record(c, r, w->at + header, captured, original, time, c->linktype, 0);
         c->last_seconds = seconds;
         c->has_last = 1;
-        if (captured == shown && left(w) >= whole + header) {
-            uint32_t next_captured, next_original;
-            pcap_lengths(c, p + whole, &next_captured, &next_original);
-            if (next_captured > c->max_captured) {
-                uint64_t damaged_at = c->base + w->at + whole;
-                w->at += header + 1;
-                return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, damaged_at);
-            }
+        if (next_is_bad) {
+            uint64_t damaged_at = c->base + w->at + whole;
+            w->at += header + 1;
+            return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, damaged_at);
         }
         advance(c, w, whole);
         if (c->skip)

@@ -113,7 +113,7 @@ static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t typ
         captured = u32(c, p + 20);
         original = u32(c, p + 24);
     }
-    if (captured > total - header - 4 || captured > max_captured(i->linktype))
+    if (captured > total - header - 4 || (captured > max_captured(i->linktype) && total > LOOK_AHEAD))
         return 0;
     if (total > LOOK_AHEAD && total - captured > FC_MAX_RECORD) /* so much beside the packet? the length is wrong */
         return 0;
@@ -220,8 +220,12 @@ int fc_pcapng_step(fc_capture *c, window *w, fc_records *r)
         int big = is_section ? fc_pcapng_order(p + 8) : c->big;
         uint32_t type = is_section ? SHB_BYTES : u32(c, p), total = big ? fc_be32(p + 4) : fc_le32(p + 4);
         int is_packet = type == EPB || type == SPB || type == PB;
-        if (total < (is_section ? 28u : 12u) || total > (is_packet ? MAX_HUGE_RECORD + MAX_BLOCK : MAX_BLOCK))
+        if (total < (is_section ? 28u : 12u))
             return ng_bad(c, w, FC_DAMAGE_BLOCK);
+        if (total > (is_packet ? MAX_HUGE_RECORD + MAX_BLOCK : MAX_BLOCK)) {
+            uint32_t known = total;
+            return ng_bad(c, w, ng_known(c, p, &known) ? FC_DAMAGE_LIMIT : FC_DAMAGE_BLOCK);
+        }
         uint32_t padded = (total + 3) & ~3u;
         if (left(w) < (padded < LOOK_AHEAD ? padded : LOOK_AHEAD))
             return w->last ? ng_bad(c, w, FC_DAMAGE_CUT) : STEP_MORE;

@@ -14,6 +14,13 @@ void fc_epoch_init(fc_epoch *e)
         atomic_init(&e->slot[i].since, 0);
 }
 
+void fc_epoch_empty(fc_epoch *e)
+{
+    atomic_store(&e->crowd, 0);
+    for (unsigned i = 0; i < FC_EPOCH_SLOTS; i++)
+        atomic_store(&e->slot[i].since, 0);
+}
+
 static void raise_used(fc_epoch *e, uint32_t to)
 {
     uint32_t used = atomic_load(&e->used);

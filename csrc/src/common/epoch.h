@@ -36,6 +36,7 @@ typedef struct fc_epoch {
 } fc_epoch;
 
 void fc_epoch_init(fc_epoch *e);
+void fc_epoch_empty(fc_epoch *e); /* nobody is inside any more: in the child of a fork */
 unsigned fc_epoch_enter_slow(fc_epoch *e);
 extern _Thread_local unsigned fc_epoch_hint; /* the slot that this thread had last */
 

@@ -23,7 +23,7 @@ void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int 
         if (!fib_big_of(r)->table || fc_table_lookup(fib_big_of(r)->table, of_record, taken, flow, kernel) != FC_OK)
             memset(flow, 0xff, sizeof flow); /* no flows: -1 everywhere */
         for (size_t i = 0; i < taken; i++)
-            fib_decide_big(&out[place[i]], r, out[place[i]].version, &of_record[i], flow[i]);
+            fib_decide_big(&out[place[i]], r, &of_record[i], flow[i]);
         n = left;
     }
 }

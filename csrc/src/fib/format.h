@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "../common/epoch.h"
+#include "../common/fork.h"
 #include "../common/ring.h"
 #include "flowclass.h"
 
@@ -53,6 +54,7 @@ static inline uint8_t *fib_at(const fib_arena *a, uint32_t ref)
  *
  *   0  header (fib_record)
  *  32  signatures: n of fib_signature
+ *      version: uint32_t, which of all states that were ever published this is (modulo 2^32)
  *      targets: n_targets of fc_target
  *      bodies, from the next multiple of 8; each is written downwards from its end (see fib_body)
  *      lists of targets, further addresses, prefixes, trailer: only with FIB_TRAILER
@@ -157,9 +159,11 @@ typedef struct fib_meta { /* what a flow of a FIB_BIG record does */
 } fib_meta;
 
 typedef struct fib_big { /* many flows or targets: a table of the flat classifier */
-    fc_table *table;     /* NULL: no flows. Owned */
+    uint32_t version;    /* where other records have it */
     uint32_t units, n_flows, n_targets, default_target;
     uint32_t meta, targets; /* offsets from the record's start */
+    uint32_t unused;
+    fc_table *table; /* NULL: no flows. Owned */
     uint64_t table_bytes;
 } fib_big;
 
@@ -168,11 +172,13 @@ _Static_assert(sizeof(fib_anchor) == 32 && offsetof(fib_anchor, flags) == offset
 _Static_assert(offsetof(fib_record, default_target) - 24 == offsetof(fib_body, target) &&
                    offsetof(fib_record, default_form) - 24 == offsetof(fib_body, form),
                "a default is read as a body's head");
+_Static_assert(offsetof(fib_big, version) == 0, "the version of a record without signatures");
 _Static_assert(sizeof(fib_body) == 8 && sizeof(fib_extra) == 24, "body");
 _Static_assert(sizeof(fib_trailer) == 8 && sizeof(fib_meta) == 8, "trailer, meta");
 _Static_assert(sizeof(fc_target) == 20 && sizeof(fc_address) == 24 && sizeof(fc_decision) == 32, "public");
 
-static inline size_t fib_targets_at(unsigned n) { return FIB_HEADER + 4u * n; }
+static inline size_t fib_version_at(unsigned n) { return FIB_HEADER + 4u * n; }
+static inline size_t fib_targets_at(unsigned n) { return fib_version_at(n) + 4u; }
 static inline size_t fib_bodies_at(unsigned n, unsigned targets)
 {
     return (fib_targets_at(n) + sizeof(fc_target) * targets + 7u) & ~(size_t)7;
@@ -249,6 +255,12 @@ typedef struct fib_retired {
     uint32_t ref;
 } fib_retired;
 
+/* What is known of a node number. */
+typedef struct fib_place {
+    _Atomic uint32_t ref;  /* the record; 0: no node has the number */
+    _Atomic uint32_t born; /* the version of the first state of the node that has it now */
+} fib_place;
+
 #define FIB_NODES_CHUNK 16384u
 #define FIB_NODES_CHUNKS 16384u /* 268 million nodes */
 
@@ -256,13 +268,15 @@ struct fc_fib {
     fib_arena arena; /* first: its segments are looked at for each packet */
     fc_epoch epoch;
     fib_index *_Atomic home, *_Atomic prefix;
-    _Atomic uint64_t changes;                          /* of who is there: raised after each; see search.h */
-    _Atomic uint64_t lengths[2][3];                    /* prefix lengths in use, IPv4 and IPv6: bit maps */
-    _Atomic uint32_t *_Atomic nodes[FIB_NODES_CHUNKS]; /* node number -> record; 0: none */
-    _Atomic uint32_t node_limit;                       /* numbers given so far */
+    _Atomic uint64_t changes;                   /* of who is there: raised after each; see search.h */
+    _Atomic uint64_t lengths[2][3];             /* prefix lengths in use, IPv4 and IPv6: bit maps */
+    fib_place *_Atomic nodes[FIB_NODES_CHUNKS]; /* by node number */
+    _Atomic uint32_t node_limit;                /* numbers given so far */
 
     pthread_mutex_t writer; /* all below */
+    fc_guard guard;
     uint64_t secret[2], seeds;
+    uint32_t version; /* of the state that was published last */
     uint32_t length_count[2][FIB_LENGTHS];
     uint64_t n_nodes;
     uint8_t crowded[2];   /* home, prefix index: a probe was too long */
@@ -273,10 +287,16 @@ struct fc_fib {
     size_t scratch_size;
 };
 
-/* Where a node number's record reference is. */
-static inline _Atomic uint32_t *fib_node_place(const fc_fib *fib, uint32_t number)
+static inline fib_place *fib_node_place(const fc_fib *fib, uint32_t number)
 {
     return atomic_load_explicit(&fib->nodes[number / FIB_NODES_CHUNK], memory_order_acquire) + number % FIB_NODES_CHUNK;
+}
+
+static inline uint32_t fib_version_of(const fib_record *r)
+{
+    uint32_t version;
+    memcpy(&version, (const uint8_t *)r + fib_version_at(r->n), sizeof version);
+    return version;
 }
 
 static inline fc_address fib_home_of(const fib_record *r)

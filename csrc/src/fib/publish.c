@@ -123,7 +123,7 @@ static int new_number(fc_fib *fib, uint32_t *number)
         return FC_OK;
     }
     if (limit % FIB_NODES_CHUNK == 0) {
-        void *chunk = calloc(FIB_NODES_CHUNK, sizeof(_Atomic uint32_t));
+        void *chunk = calloc(FIB_NODES_CHUNK, sizeof(fib_place));
         if (!chunk)
             return FC_ENOMEM;
         atomic_store_explicit(&fib->nodes[limit / FIB_NODES_CHUNK], chunk, memory_order_release);
@@ -228,6 +228,8 @@ static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint3
         return status;
     fib_record *r = (fib_record *)(void *)fib->scratch;
     r->node = number;
+    fib->version++;
+    memcpy(fib->scratch + fib_version_at(r->n), &fib->version, sizeof fib->version);
     *ref = fc_fib_arena_alloc(&fib->arena, units);
     if (!*ref) {
         if (r->flags & FIB_BIG)
@@ -267,7 +269,9 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
             free_number(fib, n);
         return status;
     }
-    atomic_store_explicit(fib_node_place(fib, n), ref, memory_order_release);
+    if (found != FC_OK) /* before the reference: whoever sees that sees this */
+        atomic_store_explicit(&fib_node_place(fib, n)->born, fib->version, memory_order_release);
+    atomic_store_explicit(&fib_node_place(fib, n)->ref, ref, memory_order_release);
     if (found == FC_OK) {
         fc_fib_retire(fib, old_ref, NULL);
     } else {
@@ -308,7 +312,7 @@ static int withdraw(fc_fib *fib, const fc_address *home)
         set_anchor(fib, entry, 0);
     fc_fib_remove_address(fib, home, 0, entry);
     changed(fib);
-    atomic_store_explicit(fib_node_place(fib, number), 0, memory_order_release);
+    atomic_store_explicit(&fib_node_place(fib, number)->ref, 0, memory_order_release);
     if (is_anchor(fib, entry)) {
         add_entries(fib, r, NULL, entry, 1);
         fc_fib_retire(fib, entry, NULL);
@@ -370,6 +374,8 @@ int fc_fib_new(const uint8_t secret[16], fc_fib **out)
     }
     atomic_init(&fib->home, home);
     atomic_init(&fib->prefix, prefix);
+    fib->guard = (fc_guard){.lock = &fib->writer, .epoch = &fib->epoch};
+    fc_guard_begin(&fib->guard);
     *out = fib;
     return FC_OK;
 }
@@ -378,10 +384,11 @@ void fc_fib_free(fc_fib *fib)
 {
     if (!fib)
         return;
+    fc_guard_end(&fib->guard);
     reclaim(fib); /* nobody is inside: all of it */
     uint32_t limit = atomic_load(&fib->node_limit);
     for (uint32_t i = 0; i < limit; i++) {
-        uint32_t ref = atomic_load_explicit(fib_node_place(fib, i), memory_order_relaxed);
+        uint32_t ref = atomic_load_explicit(&fib_node_place(fib, i)->ref, memory_order_relaxed);
         const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
         if (ref && r->flags & FIB_BIG)
             fc_table_free(fib_big_of(r)->table);
@@ -409,7 +416,7 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
         .addresses = home->count,
         .prefixes = prefix->count,
         .bytes = fc_fib_arena_bytes(&fib->arena) + fib_index_bytes(home) + fib_index_bytes(prefix) +
-                 chunks * FIB_NODES_CHUNK * sizeof(uint32_t) + fib->table_bytes + fib->scratch_size +
+                 chunks * FIB_NODES_CHUNK * sizeof(fib_place) + fib->table_bytes + fib->scratch_size +
                  fc_ring_bytes(&fib->retired) + fc_ring_bytes(&fib->free_numbers) + sizeof *fib - sizeof fib->nodes -
                  sizeof fib->arena.segment - sizeof fib->arena.edge,
         .waiting = fib->waiting,

@@ -171,7 +171,7 @@ static const fib_record *record_of(const fc_fib *fib, uint32_t node)
 {
     if (node >= atomic_load_explicit(&fib->node_limit, memory_order_acquire))
         return NULL;
-    uint32_t ref = atomic_load_explicit(fib_node_place(fib, node), memory_order_acquire);
+    uint32_t ref = atomic_load_explicit(&fib_node_place(fib, node)->ref, memory_order_acquire);
     return ref ? (const fib_record *)(const void *)fib_at(&fib->arena, ref) : NULL;
 }
 
@@ -217,6 +217,17 @@ static uint32_t big_list(const fib_record *r, uint16_t fid, fc_target *out, uint
     return 0;
 }
 
+/* The present record of the node that decided, or NULL: it is gone, and its number may be another node's. */
+static const fib_record *record_of_decision(const fc_fib *fib, const fc_decision *d)
+{
+    const fib_record *r = record_of(fib, d->node);
+    if (!r || fib_version_of(r) == d->version)
+        return r;
+    /* replaced since, if the decision is no older than the node: versions are compared modulo 2^32 */
+    uint32_t born = atomic_load_explicit(&fib_node_place(fib, d->node)->born, memory_order_acquire);
+    return (int32_t)(d->version - born) >= 0 ? r : NULL;
+}
+
 uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint32_t room)
 {
     if (d->n_targets == 0 || room == 0)
@@ -224,14 +235,24 @@ uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint3
     uint32_t n = 0;
     if (d->n_targets > 1) {
         unsigned slot = fc_epoch_enter(&fib->epoch);
-        const fib_record *r = record_of(fib, d->node);
+        const fib_record *r = record_of_decision(fib, d);
         if (r)
             n = (r->flags & FIB_BIG ? big_list : small_list)(r, d->fid, out, room);
         fc_epoch_leave(&fib->epoch, slot);
     }
-    if (n == 0) /* one target, or the flow is gone: what the decision itself has */
+    if (n == 0) /* one target, or the node or flow is gone: what the decision itself has */
         out[n++] = own_target(d);
     return n;
+}
+
+int fc_fib_decider(fc_fib *fib, const fc_decision *d, fc_address *out)
+{
+    unsigned slot = fc_epoch_enter(&fib->epoch);
+    const fib_record *r = d->flags & FC_HAS_NODE ? record_of_decision(fib, d) : NULL;
+    if (r)
+        *out = fib_home_of(r);
+    fc_epoch_leave(&fib->epoch, slot);
+    return r ? FC_OK : FC_ENOENT;
 }
 
 int fc_fib_home_address(fc_fib *fib, uint32_t node, fc_address *out)

@@ -165,7 +165,8 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
     unsigned which = d->extra.which;
     d->size = (uint16_t)(8 + (d->head.form & FIB_PORTS ? 8 : 0) + 8 * ((mask[0] != 0) + (mask[1] != 0)));
     if (d->head.form & FIB_EXTRA)
-        d->size = (uint16_t)(d->size + sizeof(fib_extra) + 32 * (!!(which & FC_SOURCE) + !!(which & FC_DESTINATION)));
+        d->size = (uint16_t)(d->size + sizeof(fib_extra) +
+                             32u * (unsigned)__builtin_popcount(which & (FC_SOURCE | FC_DESTINATION)));
 }
 
 /* Downwards from `end`; fib_body_matches reads it. */
@@ -323,7 +324,7 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
                 with[v[i]] |= (uint64_t)1 << i;
             for (uint32_t i = 0; i < b->n; i++) {
                 uint64_t left = alike[i] & (v[i] ? with[v[i]] | with[0] : all);
-                unsigned f = fixed[i] + (v[i] != 0);
+                unsigned f = fixed[i] + (unsigned)(v[i] != 0);
                 candidates += 64 * (uint32_t)__builtin_popcountll(left) + b->n * (64u >> 3 * f);
                 if (round == n) {
                     alike[i] = left;
@@ -517,7 +518,11 @@ static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *uni
     fib_big *big = (fib_big *)(void *)(r + 1);
     write_header(node, r, 0);
     r->flags |= FIB_BIG | FIB_TRAILER;
-    *big = (fib_big){NULL, 0, n, node->n_targets, node->default_target, (uint32_t)meta, (uint32_t)targets, 0};
+    *big = (fib_big){.n_flows = n,
+                     .n_targets = node->n_targets,
+                     .default_target = node->default_target,
+                     .meta = (uint32_t)meta,
+                     .targets = (uint32_t)targets};
     write_targets(node, (fc_target *)(void *)(p + targets));
     size_t size = write_addresses(node, p, write_big_flows(node, p, meta, lists));
     big->units = *units = (uint32_t)(size / FIB_UNIT);

@@ -319,13 +319,12 @@ static inline const fc_target *fib_targets_small(const fib_record *r)
     return (const fc_target *)(const void *)((const uint8_t *)r + fib_targets_at(r->n));
 }
 
-static inline void fib_write_flow(fc_decision *out, const fib_record *r, uint32_t version, const uint8_t *end,
-                                  const fc_key *k)
+static inline void fib_write_flow(fc_decision *out, const fib_record *r, const uint8_t *end, const fc_key *k)
 {
     fib_body b;
     memcpy(&b, end - sizeof b, sizeof b);
     unsigned action = b.form >> FIB_ACTION & 3;
-    fib_write(out, action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, b.fid, r->node, version);
+    fib_write(out, action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, b.fid, r->node, fib_version_of(r));
     if (action == FC_ACTION_DISCARD)
         return;
     const uint8_t *indices = &b.target;
@@ -333,9 +332,10 @@ static inline void fib_write_flow(fc_decision *out, const fib_record *r, uint32_
     fib_write_list(out, r, fib_targets_small(r), indices, 1, n, k);
 }
 
-static inline void fib_write_default(fc_decision *out, const fib_record *r, uint32_t version, const fc_target *targets,
-                                     uint32_t target, uint32_t none)
+static inline void fib_write_default(fc_decision *out, const fib_record *r, const fc_target *targets, uint32_t target,
+                                     uint32_t none)
 {
+    uint32_t version = fib_version_of(r);
     if (target == none) {
         fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, version);
         return;
@@ -345,18 +345,17 @@ static inline void fib_write_default(fc_decision *out, const fib_record *r, uint
 }
 
 /* A node with many flows: the flat classifier finds the first of them. */
-static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k,
-                                  int32_t flow)
+static inline void fib_decide_big(fc_decision *out, const fib_record *r, const fc_key *k, int32_t flow)
 {
     const fib_big *big = fib_big_of(r);
     const uint8_t *p = (const uint8_t *)r;
     const fc_target *targets = (const fc_target *)(const void *)(p + big->targets);
     if (flow < 0) {
-        fib_write_default(out, r, version, targets, big->default_target, FC_NO_TARGET);
+        fib_write_default(out, r, targets, big->default_target, FC_NO_TARGET);
         return;
     }
     const fib_meta *m = (const fib_meta *)(const void *)(p + big->meta) + flow;
-    fib_write(out, m->action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, m->fid, r->node, version);
+    fib_write(out, m->action, FC_REASON_FLOW, FC_HAS_NODE | FC_HAS_FID, m->fid, r->node, big->version);
     if (m->action == FC_ACTION_DISCARD)
         return;
     uint16_t one = (uint16_t)m->target, n = 1;
@@ -369,15 +368,14 @@ static inline void fib_decide_big(fc_decision *out, const fib_record *r, uint32_
 }
 
 /* What is decided before any flow is looked at; 1 if something was. docs/interfaces.md: the first reason that holds. */
-static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32_t version, const fc_key *k,
-                                   const fc_packet *info)
+static inline int fib_decide_early(fc_decision *out, const fib_record *r, const fc_key *k, const fc_packet *info)
 {
     if (!r) {
         fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
         return 1;
     }
     if (r->flags & FIB_UNUSABLE) {
-        fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, version);
+        fib_write(out, FC_ACTION_NONE, FC_REASON_UNBOUND, FC_HAS_NODE, 0, r->node, fib_version_of(r));
         return 1;
     }
     int signalling =
@@ -387,9 +385,9 @@ static inline int fib_decide_early(fc_decision *out, const fib_record *r, uint32
     if (r->flags & FIB_BIG) {
         const fib_big *big = fib_big_of(r);
         const uint8_t *targets = (const uint8_t *)r + big->targets;
-        fib_write_default(out, r, version, (const fc_target *)(const void *)targets, big->default_target, FC_NO_TARGET);
+        fib_write_default(out, r, (const fc_target *)(const void *)targets, big->default_target, FC_NO_TARGET);
     } else {
-        fib_write_default(out, r, version, fib_targets_small(r), r->default_target, FIB_NONE8);
+        fib_write_default(out, r, fib_targets_small(r), r->default_target, FIB_NONE8);
     }
     if (out->action == FC_ACTION_FORWARD)
         out->reason = FC_REASON_SIGNALLING;
@@ -407,17 +405,15 @@ FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_
     }
     uint32_t ref = 0;
     const fib_record *r = fib_find(fib, k, &ref);
-    if (fib_decide_early(out, r, ref, k, info))
+    if (fib_decide_early(out, r, k, info))
         return NULL;
-    if (r->flags & FIB_BIG) {
-        out->version = ref;
+    if (r->flags & FIB_BIG)
         return r;
-    }
     const uint8_t *end = fib_first_flow(r, k);
     if (end)
-        fib_write_flow(out, r, ref, end, k);
+        fib_write_flow(out, r, end, k);
     else
-        fib_write_default(out, r, ref, fib_targets_small(r), r->default_target, FIB_NONE8);
+        fib_write_default(out, r, fib_targets_small(r), r->default_target, FIB_NONE8);
     return NULL;
 }
 

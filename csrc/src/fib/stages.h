@@ -374,9 +374,9 @@ FIB_TARGET static inline void fib_stage_decide(fib_part *p)
         uint64_t by_flow = l->head >> FIB_TAIL_PRESENT;
         if (FIB_UNLIKELY((l->head >> FIB_HEAD_FORM & form) != FC_ACTION_FORWARD << FIB_ACTION)) {
             if (by_flow)
-                fib_write_flow(d, r, l->ref, l->end, &p->keys[i]);
+                fib_write_flow(d, r, l->end, &p->keys[i]);
             else if (l->record != fib_no_node) /* fib_rest writes those */
-                fib_write_default(d, r, l->ref, fib_targets_small(r), r->default_target, FIB_NONE8);
+                fib_write_default(d, r, fib_targets_small(r), r->default_target, FIB_NONE8);
             continue;
         }
         uint32_t about; /* the target's BID, version, and flags */
@@ -385,7 +385,7 @@ FIB_TARGET static inline void fib_stage_decide(fib_part *p)
         uint64_t first = FC_ACTION_FORWARD | FC_REASON_DEFAULT << 8 | FC_HAS_NODE << 16 | 1 << 24;
         first += by_flow * ((FC_HAS_FID << 16) - ((FC_REASON_DEFAULT - FC_REASON_FLOW) << 8));
         first += (uint64_t)(about >> 24) << 16 | (l->head & 0xffff) << 32 | (uint64_t)about << 48;
-        uint64_t second = r->node | (uint64_t)l->ref << 32;
+        uint64_t second = r->node | (uint64_t)fib_version_of(r) << 32;
         memcpy(d, &first, sizeof first);
         memcpy((uint8_t *)d + 8, &second, sizeof second);
         memcpy(d->care_of, l->target->address, sizeof d->care_of);

@@ -63,14 +63,14 @@ static int deal(fc_build *b, fc_cut *c, int word, int bit, size_t limit)
         goto no;
     for (uint32_t i = 0; i < buckets; i++) {
         for (int side = 0; side < 2; side++) {
-            start[2 * i + side] = (uint32_t)n;
+            start[2 * i + (uint32_t)side] = (uint32_t)n;
             if (n + (c->start[i + 1] - c->start[i]) > limit)
                 goto no;
             for (uint32_t k = c->start[i]; k < c->start[i + 1]; k++) {
                 uint32_t r = c->entry[k];
                 uint64_t fixed = care[(size_t)r * stride] >> bit & 1, is = value[(size_t)r * stride] >> bit & 1;
                 entry[n] = r; /* kept only if it counts: no branch */
-                n += !fixed | (is == (uint64_t)side);
+                n += (size_t)(!fixed | (is == (uint64_t)side));
             }
         }
     }

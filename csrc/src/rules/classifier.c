@@ -4,6 +4,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 
+#include "../common/fork.h"
 #include "live.h"
 
 #define NUMBERS ((size_t)FC_MAX_NUMBER + 1)
@@ -49,6 +50,7 @@ struct fc_classifier {
     int log_lost; /* no memory for it: the rebuild is for nothing */
     uint64_t rebuilds;
     fc_build_options options;
+    fc_guard guard;
 };
 
 /* ---- States ------------------------------------------------------------------------------------- */
@@ -291,6 +293,14 @@ static void consider(fc_classifier *c)
     c->started = c->running = pthread_create(&c->thread, NULL, rebuild_thread, c) == 0;
 }
 
+/* The child of a fork has no thread that rebuilds. What that one had under construction is lost. */
+static void forget_thread(void *about)
+{
+    fc_classifier *c = about;
+    c->started = c->running = 0;
+    c->log_lost = 1;
+}
+
 static void log_update(fc_classifier *c, uint32_t number, const fc_rule *rule, int insert)
 {
     if (!c->running || c->log_lost)
@@ -518,6 +528,8 @@ int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *
         c->options = *options;
     c->count = n;
     atomic_init(&c->now, s);
+    c->guard = (fc_guard){.lock = &c->lock, .epoch = &c->epoch, .in_child = forget_thread, .about = c};
+    fc_guard_begin(&c->guard);
     *out = c;
     return FC_OK;
 }
@@ -526,6 +538,7 @@ void fc_classifier_free(fc_classifier *c)
 {
     if (c == NULL)
         return;
+    fc_guard_end(&c->guard);
     if (c->started)
         pthread_join(c->thread, NULL);
     while (c->retired) {
@@ -549,7 +562,7 @@ void fc_classifier_get_info(fc_classifier *c, fc_table_info *info)
     state *s = atomic_load(&c->now);
     *info = s->info;
     info->rules = c->count;
-    info->rebuilds = c->rebuilds;
+    info->rebuilds = (uint32_t)c->rebuilds;
     if (s->table == NULL) {
         info->bytes = sizeof(*c) + sizeof(*s) + (uint64_t)c->high * (sizeof(fc_rule) + 9);
         for (int v = 0; v < 2; v++)

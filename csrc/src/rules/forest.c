@@ -58,6 +58,10 @@ static int write_bodies(fc_build *b, const fc_rule *rules, uint32_t n, const fc_
     uint32_t limit = own ? own->limit : f->n, m = 0, inexact = 0;
     size_t body = 4 * (size_t)f->lanes;
     b->bodies = own ? own->bodies : fc_big_alloc(body * limit);
+    if (own) { /* first of all: a forest with priorities does not own its bodies, however far its build comes */
+        f->priority = own->priority;
+        f->rows = own->rows;
+    }
     x->care = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
     x->value = fc_build_get(b, sizeof(uint64_t) * f->words * (size_t)limit);
     x->prefix = fc_build_get(b, limit);
@@ -92,11 +96,8 @@ static int write_bodies(fc_build *b, const fc_rule *rules, uint32_t n, const fc_
             rank[m] = i;
         x->list[m++] = number;
     }
-    if (own) {
+    if (own)
         f->n_exact = 0;
-        f->priority = own->priority;
-        f->rows = own->rows;
-    }
     return FC_OK;
 }
 
