@@ -96,11 +96,10 @@ typedef struct fc_build_options {
 /* What a build made. */
 typedef struct fc_table_info {
     uint32_t rules;
-    uint32_t trees[2];     /* IPv4, IPv6 */
-    uint32_t depth;        /* nodes on the longest path of a tree, its root included */
-    uint32_t largest_leaf; /* rules; together with trees and depth this bounds the work of a look-up */
-    uint32_t nodes;
-    uint32_t rebuilds; /* of a classifier, since its first update */
+    uint32_t trees[2];        /* IPv4, IPv6 */
+    uint32_t depth;           /* nodes on the longest path of a tree, its root included */
+    uint32_t largest_leaf;    /* rules; together with trees and depth this bounds the work of a look-up */
+    uint32_t nodes, rebuilds; /* rebuilds of a classifier since its first update */
     uint64_t slots;
     uint64_t leaf_rules; /* copies of rules in leaves */
     uint64_t bytes;      /* all memory that the table holds */

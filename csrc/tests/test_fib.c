@@ -1,5 +1,5 @@
-/* The forwarding table in C: the worked example of publish.c, nodes against the definition of a match, memory given back,
- * and readers beside writers (under ThreadSanitizer too: make tsan). */
+/* The forwarding table in C: the worked example of publish.c, nodes against the definition of a match, memory that is
+ * given back, and readers beside writers (under ThreadSanitizer too: make tsan). */
 #include <pthread.h>
 #include <stdatomic.h>
 #include <time.h>
