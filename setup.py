@@ -29,15 +29,14 @@ HEADERS = sorted(str(p) for d in INCLUDE for p in Path(d).rglob("*.h"))
 
 
 class BuildPy(build_py):
-    """Puts the public headers into the package, where flowclass.get_include() finds them."""
+    """Puts the C library's headers and sources into the package, for flowclass.get_include() and get_sources()."""
 
     def run(self) -> None:
         super().run()
         if not getattr(self, "editable_mode", False):
-            target = Path(self.build_lib) / "flowclass" / "include"
-            target.mkdir(parents=True, exist_ok=True)
-            for header in Path("csrc/include").glob("*.h"):
-                shutil.copy(header, target)
+            package = Path(self.build_lib) / "flowclass"
+            shutil.copytree("csrc/include", package / "include", dirs_exist_ok=True)
+            shutil.copytree("csrc/src", package / "csrc" / "src", dirs_exist_ok=True)
 
 
 class SDist(sdist):

@@ -69,6 +69,7 @@ _LAZY = {
     "load_bindings": "flowclass.mobility",
     "SqliteStore": "flowclass.agent.store",
 }
+_CHECKOUT = Path(__file__).parent.parent / "csrc"
 _PACKAGES = frozenset({"agent", "engine", "generate", "mobility", "traces", "wire"})
 
 __all__ = [
@@ -83,6 +84,7 @@ __all__ = [
     "ParameterProblem",
     "StoreError",
     "get_include",
+    "get_sources",
     *_LAZY,
 ]
 
@@ -105,4 +107,16 @@ def __dir__() -> list[str]:
 def get_include() -> str:
     """The folder that holds ``flowclass.h``, for a C or Cython build."""
     installed = Path(__file__).parent / "include"
-    return str(installed if installed.is_dir() else Path(__file__).parent.parent / "csrc" / "include")
+    return str(installed if installed.is_dir() else _CHECKOUT / "include")
+
+
+def get_sources() -> list[str]:
+    """The C library's sources, to be compiled into a program or extension of one's own.
+
+    Paths of the .c files, sorted. They take ``-std=c11 -pthread`` and the folder of :func:`get_include`, nothing else.
+    Each includes its neighbours by relative paths, so they are compiled where they are. The part of the library that
+    only flowclass's own reading of captures uses is not among them.
+    """
+    installed = Path(__file__).parent / "csrc" / "src"
+    top = installed if installed.is_dir() else _CHECKOUT / "src"
+    return sorted(str(path) for path in top.glob("*/*.c") if path.parent.name != "trace")

@@ -13,6 +13,12 @@
 extern "C" {
 #endif
 
+/* ---- Version and status. Any thread. Policy of versions: docs/howto/embed-c.md. ----------------- */
+#define FC_VERSION_MAJOR 0
+#define FC_VERSION_MINOR 1
+#define FC_VERSION_PATCH 0
+#define FC_VERSION "0.1.0"
+
 #if defined(__GNUC__)
 #define FC_API __attribute__((visibility("default")))
 #else
@@ -31,6 +37,9 @@ enum fc_status {
     FC_EEXIST = -8,    /* belongs to another entry already */
 };
 
+FC_API const char *fc_version(void);           /* FC_VERSION of the library that runs, not of the header */
+FC_API const char *fc_status_text(int status); /* a few words in English, for logs; never NULL */
+
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------ */
 /* The eight ranged fields; bits of fc_key.present and fc_rule.conditions. */
 enum fc_field {
@@ -48,14 +57,10 @@ enum fc_field {
  * significant first. An IPv4 address is the 32-bit integer in word [1], word [0] is 0; it lives in a space of
  * its own (version 4), not among IPv4-mapped IPv6 addresses. A field whose bit is absent from `present` must be 0. */
 typedef struct fc_key {
-    uint64_t source[2];
-    uint64_t destination[2];
-    uint32_t flow_label;
-    uint32_t spi;
-    uint16_t source_port;
-    uint16_t destination_port;
-    uint8_t traffic_class;
-    uint8_t protocol;
+    uint64_t source[2], destination[2];
+    uint32_t flow_label, spi;
+    uint16_t source_port, destination_port;
+    uint8_t traffic_class, protocol;
     uint8_t version; /* 4 or 6; a key of any other version matches no rule */
     uint8_t present; /* enum fc_field bits */
 } fc_key;
@@ -66,12 +71,9 @@ typedef struct fc_key {
 typedef struct fc_rule {
     uint64_t source_first[2], source_last[2];
     uint64_t destination_first[2], destination_last[2];
-    uint32_t flow_label_first, flow_label_last;
-    uint32_t spi_first, spi_last;
-    uint16_t source_port_first, source_port_last;
-    uint16_t destination_port_first, destination_port_last;
-    uint8_t traffic_class_first, traffic_class_last;
-    uint8_t protocol_first, protocol_last;
+    uint32_t flow_label_first, flow_label_last, spi_first, spi_last;
+    uint16_t source_port_first, source_port_last, destination_port_first, destination_port_last;
+    uint8_t traffic_class_first, traffic_class_last, protocol_first, protocol_last;
     uint8_t version;    /* 4, 6, or 0: both */
     uint8_t conditions; /* enum fc_field bits */
     uint8_t reserved[2];
@@ -96,13 +98,12 @@ typedef struct fc_build_options {
 /* What a build made. */
 typedef struct fc_table_info {
     uint32_t rules;
-    uint32_t trees[2];        /* IPv4, IPv6 */
-    uint32_t depth;           /* nodes on the longest path of a tree, its root included */
-    uint32_t largest_leaf;    /* rules; together with trees and depth this bounds the work of a look-up */
-    uint32_t nodes, rebuilds; /* rebuilds of a classifier since its first update */
-    uint64_t slots;
-    uint64_t leaf_rules; /* copies of rules in leaves */
-    uint64_t bytes;      /* all memory that the table holds */
+    uint32_t trees[2];          /* IPv4, IPv6 */
+    uint32_t depth;             /* nodes on the longest path of a tree, its root included */
+    uint32_t largest_leaf;      /* rules; together with trees and depth this bounds the work of a look-up */
+    uint32_t nodes, rebuilds;   /* rebuilds of a classifier, since its first update */
+    uint64_t slots, leaf_rules; /* leaf_rules: copies of rules in leaves */
+    uint64_t bytes;             /* all memory that the table holds */
 } fc_table_info;
 
 /* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4

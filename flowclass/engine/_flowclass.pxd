@@ -1,5 +1,6 @@
 # cython: language_level=3
-"""All that the extension modules take from C, declared once: flowclass.h, and the private headers of csrc/src/trace.
+"""All functions that the extension modules take from C, declared once (structs.pxd has the structs): flowclass.h, and the
+private headers of csrc/src/trace.
 
 Only this package's own modules cimport from here. What other packages cimport (classifier.pxd, forwarding.pxd) has
 opaque pointers, so that they need neither a header nor a library.
@@ -8,21 +9,18 @@ opaque pointers, so that they need neither a header nor a library.
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 
+from flowclass.engine.structs cimport *
+
+
 cdef extern from "flowclass.h" nogil:
     enum:
-        FC_OK, FC_ENOMEM, FC_EINVAL, FC_ELIMIT, FC_ENOKERNEL, FC_ENOTBUILT, FC_ENOCPU, FC_ENOENT, FC_EEXIST
-        FC_KERNEL_AUTO, FC_KERNEL_COUNT
-        FC_INNERMOST
-        FC_NO_TARGET, FC_MAX_FANOUT
-        FC_HAS_FID, FC_HAS_BID, FC_HAS_NODE, FC_CARE_OF_IPV4
         FC_CAPTURE_WINDOW, FC_CAPTURE_MORE, FC_CAPTURE_FULL, FC_CAPTURE_END, FC_CAPTURE_STOPPED
     const int64_t FC_NO_TIME
 
-    # keys and rules
-    ctypedef struct fc_key:
-        pass
-    ctypedef struct fc_rule:
-        pass
+    const char *fc_version()
+    const char *fc_status_text(int status)
+
+    # rules
     int fc_rule_matches(const fc_rule *rule, const fc_key *key)
 
     # kernels
@@ -52,8 +50,6 @@ cdef extern from "flowclass.h" nogil:
     void fc_classifier_get_info(fc_classifier *classifier, fc_table_info *info)
 
     # packets to keys
-    ctypedef struct fc_packet:
-        pass
     ctypedef struct fc_fragments:
         pass
     ctypedef struct fc_parse_options:
@@ -91,31 +87,6 @@ cdef extern from "flowclass.h" nogil:
     size_t fc_capture_damage(fc_capture *capture, fc_damage *out, size_t capacity)
 
     # the forwarding table
-    ctypedef struct fc_decision:
-        uint8_t action, reason, flags, n_targets
-        uint16_t fid, bid
-        uint32_t node, version
-        uint8_t care_of[16]
-    ctypedef struct fc_address:
-        uint64_t words[2]
-        uint8_t version, length
-    ctypedef struct fc_target:
-        uint8_t address[16]
-        uint16_t bid
-        uint8_t version
-    ctypedef struct fc_flow:
-        fc_rule rule
-        uint16_t fid
-        uint8_t action, n_targets
-        uint32_t targets
-    ctypedef struct fc_node:
-        fc_address home
-        const fc_address *also
-        const fc_address *prefixes
-        const fc_target *targets
-        const fc_flow *flows
-        const uint16_t *flow_targets
-        uint32_t n_also, n_prefixes, n_targets, n_flows, n_flow_targets, default_target
     ctypedef struct fc_fib:
         pass
     ctypedef struct fc_fib_info:

@@ -11,6 +11,7 @@ from flowclass.engine.packets import Fragments, Packets
 __all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
 FLOW_DTYPE: Final[np.dtype[np.void]]
+ABI: tuple[int, ...]
 TARGET_DTYPE: Final[np.dtype[np.void]]
 
 Records = npt.NDArray[np.void]

@@ -12,6 +12,7 @@ from libc.stdint cimport int64_t
 from libc.string cimport memcpy, memset
 
 from flowclass.engine._flowclass cimport *
+from flowclass.engine.structs cimport abi_of_this_build
 from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_address, take_address, take_integer
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
@@ -26,6 +27,8 @@ __all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
 TARGET_DTYPE = np.dtype([("address", "u1", (16,)), ("bid", "<u2"), ("version", "u1"), ("reserved", "u1")])
 FLOW_DTYPE = np.dtype([("rule", RULE_DTYPE), ("fid", "<u2"), ("action", "u1"), ("n_targets", "u1"), ("targets", "<u4")])
+ABI = abi_of_this_build()
+"""What `check_abi` of structs.pxd compares: the version, and the sizes of the structs."""
 assert DECISION_DTYPE.itemsize == sizeof(fc_decision)
 assert TARGET_DTYPE.itemsize == sizeof(fc_target)
 assert FLOW_DTYPE.itemsize == sizeof(fc_flow)
@@ -174,6 +177,26 @@ cdef class ForwardingTable:
     cdef int decide(self, const void *keys, size_t n, int kernel, unsigned threads, void *out) noexcept nogil:
         return fc_fib_classify(<fc_fib *>self.ptr, <const fc_key *>keys, n, kernel, threads, <fc_decision *>out)
 
+    cdef int decide_packets(self, int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
+                            const uint32_t *lengths, const int64_t *times, size_t n, void *fragments, int kernel,
+                            unsigned threads, void *out) noexcept nogil:
+        cdef fc_parse_options options
+        memset(&options, 0, sizeof(options))
+        options.fragments = <fc_fragments *>fragments
+        options.times = times
+        options.now = FC_NO_TIME
+        return fc_fib_classify_packets(<fc_fib *>self.ptr, linktype, linktypes, buffer, offsets, lengths, n, &options, kernel,
+                                       threads, <fc_decision *>out)
+
+    cdef int publish_node(self, const void *node, uint32_t *number) noexcept nogil:
+        return fc_fib_publish(<fc_fib *>self.ptr, <const fc_node *>node, number)
+
+    cdef int withdraw_node(self, const void *home) noexcept nogil:
+        return fc_fib_withdraw(<fc_fib *>self.ptr, <const fc_address *>home)
+
+    cdef uint32_t targets_of(self, const void *decision, void *out, uint32_t room) noexcept nogil:
+        return fc_fib_targets(<fc_fib *>self.ptr, <const fc_decision *>decision, <fc_target *>out, room)
+
     def classify(self, keys, out=None, *, kernel="auto", threads=1):
         """The decision for each key: an array of `KEY_DTYPE` to one of `DECISION_DTYPE` (``out``, if given: as long or
         longer; the filled part is returned). A key of protocol 135 is signalling."""
@@ -226,7 +249,7 @@ cdef class ForwardingTable:
         options.inner = integer("inner", inner, 0, 255)
         if fragments is not None and not isinstance(fragments, Fragments):
             raise ArgumentError("fragments", "a Fragments", fragments)
-        options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
+        options.fragments = NULL if fragments is None else <fc_fragments *>(<Fragments>fragments).ptr
         cdef const int64_t[::1] when
         options.times = NULL
         options.now = FC_NO_TIME

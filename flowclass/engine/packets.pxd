@@ -1,9 +1,7 @@
 # cython: language_level=3
-"""Packets to keys: what this package's other modules take."""
-
-from flowclass.engine._flowclass cimport fc_fragments
+"""First fragments, for other Cython modules: no header and no linking needed (the pointer is opaque)."""
 
 
-cdef class Fragments:
-    cdef fc_fragments *ptr
+cdef class Fragments:  # how it may change: forwarding.pxd
+    cdef void *ptr  # fc_fragments; one caller at a time
     cdef object lock

@@ -86,21 +86,21 @@ cdef class Fragments:
         cdef bytes key = secret_key(secret)
         capacity = integer("capacity", capacity, 1, 1 << 24)
         self.lock = threading.Lock()
-        if fc_fragments_new(capacity, <const uint8_t *><const char *>key, &self.ptr) != 0:
+        if fc_fragments_new(capacity, <const uint8_t *><const char *>key, <fc_fragments **>&self.ptr) != 0:
             raise MemoryError
         if defer:
-            fc_fragments_defer(self.ptr)
+            fc_fragments_defer(<fc_fragments *>self.ptr)
 
     def __dealloc__(self):
-        fc_fragments_free(self.ptr)
+        fc_fragments_free(<fc_fragments *>self.ptr)
 
     def __len__(self):
-        return fc_fragments_count(self.ptr)
+        return fc_fragments_count(<fc_fragments *>self.ptr)
 
     def clear(self):
         """Forgets everything."""
         with self.lock:
-            fc_fragments_clear(self.ptr)
+            fc_fragments_clear(<fc_fragments *>self.ptr)
 
     def notes(self, most=16384):
         """Takes the oldest notes: an array of `NOTE_DTYPE`, at most ``most`` long."""
@@ -108,23 +108,23 @@ cdef class Fragments:
         cdef uint8_t[::1] view = taken.view(np.uint8)
         cdef size_t n
         with self.lock:
-            if fc_fragments_notes(self.ptr, <fc_fragment_note *>&view[0], most, &n) != 0:
+            if fc_fragments_notes(<fc_fragments *>self.ptr, <fc_fragment_note *>&view[0], most, &n) != 0:
                 raise MemoryError
         return taken[:n]
 
     @property
     def told(self):
         """How many first fragments there were."""
-        return fc_fragments_told(self.ptr)
+        return fc_fragments_told(<fc_fragments *>self.ptr)
 
     def firsts(self):
         """All that is held, the oldest first: an array of `FIRST_DTYPE`."""
         cdef uint8_t[::1] view
         with self.lock:
-            found = np.empty(fc_fragments_count(self.ptr), FIRST_DTYPE)
+            found = np.empty(fc_fragments_count(<fc_fragments *>self.ptr), FIRST_DTYPE)
             if len(found):
                 view = found.view(np.uint8)
-                fc_fragments_firsts(self.ptr, <fc_fragment_first *>&view[0])
+                fc_fragments_firsts(<fc_fragments *>self.ptr, <fc_fragment_first *>&view[0])
         return found
 
     def settle(self, notes):
@@ -135,7 +135,7 @@ cdef class Fragments:
         cdef uint8_t[::1] view = notes.view(np.uint8)
         if len(notes):
             with self.lock:
-                if fc_fragments_settle(self.ptr, <fc_fragment_note *>&view[0], len(notes)) != 0:
+                if fc_fragments_settle(<fc_fragments *>self.ptr, <fc_fragment_note *>&view[0], len(notes)) != 0:
                     raise MemoryError
 
     def extend(self, firsts, told):
@@ -144,7 +144,7 @@ cdef class Fragments:
             raise ClassifierError(f"firsts: expected a contiguous array of {FIRST_DTYPE.names}")
         cdef const uint8_t[::1] view = firsts.view(np.uint8)
         with self.lock:
-            fc_fragments_extend(self.ptr, <const fc_fragment_first *>(&view[0] if len(firsts) else NULL), len(firsts), told)
+            fc_fragments_extend(<fc_fragments *>self.ptr, <const fc_fragment_first *>(&view[0] if len(firsts) else NULL), len(firsts), told)
 
 
 def as_batch(packets):
@@ -220,7 +220,7 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, times=None, 
         raise ArgumentError("fragments", "a Fragments", fragments)
     cdef fc_parse_options options
     options.inner = inner
-    options.fragments = NULL if fragments is None else (<Fragments>fragments).ptr
+    options.fragments = NULL if fragments is None else <fc_fragments *>(<Fragments>fragments).ptr
     cdef const int64_t[::1] when
     options.times = NULL
     options.now = FC_NO_TIME

@@ -158,7 +158,7 @@ cdef class Capture:
             key_ptr = <fc_key *>(<char *>keys.key_ptr + start * sizeof(fc_key))
             info_ptr = <fc_packet *>(<char *>keys.info_ptr + start * sizeof(fc_packet))
         options.inner = inner
-        options.fragments = NULL if fragments is None else fragments.ptr
+        options.fragments = NULL if fragments is None else <fc_fragments *>fragments.ptr
         options.times = r.times + start
         r.offsets += start
         r.lengths += start
@@ -216,7 +216,7 @@ cdef class Tally:
         if size > <size_t>window.shape[0]:
             raise ValueError(f"size: {size} of a window of {window.shape[0]}")
         options.inner = inner
-        options.fragments = NULL if fragments is None else fragments.ptr
+        options.fragments = NULL if fragments is None else <fc_fragments *>fragments.ptr
         options.times = NULL
         options.now = FC_NO_TIME
         with lock:

@@ -9,35 +9,54 @@
 enum { IDB = 1, PB = 2, SPB = 3, NRB = 4, ISB = 5, EPB = 6, DSB = 10, CB = 0xbad, CB_FIXED = 0x40000bad };
 enum { OPT_END = 0, OPT_TSRESOL = 9, OPT_TSOFFSET = 14 };
 
-__extension__ typedef __int128 wide;
-__extension__ typedef unsigned __int128 unsigned_wide;
-
 int fc_pcapng_order(const uint8_t *p) { return fc_be32(p) == 0x1a2b3c4d ? 1 : fc_le32(p) == 0x1a2b3c4d ? 0 : -1; }
 
-static uint64_t power(uint64_t base, unsigned exponent) /* saturates */
+static uint64_t power_of_ten(unsigned exponent) /* 0 to 19 */
 {
     uint64_t result = 1;
-    for (; exponent; exponent--) {
-        if (result > UINT64_MAX / base)
-            return UINT64_MAX;
-        result *= base;
-    }
+    for (; exponent; exponent--)
+        result *= 10;
     return result;
+}
+
+/* fraction / 2^exponent seconds as ns, truncated; fraction < 2^exponent, exponent 0 to 127. No 128-bit integers: 32-bit
+ * hosts have none. */
+static uint64_t binary_fraction(uint64_t fraction, unsigned exponent)
+{
+    if (exponent < 32)
+        return fraction * 1000000000u >> exponent;
+    /* the product's upper 64 of 96 bits; what is below them can't reach the result */
+    uint64_t high = (fraction >> 32) * 1000000000u + ((fraction & UINT32_MAX) * 1000000000u >> 32);
+    return exponent - 32 < 64 ? high >> (exponent - 32) : 0;
 }
 
 /* Timestamp units to ns, truncated; FC_NO_TIME where 64 bits don't hold it. */
 static int64_t ng_time(const interface *i, uint64_t units)
 {
     unsigned exponent = i->resolution & 0x7f;
-    wide ns;
-    if (i->resolution & 0x80) /* units of 2^-exponent s */
-        ns = (wide)((unsigned_wide)units * 1000000000u >> exponent);
-    else if (exponent <= 9)
-        ns = (wide)units * (wide)power(10, 9 - exponent);
-    else
-        ns = units / power(10, exponent - 9);
-    ns += (wide)i->offset * 1000000000;
-    return ns > INT64_MAX || ns <= INT64_MIN ? FC_NO_TIME : (int64_t)ns;
+    uint64_t seconds = 0, fraction;
+    int64_t sum, ns;
+    if (i->resolution & 0x80) { /* units of 2^-exponent s */
+        seconds = exponent < 64 ? units >> exponent : 0;
+        fraction = binary_fraction(exponent < 64 ? units - (seconds << exponent) : units, exponent);
+    } else if (exponent <= 9) {
+        uint64_t second = power_of_ten(exponent);
+        seconds = units / second;
+        fraction = units % second * power_of_ten(9 - exponent);
+    } else { /* so small a unit that 2^64 of them are few enough ns */
+        fraction = exponent <= 28 ? units / power_of_ten(exponent - 9) : 0;
+    }
+    if (__builtin_add_overflow(seconds, i->offset, &sum))
+        return FC_NO_TIME;
+    int64_t below = (int64_t)fraction;
+    if (sum < 0 && below > 0) { /* towards 0, or the product could leave 64 bits though the sum doesn't */
+        int64_t borrowed = below / 1000000000 + 1;
+        sum += borrowed;
+        below -= borrowed * 1000000000;
+    }
+    if (__builtin_mul_overflow(sum, 1000000000, &ns) || __builtin_add_overflow(ns, below, &ns))
+        return FC_NO_TIME;
+    return ns; /* INT64_MIN is FC_NO_TIME too */
 }
 
 static void ng_section(fc_capture *c, const uint8_t *p, uint64_t here)
