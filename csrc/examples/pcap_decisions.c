@@ -84,7 +84,8 @@ int main(int argc, char **argv)
         failed("no table", status);
         goto done;
     }
-    const fc_parse_options options = {.fragments = fragments}; /* later fragments go where their first one went */
+    const fc_parse_options options = {.fragments = fragments,
+                                      .times = times}; /* later fragments go where their first one went */
     do {
         held += fread(window + held, 1, sizeof window - held, file);
         last = feof(file) || ferror(file);
