@@ -6,10 +6,15 @@ error, a file that is missing or no capture; 130 interrupted. An error is one li
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
 import os
+import signal
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from types import FrameType
 
 import click
 
@@ -82,14 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # numpy's BLAS starts a thread per core that spins for 60 ms of CPU time; nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
-        status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
-        sys.stdout.flush()
+        with _ended_by_signals():
+            status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
+            sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())
         return USAGE
     except click.ClickException as error:
         return _fail(error.format_message() + _hint(error))
     except (click.Abort, KeyboardInterrupt):
+        print("flowclass: interrupted", file=sys.stderr)
         return INTERRUPTED
     except (BrokenPipeError, _ReaderGone):
         return _broken_pipe()
@@ -99,8 +106,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail(f"{error.name} is not built; in a checkout: pip install -e . (it takes a C compiler)")
     except FlowclassError as error:
         return _fail(str(error))
+    except MemoryError as error:
+        return _fail(f"out of memory{f': {error}' if str(error) else ''}")
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
+            _drop_output()
+            return _fail(f"standard output: {error.strerror}")
         return _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+    except UnicodeError as error:  # a lone surrogate, which JSON and file names can hold
+        return _fail(f"a text that is no Unicode: {error}")
     return status if isinstance(status, int) else DONE
 
 
@@ -110,6 +124,25 @@ def _fail(message: str) -> int:
     return USAGE
 
 
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end a command as SIGINT does, so that nothing half made stays; not where they are ignored."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            if signal.getsignal(number) == signal.SIG_DFL:
+                before[number] = signal.signal(number, handle)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
 def _hint(error: click.ClickException) -> str:
     ctx = getattr(error, "ctx", None)
     return f" (see {ctx.command_path} --help)" if isinstance(ctx, click.Context) else ""
@@ -117,6 +150,10 @@ def _hint(error: click.ClickException) -> str:
 
 def _broken_pipe() -> int:
     """The reader has had enough (``| head``): nothing went wrong. What is still buffered has nowhere to go."""
+    _drop_output()
+    return DONE
+
+
+def _drop_output() -> None:
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, sys.stdout.fileno())
-    return DONE

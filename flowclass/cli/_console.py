@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from flowclass.traces.reader import Damage
+    from flowclass.traces.reader import Damages
+    from flowclass.traces.summary import Summary
 
-__all__ = ["count_text", "counted", "make_console", "make_table", "progress", "warn", "warn_damage"]
+__all__ = ["count_text", "counted", "make_console", "make_table", "progress", "warn", "warn_damage", "warn_places"]
 
 _SHOWN_DAMAGE = 10
 
@@ -57,16 +57,20 @@ def warn(message: str) -> None:
     print(f"flowclass: {' '.join(message.split())}", file=sys.stderr)
 
 
-def warn_damage(damages: Iterable[Damage]) -> None:
-    """A line for each damaged place, but few for each file: one flipped bit in a .gz makes hundreds of places."""
-    count: Counter[str] = Counter()
-    for damage in damages:
-        count[damage.file] += 1
-        if count[damage.file] <= _SHOWN_DAMAGE:
-            warn(str(damage))
-    for file, number in count.items():
-        if number > _SHOWN_DAMAGE:
-            warn(f"{file}: and {counted(number - _SHOWN_DAMAGE, 'more damaged place')}")
+def warn_damage(summary: Summary) -> None:
+    """A line for each file that could not be read and each damaged place of the others."""
+    for file in summary.files:
+        if file.error is not None:
+            warn(f"{file.file}: {file.error}: passed over")
+        warn_places(file.file, file.damage)
+
+
+def warn_places(file: str, damages: Damages) -> None:
+    """A line for each damaged place of a file, but few: one flipped bit in a .gz makes hundreds of places."""
+    for damage in damages[:_SHOWN_DAMAGE]:
+        warn(str(damage))
+    if damages.found > _SHOWN_DAMAGE:
+        warn(f"{file}: and {counted(damages.found - _SHOWN_DAMAGE, 'more damaged place')}")
 
 
 @contextlib.contextmanager

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+import re
+import stat
+import sys
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -14,10 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InnerCommand",
+    "Size",
     "bindings_options",
+    "check_apart",
     "check_traces",
     "inner_option",
     "make_agent",
+    "memory_option",
     "profile_of",
     "profile_options",
     "total_size",
@@ -66,6 +72,32 @@ def profile_of(name: str | None, option_type: int | None) -> Profile:
     if chosen.name != "draft":
         raise click.UsageError("--option-type is for the draft profile: RFC 6089 has a number of its own")
     return replace(chosen, flow_identification=option_type)
+
+
+class Size(click.ParamType[int]):
+    """Octets: a number, with K, M or G for the powers of 1024."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of octets."""
+        if isinstance(value, int):
+            return value
+        found = re.fullmatch(r"(\d+)([KMG]?)", str(value).upper())
+        octets = int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]] if found else 0
+        if octets == 0:
+            self.fail(f"{value!r}: expected a number of octets such as 64M", param, ctx)
+        return octets
+
+
+def memory_option(function: F) -> F:
+    """--memory."""
+    from flowclass.traces.decompress import MEMORY
+
+    return click.option(
+        "--memory", type=Size(), default=MEMORY, metavar="SIZE",
+        help=f"What decompressing may take (K, M, G; {MEMORY >> 20}M if not given).",
+    )(function)  # fmt: skip
 
 
 class _Depth(click.ParamType[int]):
@@ -120,22 +152,43 @@ def make_agent(bindings_file: str | None, replay: bool, profile: str | None, opt
     return agent
 
 
-def check_traces(traces: Sequence[str], output: str | None) -> None:
-    """Raises for what would go wrong later, before anything is read or written."""
+def check_traces(traces: Sequence[str]) -> None:
+    """Raises for traces that can't be read, before anything is read or written."""
     from flowclass.errors import CaptureError
-    from flowclass.traces.outputs import check_output
+    from flowclass.traces.sources import path_text
 
     for name in traces:
         if name != "-" and not os.path.exists(name):
-            raise CaptureError(f"{name}: no such file or directory")
+            raise CaptureError(f"{path_text(name)}: no such file or directory")
     if traces.count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-    if output is None:
+
+
+def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
+    """Raises `OutputError` for an output that is one of the files that are read (``-``: standard input).
+
+    Links to the same file, symbolic or hard, are the same file.
+    """
+    if output is None or not os.path.exists(output):
         return
-    check_output(output)
-    for name in traces:
-        if name != "-" and os.path.exists(output) and os.path.samefile(name, output):
-            raise click.UsageError(f"{output}: the output would replace a trace that is read")
+    from flowclass.errors import OutputError
+
+    there = os.stat(output)
+    if not stat.S_ISREG(there.st_mode):
+        return
+    for name in inputs:
+        if name is None:
+            continue
+        try:
+            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+        except (OSError, ValueError):  # a missing file is for others to say; a replaced standard input is no file
+            continue
+        if os.path.samestat(read, there):
+            raise OutputError(f"{output}: the output would replace {_called(name)}, which is read")
+
+
+def _called(name: str) -> str:
+    return "standard input" if name == "-" else name
 
 
 def total_size(traces: Sequence[str]) -> int | None:

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
-from ._console import count_text, counted, make_console, make_table, progress, warn_damage
+from . import DAMAGED, DONE, INTERRUPTED
+from ._console import count_text, counted, make_console, make_table, progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
+    Size,
     bindings_options,
+    check_apart,
     check_traces,
     inner_option,
     make_agent,
+    memory_option,
     profile_options,
     total_size,
     traces_argument,
@@ -27,25 +30,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from flowclass.mobility import HomeAgent
+    from flowclass.traces.interruption import Interruption
     from flowclass.traces.summary import Summary
 
 _SHOWN_WAYS = 40
 _BEHIND = 4
-
-
-class _Size(click.ParamType[int]):
-    """Octets: a number, with K, M or G for the powers of 1024."""
-
-    name = "size"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
-        if isinstance(value, int):
-            return value
-        found = re.fullmatch(r"(\d+)([KMG]?)", str(value).upper())
-        octets = int(found[1]) << {"": 0, "K": 10, "M": 20, "G": 30}[found[2]] if found else 0
-        if octets == 0:
-            self.fail(f"{value!r}: expected a number of octets such as 64M", param, ctx)
-        return octets
 
 
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
@@ -53,6 +42,7 @@ class _Size(click.ParamType[int]):
 @bindings_options
 @profile_options
 @inner_option
+@memory_option
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
@@ -62,7 +52,7 @@ class _Size(click.ParamType[int]):
 )
 @click.option(
     "--part-size",
-    type=_Size(),
+    type=Size(),
     metavar="SIZE",
     help="Cut larger traces into parts of at most so many octets (K, M, G; 256M if not given).",
 )
@@ -76,6 +66,7 @@ def command(
     profile: str | None,
     option_type: int | None,
     inner: int,
+    memory: int,
     workers: int | None,
     part_size: int | None,
     scheduler: str | None,
@@ -86,30 +77,50 @@ def command(
 
     The bindings come from a file, from the binding updates in the traces (--replay), or from the one and then the
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
-    rows like others. Exit status 1 says that a capture was damaged: what could be read is in the results.
+    rows like others. Exit status 1 says that a capture was damaged, or one of several could not be read: what could
+    be read is in the results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
+    and the exit status is 130. A second one stops at once.
     """
+    from flowclass.traces.interruption import interruptible
+
+    check_apart(output, (*traces, bindings_file))
+    check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
     if (workers is not None and not replay) or scheduler is not None:
         if bindings_file is None:
             raise click.UsageError("--workers needs --bindings FILE or --replay")
-        summary = _by_workers(traces, bindings_file, inner, workers, part_size, scheduler, output)
+        with interruptible() as interruption:
+            summary = _by_workers(
+                traces, bindings_file, inner, memory, workers, part_size, scheduler, output, interruption
+            )
     else:
         if part_size is not None:
             raise click.UsageError("--part-size goes with --workers or --scheduler, and not with --replay")
         agent = make_agent(bindings_file, replay, profile, option_type)
-        check_traces(traces, output)
-        summary = _alone(traces, agent, replay, inner, output, threads=workers is not None and workers > 1)
+        threads = workers is not None and workers > 1
+        with interruptible() as interruption:
+            summary = _alone(traces, agent, replay, inner, memory, output, threads, interruption)
     if as_json:
-        click.echo(json.dumps(summary.to_dict() | {"output": output}))
+        click.echo(json.dumps(summary.to_dict() | {"output": output, "interrupted": interruption.requested}))
     else:
         show(summary, output)
-    warn_damage(summary.damage)
-    return 1 if summary.damage else 0
+    warn_damage(summary)
+    if interruption.requested:
+        warn("interrupted: the results are those of what was read until then")
+        return INTERRUPTED
+    return DAMAGED if summary.is_damaged else DONE
 
 
 def _alone(
-    traces: Sequence[str], agent: HomeAgent, replay: bool, inner: int, output: str | None, threads: bool
+    traces: Sequence[str],
+    agent: HomeAgent,
+    replay: bool,
+    inner: int,
+    memory: int,
+    output: str | None,
+    threads: bool,
+    interruption: Interruption,
 ) -> Summary:
     from flowclass.traces.outputs import open_output
     from flowclass.traces.pipeline import WriteBehind
@@ -120,7 +131,9 @@ def _alone(
         writer = None if output is None else stack.enter_context(open_output(output))
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
-        run = Run(agent, writer=writer, inner=inner, progress=tell, behind=behind)
+        run = Run(
+            agent, writer=writer, inner=inner, progress=tell, behind=behind, memory=memory, interruption=interruption
+        )
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
 
@@ -128,23 +141,27 @@ def _by_workers(
     traces: Sequence[str],
     bindings_file: str,
     inner: int,
+    memory: int,
     workers: int | None,
     part_size: int | None,
     scheduler: str | None,
     output: str | None,
+    interruption: Interruption,
 ) -> Summary:
     from tempfile import TemporaryDirectory
 
     from flowclass.mobility.bindings_file import read_bindings
+    from flowclass.traces.outputs import check_output
     from flowclass.traces.workers.jobs import Job, parts_folder, run_job
     from flowclass.traces.workers.parts import PART_SIZE, agent_of
     from flowclass.traces.workers.pools import DaskPool, LocalPool
 
-    check_traces(traces, output)
+    if output is not None:
+        check_output(output)
     if bad := [name for name in traces if not os.path.isfile(name)]:
         raise click.UsageError(f"{bad[0]}: --workers takes files, which can be read by another process")
     ending = None if output is None else os.path.splitext(output)[1].lower()
-    job = Job(read_bindings(bindings_file), inner, ending)
+    job = Job(read_bindings(bindings_file), inner, ending, memory)
     with ExitStack() as stack:
         pool: LocalPool | DaskPool
         if scheduler is None:
@@ -157,7 +174,21 @@ def _by_workers(
             folder = parts_folder(output)
         else:
             folder = os.path.join(stack.enter_context(TemporaryDirectory(prefix="flowclass-")), "parts")
-        return run_job(job, traces, output, folder, pool, part_size=part_size or PART_SIZE, progress=tell)
+        try:
+            return run_job(
+                job,
+                traces,
+                output,
+                folder,
+                pool,
+                part_size=part_size or PART_SIZE,
+                progress=tell,
+                interruption=interruption,
+            )
+        except KeyboardInterrupt:
+            if interruption.requested and output is not None:
+                warn(f"what is done is kept in {folder}; the same command goes on with it")
+            raise
 
 
 def show(summary: Summary, output: str | None) -> None:

@@ -10,8 +10,9 @@ import click
 
 from flowclass.wire.numbers import MOBILITY_HEADER
 
-from ._console import warn, warn_damage
-from ._inputs import profile_of, profile_options
+from . import DAMAGED, DONE, INTERRUPTED
+from ._console import counted, warn, warn_places
+from ._inputs import memory_option, profile_of, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.reader import KeyBatch, Trace
@@ -21,23 +22,57 @@ if TYPE_CHECKING:
 @click.command("decode", short_help="Show the Mobility Header messages of a capture file.")
 @click.argument("trace", metavar="TRACE")
 @profile_options
+@memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with one message on each line.")
-def command(trace: str, profile: str | None, option_type: int | None, as_json: bool) -> int:
+def command(trace: str, profile: str | None, option_type: int | None, memory: int, as_json: bool) -> int:
     """Shows the Mobility Header messages of a capture file with all their options, one per frame.
 
     A message that can't be decoded is shown with the reason and the place, and so is an option that breaks a rule;
     exit status 1 says that there was one, or that the capture was damaged.
     """
+    from flowclass.traces.interruption import interruptible
     from flowclass.traces.reader import Trace
 
     chosen = profile_of(profile, option_type)
-    with Trace(trace) as capture:
+    with interruptible() as interruption, Trace(trace, memory=memory, interruption=interruption) as capture:
         found = messages(capture, chosen)
-        faults = _print_json(trace, chosen, found, capture) if as_json else _print_text(found, capture)
-    for fault in faults:
-        warn(f"{trace}: {fault}")
-    warn_damage(capture.damages)
-    return 1 if faults or capture.damages else 0
+        faults = _Faults(capture.name)
+        if as_json:
+            _print_json(chosen, found, capture, faults)
+        else:
+            _print_text(found, capture, faults)
+    faults.warn()
+    warn_places(capture.name, capture.damages)
+    if interruption.requested:
+        warn("interrupted: the messages are those of what was read until then")
+        return INTERRUPTED
+    return DAMAGED if faults.count or capture.damages else DONE
+
+
+class _Faults:
+    """Messages that break a rule: the first are kept to be told at the end, the others counted."""
+
+    MOST = 1000
+
+    def __init__(self, file: str) -> None:
+        self.count = 0
+        self._file = file
+        self._kept: list[str] = []
+
+    def add(self, entry: dict[str, Any]) -> None:
+        """Those of a message."""
+        for fault in [entry] if "error" in entry else entry["faults"]:
+            self.count += 1
+            if self.count <= self.MOST:
+                place = f"frame {entry['frame']}, octet {fault['offset']} of the frame"
+                self._kept.append(f"{self._file}: {place}: {fault['error']}")
+
+    def warn(self) -> None:
+        """A line for each, on standard error."""
+        for line in self._kept:
+            warn(line)
+        if self.count > self.MOST:
+            warn(f"{self._file}: and {counted(self.count - self.MOST, 'more fault')}")
 
 
 def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
@@ -68,19 +103,13 @@ def _decoded(batch: KeyBatch, i: int, profile: Profile) -> dict[str, Any]:
     return packet | {"faults": faults}
 
 
-def _faults(entry: dict[str, Any]) -> list[str]:
-    found = [entry] if "error" in entry else entry["faults"]
-    return [f"frame {entry['frame']}, octet {fault['offset']} of the frame: {fault['error']}" for fault in found]
-
-
-def _print_text(found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
+def _print_text(found: Iterator[dict[str, Any]], trace: Trace, faults: _Faults) -> None:
     from flowclass.traces.mobility_text import message_lines
 
-    faults: list[str] = []
     none = True
     for entry in found:
         none = False
-        faults += _faults(entry)
+        faults.add(entry)
         if "error" in entry:
             click.echo(f"frame {entry['frame']}: not decodable: {entry['error']} (octet {entry['offset']})")
             continue
@@ -90,18 +119,16 @@ def _print_text(found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
             click.echo(f"    {line}")
     if none:
         click.echo(f"no Mobility Header in {trace.frames} frames")
-    return faults
 
 
-def _print_json(name: str, profile: Profile, found: Iterator[dict[str, Any]], trace: Trace) -> list[str]:
+def _print_json(profile: Profile, found: Iterator[dict[str, Any]], trace: Trace, faults: _Faults) -> None:
     """Streamed, so that memory stays constant."""
-    faults: list[str] = []
-    click.echo(f'{{"file": {json.dumps(name)}, "profile": {json.dumps(profile.name)}, "messages": [', nl=False)
+    click.echo(f'{{"file": {json.dumps(trace.name)}, "profile": {json.dumps(profile.name)}, "messages": [', nl=False)
     between = "\n"
     for entry in found:
-        faults += _faults(entry)
+        faults.add(entry)
         click.echo(between + json.dumps(entry), nl=False)
         between = ",\n"
     damage = [{"offset": d.offset, "frame": d.frame, "skipped": d.skipped, "what": d.what} for d in trace.damages]
-    click.echo(f'\n], "frames": {trace.frames}, "damage": {json.dumps(damage)}}}')
-    return faults
+    more = trace.damages.more
+    click.echo(f'\n], "frames": {trace.frames}, "damage": {json.dumps(damage)}, "more_damage": {more}}}')

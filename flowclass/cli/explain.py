@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ._console import make_console, make_table
-from ._inputs import InnerCommand, bindings_options, inner_option, make_agent, profile_options
+from ._inputs import InnerCommand, bindings_options, inner_option, make_agent, memory_option, profile_options
 
 if TYPE_CHECKING:
     from flowclass.traces.explain import Explanation
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 @bindings_options
 @profile_options
 @inner_option
+@memory_option
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(
     trace: str,
@@ -29,6 +30,7 @@ def command(
     profile: str | None,
     option_type: int | None,
     inner: int,
+    memory: int,
     as_json: bool,
 ) -> int:
     """Shows why one packet of a capture file went where it went.
@@ -41,7 +43,7 @@ def command(
     if trace == "-":
         raise click.UsageError("explain reads the trace twice: a file is needed")
     agent = make_agent(bindings_file, replay, profile, option_type)
-    found = explain_frame(agent, trace, frame, inner=inner, updates=replay)
+    found = explain_frame(agent, trace, frame, inner=inner, updates=replay, memory=memory)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import click
 
-from ._console import progress, warn_damage
+from . import DAMAGED, DONE, INTERRUPTED
+from ._console import progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
     bindings_options,
+    check_apart,
     check_traces,
     inner_option,
     make_agent,
+    memory_option,
     profile_options,
     total_size,
     traces_argument,
@@ -22,6 +25,7 @@ from ._inputs import (
 @bindings_options
 @profile_options
 @inner_option
+@memory_option
 @click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
 def command(
     traces: tuple[str, ...],
@@ -30,6 +34,7 @@ def command(
     profile: str | None,
     option_type: int | None,
     inner: int,
+    memory: int,
     output: str,
 ) -> int:
     """Writes one self-contained HTML page about capture files.
@@ -38,16 +43,29 @@ def command(
     shares, the flow bindings that never matched, and damaged places.
     """
     from flowclass.traces.files import atomic_file, check_writable
+    from flowclass.traces.interruption import interruptible
     from flowclass.traces.report import make_report
 
     if not output.lower().endswith((".html", ".htm")):
         raise click.UsageError(f"{output}: expected a name that ends in .html")
     agent = make_agent(bindings_file, replay, profile, option_type)
-    check_traces(traces, None)
+    check_traces(traces)
     check_writable(output)
-    with progress("reading", total_size(traces)) as tell:
-        page, summary = make_report(agent, traces, updates=replay, inner=inner, progress=tell)
+    check_apart(output, (*traces, bindings_file))
+    with interruptible() as interruption, progress("reading", total_size(traces)) as tell:
+        page, summary = make_report(
+            agent,
+            traces,
+            updates=replay,
+            inner=inner,
+            progress=tell,
+            memory=memory,
+            interruption=interruption,
+        )
     with atomic_file(output) as stream:
         stream.write(page.encode("utf-8", "replace"))
-    warn_damage(summary.damage)
-    return 1 if summary.damage else 0
+    warn_damage(summary)
+    if interruption.requested:
+        warn("interrupted: the page is about what was read until then")
+        return INTERRUPTED
+    return DAMAGED if summary.is_damaged else DONE

@@ -68,9 +68,10 @@ class _Blocks:
 
     def __init__(self, size: int, take: Callable[[_Block], None]) -> None:
         self._size, self._take = size, take
-        self._begin()
+        self.forget()
 
-    def _begin(self) -> None:
+    def forget(self) -> None:
+        """Drops the rows of the block that is not full."""
         self._files: list[str] = []
         self._lengths: list[int] = []
         self._frames: list[npt.NDArray[np.uint64]] = []
@@ -104,7 +105,7 @@ class _Blocks:
         if self._count:
             columns = np.concatenate(self._frames), np.concatenate(self._times), np.concatenate(self._numbers)
             self._take(_Block(self._files, self._lengths, *columns, list(self._values)))
-            self._begin()
+            self.forget()
 
 
 class ArrowWriter:
@@ -126,8 +127,13 @@ class ArrowWriter:
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
     def close(self) -> None:
+        """Writes what is held back, and the end of the file."""
         self._blocks.flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Forgets what is held back."""
+        self._blocks.forget()
 
 
 class ParquetWriter:
@@ -163,8 +169,14 @@ class ParquetWriter:
         self._writer.write_table(table, row_group_size=len(table))
 
     def close(self) -> None:
+        """Writes what is held back, and the end of the file."""
         self._blocks.flush()
         self._writer.close()
+
+    def abandon(self) -> None:
+        """Forgets what is held back."""
+        self._blocks.forget()
+        self._writer.is_open = False  # else it would write the end of the file when it is collected
 
 
 def _repeated(block: _Block) -> npt.NDArray[np.intp]:

@@ -1,8 +1,9 @@
 """Compressed traces: recognised by their magic number, never by the name, and undone on a thread of its own.
 
 The libraries release the GIL while they work, so that reading, decompressing and classifying overlap. Memory is
-bounded by chunks of `OUTPUT` octets, whatever the compression ratio. Damage (a file that ends early, octets that are
-no compressed data) ends the stream of octets after everything before it was given, and is said in ``damage``.
+bounded by chunks of `OUTPUT` octets, whatever the compression ratio, and by a limit for what the formats themselves
+need (zstd's window, xz's dictionary). Damage (a file that ends early, octets that are no compressed data) ends the
+stream of octets after everything before it was given, and is said in ``damage``; so does the limit, under its own name.
 """
 
 from __future__ import annotations
@@ -13,20 +14,24 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final, Protocol
 
 from flowclass.errors import CaptureError
 from flowclass.traces.pipeline import ReadAhead
 from flowclass.traces.sources import ByteSource, RawSource
 
-__all__ = ["decompressed"]
+__all__ = ["MEMORY", "decompressed", "other_kind"]
 
 CHUNK: Final = 1 << 18  # compressed octets at a time
 OUTPUT: Final = (
     1 << 18
 )  # decompressed octets at a time: larger pieces leave the cache (445 ms for 200 MB; 640 at 1 << 20)
 QUEUED: Final = 4  # chunks of OUTPUT between the two threads
-XZ_MEMORY: Final = 100 << 20  # xz -9 needs 65 MiB; a hostile file asks for 4 GiB
+MEMORY: Final = 272 << 20
+"""Octets that a format may ask for: `zstd --long=28` needs 256 MiB and a little, `xz -9` 65, a hostile file 4 GiB."""
+
+_ZSTD_WINDOW: Final = range(1 << 10, 1 << 31)  # what zstd can be told at all
 
 _GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
 
@@ -83,7 +88,11 @@ def _inflate(member: Any, data: bytes) -> Iterator[bytes]:
 
 
 def _members(
-    source: RawSource, magic: bytes, new: Callable[[], _Member], errors: tuple[type[Exception], ...]
+    source: RawSource,
+    magic: bytes,
+    new: Callable[[], _Member],
+    errors: tuple[type[Exception], ...],
+    memory: int = MEMORY,
 ) -> Iterator[bytes]:
     """The decompressed octets of one or more members, with zero padding between them."""
     buffer = memoryview(bytearray(CHUNK))
@@ -99,13 +108,31 @@ def _members(
             try:
                 yield from _inflate(member, data)
             except errors as error:
-                source.damage.append(f"the compressed data is damaged ({error})")
+                source.damage.append(_why(error, memory))
                 return
             data, fresh = member.unused_data if member.eof else b"", False
             if member.eof:
                 member, fresh = new(), True
     if not fresh:
         source.damage.append("the compressed data ends early")
+
+
+def _why(error: Exception, memory: int, needed: int = 0) -> str:
+    """What ended the decompression: damage, or a limit and how to lift it. ``needed``: octets, if that is known."""
+    text = str(error)
+    if "too much memory" not in text and "Memory usage limit" not in text:
+        return f"the compressed data is damaged ({text})"
+    asked = f"{_size(needed)} of memory" if needed > memory else "more memory"
+    advice = f"--memory {_size(needed, up=True)} allows it" if needed > memory else "--memory SIZE allows more"
+    return f"to decompress it takes {asked}, and the limit is {_size(memory)}: {advice}"
+
+
+def _size(octets: int, *, up: bool = False) -> str:
+    """Octets in MiB or GiB as the command line takes them; ``up``: not less than they are."""
+    for shift, letter in ((30, "G"), (20, "M")):
+        if octets >> shift and (octets % (1 << shift) == 0 or shift == 20):
+            return f"{-(-octets >> shift) if up else octets >> shift}{letter}"
+    return str(octets)
 
 
 @dataclass(slots=True)
@@ -119,6 +146,7 @@ class _ZstdFrames:
     skip: int = 0
     state: str = "frame"
     checksum: bool = False
+    window: int = 0  # the largest that a frame asked for
 
     def feed(self, data: bytes) -> None:
         at, data = 0, self.pending + data
@@ -140,9 +168,11 @@ class _ZstdFrames:
 
     def _frame(self, head: bytes) -> int:
         """The size of the frame header at the start of ``head``, 0 if it isn't all there."""
-        if len(head) < 8:
+        if len(head) < 5:
             return 0
         if head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18":  # skippable
+            if len(head) < 8:
+                return 0
             self.skip = int.from_bytes(head[4:8], "little")
             return 8
         descriptor = head[4]
@@ -151,6 +181,12 @@ class _ZstdFrames:
         size = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3] + content
         if len(head) < size:
             return 0
+        if single:
+            window = int.from_bytes(head[size - content : size], "little") + 256 * (content == 2)
+        else:
+            exponent, mantissa = head[5] >> 3, head[5] & 7
+            window = (8 + mantissa) << (7 + exponent)
+        self.window = max(self.window, window)
         self.checksum, self.state = bool(descriptor & 4), "block"
         return size
 
@@ -165,7 +201,7 @@ class _ZstdFrames:
         return 3
 
 
-def _zstd(source: RawSource) -> Iterator[bytes]:
+def _zstd(source: RawSource, memory: int) -> Iterator[bytes]:
     try:
         import zstandard
     except ImportError:
@@ -173,7 +209,9 @@ def _zstd(source: RawSource) -> Iterator[bytes]:
             standard = importlib.import_module("compression.zstd")  # Python 3.14
         except ImportError:
             raise _missing(source, "zstd", "zstandard") from None
-        yield from _members(source, _ZSTD, standard.ZstdDecompressor, _errors("compression.zstd.ZstdError"))
+        options = {standard.DecompressionParameter.window_log_max: min(max(memory.bit_length() - 1, 10), 31)}
+        new = partial(standard.ZstdDecompressor, options=options)
+        yield from _members(source, _ZSTD, new, _errors("compression.zstd.ZstdError"), memory)
         return
     frames = _ZstdFrames()
 
@@ -184,12 +222,14 @@ def _zstd(source: RawSource) -> Iterator[bytes]:
             frames.feed(data)
             return data
 
-    reader = zstandard.ZstdDecompressor().stream_reader(Tee(), read_size=CHUNK, read_across_frames=True)  # type: ignore[arg-type]
+    largest = min(max(memory, _ZSTD_WINDOW.start), _ZSTD_WINDOW.stop)
+    decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
+    reader = decompressor.stream_reader(Tee(), read_size=CHUNK, read_across_frames=True)  # type: ignore[arg-type]
     try:
         while output := reader.read(OUTPUT):
             yield output
     except zstandard.ZstdError as error:
-        source.damage.append(f"the compressed data is damaged ({error})")
+        source.damage.append(_why(error, memory, frames.window))
         return
     if not frames.whole:
         source.damage.append("the compressed data ends early")
@@ -207,23 +247,68 @@ def _missing(source: RawSource, what: str, package: str) -> CaptureError:
     return CaptureError(f"{source.name}: is compressed with {what}, which needs the Python package {package}")
 
 
-_FORMATS: Final[dict[bytes, Callable[[RawSource], Iterator[bytes]]]] = {
-    _GZIP: lambda source: _members(
+_FORMATS: Final[dict[bytes, Callable[[RawSource, int], Iterator[bytes]]]] = {
+    _GZIP: lambda source, memory: _members(
         source, _GZIP, _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
     ),
     _ZSTD: _zstd,
-    _XZ: lambda source: _members(source, _XZ, lambda: lzma.LZMADecompressor(memlimit=XZ_MEMORY), _errors()),
-    _BZIP2: lambda source: _members(source, _BZIP2, bz2.BZ2Decompressor, _errors()),
-    _LZ4: _lz4,
+    _XZ: lambda source, memory: _members(
+        source, _XZ, lambda: lzma.LZMADecompressor(memlimit=memory), _errors(), memory
+    ),
+    _BZIP2: lambda source, memory: _members(source, _BZIP2, bz2.BZ2Decompressor, _errors()),
+    _LZ4: lambda source, memory: _lz4(source),
+}
+
+# what people take for a capture that can be read, by its first octets
+_OTHER_KINDS: Final = {
+    b"snoop\0\0\0": "a snoop capture, which is not read: editcap -F pcapng makes one that is",
+    b"GMBU": "a Network Monitor capture, which is not read: editcap -F pcapng makes one that is",
+    b"RTSS": "a Network Monitor capture, which is not read: editcap -F pcapng makes one that is",
+    b"PK\x03\x04": "a zip archive, which is not read: unzip it first",
+    b"7z\xbc\xaf\x27\x1c": "a 7z archive, which is not read: unpack it first",
+    b"Rar!": "a rar archive, which is not read: unpack it first",
+    _GZIP: "compressed twice: gunzip it once",
+    _ZSTD: "compressed twice, with zstd inside: decompress it once",
+    _XZ: "compressed twice, with xz inside: decompress it once",
+    _BZIP2: "compressed twice, with bzip2 inside: decompress it once",
+    _LZ4: "compressed twice, with lz4 inside: decompress it once",
 }
 
 
-def decompressed(source: RawSource) -> ByteSource:
-    """The source itself, or its octets decompressed. Raises `CaptureError` where the library for it is missing."""
+def other_kind(head: bytes) -> str | None:
+    """What the first octets of no capture are, if they say so."""
+    for magic, what in _OTHER_KINDS.items():
+        if head.startswith(magic):
+            return what
+    if len(head) > 262 and head[257:262] == b"ustar":
+        return "a tar archive, which is not read: unpack it first"
+    if _erf_records(head) >= 2:
+        return "an ERF capture, which is not read: editcap -F pcapng makes one that is"
+    return None
+
+
+def _erf_records(head: bytes) -> int:
+    """How many records of an Extensible Record Format file follow each other at the start; there is no magic number."""
+    count, at = 0, 0
+    while len(head) - at >= 16:
+        kind, size = head[at + 8] & 0x7F, int.from_bytes(head[at + 10 : at + 12], "big")
+        if not 1 <= kind <= 48 or size < 16:
+            return 0
+        count, at = count + 1, at + size
+        if at == len(head):
+            return max(count, 2)  # the whole file is made of them
+    return count
+
+
+def decompressed(source: RawSource, memory: int = MEMORY) -> ByteSource:
+    """The source itself, or its octets decompressed, for which the format may take ``memory`` octets.
+
+    Raises `CaptureError` where the library for it is missing.
+    """
     head = source.peek(6)
     for magic, opener in _FORMATS.items():
         if head.startswith(magic):
-            return _Threaded(source, opener(source))
+            return _Threaded(source, opener(source, memory))
     return source
 
 
@@ -237,6 +322,7 @@ class _Threaded:
         self._current = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:
+        """Fills a buffer; less at the end alone."""
         filled = 0
         while filled < len(buffer):
             if not self._current:
@@ -252,5 +338,6 @@ class _Threaded:
         return filled
 
     def close(self) -> None:
+        """Ends the thread and closes the file."""
         if self._chunks.close():
             self._source.close()

@@ -6,6 +6,8 @@ it says. The decision itself is the classifier's.
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,10 +23,12 @@ from flowclass.mobility import HomeAgent
 from flowclass.mobility.addresses import stays_on_link
 from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
+from .decompress import MEMORY
 from .outcomes import ACTIONS, REASONS, Rows, RowValues, address_text
 from .reader import KeyBatch, Trace
 from .replaying import replay
 from .run import Run, Source, new_fragments
+from .sources import FileIdentity, identity_of
 
 __all__ = ["Candidate", "Explanation", "explain_frame", "explain_packet"]
 
@@ -56,6 +60,7 @@ class Explanation:
     outcome: RowValues
 
     def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return asdict(self) | {"outcome": self.outcome._asdict()}
 
 
@@ -64,7 +69,7 @@ class _Found(Exception):
 
 
 def explain_frame(
-    agent: HomeAgent, source: Source, frame: int, *, inner: int = 0, updates: bool = False
+    agent: HomeAgent, source: Source, frame: int, *, inner: int = 0, updates: bool = False, memory: int = MEMORY
 ) -> Explanation:
     """Explains frame number ``frame`` of a trace; ``updates``: by the state to which binding updates before it led."""
     outcomes: list[RowValues] = []
@@ -75,14 +80,15 @@ def explain_frame(
             outcomes.append(rows.outcomes.values[rows.ids[frame - first]])
             raise _Found
 
-    run = Run(agent, observers=[watch], inner=inner)
+    before = _identity(source)
+    run = Run(agent, observers=[watch], inner=inner, memory=memory)
     try:
         (replay(run, [source]) if updates else run.classify([source]))
     except _Found:
         pass
     else:
         raise FlowclassError(f"{source}: has {run.summary.packets} frames, there is no frame {frame}")
-    batch, i = _find(source, frame, inner)
+    batch, i = _find(source, frame, inner, memory, before)
     return _explain(agent, batch.keys[i], batch.infos[i], outcomes[0], run.summary.files[0].file, frame)
 
 
@@ -120,13 +126,21 @@ def _explain(agent: HomeAgent, key: Any, info: Any, outcome: RowValues, file: st
     )
 
 
-def _find(source: Source, frame: int, inner: int) -> tuple[KeyBatch, int]:
+def _identity(source: Source) -> FileIdentity | None:
+    with contextlib.suppress(OSError, TypeError, ValueError):  # a file object, or nothing at all: it is said later
+        return identity_of(os.stat(source))  # type: ignore[arg-type]
+    return None
+
+
+def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdentity | None) -> tuple[KeyBatch, int]:
     """The batch that has a frame, read again: with the memory of fragments as it was."""
-    with Trace(source) as trace:
+    with Trace(source, memory=memory) as trace:
+        if before != trace.identity:
+            raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
         for batch in trace.keys(fragments=new_fragments(), inner=inner):
             if frame < batch.first_frame + len(batch):
                 return batch, frame - batch.first_frame
-    raise FlowclassError(f"{source}: changed while it was read")
+    raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
 
 
 def _packet(key: Any, info: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import IO
 
 from flowclass.errors import OutputError
 
-__all__ = ["atomic_file", "check_writable", "mode_of", "named"]
+__all__ = ["atomic_file", "check_writable", "mode_of", "named", "open_own", "own_file", "own_folder"]
 
 
 def check_writable(path: str) -> None:
@@ -38,6 +38,44 @@ def named(error: OSError, path: str) -> Exception:
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"{path}: {error.strerror}")
     return error
+
+
+@contextlib.contextmanager
+def own_folder(path: str) -> Iterator[int]:
+    """A folder for files of our own, made or found; gives its descriptor.
+
+    It is refused if it belongs to somebody else or others may write to it: what is in it is trusted from then on.
+    Raises `OutputError`.
+    """
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(path, 0o700)
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except OSError as error:
+        raise OutputError(f"{path}: {error.strerror}: a folder of our own is expected there") from None
+    try:
+        about = os.fstat(handle)
+        if about.st_uid != os.geteuid():
+            raise OutputError(f"{path}: belongs to somebody else: remove it, or write to another folder")
+        if about.st_mode & 0o022:
+            raise OutputError(f"{path}: others may write to it: remove it, or write to another folder")
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def own_file(path: str, *, fresh: bool = False) -> IO[bytes]:
+    """A file to write to inside such a folder; ``fresh``: a new one, whatever was there. A link is never followed."""
+    if fresh:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+    new = os.O_CREAT | os.O_EXCL if fresh else 0
+    return open(os.open(path, os.O_WRONLY | os.O_NOFOLLOW | new, 0o600), "wb", buffering=1 << 20)
+
+
+def open_own(path: str) -> IO[bytes]:
+    """A file to read inside such a folder."""
+    return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=1 << 20)
 
 
 @contextlib.contextmanager

@@ -20,11 +20,16 @@ __all__ = ["RowWriter", "check_output", "open_output"]
 
 
 class RowWriter(Protocol):
+    """What rows are written to: batches in order, then `close`, or `abandon` if something failed."""
+
     def write(self, rows: Rows) -> None:
         """Appends one batch."""
 
     def close(self) -> None:
         """Writes what is still held back; the stream stays open."""
+
+    def abandon(self) -> None:
+        """Forgets what is held back: nothing is written any more."""
 
 
 def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
@@ -66,5 +71,9 @@ def open_output(path: str) -> Iterator[RowWriter]:
     make = check_output(path)
     with atomic_file(path) as stream:
         writer = make(stream)
-        yield writer
-        writer.close()
+        try:
+            yield writer
+            writer.close()
+        except BaseException:
+            writer.abandon()
+            raise

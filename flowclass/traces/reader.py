@@ -9,7 +9,7 @@ with Trace("trace.pcapng.gz") as trace:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -20,10 +20,11 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
 from flowclass.errors import CaptureError
 from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays, Tally
-from flowclass.traces.decompress import decompressed
-from flowclass.traces.sources import ByteSource, RawSource, open_raw
+from flowclass.traces.decompress import MEMORY, decompressed, other_kind
+from flowclass.traces.interruption import Interruption, WaitEndedError
+from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_raw
 
-__all__ = ["NO_TIME", "Checkpoint", "Damage", "KeyBatch", "RecordBatch", "Trace"]
+__all__ = ["NO_TIME", "Checkpoint", "Damage", "Damages", "KeyBatch", "RecordBatch", "Trace"]
 
 _KINDS: Final = {
     1: "the capture ends inside a record",
@@ -59,6 +60,31 @@ class Damage:
     def __str__(self) -> str:
         passed = f", {self.skipped} octet{'s' * (self.skipped != 1)} skipped" if self.skipped else ""
         return f"{self.file}: octet {self.offset}: {self.what}{passed} (before frame {self.frame})"
+
+
+class Damages(list[Damage]):
+    """The damaged places of one file: the first `MOST` of them, and how many ``more`` there are.
+
+    A file of a few kilobytes can have millions of places once it is decompressed; they take constant memory.
+    """
+
+    MOST = 1000
+
+    def __init__(self, kept: Iterable[Damage] = (), more: int = 0) -> None:
+        super().__init__(kept)
+        self.more = more
+
+    @property
+    def found(self) -> int:
+        """How many there are in all."""
+        return len(self) + self.more
+
+    def add(self, damage: Damage) -> None:
+        """One more: kept, or only counted."""
+        if len(self) < self.MOST:
+            self.append(damage)
+        else:
+            self.more += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +162,11 @@ class Trace:
     A part of an uncompressed file: ``start`` is where it begins (frames are counted from there; ``guess``: with the
     first record that is found behind it), and no record that begins at ``stop`` or behind it is given.
 
+    ``memory`` bounds the octets that decompressing may take. With an `Interruption`, the trace ends early, and without
+    damage, when that is requested.
+
     ``damages``
-        what was found so far.
+        what was found so far (`Damages`: the first 1,000 places, the others counted).
     ``frames``
         how many records were given so far.
     ``position``, ``size``
@@ -154,14 +183,20 @@ class Trace:
         start: Checkpoint | None = None,
         guess: bool = False,
         stop: int | None = None,
+        memory: int = MEMORY,
+        interruption: Interruption | None = None,
     ) -> None:
         self._raw: RawSource = open_raw(source, 0 if start is None else start.offset)
         self.name = self._raw.name if name is None else name
-        self.damages: list[Damage] = []
+        self.damages = Damages()
         self._capture = Capture()
         self._buffer = np.empty(WINDOW, np.uint8)
+        self._begin = 0  # what is not read yet is self._buffer[self._begin : self._filled]
         self._filled = 0
         self._last = False
+        self._last_damage: Damage | None = None
+        self._ends_at: int | None = None  # where the octets end that an interruption lets be read
+        self._interruption = Interruption() if interruption is None else interruption
         if stop is not None:
             self._capture.stop(stop)
         try:
@@ -169,7 +204,7 @@ class Trace:
                 self._source: ByteSource = self._raw
                 self._capture.resume(start.state, start.offset, guess)
             else:
-                self._source = decompressed(self._raw)
+                self._source = decompressed(self._raw, memory)
                 self._identify()
         except BaseException:
             self._raw.close()
@@ -187,11 +222,18 @@ class Trace:
 
     @property
     def frames(self) -> int:
+        """How many records were given so far."""
         return self._capture.frames
 
     @property
     def compressed(self) -> bool:
+        """Whether the octets are undone on the way."""
         return self._source is not self._raw
+
+    @property
+    def identity(self) -> FileIdentity | None:
+        """Which state of which file is read; None for what is no regular file. Asked anew each time."""
+        return self._raw.identity()
 
     @property
     def begun(self) -> int:
@@ -204,19 +246,21 @@ class Trace:
 
     @property
     def position(self) -> int:
+        """Octets read of the file, compressed ones where it is."""
         return self._raw.position
 
     @property
     def size(self) -> int | None:
+        """The octets of the file; None for a pipe."""
         return self._raw.size
 
     def records(self, *, batch: int = 16384) -> Iterator[RecordBatch]:
         """Batches of at most ``batch`` records with their octets. Each batch stays valid."""
         status = MORE
-        while status not in (END, STOPPED):
+        while self._goes_on(status):
             arrays = RecordArrays(batch)
-            window = self._buffer[: self._filled]
-            status, n, used = self._capture.read(window, self._filled, self._last, arrays)
+            window = self._window()
+            status, n, used = self._capture.read(window, len(window), self._last, arrays)
             first = self.frames - n + 1
             self._collect_damage()
             if n:
@@ -230,9 +274,9 @@ class Trace:
                     arrays.linktypes[:n],
                     arrays.interfaces[:n],
                 )
-            self._move(used, fresh=True)
+            self._begin += used
             if status == MORE:
-                self._fill()
+                self._fill(fresh=True)
         self._end(status)
 
     def keys(
@@ -247,20 +291,21 @@ class Trace:
         pool: list[KeyArrays] = []
         arrays, filled, kept = _unused(pool, batch, held), 0, dict[int, bytes]()
         status = MORE
-        while status not in (END, STOPPED):
-            status, n, used = self._capture.read_keys(
-                self._buffer, self._filled, self._last, arrays, filled, fragments, inner
-            )
+        while self._goes_on(status):
+            window = self._window()
+            status, n, used = self._capture.read_keys(window, len(window), self._last, arrays, filled, fragments, inner)
             if keep and n:
-                kept |= self._kept(arrays, filled, filled + n, keep)
+                kept |= self._kept(window, arrays, filled, filled + n, keep)
             filled += n
             self._collect_damage()
-            self._move(used, fresh=False)
-            if filled == batch or (status in (END, STOPPED) and filled):
+            self._begin += used
+            if filled == batch:
                 yield self._key_batch(arrays, filled, kept)
                 arrays, filled, kept = _unused(pool, batch, held), 0, {}
             if status == MORE:
                 self._fill()
+        if filled:
+            yield self._key_batch(arrays, filled, kept)
         self._end(status)
 
     def tally(
@@ -268,10 +313,11 @@ class Trace:
     ) -> Iterator[int]:
         """Counts what ``table`` decides about each packet; yields now and then, with the octets read so far."""
         status = MORE
-        while status not in (END, STOPPED):
-            status, used = tally.read(self._capture, self._buffer, self._filled, self._last, table, fragments, inner)
+        while self._goes_on(status):
+            window = self._window()
+            status, used = tally.read(self._capture, window, len(window), self._last, table, fragments, inner)
             self._collect_damage()
-            self._move(used, fresh=False)
+            self._begin += used
             yield self.position
             if status == MORE:
                 self._fill()
@@ -289,53 +335,80 @@ class Trace:
             kept,
         )
 
-    def _kept(self, arrays: KeyArrays, start: int, stop: int, keep: int) -> dict[int, bytes]:
+    @staticmethod
+    def _kept(window: npt.NDArray[np.uint8], arrays: KeyArrays, start: int, stop: int, keep: int) -> dict[int, bytes]:
         wanted = np.flatnonzero(arrays.infos["flags"][start:stop] & keep) + start
         found = {}
         for i in wanted.tolist():
             offset = int(arrays.offsets[i])
-            found[i] = self._buffer[offset : offset + int(arrays.lengths[i])].tobytes()
+            found[i] = window[offset : offset + int(arrays.lengths[i])].tobytes()
         return found
 
-    def _fill(self) -> None:
-        """Appends what the source gives now; notes its end."""
-        assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
-        n = self._source.readinto(self._buffer.data[self._filled :])
-        self._filled += n
-        self._last = n == 0
+    def _goes_on(self, status: int) -> bool:
+        if status in (END, STOPPED):
+            return False
+        if self._interruption.requested and self._ends_at is None:
+            # what is there already is read to its end: a record waits for what follows it, to be judged by that
+            self._last, self._ends_at = True, self._capture.position + self._filled - self._begin
+        return True
 
-    def _move(self, used: int, *, fresh: bool) -> None:
-        """Drops ``used`` octets of the window; ``fresh`` leaves the old buffer to the batch that has it."""
-        rest = self._buffer[used : self._filled]
+    def _window(self) -> npt.NDArray[np.uint8]:
+        """The octets that are there and not read yet."""
+        return self._buffer[self._begin : self._filled]
+
+    def _fill(self, *, fresh: bool = False) -> None:
+        """Appends what the source gives now; notes its end. ``fresh``: batches have the old buffer, it stays."""
+        rest = self._window()
         if fresh:
             self._buffer = np.empty(WINDOW, np.uint8)
         self._buffer[: len(rest)] = rest  # numpy copies overlapping ranges right
-        self._filled = len(rest)
+        self._begin, self._filled = 0, len(rest)
+        assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
+        try:
+            with self._interruption.waiting():
+                n = self._source.readinto(self._buffer.data[self._filled :])
+        except WaitEndedError:
+            return
+        self._filled += n
+        self._last = n == 0
 
     def _identify(self) -> None:
         """Reads enough to know that this is a capture."""
-        while not self._last and self._filled < 64:
+        while not self._last and self._filled < 64 and not self._interruption.requested:
             self._fill()
+        if self._interruption.requested:
+            return
         try:
             Capture().read(self._buffer, self._filled, self._last, RecordArrays(1))
         except ValueError as error:
-            what = str(error) if self._filled else "is empty"
-            raise CaptureError(f"{self.name}: {'; '.join([*self._source_damage(), what])}") from None
+            why = self._source_damage()
+            if self._filled:
+                why.append(other_kind(self._buffer[: self._filled].tobytes()) or str(error))
+            raise CaptureError(f"{self.name}: {'; '.join(why or ['is empty'])}") from None
 
     def _collect_damage(self) -> None:
         for kind, offset, skipped, frame in self._capture.damage():
-            self.damages.append(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
+            if self._ends_at is not None and offset + skipped >= self._ends_at:
+                continue  # a record that an interruption cut
+            self._add_damage(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
+
+    def _add_damage(self, damage: Damage) -> None:
+        self._last_damage = damage
+        self.damages.add(damage)
 
     def _end(self, status: int) -> None:
-        if status == STOPPED:
-            return  # whatever is wrong behind it is for the next part to say
+        if status != END or self._ends_at is not None:
+            return  # whatever is wrong behind it is for the next part to say, or nobody waited for it
         if why := self._source_damage():
             # the octets ended here for a reason: if a record did too, this is one damage
-            end, skipped = self._capture.position, 0
-            if self.damages and (last := self.damages[-1]).what == _KINDS[1] and last.offset + last.skipped == end:
+            end, skipped, last = self._capture.position, 0, self._last_damage
+            if last is not None and last.what == _KINDS[1] and last.offset + last.skipped == end:
                 end, skipped = last.offset, last.skipped
-                self.damages.pop()
-            self.damages.append(Damage(self.name, end, self.frames + 1, skipped, "; ".join(why)))
+                if self.damages.more:
+                    self.damages.more -= 1
+                else:
+                    self.damages.pop()
+            self._add_damage(Damage(self.name, end, self.frames + 1, skipped, "; ".join(why)))
 
     def _source_damage(self) -> list[str]:
         found, self._source.damage = self._source.damage, []

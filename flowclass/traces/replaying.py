@@ -18,6 +18,7 @@ import numpy as np
 
 from flowclass.wire.numbers import MOBILITY_HEADER, MessageType
 
+from .interruption import WaitEndedError
 from .outcomes import Rows
 from .pipeline import ReadAhead
 from .reader import NO_TIME, KeyBatch, Trace
@@ -46,12 +47,12 @@ def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Itera
     """The same, piece by piece: the work is done as pieces are asked for."""
     run.summary.updates = Updates()
     with ExitStack() as stack:
-        traces = [stack.enter_context(Trace(source)) for source in sources]
+        traces = _open_all(run, sources, stack)
         cursors = [_Cursor(run, trace, stack if ahead else None) for trace in traces]
         clock = _Clock()
         heap = [(cursor.time, place) for place, cursor in enumerate(cursors) if cursor.advance(0)]
         heapify(heap)
-        while heap:
+        while heap and not run.interruption.requested:
             _, place = heap[0]
             cursor = cursors[place]
             # what comes after it on the heap is at 1 or 2
@@ -63,6 +64,15 @@ def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Itera
             else:
                 heappop(heap)
     _count(run, run.summary.updates)
+
+
+def _open_all(run: Run, sources: Sequence[Source], stack: ExitStack) -> list[Trace]:
+    traces: list[Trace] = []
+    for number, source in enumerate(sources, 1):
+        trace = run.open(source, raises=number == len(sources) and not traces)
+        if trace is not None:
+            traces.append(stack.enter_context(trace))
+    return traces
 
 
 class _Clock:
@@ -111,7 +121,7 @@ class _Cursor:
         self.position = position
         if self.batch is not None and position < len(self.batch):
             return True
-        self.batch = next(self._batches, None)
+        self.batch = self._next()
         self.position = 0
         self.run.tell(self.trace)
         if self.batch is None:
@@ -121,6 +131,15 @@ class _Cursor:
         self._latest = int(self.times[-1])
         self.updates = [i for i, octets in sorted(self.batch.kept.items()) if self._is_update(i, octets)]
         return True
+
+    def _next(self) -> KeyBatch | None:
+        if not isinstance(self._batches, ReadAhead):
+            return next(self._batches, None)  # the trace itself looks at the interruption
+        try:
+            with self.run.interruption.waiting():
+                return next(self._batches, None)
+        except WaitEndedError:
+            return None
 
     def _is_update(self, i: int, octets: bytes) -> bool:
         assert self.batch is not None

@@ -19,13 +19,17 @@ import numpy.typing as npt
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
+from flowclass.errors import CaptureError
 from flowclass.mobility import HomeAgent
 
 from ._capture import Tally
+from .decompress import MEMORY
+from .interruption import Interruption
 from .outcomes import Outcomes, Rows, RowValues, row_values_of
 from .outputs import RowWriter
 from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
+from .sources import source_name
 from .summary import FileSummary, Summary
 
 __all__ = ["Run", "Source", "new_fragments"]
@@ -52,7 +56,11 @@ class Run:
     ``writer`` gets the rows, ``observers`` are called with each batch of them; ``inner`` says which IP header counts,
     as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far, ``updated`` the time of each
     binding update that a replay met, and whether it was accepted. With ``behind`` counting and writing are done there:
-    when that is left, they are complete.
+    when that is left, they are complete. ``memory`` bounds what decompressing may take. With an ``interruption`` the
+    run ends early when that is requested, with what it has.
+
+    Of several traces, one that is missing, empty or no capture doesn't stop the others: its `FileSummary` has the
+    ``error``. A single one, and the last of several of which none could be read, raise it.
     """
 
     def __init__(
@@ -65,6 +73,8 @@ class Run:
         progress: Callable[[int], None] = lambda done: None,
         updated: Callable[[int, bool], None] = lambda time_ns, accepted: None,
         behind: WriteBehind | None = None,
+        memory: int = MEMORY,
+        interruption: Interruption | None = None,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -78,6 +88,8 @@ class Run:
         self.updated = updated
         self._done = 0
         self._behind = behind
+        self._memory = memory
+        self.interruption = Interruption() if interruption is None else interruption
         if behind is not None:
             self._outcomes.before_forget = behind.wait
 
@@ -93,13 +105,35 @@ class Run:
     def _count(self, sources: Sequence[Source]) -> None:
         """The summary alone: three times as fast, as nothing about a single packet leaves C."""
         tally = Tally()
-        for source in sources:
-            with Trace(source) as trace:
-                file = self.begin_file(trace)
-                for _ in self.count(file, trace, tally, new_fragments()):
-                    self.tell(trace)
-                self.end_file(trace)
+        for trace in self.open_each(sources):
+            file = self.begin_file(trace)
+            for _ in self.count(file, trace, tally, new_fragments()):
+                self.tell(trace)
+            self.end_file(trace)
         self.end_count(tally)
+
+    def open_each(self, sources: Sequence[Source]) -> Iterator[Trace]:
+        """The traces one after the other, each open until the next one; none after an interruption."""
+        readable = False
+        for number, source in enumerate(sources, 1):
+            if self.interruption.requested:
+                break
+            trace = self.open(source, raises=number == len(sources) and not readable)
+            if trace is not None:
+                readable = True
+                with trace:
+                    yield trace
+
+    def open(self, source: Source, *, raises: bool) -> Trace | None:
+        """A trace; one that is missing or no capture is noted in the summary, or its `CaptureError` raised."""
+        try:
+            return Trace(source, memory=self._memory, interruption=self.interruption)
+        except CaptureError as error:
+            if raises:
+                raise
+            name = source_name(source)
+            self.summary.files.append(FileSummary(name, error=str(error).removeprefix(f"{name}: ")))
+            return None
 
     def count(self, file: FileSummary, trace: Trace, tally: Tally, fragments: Fragments) -> Iterator[None]:
         """One trace, in pieces; packets that ``fragments`` leaves open are in the file, but in no decision."""
@@ -116,21 +150,22 @@ class Run:
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
         """The same, batch by batch: the work is done as batches are asked for."""
-        for source in sources:
-            with Trace(source) as trace:
-                file = self.begin_file(trace)
-                for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
-                    yield self.take(file, batch, 0, len(batch))
-                    self.tell(trace)
-                self.end_file(trace)
+        for trace in self.open_each(sources):
+            file = self.begin_file(trace)
+            for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
+                yield self.take(file, batch, 0, len(batch))
+                self.tell(trace)
+            self.end_file(trace)
 
     def begin_file(self, trace: Trace) -> FileSummary:
+        """The counts of a trace that is about to be read, in the summary."""
         file = FileSummary(trace.name)
         file.damage = trace.damages  # grows while the trace is read
         self.summary.files.append(file)
         return file
 
     def end_file(self, trace: Trace) -> None:
+        """The trace has been read: for the progress."""
         self._done += trace.position
 
     def tell(self, trace: Trace) -> None:

@@ -11,11 +11,27 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from stat import S_ISREG
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, NamedTuple, Protocol
 
 from flowclass.errors import CaptureError
 
-__all__ = ["ByteSource", "RawSource", "open_raw", "path_text"]
+__all__ = ["ByteSource", "FileIdentity", "RawSource", "identity_of", "open_raw", "path_text", "source_name"]
+
+
+class FileIdentity(NamedTuple):
+    """A state of a file: another file under the same name differs in it, and so does this one when it is written to."""
+
+    device: int
+    inode: int
+    size: int
+    time_ns: int
+
+
+def identity_of(about: os.stat_result) -> FileIdentity | None:
+    """None for what is no regular file."""
+    if not S_ISREG(about.st_mode):
+        return None
+    return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 class ByteSource(Protocol):
@@ -23,26 +39,36 @@ class ByteSource(Protocol):
 
     damage: list[str]
 
-    def readinto(self, buffer: memoryview, /) -> int: ...
-    def close(self) -> None: ...
+    def readinto(self, buffer: memoryview, /) -> int:
+        """Fills the front of a buffer; how many octets, 0 at the end."""
+
+    def close(self) -> None:
+        """Gives back files and threads."""
 
 
 @dataclass(slots=True)
 class RawSource:
     """A file, a pipe or a file object, with a little read ahead put back (to look at the magic number).
 
-    ``position`` counts the octets taken from it, for progress; ``size`` is None where it can't be had.
+    ``position`` counts the octets taken from it, for progress; ``size`` is None where it can't be had; ``file`` is the
+    descriptor of what was opened by its path.
     """
 
     name: str
     read: Callable[[memoryview], int]
     close: Callable[[], None]
     size: int | None = None
+    file: int | None = None
     position: int = 0
     damage: list[str] = field(default_factory=list)
     _ahead: bytes = b""
 
+    def identity(self) -> FileIdentity | None:
+        """Which state of which file this is; None for what is no regular file."""
+        return None if self.file is None else identity_of(os.fstat(self.file))
+
     def readinto(self, buffer: memoryview, /) -> int:
+        """Fills the front of a buffer; how many octets, 0 at the end."""
         if self._ahead:
             n = min(len(buffer), len(self._ahead))
             buffer[:n] = self._ahead[:n]
@@ -74,6 +100,14 @@ def path_text(path: str) -> str:
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def source_name(source: str | os.PathLike[str] | BinaryIO) -> str:
+    """What results call a source."""
+    if isinstance(source, (str, os.PathLike)):
+        return path_text(os.fspath(source))
+    name = getattr(source, "name", None)
+    return path_text(name) if isinstance(name, str) else f"<{type(source).__name__}>"
+
+
 def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0) -> RawSource:
     """A path, ``-`` for standard input, or a binary file object (which stays the caller's to close).
 
@@ -85,8 +119,7 @@ def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0) -> RawS
         if os.fspath(source) == "-":
             return _file_object(sys.stdin.buffer, "-")
         return _path(os.fspath(source), offset)
-    name = getattr(source, "name", None)
-    return _file_object(source, path_text(name) if isinstance(name, str) else f"<{type(source).__name__}>")
+    return _file_object(source, source_name(source))
 
 
 def _path(path: str, offset: int) -> RawSource:
@@ -98,7 +131,7 @@ def _path(path: str, offset: int) -> RawSource:
         file.seek(offset)
     about = os.fstat(file.fileno())
     size = about.st_size if S_ISREG(about.st_mode) else None
-    return RawSource(path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size)
+    return RawSource(path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size, file.fileno())
 
 
 def _file_object(file: Any, name: str) -> RawSource:

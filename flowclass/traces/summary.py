@@ -4,23 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from .outcomes import ACTIONS, REASONS, Rows, RowValues, row_values_of
-from .reader import Damage
+from .reader import Damage, Damages
 
-__all__ = ["FileSummary", "FlowSummary", "Summary", "Updates"]
+__all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Updates"]
 
 
 @dataclass(slots=True)
 class FileSummary:
+    """What was read of one trace. ``error``: why nothing could be, where it is missing, empty or no capture."""
+
     file: str
     packets: int = 0
     octets: int = 0
-    damage: list[Damage] = field(default_factory=list)
+    damage: Damages = field(default_factory=Damages)
+    error: str | None = None
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class FlowSummary:
     care_of: dict[str, int] = field(default_factory=dict)
 
     def add(self, packets: int, octets: int, care_of: Iterable[str]) -> None:
+        """Counts packets that went to each of these addresses."""
         self.packets += packets
         self.octets += octets
         for address in care_of:
@@ -57,6 +61,14 @@ class Updates:
 
 
 _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -1
+
+
+class SavedSummary(NamedTuple):
+    """A `Summary` as plain values, which msgspec reads back with their types checked."""
+
+    files: list[tuple[str, int, int, list[Damage], int, str | None]]
+    cut: int
+    ways: list[tuple[str, str, str, int, FlowSummary]]
 
 
 class Summary:
@@ -132,20 +144,30 @@ class Summary:
 
     @property
     def damage(self) -> list[Damage]:
+        """The damaged places of all files, of each the first 1,000."""
         return [damage for file in self.files for damage in file.damage]
 
     @property
+    def is_damaged(self) -> bool:
+        """Whether some file was damaged, or could not be read at all."""
+        return any(file.damage or file.error is not None for file in self.files)
+
+    @property
     def packets(self) -> int:
+        """Packets of all files."""
         return sum(file.packets for file in self.files)
 
     @property
     def octets(self) -> int:
+        """Octets of all files, as they were on the wire."""
         return sum(file.octets for file in self.files)
 
     def by_reason(self) -> dict[str, FlowSummary]:
+        """Packets and octets for each reason, in the order in which reasons are asked."""
         return self._by(1, REASONS)
 
     def by_action(self) -> dict[str, FlowSummary]:
+        """Packets and octets for each action."""
         return self._by(2, ACTIONS)
 
     def _by(self, part: int, names: tuple[str, ...]) -> dict[str, FlowSummary]:
@@ -169,7 +191,9 @@ class Summary:
         file of this one, with frames counted from 1 again."""
         if same_file:
             last, more = self.files[-1], other.files[0]
-            last.damage += [replace(damage, frame=damage.frame + last.packets) for damage in more.damage]
+            for damage in more.damage:
+                last.damage.add(replace(damage, frame=damage.frame + last.packets))
+            last.damage.more += more.damage.more
             last.packets += more.packets
             last.octets += more.octets
         else:
@@ -181,6 +205,23 @@ class Summary:
             mine.octets += way.octets
             for address, packets in way.care_of.items():
                 mine.care_of[address] = mine.care_of.get(address, 0) + packets
+
+    def to_saved(self) -> SavedSummary:
+        """All counts but those of binding updates, to be written to a file."""
+        files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error)
+                 for file in self.files]  # fmt: skip
+        return SavedSummary(files, self.cut, [(*key, way) for key, way in self._ways.items()])
+
+    @classmethod
+    def from_saved(cls, saved: SavedSummary) -> Summary:
+        """What `to_saved` gave."""
+        found = cls()
+        found.cut = saved.cut
+        for name, packets, octets, damage, more, error in saved.files:
+            found.files.append(FileSummary(name, packets, octets, Damages(damage, more), error))
+        for home, reason, action, fid, way in saved.ways:
+            found._folded[home, reason, action, fid] = way
+        return found
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON. Every action and reason is there, also with 0 packets."""
@@ -198,6 +239,8 @@ class Summary:
                     "packets": file.packets,
                     "octets": file.octets,
                     "damage": [_plain(damage, leave_out="file") for damage in file.damage],
+                    "more_damage": file.damage.more,
+                    "error": file.error,
                 }
                 for file in self.files
             ],

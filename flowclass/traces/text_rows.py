@@ -42,6 +42,7 @@ class TextWriter:
         self._epoch = 0
 
     def write(self, rows: Rows) -> None:
+        """Appends one batch."""
         outcomes = rows.outcomes
         if self._epoch != outcomes.epoch:
             self._texts.clear()
@@ -52,7 +53,10 @@ class TextWriter:
         self._stream.write(self._texts.rows(head, rows.frames, rows.times, rows.ids))
 
     def close(self) -> None:
-        pass
+        """Nothing is held back."""
+
+    def abandon(self) -> None:
+        """Nothing is held back."""
 
 
 class TextSize:
@@ -65,6 +69,7 @@ class TextSize:
         self._epoch = 0
 
     def add(self, rows: Rows) -> None:
+        """Counts one batch."""
         fixed = len(self._form.head(rows.file).encode()) + len(self._form.middle.encode())
         self.octets += fixed * len(rows) + self._times(rows.times)
         self.add_tails(rows, 1)

@@ -26,7 +26,7 @@ from flowclass.traces.outputs import open_output
 from flowclass.traces.run import Run
 from flowclass.traces.workers import parts
 from flowclass.traces.workers.jobs import Job, parts_folder, run_job
-from flowclass.traces.workers.parts import Unit, do_unit
+from flowclass.traces.workers.parts import do_unit
 
 COMMAND = [sys.executable, "-m", "flowclass", "classify"]
 
@@ -95,9 +95,14 @@ def test_a_trace_that_is_no_capture(tmp_path: Path, traces: tuple[Path, list[str
     bad = tmp_path / "bad.pcap"
     bad.write_text("no capture")
     out = tmp_path / "out.csv"
-    with pytest.raises(CaptureError, match=r"bad\.pcap"):
-        run_job(Job(read_bindings(bindings), 0, ".csv"), [*names, str(bad)], str(out), parts_folder(str(out)), Here())
+    job = Job(read_bindings(bindings), 0, ".csv")
+    with pytest.raises(CaptureError, match=r"bad\.pcap: no capture"):
+        run_job(job, [str(bad), str(bad)], str(out), parts_folder(str(out)), Here(), part_size=4)
     assert os.listdir(tmp_path) == ["bad.pcap"]
+    summary = run_job(job, [names[0], str(bad), names[1]], str(out), parts_folder(str(out)), Here())
+    assert [file.error is None for file in summary.files] == [True, False, True]
+    serial(bindings, [names[0], str(bad), names[1]], tmp_path / "right.csv")
+    assert out.read_bytes() == (tmp_path / "right.csv").read_bytes()
 
 
 def test_command(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
@@ -138,16 +143,15 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert out.read_bytes() == right.read_bytes()
-    assert json.loads(done.stdout) == summary | {"output": str(out)}
+    assert json.loads(done.stdout) == summary | {"output": str(out), "interrupted": False}
     assert not folder.exists()
 
 
 def test_a_trace_that_grows_meanwhile(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
-    """What was there when the run began is in the result."""
+    """Parts of two states of a file are never put together."""
     bindings, names = traces
     trace, out = tmp_path / "t.pcap", tmp_path / "out.csv"
     trace.write_bytes(Path(names[2]).read_bytes())
-    serial(bindings, [str(trace)], tmp_path / "right.csv")
 
     class Growing(Here):
         def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
@@ -157,9 +161,36 @@ def test_a_trace_that_grows_meanwhile(tmp_path: Path, traces: tuple[Path, list[s
             return future
 
     job = Job(read_bindings(bindings), 0, ".csv")
-    run_job(job, [str(trace)], str(out), parts_folder(str(out)), Growing(), part_size=20_000)
-    right = (tmp_path / "right.csv").read_text().splitlines()
-    assert out.read_text().splitlines()[: len(right) - 1] == right[:-1]
+    with pytest.raises(FlowclassError, match=r"t\.pcap: was replaced or written to while it was read"):
+        run_job(job, [str(trace)], str(out), parts_folder(str(out)), Growing(), part_size=20_000)
+    assert os.listdir(tmp_path) == ["t.pcap"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_trace_that_is_replaced_meanwhile(tmp_path: Path, traces: tuple[Path, list[str]], workers: int) -> None:
+    """Rotation: another file of the same size and time stands under the name for the later parts."""
+    bindings, names = traces
+    trace, other, out = tmp_path / "t.pcap", tmp_path / "other.pcap", tmp_path / "out.csv"
+    trace.write_bytes(Path(names[2]).read_bytes())
+    other.write_bytes(trace.read_bytes())
+    about = trace.stat()
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+    class Rotating(Here):
+        done = 0
+
+        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+            self.done += 1
+            if self.done == 3:
+                os.replace(other, trace)
+            return super().submit(function, *arguments)
+
+    with pytest.raises(FlowclassError, match="was replaced"):
+        run_job(
+            Job(read_bindings(bindings), 0, None if workers == 1 else ".jsonl"), [str(trace)],
+            None if workers == 1 else str(out), str(tmp_path / "parts"), Rotating(), part_size=20_000,
+        )  # fmt: skip
+    assert os.listdir(tmp_path) == ["t.pcap"]
 
 
 def test_one_run_at_a_time_for_an_output(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
@@ -181,9 +212,9 @@ def test_one_run_at_a_time_for_an_output(tmp_path: Path, traces: tuple[Path, lis
 def test_agents_are_made_once_per_process(traces: tuple[Path, list[str]], tmp_path: Path) -> None:
     bindings, names = traces
     job = Job(read_bindings(bindings))
-    do_unit(job, Unit(names[0], 1), str(tmp_path / "a"))
+    do_unit(job, parts.cut(names[0], 1 << 30)[0], str(tmp_path / "a"))
     agent = parts.agent_of(job)
-    do_unit(job, Unit(names[1], 1), str(tmp_path / "b"))
+    do_unit(job, parts.cut(names[1], 1 << 30)[0], str(tmp_path / "b"))
     assert parts.agent_of(job) is agent
     assert sorted(os.listdir(tmp_path)) == ["a.result", "b.result"]
 
@@ -198,7 +229,7 @@ def test_dask(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
     done = subprocess.run([*COMMAND, *names, *arguments], capture_output=True, text=True, timeout=180)
     assert done.returncode == 1, done.stderr  # one trace is damaged
     assert any(line.startswith(f"flowclass: {names[6]}") for line in done.stderr.splitlines()), done.stderr
-    assert json.loads(done.stdout) == summary | {"output": str(out)}
+    assert json.loads(done.stdout) == summary | {"output": str(out), "interrupted": False}
     assert out.read_bytes() == right.read_bytes()
 
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import pickle
 import shutil
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -23,9 +22,10 @@ from typing import IO, Any
 
 import numpy as np
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import CaptureError, FlowclassError
 
-from ..files import mode_of, named
+from ..files import mode_of, named, open_own, own_file, own_folder
+from ..interruption import Interruption, WaitEndedError
 from ..outcomes import RowValues
 from ..outputs import RowWriter, check_output
 from ..reader import Checkpoint
@@ -53,18 +53,25 @@ def run_job(
     *,
     part_size: int = PART_SIZE,
     progress: Callable[[int], None] = lambda done: None,
+    interruption: Interruption | None = None,
 ) -> Summary:
     """Does what is not done yet, puts the parts together, and takes them away. Raises what a unit raised.
 
     ``folder`` holds the parts; it's made, and removed when all is well or a unit can't be done, but left when the job
-    is interrupted. Traces larger than ``part_size`` octets are cut.
+    is interrupted. Traces larger than ``part_size`` octets are cut. Of several traces, those that are no captures are
+    passed over; their `FileSummary` has the ``error``. An ``interruption`` stops the workers; without an output the
+    summary of what is done by then is given back, with one KeyboardInterrupt is raised.
     """
-    slots = [_Slot(unit, number) for number, trace in enumerate(traces) for unit in cut(trace, part_size)]
-    os.makedirs(folder, exist_ok=True)
-    with _only_user(folder, output):
-        work = _Work(job, slots, output, folder, pool, progress)
+    stop = Interruption() if interruption is None else interruption
+    shared = not pool.one_file
+    slots = [
+        _Slot(unit, number) for number, trace in enumerate(traces) for unit in cut(trace, part_size, shared=shared)
+    ]
+    with own_folder(folder) as handle, _only_user(handle, output):
+        work = _Work(job, slots, output, folder, pool, progress, stop)
         try:
             summary = work.run()
+            _check_any_readable(summary)
         except BrokenExecutor as error:
             raise FlowclassError("a worker process died; the same command goes on where it was") from error
         except Exception:
@@ -75,20 +82,21 @@ def run_job(
     return summary
 
 
+def _check_any_readable(summary: Summary) -> None:
+    if summary.files and all(file.error is not None for file in summary.files):
+        raise CaptureError(f"{summary.files[-1].file}: {summary.files[-1].error}")
+
+
 @contextlib.contextmanager
-def _only_user(folder: str, output: str | None) -> Iterator[None]:
+def _only_user(handle: int, output: str | None) -> Iterator[None]:
     """Nobody else may make the same output meanwhile. The lock ends with this process, however that ends."""
-    handle = os.open(folder, os.O_RDONLY)
     try:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise FlowclassError(f"{output}: another run is making it") from None
-        except OSError:
-            pass  # some clusters' file systems have no locks
-        yield
-    finally:
-        os.close(handle)
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise FlowclassError(f"{output}: another run is making it") from None
+    except OSError:
+        pass  # some clusters' file systems have no locks
+    yield
 
 
 @dataclass(slots=True, eq=False)
@@ -111,8 +119,10 @@ class _Work:
         folder: str,
         pool: Pool,
         progress: Callable[[int], None],
+        interruption: Interruption,
     ) -> None:
         self._job, self._slots, self._folder, self._pool, self._progress = job, slots, folder, pool, progress
+        self._output, self._interruption = output, interruption
         # the largest first: the last one to be finished is then a small one
         self._todo = deque(sorted(slots, key=lambda slot: -slot.unit.size))
         self._running: dict[Future[Any], Callable[[], None]] = {}
@@ -123,7 +133,7 @@ class _Work:
     def run(self) -> Summary:
         taken = 0
         with self._end:
-            while taken < len(self._slots) or self._running or self._end.texts:
+            while (taken < len(self._slots) or self._running or self._end.texts) and not self._stopped():
                 while taken < len(self._slots) and self._slots[taken].done:
                     if not self._take(taken):
                         break
@@ -131,13 +141,29 @@ class _Work:
                 self._submit()
                 if not self._running:
                     continue
-                done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
-                for future in done:
+                for future in self._wait():
                     after = self._running.pop(future)
                     future.result()
                     after()
                 self._progress(self._octets)
         return self._end.summary
+
+    def _wait(self) -> set[Future[Any]]:
+        try:
+            with self._interruption.waiting():
+                done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
+        except WaitEndedError:
+            return set()
+        return done
+
+    def _stopped(self) -> bool:
+        """Whether somebody asked for an end. What is done can't be put together to an output then."""
+        if not self._interruption.requested:
+            return False
+        self._pool.stop()
+        if self._output is not None:
+            raise KeyboardInterrupt
+        return True
 
     def give_up(self) -> None:
         """Waits for what has begun."""
@@ -172,8 +198,7 @@ class _Work:
         """Takes a unit that is done; False, and it is to be done again, if it began with a wrong guess."""
         slot = self._slots[number]
         part = self._part(slot.unit)
-        with open(f"{part}.result", "rb") as stream:
-            result: Result = pickle.load(stream)
+        result = Result.read(part)
         place = self._end.place
         if slot.unit.start is not None and place is not None:
             assert result.begun is not None
@@ -235,7 +260,7 @@ class _Assembly:
     def __enter__(self) -> _Assembly:
         if self._output is not None:
             make = check_output(self._output)
-            self._stream = open(self._target, "wb", buffering=1 << 20)
+            self._stream = own_file(self._target, fresh=True)
             self._writer = make(self._stream)
             self._stream.flush()  # the first line, if there is one: others write behind it
             self._octets = self._stream.tell()
@@ -250,9 +275,11 @@ class _Assembly:
                 self._stream.close()
                 _put_in_place(self._target, self._output)
             else:
+                self._writer.abandon()
                 with contextlib.suppress(OSError):
                     self._stream.close()
         except OSError as failed:
+            self._writer.abandon()
             raise named(failed, self._output) from None
         if isinstance(error, OSError):
             raise named(error, self._output) from None
@@ -283,11 +310,14 @@ class _Assembly:
             lengths = np.array([len(form.tail(outcome).encode()) for outcome in settled.outcomes], dtype=np.int64)
             size += int(lengths[settled.ids].sum())
         offset, self._octets = self._octets, self._octets + size
+        if size == 0:
+            return
         if self._one_file:
             arguments = (self._job.ending, part, self._first_frame, settled, self._target, offset, size)
             self.texts.append(_Text(arguments, lambda: None))
         else:
             piece = f"{part}.{offset}.text"  # a trace may be given twice
+            own_file(piece, fresh=True).close()
             arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
             self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
 
@@ -311,7 +341,7 @@ class _Assembly:
 
 def _copy(piece: str, target: str, offset: int) -> None:
     """A piece of text to its place, and away; within the kernel (or the file server) where that can be."""
-    with open(piece, "rb") as source, open(target, "r+b") as sink:
+    with open_own(piece) as source, own_file(target) as sink:
         left, done = os.fstat(source.fileno()).st_size, 0
         try:
             while left > done:
@@ -330,7 +360,7 @@ def _copy(piece: str, target: str, offset: int) -> None:
 def _put_in_place(made: str, output: str) -> None:
     target = os.path.realpath(output)  # a symbolic link stays one
     if os.path.exists(target) and not os.path.isfile(target):
-        with open(made, "rb") as source, open(target, "wb") as sink:  # a pipe or device: there is nothing to rename
+        with open_own(made) as source, open(target, "wb") as sink:  # a pipe or device: there is nothing to rename
             shutil.copyfileobj(source, sink, 1 << 20)
         return
     os.chmod(made, mode_of(target))

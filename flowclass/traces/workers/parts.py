@@ -19,26 +19,29 @@ from __future__ import annotations
 
 import hashlib
 import os
-import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import IO, Any, BinaryIO, Final
+from typing import IO, Final, NamedTuple
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from flowclass.engine.packets import NOTE_DTYPE, Fragments
+from flowclass.engine.packets import FIRST_DTYPE, NOTE_DTYPE, Fragments
+from flowclass.errors import CaptureError, FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import BindingsFile
 
 from .._capture import Tally
-from ..files import atomic_file
+from ..decompress import MEMORY
+from ..files import atomic_file, open_own, own_file
 from ..outcomes import Ids, Outcomes, Rows, RowValues
 from ..reader import Checkpoint, Trace
 from ..run import Run, new_fragments
-from ..summary import Summary
+from ..sources import FileIdentity, identity_of, path_text
+from ..summary import FileSummary, SavedSummary, Summary
 from ..text_rows import TEXT_FORMATS, TextSize, TextWriter
 
 __all__ = [
@@ -56,22 +59,26 @@ __all__ = [
 ]
 
 PART_SIZE: Final = 256 << 20
+_LAYOUT: Final = 3  # of the files of a part; a job finds no parts of another layout
 _OPEN: Final = np.uint32(0xFFFFFFFF)  # the id of a row that is left open
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
     """A whole trace, or a part of one: from ``start`` (None: its beginning; ``guess``: from the first record that is
-    found there) to ``stop`` (None: its end). ``size`` is about how many octets."""
+    found there) to ``stop`` (None: its end). ``size`` is about how many octets, ``identity`` the state of the file that
+    all of its units have to see."""
 
     trace: str
     size: int
+    identity: FileIdentity
     start: Checkpoint | None = None
     guess: bool = False
     stop: int | None = None
 
     @property
     def is_cut(self) -> bool:
+        """Whether it is a part of a trace."""
         return self.start is not None or self.stop is not None
 
 
@@ -82,17 +89,17 @@ class Job:
     found: BindingsFile
     inner: int = 0
     ending: str | None = None
+    memory: int = MEMORY
     key: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        about = pickle.dumps((2, self.found.profile, self.found.nodes, self.inner, self.ending))
-        object.__setattr__(self, "key", hashlib.sha256(about).digest())
+        about = (_LAYOUT, self.found.profile, self.found.nodes, self.inner, self.ending, self.memory)
+        object.__setattr__(self, "key", hashlib.sha256(msgspec.msgpack.encode(about)).digest())
 
     def part_name(self, unit: Unit) -> str:
         """The name of a unit's part: another bindings file, option, trace or state of the trace gives another one."""
-        state = os.stat(unit.trace)
-        about = (unit, os.path.abspath(unit.trace), state.st_size, state.st_mtime_ns)
-        return hashlib.sha256(self.key + pickle.dumps(about)).hexdigest()[:40]
+        about = (unit, os.fsencode(os.path.abspath(unit.trace)))
+        return hashlib.sha256(self.key + msgspec.msgpack.encode(about)).hexdigest()[:40]
 
 
 @dataclass(slots=True)
@@ -111,20 +118,60 @@ class Result:
 
     @property
     def packets(self) -> int:
+        """How many packets the unit has."""
         return self.summary.packets
 
+    def write(self, stream: IO[bytes]) -> None:
+        """As octets that `read` takes, and nothing else: no code is ever read from a file."""
+        firsts = None if self.firsts is None else self.firsts.tobytes()
+        saved = _SavedResult(self.summary.to_saved(), self.begun, self.ended, self.text, self.notes, firsts, self.told)
+        stream.write(msgspec.msgpack.encode(saved))
 
-def cut(trace: str, size: int) -> list[Unit]:
-    """The units of a trace: parts of at most ``size`` octets, or the whole where it is small, compressed or no file.
+    @classmethod
+    def read(cls, part: str) -> Result:
+        """The result of a part. Raises `FlowclassError` for a file that holds none."""
+        path = f"{part}.result"
+        try:
+            with open_own(path) as stream:
+                saved = msgspec.msgpack.decode(stream.read(), type=_SavedResult)
+            firsts = None if saved.firsts is None else np.frombuffer(saved.firsts, dtype=FIRST_DTYPE)
+        except (msgspec.MsgspecError, ValueError) as error:
+            raise FlowclassError(f"{path}: no result of a part ({error}); remove the folder and begin anew") from None
+        summary = Summary.from_saved(saved.summary)
+        return cls(summary, saved.begun, saved.ended, saved.text, saved.notes, firsts, saved.told)
 
-    Raises `CaptureError` when a large trace is no capture.
+
+class _SavedResult(NamedTuple):
+    summary: SavedSummary
+    begun: Checkpoint | None
+    ended: Checkpoint | None
+    text: int
+    notes: int
+    firsts: bytes | None
+    told: int
+
+
+def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
+    """The units of a trace: parts of at most ``size`` octets, or the whole where it is small, compressed or no capture.
+
+    ``shared``: other machines read it too, whose numbers of devices are others. Raises `CaptureError` for what is no
+    file.
     """
-    octets = os.path.getsize(trace)
+    identity = identity_of(os.stat(trace))
+    if identity is None:
+        raise CaptureError(f"{path_text(trace)}: is no regular file")
+    if shared:
+        identity = identity._replace(device=0)
+    octets = identity.size
     count = -(-octets // size)
-    whole = [Unit(trace, octets)]
+    whole = [Unit(trace, octets, identity)]
     if count < 2:
         return whole
-    with Trace(trace) as reader:
+    try:
+        reader = Trace(trace)
+    except CaptureError:
+        return whole  # its unit says so
+    with reader:
         if reader.compressed:
             return whole
         next(reader.records(batch=1), None)
@@ -136,6 +183,7 @@ def cut(trace: str, size: int) -> list[Unit]:
         Unit(
             trace,
             stop - start,
+            identity,
             Checkpoint(start, state) if start else None,
             guess=start > 0,
             stop=None if stop == octets else stop,
@@ -158,11 +206,27 @@ def agent_of(job: Job) -> HomeAgent:
 
 
 def do_unit(job: Job, unit: Unit, part: str) -> None:
-    """Classifies a unit into a part: ``part`` with .rows, .notes and .result, which is there only if all is whole."""
+    """Classifies a unit into a part: ``part`` with .rows, .notes and .result, which is there only if all is whole.
+
+    A trace that is no capture has a result too, which says so. Raises `FlowclassError` if the file is not, or no
+    longer, that of the unit's identity.
+    """
     run = Run(agent_of(job), inner=job.inner)
     result = Result(run.summary)
     with ExitStack() as stack:
-        trace = stack.enter_context(Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop))
+        try:
+            trace = stack.enter_context(
+                Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop, memory=job.memory)
+            )
+        except CaptureError as error:
+            if unit.is_cut:
+                raise
+            name = path_text(unit.trace)
+            run.summary.files.append(FileSummary(name, error=str(error).removeprefix(f"{name}: ")))
+            with atomic_file(f"{part}.rows"), atomic_file(f"{part}.result") as stream:
+                result.write(stream)
+            return
+        _check_identity(trace, unit)
         file = run.begin_file(trace)
         memory, notes = new_fragments(defer=unit.is_cut), None
         if unit.is_cut:
@@ -186,8 +250,17 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
             begun = Checkpoint(trace.begun, b"" if unit.start is None else unit.start.state)
             result.begun, result.ended, result.notes = begun, trace.checkpoint(), notes.count
             result.firsts, result.told = memory.firsts(), memory.told
+        _check_identity(trace, unit)
     with atomic_file(f"{part}.result") as stream:
-        pickle.dump(result, stream)
+        result.write(stream)
+
+
+def _check_identity(trace: Trace, unit: Unit) -> None:
+    found = trace.identity
+    if found is not None and not unit.identity.device:
+        found = found._replace(device=0)
+    if found != unit.identity:
+        raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
 
 
 class _NotesFile:
@@ -216,7 +289,7 @@ class _NotesFile:
 
 def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
     """The notes of a part, in pieces."""
-    with open(f"{part}.notes", "rb") as stream:
+    with open_own(f"{part}.notes") as stream:
         while octets := stream.read(most * NOTE_DTYPE.itemsize):
             yield np.frombuffer(octets, dtype=NOTE_DTYPE).copy()
 
@@ -228,6 +301,16 @@ class Settled:
     rows: npt.NDArray[np.int64]
     ids: Ids
     outcomes: Sequence[RowValues]
+
+
+class _RowsHead(NamedTuple):
+    """Before each batch in a .rows file, with its own size in 8 octets: then come the times and the ids."""
+
+    file: str
+    packets: int
+    first: int
+    """The number of the first outcome of ``fresh``; 0: numbers begin anew."""
+    fresh: list[RowValues]
 
 
 class _RowsFile:
@@ -252,7 +335,9 @@ class _RowsFile:
             ids[(left_open.frames - rows.frames[0]).astype(np.int64)] = _OPEN
             if self.size is not None:
                 self.size.add_tails(left_open, -1)
-        pickle.dump((rows.file, len(rows), first, fresh), self._stream)
+        head = msgspec.msgpack.encode(_RowsHead(rows.file, len(rows), first, fresh))
+        self._stream.write(len(head).to_bytes(8, "little"))
+        self._stream.write(head)
         self._stream.write(np.ascontiguousarray(rows.times).data)
         self._stream.write(ids.data)
 
@@ -261,9 +346,9 @@ def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> It
     """The rows of a part, whose first frame has this number."""
     outcomes, known = Outcomes(), np.zeros(0, dtype=np.uint32)
     done = 0
-    with open(f"{part}.rows", "rb", buffering=1 << 20) as stream:
-        while head := _head(stream):
-            file, count, first, fresh = head
+    with open_own(f"{part}.rows") as stream:
+        while size := int.from_bytes(stream.read(8), "little"):
+            file, count, first, fresh = msgspec.msgpack.decode(stream.read(size), type=_RowsHead)
             if first == 0:
                 outcomes.forget()
                 known = np.zeros(0, dtype=np.uint32)
@@ -280,13 +365,6 @@ def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> It
             done += count
 
 
-def _head(stream: BinaryIO | IO[bytes]) -> Any:
-    try:
-        return pickle.load(stream)
-    except EOFError:
-        return None
-
-
 def _settle(raw: Ids, known: Ids, outcomes: Outcomes, settled: Settled, done: int) -> Ids:
     ids = known[np.where(raw == _OPEN, np.uint32(0), raw)] if len(known) else np.zeros(len(raw), dtype=np.uint32)
     low, high = np.searchsorted(settled.rows, [done, done + len(raw)])
@@ -299,8 +377,8 @@ def _settle(raw: Ids, known: Ids, outcomes: Outcomes, settled: Settled, done: in
 def render(
     ending: str, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
 ) -> None:
-    """A part's rows as text, into a file from an offset on: exactly ``size`` octets."""
-    with open(os.open(target, os.O_WRONLY | os.O_CREAT, 0o666), "wb", buffering=1 << 20) as stream:
+    """A part's rows as text, into a file of the job's own from an offset on: exactly ``size`` octets."""
+    with own_file(target) as stream:
         stream.seek(offset)
         writer = TextWriter(stream, TEXT_FORMATS[ending])
         for rows in read_rows(part, first_frame, settled):

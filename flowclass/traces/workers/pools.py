@@ -15,6 +15,8 @@ from typing import Any, Protocol
 
 from flowclass.errors import FlowclassError
 
+from ..interruption import SIGNALS
+
 __all__ = ["DaskPool", "LocalPool", "Pool"]
 
 
@@ -25,12 +27,19 @@ class Pool(Protocol):
     one_file: bool
 
     @property
-    def ahead(self) -> int: ...
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]: ...
+    def ahead(self) -> int:
+        """How many calls to have under way at a time."""
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Has one of the workers make a call."""
+
+    def stop(self) -> None:
+        """Ends the calls that are under way, without waiting for them."""
 
 
 def _begin_worker() -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is told too, and ends the pool
+    for number in SIGNALS:  # the parent is told too, and ends the pool
+        signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
@@ -69,12 +78,16 @@ class LocalPool:
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
-            # an interruption doesn't wait for a large trace: parts are whole or not there at all
-            for process in list(self._pool._processes.values()):
-                process.terminate()
+            self.stop()
         self._pool.shutdown(cancel_futures=True)
 
+    def stop(self) -> None:
+        """An interruption doesn't wait for a large trace: parts are whole or not there at all."""
+        for process in list((self._pool._processes or {}).values()):
+            process.kill()
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Has one of the processes make a call."""
         return self._pool.submit(function, *arguments)
 
 
@@ -118,6 +131,11 @@ class DaskPool:
         self._executor.shutdown(wait=False)
         self._stack.close()
 
+    def stop(self) -> None:
+        """Forgets the calls; a worker ends the one that it is at."""
+        self._executor.shutdown(wait=False)
+
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        """Has one of the workers make a call."""
         future: Future[Any] = self._executor.submit(function, *arguments)
         return future

@@ -1,0 +1,179 @@
+"""Interrupts keep what was done: the first signal ends with results and status 130, the second at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.generate.captures import Frame, write_pcap
+from flowclass.generate.mobility import mobility_trace
+
+COMMAND = [sys.executable, "-m", "flowclass"]
+NODES = random_nodes(random.Random(5), 3, 4)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+@pytest.fixture
+def bindings(tmp_path: Path) -> Path:
+    (tmp_path / "b.toml").write_text(bindings_toml(NODES))
+    return tmp_path / "b.toml"
+
+
+def packets(path: Path, count: int, times: int = 1) -> bytes:
+    with path.open("wb") as stream:
+        write_pcap(stream, [Frame(p.time_ns, p.frame) for p in mobility_trace(random.Random(3), NODES, count)] * times)
+    return path.read_bytes()
+
+
+def heed() -> None:
+    for number in SIGNALS:  # a script that runs in the background has them ignored
+        signal.signal(number, signal.SIG_DFL)
+
+
+def start(*arguments: object) -> subprocess.Popen[bytes]:
+    command = [*COMMAND, *map(str, arguments)]
+    pipe = subprocess.PIPE
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, preexec_fn=heed)
+
+
+def wait_for(condition: object, child: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not condition():  # type: ignore[operator]
+        assert child.poll() is None, child.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def send_pipe(child: subprocess.Popen[bytes], data: bytes) -> None:
+    assert child.stdin is not None
+    child.stdin.write(data)
+    child.stdin.flush()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("rest", [b"", b"half of a record's header"])
+def test_a_pipe_that_gives_nothing_more(tmp_path: Path, bindings: Path, number: int, rest: bytes) -> None:
+    data, out = packets(tmp_path / "t.pcap", 300), tmp_path / "rows.csv"
+    with start("classify", "-", "--bindings", bindings, "-o", out, "--json") as child:
+        send_pipe(child, data + rest)
+        wait_for(lambda: [n for n in os.listdir(tmp_path) if n.endswith(".part")], child)
+        time.sleep(1)
+        child.send_signal(number)
+        stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130, stderr
+    summary = json.loads(stdout)
+    assert (summary["packets"], summary["interrupted"], summary["files"][0]["damage"]) == (300, True, [])
+    assert len(out.read_text().splitlines()) == 301
+    assert stderr.decode().splitlines() == ["flowclass: interrupted: the results are those of what was read until then"]
+    assert sorted(os.listdir(tmp_path)) == ["b.toml", "rows.csv", "t.pcap"]
+
+
+@pytest.mark.parametrize("arguments", [["--replay"], ["--replay", "--workers", "2"], ["-o", "OUT.jsonl"]])
+def test_every_way_to_read(tmp_path: Path, bindings: Path, arguments: list[str]) -> None:
+    data = packets(tmp_path / "t.pcap", 50_000)
+    given = [str(tmp_path / a) if a.startswith("OUT") else a for a in arguments]
+    with start("classify", "-", "--bindings", bindings, "--json", *given) as child:
+        send_pipe(child, data)
+        time.sleep(3)
+        child.send_signal(signal.SIGINT)
+        stdout, stderr = child.communicate(timeout=60)
+    assert child.returncode == 130, stderr
+    assert json.loads(stdout)["interrupted"]
+    assert b"Traceback" not in stderr
+
+
+def test_messages_and_pages(tmp_path: Path, bindings: Path) -> None:
+    data, page = packets(tmp_path / "t.pcap", 300), tmp_path / "page.html"
+    for arguments in (["decode", "-", "--json"], ["report", "-", "--bindings", bindings, "-o", page]):
+        with start(*arguments) as child:
+            send_pipe(child, data)
+            time.sleep(2)
+            child.send_signal(signal.SIGTERM)
+            stdout, stderr = child.communicate(timeout=60)
+        assert child.returncode == 130, stderr
+        assert b"Traceback" not in stderr
+        if arguments[0] == "decode":
+            assert json.loads(stdout)["frames"] == 300
+    assert "300" in page.read_text()
+
+
+def test_the_second_one_stops_at_once(tmp_path: Path, bindings: Path) -> None:
+    """Here the first one is heeded only after the batch: a writer that waits for its reader."""
+    trace, fifo = tmp_path / "t.pcap", tmp_path / "rows.csv"
+    packets(trace, 3000, 40)
+    os.mkfifo(fifo)
+    with start("classify", trace, "--bindings", bindings, "-o", fifo) as child:
+        with fifo.open("rb") as reader:
+            reader.read(1)
+            time.sleep(0.5)
+            child.send_signal(signal.SIGINT)
+            time.sleep(0.5)
+            assert child.poll() is None
+            child.send_signal(signal.SIGINT)
+            assert child.wait(timeout=20) == 130
+        assert child.stderr is not None
+        assert b"Traceback" not in child.stderr.read()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+@pytest.mark.parametrize("output", [True, False])
+def test_workers(tmp_path: Path, bindings: Path, number: int, output: bool) -> None:
+    """The parts that are done are kept, for the same command to go on with; nothing else is left, no process either."""
+    trace, out = tmp_path / "t.pcap", tmp_path / "rows.csv"
+    packets(trace, 3000, 150)
+    arguments = ["classify", trace, "--bindings", bindings, "--workers", "2", "--part-size", "1M", "--json"]
+    folder = tmp_path / ".rows.csv.parts"
+    os.mkdir(tmp_path / "tmp")
+    os.environ["TMPDIR"] = str(tmp_path / "tmp")
+    try:
+        with start(*arguments, *(["-o", out] if output else [])) as child:
+            where = folder if output else tmp_path / "tmp"
+            wait_for(lambda: list(where.rglob("*.result")), child)
+            child.send_signal(number)
+            stdout, stderr = child.communicate(timeout=60)
+    finally:
+        del os.environ["TMPDIR"]
+    assert child.returncode == 130, stderr
+    assert b"Traceback" not in stderr
+    assert os.listdir(tmp_path / "tmp") == []
+    if not output:
+        assert json.loads(stdout)["interrupted"]
+        return
+    assert f"is kept in {folder}".encode() in stderr
+    assert list(folder.glob("*.result"))
+    done = subprocess.run([*COMMAND, *map(str, arguments), "-o", str(out)], capture_output=True, check=True)
+    assert json.loads(done.stdout)["packets"] == 450_000
+    assert not folder.exists()
+
+
+def test_one_bad_file_among_many_stops_no_other(tmp_path: Path, bindings: Path) -> None:
+    good, out = tmp_path / "good.pcap", tmp_path / "rows.csv"
+    packets(good, 20)
+    bad = {"empty.pcap": b"", "text.pcap": b"no capture\n", "zip.pcap": b"PK\x03\x04"}
+    bad["cut.pcap.gz"] = b"\x1f\x8b\x08nonsense"
+    for name, content in bad.items():
+        (tmp_path / name).write_bytes(content)
+    traces = [str(good), *(str(tmp_path / name) for name in bad), str(good)]
+    for more in ([], ["--replay"], ["--workers", "2"], ["-o", str(out)], ["-o", str(out), "--workers", "2"]):
+        command = [*COMMAND, "classify", *traces, "--bindings", str(bindings), "--json", *more]
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 1, done.stderr
+        summary = json.loads(done.stdout)
+        assert summary["packets"] == 40
+        assert [file["error"] is None for file in summary["files"]].count(True) == 2
+        assert len(done.stderr.splitlines()) == len(bad)
+        for name in bad:
+            assert name in done.stderr
+        if "-o" in more:
+            assert len(out.read_text().splitlines()) == 41
+    command = [*COMMAND, "classify", *traces[1:-1], "--bindings", str(bindings)]
+    assert subprocess.run(command, capture_output=True).returncode == 2  # none of them is a capture

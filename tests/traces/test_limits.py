@@ -1,0 +1,120 @@
+"""Bounds on what a hostile or odd file may cost, and what is said when one is met."""
+
+from __future__ import annotations
+
+import io
+import lzma
+import resource
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from flowclass.errors import CaptureError
+from flowclass.generate.captures import Frame, write_pcap
+from flowclass.traces.reader import Damages, Trace
+from flowclass.traces.summary import FileSummary, Summary
+
+HEAD = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28) + struct.pack("<IIHHII", 1, 20, 1, 0, 0, 20)
+BAD = struct.pack("<III", 6, 12, 12)  # an enhanced packet block that is too short to be one
+
+
+def capture() -> bytes:
+    stream = io.BytesIO()
+    write_pcap(stream, [Frame(i * 10**9, bytes(60)) for i in range(1000)])
+    return stream.getvalue()
+
+
+def test_the_first_places_are_kept_and_the_rest_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "t.pcapng"
+    path.write_bytes(HEAD + BAD * 5000)
+    with Trace(path) as trace:
+        assert sum(len(batch) for batch in trace.records()) == 0
+    assert (len(trace.damages), trace.damages.more, trace.damages.found) == (1000, 4000, 5000)
+    assert [d.offset for d in trace.damages] == [len(HEAD) + 12 * i for i in range(1000)]
+    summary, file = Summary(), FileSummary("t")
+    file.damage = trace.damages
+    summary.files.append(file)
+    other = Summary.from_saved(summary.to_saved())
+    other.merge(Summary.from_saved(summary.to_saved()), same_file=True)
+    assert other.files[0].damage.found == 10_000
+    assert len(other.files[0].damage) == Damages.MOST
+    listed = summary.to_dict()["files"][0]
+    assert (len(listed["damage"]), listed["more_damage"]) == (1000, 4000)
+
+
+def test_a_cut_behind_more_places_than_are_kept_is_one_damage(tmp_path: Path) -> None:
+    packed = lzma.compress(HEAD + BAD * 2000 + BAD[:5])
+    path = tmp_path / "t.xz"
+    path.write_bytes(packed[:-20])  # the record is cut, and so is the compression around it
+    with Trace(path) as trace:
+        list(trace.keys())
+    assert 1000 < trace.damages.found <= 2001
+
+
+def test_a_flood_of_damage_takes_little_memory(tmp_path: Path) -> None:
+    path = tmp_path / "t.pcapng"
+    with path.open("wb") as stream:
+        stream.write(HEAD)
+        for _ in range(30):
+            stream.write(BAD * 100_000)
+    (tmp_path / "b.toml").write_text('[[node]]\nhome_address = "2001:db8::1"\n')
+    code = (
+        "import resource, sys\nfrom flowclass.cli import main\n"
+        f"status = main(['classify', {str(path)!r}, '--bindings', {str(tmp_path / 'b.toml')!r}])\n"
+        "print(status, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    status, kilobytes = map(int, done.stdout.splitlines()[-1].split())
+    assert status == 1
+    assert kilobytes < 100_000, kilobytes
+    assert "2 999 990 more damaged places" in done.stderr
+    assert resource.getpagesize()  # the unit of ru_maxrss is kilobytes on Linux
+
+
+@pytest.mark.parametrize("kind", ["zst", "xz"])
+def test_a_limit_of_memory_is_called_one_and_can_be_lifted(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / f"t.{kind}"
+    if kind == "xz":
+        path.write_bytes(lzma.compress(capture(), preset=9))
+        small, says = 8 << 20, "more memory, and the limit is 8M: --memory SIZE"
+    else:
+        zstandard = pytest.importorskip("zstandard")
+        parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27, enable_ldm=True)
+        compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        path.write_bytes(compressor.compress(capture()) + compressor.flush())
+        small, says = 64 << 20, "128M of memory, and the limit is 64M: --memory 128M allows it"
+    with pytest.raises(CaptureError, match=says) as caught:
+        Trace(path, memory=small)
+    assert "damaged" not in str(caught.value)
+    with Trace(path, memory=160 << 20) as trace:
+        assert sum(len(batch) for batch in trace.records()) == 1000
+    assert trace.damages == []
+
+
+@pytest.mark.parametrize(
+    ("content", "word"),
+    [
+        (b"snoop\0\0\0" + bytes(60), "snoop"),
+        (b"PK\x03\x04" + bytes(60), "zip archive"),
+        (b"GMBU" + bytes(60), "Network Monitor"),
+        ((bytes(8) + b"\x02\x04\0\x20\0\0\0\x10" + bytes(16)) * 3, "ERF"),
+        (bytes(257) + b"ustar" + bytes(300), "tar archive"),
+        (b"text\n", "neither pcap nor pcapng"),
+        (b"", "is empty"),
+    ],
+)
+def test_what_is_no_capture_is_called_by_its_name(tmp_path: Path, content: bytes, word: str) -> None:
+    path = tmp_path / "t.pcap"
+    path.write_bytes(content)
+    with pytest.raises(CaptureError, match=word):
+        Trace(path)
+
+
+def test_compressed_twice(tmp_path: Path) -> None:
+    path = tmp_path / "t.pcap.xz"
+    path.write_bytes(lzma.compress(lzma.compress(capture())))
+    with pytest.raises(CaptureError, match="compressed twice"):
+        Trace(path)
