@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -54,9 +56,13 @@ def wait_for(condition: object, child: subprocess.Popen[bytes]) -> None:
 
 
 def send_pipe(child: subprocess.Popen[bytes], data: bytes) -> None:
+    """Gives it all, and waits until it has been taken."""
     assert child.stdin is not None
     child.stdin.write(data)
     child.stdin.flush()
+    pipe = child.stdin.fileno()
+    wait_for(lambda: int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder) == 0, child)
+    time.sleep(0.5)
 
 
 @pytest.mark.parametrize("number", SIGNALS)
@@ -65,8 +71,6 @@ def test_a_pipe_that_gives_nothing_more(tmp_path: Path, bindings: Path, number: 
     data, out = packets(tmp_path / "t.pcap", 300), tmp_path / "rows.csv"
     with start("classify", "-", "--bindings", bindings, "-o", out, "--json") as child:
         send_pipe(child, data + rest)
-        wait_for(lambda: [n for n in os.listdir(tmp_path) if n.endswith(".part")], child)
-        time.sleep(1)
         child.send_signal(number)
         stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 130, stderr
@@ -83,7 +87,6 @@ def test_every_way_to_read(tmp_path: Path, bindings: Path, arguments: list[str])
     given = [str(tmp_path / a) if a.startswith("OUT") else a for a in arguments]
     with start("classify", "-", "--bindings", bindings, "--json", *given) as child:
         send_pipe(child, data)
-        time.sleep(3)
         child.send_signal(signal.SIGINT)
         stdout, stderr = child.communicate(timeout=60)
     assert child.returncode == 130, stderr
@@ -96,7 +99,6 @@ def test_messages_and_pages(tmp_path: Path, bindings: Path) -> None:
     for arguments in (["decode", "-", "--json"], ["report", "-", "--bindings", bindings, "-o", page]):
         with start(*arguments) as child:
             send_pipe(child, data)
-            time.sleep(2)
             child.send_signal(signal.SIGTERM)
             stdout, stderr = child.communicate(timeout=60)
         assert child.returncode == 130, stderr

@@ -177,11 +177,11 @@ def test_a_trace_that_is_replaced_meanwhile(tmp_path: Path, traces: tuple[Path, 
     os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
 
     class Rotating(Here):
-        done = 0
+        calls = 0
 
         def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-            self.done += 1
-            if self.done == 3:
+            self.calls += 1
+            if self.calls == 3:
                 os.replace(other, trace)
             return super().submit(function, *arguments)
 

@@ -71,7 +71,6 @@ def run_job(
         work = _Work(job, slots, output, folder, pool, progress, stop)
         try:
             summary = work.run()
-            _check_any_readable(summary)
         except BrokenExecutor as error:
             raise FlowclassError("a worker process died; the same command goes on where it was") from error
         except Exception:
@@ -146,6 +145,7 @@ class _Work:
                     future.result()
                     after()
                 self._progress(self._octets)
+            _check_any_readable(self._end.summary)
         return self._end.summary
 
     def _wait(self) -> set[Future[Any]]:
