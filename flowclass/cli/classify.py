@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _SHOWN_WAYS = 40
 _BEHIND = 4
+_SHOWN_UNREAD = 8
 
 
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
@@ -214,6 +215,7 @@ def show(summary: Summary, output: str | None) -> None:
             share = f"{100 * way.packets / summary.packets:.1f} %"
             reasons.add_row(name, count_text(way.packets), count_text(way.octets), share)
     console.print(reasons)
+    _show_unread(summary, console)
     _show_ways(summary, console)
     if output is not None:
         console.print(f"rows: {output}", markup=False)
@@ -225,6 +227,17 @@ def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], co
                 if status >= 128]  # fmt: skip
     if rejected:
         console.print(f"rejected {of}: {', '.join(rejected)}", markup=False)
+
+
+def _show_unread(summary: Summary, console: Console) -> None:
+    """Where the way to an IP header ended: what is not read is not the same as what is no IP."""
+    from flowclass.traces.unread import unread_words
+
+    found = sorted(summary.unread.items(), key=lambda item: -item[1])
+    for (unread, value), packets in found[:_SHOWN_UNREAD]:
+        console.print(f"not-ip: {count_text(packets)} because {unread_words(unread, value)}", markup=False)
+    if len(found) > _SHOWN_UNREAD:
+        console.print(f"not-ip: and {len(found) - _SHOWN_UNREAD} more reasons: --json has them")
 
 
 def _show_ways(summary: Summary, console: object) -> None:

@@ -79,7 +79,7 @@ def _decision(found: Explanation) -> str:
         by = "the default binding: no flow binding matches"
     else:
         by = {
-            "not-ip": "it is not an IP packet",
+            "not-ip": "no IP header was found in it",
             "malformed": "its IP header or extension chain is cut short or inconsistent",
             "signalling": "Mobile IPv6 signalling, which flow bindings never match, goes to the default binding",
             "unbound": "nothing to send it to is known",

@@ -137,6 +137,11 @@ cdef extern from "trace/tally.h" nogil:
         pass
     ctypedef struct fc_tally_totals:
         uint64_t packets, octets, cut, decisions
+    ctypedef struct fc_tally_unread:
+        uint16_t unread, value
+        uint64_t packets
+    enum:
+        FC_TALLY_UNREAD
     int fc_tally_new(fc_tally **out)
     void fc_tally_free(fc_tally *tally)
     int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options,
@@ -144,6 +149,7 @@ cdef extern from "trace/tally.h" nogil:
     int fc_tally_decide(fc_tally *tally, fc_fib *fib)
     void fc_tally_get(const fc_tally *tally, fc_tally_totals *out)
     void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
+    size_t fc_tally_take_unread(fc_tally *tally, fc_tally_unread *out)
 
 
 cdef extern from "trace/intern.h" nogil:

@@ -246,3 +246,10 @@ cdef class Tally:
         if totals.decisions:
             fc_tally_take(self.ptr, <fc_decision *>&d[0], &p[0], &o[0])
         return decisions, packets, octets
+
+    def take_unread(self):
+        """Packets since the last call that were not read as IP: a list of (unread, value, packets), as `PACKET_DTYPE` has
+        the first two; (0, 0, packets) are those that came when there were very many different ones."""
+        cdef fc_tally_unread found[FC_TALLY_UNREAD + 1]
+        cdef size_t i, n = fc_tally_take_unread(self.ptr, found)
+        return [(found[i].unread, found[i].value, found[i].packets) for i in range(n)]

@@ -29,6 +29,7 @@ from .reader import KeyBatch, Trace
 from .replaying import replay
 from .run import Run, Source, new_fragments
 from .sources import FileIdentity, identity_of
+from .unread import unread_words
 
 __all__ = ["Candidate", "Explanation", "explain_frame", "explain_packet"]
 
@@ -145,9 +146,13 @@ def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdent
 
 def _packet(key: Any, info: Any) -> dict[str, Any]:
     """What the packet says: the fields that are there."""
+    found: dict[str, Any]
     if not key["version"]:
-        return {"status": ("ok", "not-ip", "malformed")[info["status"]]}
-    found: dict[str, Any] = {"version": int(key["version"])}
+        found = {"status": ("ok", "not-ip", "malformed")[info["status"]]}
+        if info["unread"]:
+            found["because"] = unread_words(int(info["unread"]), int(info["unread_value"]))
+        return found
+    found = {"version": int(key["version"])}
     for name, bit in BITS.items():
         if key["present"] & bit:
             found[name] = _text(name, _number(key[name], name), int(key["version"]))

@@ -20,6 +20,7 @@ from .replaying import replay
 from .run import Run, Source
 from .summary import FlowSummary, Summary
 from .timeline import KINDS, Timeline
+from .unread import unread_words
 
 __all__ = ["make_report"]
 
@@ -255,8 +256,12 @@ def _reason_section(summary: Summary) -> str:
         for reason, way in found
     ]
     headings = [("reason", ""), ("packets", "n"), ("octets", "n"), ("share", "n"), ("", "")]
+    unread = sorted(summary.unread.items(), key=lambda item: -item[1])[:_MOST_ROWS]
+    why = "".join(f"<li>{_count(packets)} because {escape(unread_words(*key))}</li>" for key, packets in unread)
+    not_read = f"<p>Not read as IP:</p><ul>{why}</ul>" if why else ""
     return (
-        f"<section><h2>Packets by reason</h2>{_table('What decided, or why nothing did.', headings, rows, 0)}</section>"
+        f"<section><h2>Packets by reason</h2>{_table('What decided, or why nothing did.', headings, rows, 0)}"
+        f"{not_read}</section>"
     )
 
 

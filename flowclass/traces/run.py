@@ -31,6 +31,7 @@ from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
 from .sources import source_name
 from .summary import FileSummary, Summary
+from .unread import add_unread, unread_of
 
 __all__ = ["Run", "Source", "new_fragments"]
 
@@ -146,6 +147,7 @@ class Run:
     def end_count(self, tally: Tally) -> None:
         """What was counted, into the summary."""
         decisions, each_packets, each_octets = tally.take(self._table)
+        add_unread(self.summary.unread, tally.take_unread())
         self.summary.add_decisions(decisions, self._table.addresses_of(decisions), each_packets, each_octets)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
@@ -179,6 +181,7 @@ class Run:
         rows = self.decide(
             file.file, frames, batch.keys[part], batch.infos[part], batch.originals[part], batch.times[part]
         )
+        add_unread(self.summary.unread, unread_of(batch.infos[part]))
         if self._behind is None:
             self._keep(file, rows, batch.lengths[part])
         else:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from .outcomes import ACTIONS, REASONS, Rows, RowValues, row_values_of
 from .reader import Damage, Damages
+from .unread import Unread, add_unread, unread_words
 
 __all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Updates"]
 
@@ -68,6 +69,7 @@ class SavedSummary(NamedTuple):
 
     files: list[tuple[str, int, int, list[Damage], int, str | None]]
     cut: int
+    unread: list[tuple[int, int, int]]
     ways: list[tuple[str, str, str, int, FlowSummary]]
 
 
@@ -77,6 +79,7 @@ class Summary:
     def __init__(self) -> None:
         self.files: list[FileSummary] = []
         self.cut = 0
+        self.unread: Unread = {}
         self.updates: Updates | None = None
         self._folded: dict[_Key, FlowSummary] = {}
         # counts by outcome id, folded into `_folded` when somebody asks or the ids are forgotten
@@ -199,6 +202,7 @@ class Summary:
         else:
             self.files += other.files
         self.cut += other.cut
+        add_unread(self.unread, [(*key, packets) for key, packets in other.unread.items()])
         for key, way in other._ways.items():
             mine = self._folded.setdefault(key, FlowSummary())
             mine.packets += way.packets
@@ -210,13 +214,15 @@ class Summary:
         """All counts but those of binding updates, to be written to a file."""
         files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error)
                  for file in self.files]  # fmt: skip
-        return SavedSummary(files, self.cut, [(*key, way) for key, way in self._ways.items()])
+        unread = [(*key, packets) for key, packets in self.unread.items()]
+        return SavedSummary(files, self.cut, unread, [(*key, way) for key, way in self._ways.items()])
 
     @classmethod
     def from_saved(cls, saved: SavedSummary) -> Summary:
         """What `to_saved` gave."""
         found = cls()
         found.cut = saved.cut
+        add_unread(found.unread, saved.unread)
         for name, packets, octets, damage, more, error in saved.files:
             found.files.append(FileSummary(name, packets, octets, Damages(damage, more), error))
         for home, reason, action, fid, way in saved.ways:
@@ -231,6 +237,10 @@ class Summary:
             "cut": self.cut,
             "actions": {name: way.packets for name, way in self.by_action().items()},
             "reasons": {name: way.packets for name, way in self.by_reason().items()},
+            "unread": [
+                {"what": unread_words(*key), "packets": packets}
+                for key, packets in sorted(self.unread.items(), key=lambda item: (-item[1], item[0]))
+            ],
             "nodes": self._nodes(),
             "updates": None if self.updates is None else _plain(self.updates),
             "files": [

@@ -60,6 +60,8 @@ struct fc_tally {
     fc_packet infos[TALLY_BLOCK];
     fc_decision decisions[TALLY_BLOCK];
     waiting waiting;
+    fc_tally_unread unread[FC_TALLY_UNREAD + 1]; /* the last one is for all others */
+    size_t n_unread;
 };
 
 static size_t slots_of(const fc_tally *t) { return (size_t)1 << (64 - t->shift); }
@@ -218,6 +220,29 @@ void fc_tally_take(fc_tally *t, fc_decision *decisions, uint64_t *packets, uint6
     t->totals.decisions = 0;
 }
 
+/* ---- Not read ------------------------------------------------------------------------------------ */
+
+static void count_unread(fc_tally *t, const fc_packet *info)
+{
+    size_t i = 0;
+    while (i < t->n_unread && (t->unread[i].unread != info->unread || t->unread[i].value != info->unread_value))
+        i++;
+    if (i == t->n_unread && i < FC_TALLY_UNREAD)
+        t->unread[t->n_unread++] = (fc_tally_unread){info->unread, info->unread_value, 0};
+    t->unread[i].packets++;
+}
+
+size_t fc_tally_take_unread(fc_tally *t, fc_tally_unread *out)
+{
+    size_t n = 0;
+    for (size_t i = 0; i <= FC_TALLY_UNREAD; i++)
+        if (t->unread[i].packets)
+            out[n++] = t->unread[i];
+    memset(t->unread, 0, sizeof t->unread);
+    t->n_unread = 0;
+    return n;
+}
+
 /* ---- By key ------------------------------------------------------------------------------------- */
 
 static uint64_t word(const fc_key *key, size_t at)
@@ -278,8 +303,11 @@ static int count_block(fc_tally *t, fc_fib *fib, size_t n)
             continue; /* it is for whoever takes the note */
         if (plain(&t->infos[j]))
             status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j]);
-        else
+        else {
+            if (t->infos[j].unread)
+                count_unread(t, &t->infos[j]);
             status = put_off(t, fib, &t->keys[j], &t->infos[j], 1, t->originals[j]);
+        }
     }
     return status;
 }

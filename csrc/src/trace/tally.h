@@ -14,6 +14,13 @@ typedef struct fc_tally_totals { /* of all packets since the beginning */
     uint64_t decisions;          /* different ones: good after fc_tally_decide, until the next packet */
 } fc_tally_totals;
 
+/* Packets that were not read as IP, by where the way to an IP header ended (enum fc_unread, and its value). */
+typedef struct fc_tally_unread {
+    uint16_t unread, value; /* both 0: all that came when FC_TALLY_UNREAD different ones were known */
+    uint64_t packets;
+} fc_tally_unread;
+#define FC_TALLY_UNREAD 63
+
 int fc_tally_new(fc_tally **out); /* FC_ENOMEM */
 void fc_tally_free(fc_tally *tally);
 
@@ -28,5 +35,7 @@ void fc_tally_get(const fc_tally *tally, fc_tally_totals *out);
 /* The different decisions, in no order that means anything, and how many packets and octets each; then forgets them.
  * The arrays have room for totals.decisions. */
 void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets);
+/* The packets that were not read since the last call: at most FC_TALLY_UNREAD + 1 entries; returns how many. */
+size_t fc_tally_take_unread(fc_tally *tally, fc_tally_unread *out);
 
 #endif

@@ -1,0 +1,71 @@
+"""Why a packet was not read as IP, in words: "not read" is not the same as "no IP".
+
+The numbers are those of enum fc_unread in flowclass.h (``unread`` and ``unread_value`` of `PACKET_DTYPE`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["Unread", "add_unread", "unread_of", "unread_words"]
+
+Unread = dict[tuple[int, int], int]
+"""(unread, value) to packets."""
+
+_OTHERS = (0, 0)
+_MOST = 64  # different ones that are kept apart
+_CARRIES_NO_IP = {
+    0x0806: "ARP", 0x8035: "RARP", 0x88CC: "LLDP", 0x8863: "PPPoE discovery", 0x888E: "802.1X", 0x8809: "LACP",
+    0x88E1: "HomePlug", 0x8892: "PROFINET", 0x88F7: "PTP", 0x9000: "loopback", 0x8137: "IPX", 0x809B: "AppleTalk",
+}  # fmt: skip
+
+
+def unread_words(unread: int, value: int) -> str:
+    """One reason."""
+    match unread:
+        case 1:
+            return f"link type {value} is not read"
+        case 2:
+            name = _CARRIES_NO_IP.get(value)
+            return f"EtherType 0x{value:04x} ({name}) is no IP" if name else f"EtherType 0x{value:04x} is not read"
+        case 3:
+            return f"PPP protocol 0x{value:04x} is not read"
+        case 4:
+            return f"LLC service access points 0x{value:04x} are not read"
+        case 5:
+            return f"SNAP protocol 0x{value:04x} of an organization's own is not read"
+        case 6:
+            return f"network layer protocol identifier 0x{value:02x} is not read"
+        case 7:
+            return f"address family {value} is not read"
+        case 8:
+            return f"where an IP header should begin, the version is {value}"
+        case 9:
+            return f"a frame of link type {value} that carries no packet"
+        case 10:
+            return f"encrypted (0x{value:04x})"
+        case 11:
+            return f"more than {value} layers, which are as many as are followed"
+        case 12:
+            return "the captured octets end before an IP header"
+    return "other reasons"
+
+
+def add_unread(total: Unread, more: Iterable[tuple[int, int, int]]) -> None:
+    """Adds (unread, value, packets); when there are very many different ones, the rest is counted together."""
+    for unread, value, packets in more:
+        key = (unread, value) if (unread, value) in total or len(total) < _MOST else _OTHERS
+        total[key] = total.get(key, 0) + packets
+
+
+def unread_of(infos: npt.NDArray[np.void]) -> list[tuple[int, int, int]]:
+    """(unread, value, packets) of rows of `PACKET_DTYPE`."""
+    chosen = infos[infos["unread"] != 0]
+    if not len(chosen):
+        return []
+    both = chosen["unread"].astype(np.uint32) << 16 | chosen["unread_value"]
+    values, counts = np.unique(both, return_counts=True)
+    return [(value >> 16, value & 0xFFFF, n) for value, n in zip(values.tolist(), counts.tolist(), strict=True)]
