@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import stat
@@ -21,6 +22,7 @@ __all__ = [
     "bindings_options",
     "check_apart",
     "check_traces",
+    "expand_traces",
     "inner_option",
     "make_agent",
     "memory_option",
@@ -34,8 +36,46 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def traces_argument(function: F) -> F:
-    """TRACE..."""
+    """TRACE... and -r; the command gives both to `expand_traces`."""
+    function = click.option(
+        "-r", "--recursive", is_flag=True, help="A TRACE that is a folder stands for all files in it and below."
+    )(function)
     return click.argument("traces", nargs=-1, required=True, metavar="TRACE...")(function)
+
+
+def expand_traces(traces: Sequence[str], recursive: bool) -> tuple[str, ...]:
+    """The files that are meant: folders (with -r) and patterns that no shell has expanded, in the order of their names.
+
+    Numbers in names are compared as numbers, so that the files of a rotation (trace.pcap9, trace.pcap10) follow each
+    other in time. Hidden files, and outputs that are being written, are no traces.
+    """
+    found: list[str] = []
+    for name in traces:
+        if os.path.isdir(name):
+            if not recursive:
+                raise click.UsageError(f"{name}: is a directory; -r reads the files in it")
+            below = [
+                os.path.join(folder, file)
+                for folder, folders, files in os.walk(name)
+                for file in files
+                if not file.startswith(".") and not _hidden(folder, name)
+            ]
+            if not below:
+                raise click.UsageError(f"{name}: has no files in it")
+            found += sorted(filter(os.path.isfile, below), key=_natural)
+        elif name != "-" and not os.path.lexists(name) and glob.has_magic(name):
+            found += sorted(filter(os.path.isfile, glob.glob(name, recursive=recursive)), key=_natural) or [name]
+        else:
+            found.append(name)
+    return tuple(found)
+
+
+def _hidden(folder: str, top: str) -> bool:
+    return any(part.startswith(".") for part in os.path.relpath(folder, top).split(os.sep) if part != ".")
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def bindings_options(function: F) -> F:

@@ -18,6 +18,7 @@ from ._inputs import (
     bindings_options,
     check_apart,
     check_traces,
+    expand_traces,
     inner_option,
     make_agent,
     memory_option,
@@ -62,6 +63,7 @@ _SHOWN_UNREAD = 8
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
     traces: tuple[str, ...],
+    recursive: bool,
     bindings_file: str | None,
     replay: bool,
     profile: str | None,
@@ -84,6 +86,7 @@ def command(
     """
     from flowclass.traces.interruption import interruptible
 
+    traces = expand_traces(traces, recursive)
     check_apart(output, (*traces, bindings_file))
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):

@@ -11,6 +11,7 @@ from ._inputs import (
     bindings_options,
     check_apart,
     check_traces,
+    expand_traces,
     inner_option,
     make_agent,
     memory_option,
@@ -29,6 +30,7 @@ from ._inputs import (
 @click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
 def command(
     traces: tuple[str, ...],
+    recursive: bool,
     bindings_file: str | None,
     replay: bool,
     profile: str | None,
@@ -49,6 +51,7 @@ def command(
     if not output.lower().endswith((".html", ".htm")):
         raise click.UsageError(f"{output}: expected a name that ends in .html")
     agent = make_agent(bindings_file, replay, profile, option_type)
+    traces = expand_traces(traces, recursive)
     check_traces(traces)
     check_writable(output)
     check_apart(output, (*traces, bindings_file))
