@@ -14,6 +14,7 @@ import click
 
 if TYPE_CHECKING:
     from flowclass.mobility import HomeAgent
+    from flowclass.traces.selection import Selection
     from flowclass.wire import Profile
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "expand_traces",
     "inner_option",
     "make_agent",
+    "make_selection",
     "memory_option",
     "profile_of",
     "profile_options",
+    "selection_options",
     "total_size",
     "traces_argument",
 ]
@@ -128,6 +131,31 @@ class Size(click.ParamType[int]):
         if octets == 0:
             self.fail(f"{value!r}: expected a number of octets such as 64M", param, ctx)
         return octets
+
+
+def selection_options(function: F) -> F:
+    """--from, --to, --skip and --first; the command gives them to `make_selection`."""
+    for option in (
+        click.option("--first", type=click.IntRange(min=1), metavar="N", help="At most N packets (of those)."),
+        click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N",
+                     help="Without the first N (of those)."),
+        click.option("--to", "before", metavar="TIME", help="Packets before a time."),
+        click.option("--from", "since", metavar="TIME",
+                     help="Packets from a time on: as 2026-11-27T08:30:00Z, or seconds since 1970."),
+    ):  # fmt: skip
+        function = option(function)
+    return function
+
+
+def make_selection(since: str | None, before: str | None, skip: int, first: int | None) -> Selection | None:
+    """What the four options choose; None for everything."""
+    if since is None and before is None and not skip and first is None:
+        return None
+    from flowclass.traces.selection import Selection, time_ns
+
+    return Selection(
+        None if since is None else time_ns(since), None if before is None else time_ns(before), skip, first
+    )
 
 
 def memory_option(function: F) -> F:

@@ -21,8 +21,10 @@ from ._inputs import (
     expand_traces,
     inner_option,
     make_agent,
+    make_selection,
     memory_option,
     profile_options,
+    selection_options,
     total_size,
     traces_argument,
 )
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
     from flowclass.mobility import HomeAgent
     from flowclass.traces.interruption import Interruption
+    from flowclass.traces.selection import Selection
     from flowclass.traces.summary import Summary
 
 _SHOWN_WAYS = 40
@@ -45,6 +48,7 @@ _SHOWN_UNREAD = 8
 @profile_options
 @inner_option
 @memory_option
+@selection_options
 @click.option(
     "--workers",
     type=click.IntRange(1, 1024),
@@ -70,6 +74,10 @@ def command(
     option_type: int | None,
     inner: int,
     memory: int,
+    since: str | None,
+    before: str | None,
+    skip: int,
+    first: int | None,
     workers: int | None,
     part_size: int | None,
     scheduler: str | None,
@@ -91,7 +99,10 @@ def command(
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
+    selection = make_selection(since, before, skip, first)
     if (workers is not None and not replay) or scheduler is not None:
+        if selection is not None:
+            raise click.UsageError("--from, --to, --skip and --first go without --workers and --scheduler")
         if bindings_file is None:
             raise click.UsageError("--workers needs --bindings FILE or --replay")
         with interruptible() as interruption:
@@ -104,7 +115,7 @@ def command(
         agent = make_agent(bindings_file, replay, profile, option_type)
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
-            summary = _alone(traces, agent, replay, inner, memory, output, threads, interruption)
+            summary = _alone(traces, agent, replay, inner, memory, selection, output, threads, interruption)
     if as_json:
         click.echo(json.dumps(summary.to_dict() | {"output": output, "interrupted": interruption.requested}))
     else:
@@ -122,6 +133,7 @@ def _alone(
     replay: bool,
     inner: int,
     memory: int,
+    selection: Selection | None,
     output: str | None,
     threads: bool,
     interruption: Interruption,
@@ -136,7 +148,14 @@ def _alone(
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(
-            agent, writer=writer, inner=inner, progress=tell, behind=behind, memory=memory, interruption=interruption
+            agent,
+            writer=writer,
+            inner=inner,
+            progress=tell,
+            behind=behind,
+            memory=memory,
+            interruption=interruption,
+            selection=selection,
         )
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 

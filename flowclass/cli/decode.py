@@ -12,10 +12,11 @@ from flowclass.wire.numbers import MOBILITY_HEADER
 
 from . import DAMAGED, DONE, INTERRUPTED
 from ._console import counted, warn, warn_places
-from ._inputs import memory_option, profile_of, profile_options
+from ._inputs import make_selection, memory_option, profile_of, profile_options, selection_options
 
 if TYPE_CHECKING:
     from flowclass.traces.reader import KeyBatch, Trace
+    from flowclass.traces.selection import Selection
     from flowclass.wire import Profile
 
 
@@ -23,8 +24,19 @@ if TYPE_CHECKING:
 @click.argument("trace", metavar="TRACE")
 @profile_options
 @memory_option
+@selection_options
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, with one message on each line.")
-def command(trace: str, profile: str | None, option_type: int | None, memory: int, as_json: bool) -> int:
+def command(
+    trace: str,
+    profile: str | None,
+    option_type: int | None,
+    memory: int,
+    since: str | None,
+    before: str | None,
+    skip: int,
+    first: int | None,
+    as_json: bool,
+) -> int:
     """Shows the Mobility Header messages of a capture file with all their options, one per frame.
 
     A message that can't be decoded is shown with the reason and the place, and so is an option that breaks a rule;
@@ -34,8 +46,9 @@ def command(trace: str, profile: str | None, option_type: int | None, memory: in
     from flowclass.traces.reader import Trace
 
     chosen = profile_of(profile, option_type)
+    selection = make_selection(since, before, skip, first)
     with interruptible() as interruption, Trace(trace, memory=memory, interruption=interruption) as capture:
-        found = messages(capture, chosen)
+        found = messages(capture, chosen, selection)
         faults = _Faults(capture.name)
         if as_json:
             _print_json(chosen, found, capture, faults)
@@ -75,17 +88,22 @@ class _Faults:
             warn(f"{self._file}: and {counted(self.count - self.MOST, 'more fault')}")
 
 
-def messages(trace: Trace, profile: Profile) -> Iterator[dict[str, Any]]:
+def messages(trace: Trace, profile: Profile, selection: Selection | None = None) -> Iterator[dict[str, Any]]:
     """Every frame with a Mobility Header behind its outermost IP header: frame, time_ns, and the packet or an error."""
     from flowclass.traces.reader import NO_TIME
     from flowclass.traces.run import new_fragments
 
     for batch in trace.keys(fragments=new_fragments(), keep=1):  # FC_PACKET_SIGNALLING
+        chosen = None if selection is None else set(selection.choose(batch.times).tolist())
         for i in sorted(batch.kept):
-            if batch.keys["protocol"][i] == MOBILITY_HEADER:
+            if chosen is not None and i not in chosen:
+                continue
+            if batch.keys["protocol"][i] == _MOBILITY_HEADER:
                 time = int(batch.times[i])
                 place = {"frame": batch.first_frame + i, "time_ns": None if time == NO_TIME else time}
                 yield place | _decoded(batch, i, profile)
+        if selection is not None and selection.done:
+            break
 
 
 def _decoded(batch: KeyBatch, i: int, profile: Profile) -> dict[str, Any]:

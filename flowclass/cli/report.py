@@ -14,8 +14,10 @@ from ._inputs import (
     expand_traces,
     inner_option,
     make_agent,
+    make_selection,
     memory_option,
     profile_options,
+    selection_options,
     total_size,
     traces_argument,
 )
@@ -27,6 +29,7 @@ from ._inputs import (
 @profile_options
 @inner_option
 @memory_option
+@selection_options
 @click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
 def command(
     traces: tuple[str, ...],
@@ -37,6 +40,10 @@ def command(
     option_type: int | None,
     inner: int,
     memory: int,
+    since: str | None,
+    before: str | None,
+    skip: int,
+    first: int | None,
     output: str,
 ) -> int:
     """Writes one self-contained HTML page about capture files.
@@ -64,6 +71,7 @@ def command(
             progress=tell,
             memory=memory,
             interruption=interruption,
+            selection=make_selection(since, before, skip, first),
         )
     with atomic_file(output) as stream:
         stream.write(page.encode("utf-8", "replace"))

@@ -52,7 +52,7 @@ def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Itera
         clock = _Clock()
         heap = [(cursor.time, place) for place, cursor in enumerate(cursors) if cursor.advance(0)]
         heapify(heap)
-        while heap and not run.interruption.requested:
+        while heap and not run.done:
             _, place = heap[0]
             cursor = cursors[place]
             # what comes after it on the heap is at 1 or 2

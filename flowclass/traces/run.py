@@ -29,6 +29,7 @@ from .outcomes import Outcomes, Rows, RowValues, row_values_of
 from .outputs import RowWriter
 from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
+from .selection import Selection
 from .sources import source_name
 from .summary import FileSummary, Summary
 from .unread import add_unread, unread_of
@@ -59,6 +60,7 @@ class Run:
     binding update that a replay met, and whether it was accepted. With ``behind`` counting and writing are done there:
     when that is left, they are complete. ``memory`` bounds what decompressing may take. With an ``interruption`` the
     run ends early when that is requested, with what it has.
+    ``selection`` says which packets are decided and counted.
 
     Of several traces, one that is missing, empty or no capture doesn't stop the others: its `FileSummary` has the
     ``error``. A single one, and the last of several of which none could be read, raise it.
@@ -76,6 +78,7 @@ class Run:
         behind: WriteBehind | None = None,
         memory: int = MEMORY,
         interruption: Interruption | None = None,
+        selection: Selection | None = None,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -90,13 +93,14 @@ class Run:
         self._done = 0
         self._behind = behind
         self._memory = memory
+        self.selection = selection
         self.interruption = Interruption() if interruption is None else interruption
         if behind is not None:
             self._outcomes.before_forget = behind.wait
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
-        if self._takers:
+        if self._takers or self.selection is not None:
             for _ in self.stream(sources):
                 pass
         else:
@@ -117,7 +121,7 @@ class Run:
         """The traces one after the other, each open until the next one; none after an interruption."""
         readable = False
         for number, source in enumerate(sources, 1):
-            if self.interruption.requested:
+            if self.done:
                 break
             trace = self.open(source, raises=number == len(sources) and not readable)
             if trace is not None:
@@ -144,6 +148,11 @@ class Run:
         file.packets, file.octets = tally.totals[0] - packets, tally.totals[1] - octets
         self.summary.cut += tally.totals[2] - cut
 
+    @property
+    def done(self) -> bool:
+        """Whether nothing more is to be read: somebody asked for an end, or the selection is complete."""
+        return self.interruption.requested or (self.selection is not None and self.selection.done)
+
     def end_count(self, tally: Tally) -> None:
         """What was counted, into the summary."""
         decisions, each_packets, each_octets = tally.take(self._table)
@@ -157,6 +166,8 @@ class Run:
             for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
                 yield self.take(file, batch, 0, len(batch))
                 self.tell(trace)
+                if self.done:
+                    break
             self.end_file(trace)
 
     def begin_file(self, trace: Trace) -> FileSummary:
@@ -176,11 +187,16 @@ class Run:
 
     def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> Rows:
         """Decides the packets ``start`` to ``stop`` of a batch by the present state, and hands them on."""
-        part = slice(start, stop)
+        part: slice | npt.NDArray[np.intp] = slice(start, stop)
         frames = np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64)
+        if self.selection is not None:
+            chosen = self.selection.choose(batch.times[part])
+            part, frames = chosen + start, frames[chosen]
         rows = self.decide(
             file.file, frames, batch.keys[part], batch.infos[part], batch.originals[part], batch.times[part]
         )
+        if not len(rows):
+            return rows
         add_unread(self.summary.unread, unread_of(batch.infos[part]))
         if self._behind is None:
             self._keep(file, rows, batch.lengths[part])

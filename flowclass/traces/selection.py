@@ -1,0 +1,80 @@
+"""A part of what is read, by time and by order. All of it drives a replay; the part alone is decided and counted."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.errors import FlowclassError
+
+from .reader import NO_TIME
+
+__all__ = ["Selection", "time_ns"]
+
+_EPOCH: Final = re.compile(r"(-?\d+)(?:\.(\d{1,9})\d*)?", re.ASCII)
+_RFC3339: Final = re.compile(
+    r"(\d{4}-\d\d-\d\d)(?:[Tt ](\d\d:\d\d(?::\d\d)?)(?:\.(\d{1,9})\d*)?([Zz]|[+-]\d\d:\d\d)?)?", re.ASCII
+)
+
+
+def time_ns(text: str) -> int:
+    """Nanoseconds since 1970 of RFC 3339 text, or of seconds.
+
+    Without an offset it is UTC, and a date alone is its midnight. Raises `FlowclassError` for anything
+    else. Digits behind the nanoseconds are dropped.
+    """
+    if found := _EPOCH.fullmatch(text.strip()):
+        seconds, fraction = found.groups()
+        nanoseconds = int((fraction or "0").ljust(9, "0"))
+        return int(seconds) * 10**9 + (-nanoseconds if seconds.startswith("-") else nanoseconds)
+    if found := _RFC3339.fullmatch(text.strip()):
+        day, clock, fraction, offset = found.groups()
+        try:
+            zone = "+00:00" if offset is None or offset in "Zz" else offset
+            moment = datetime.fromisoformat(f"{day}T{clock or '00:00'}{zone}") - datetime(1970, 1, 1, tzinfo=UTC)
+        except ValueError as error:
+            raise FlowclassError(f"{text!r}: {error}") from None
+        whole = (moment.days * 86_400 + moment.seconds) * 10**9
+        return whole + int((fraction or "0").ljust(9, "0"))
+    raise FlowclassError(f"{text!r}: a time is expected, as 2026-11-27T08:30:00Z or in seconds since 1970")
+
+
+class Selection:
+    """Packets from ``start`` on and before ``stop`` (ns since 1970); of those the ``first`` ones after ``skip``.
+
+    The order is that in which packets are read, over all traces. A packet without a time is in no span of time. One
+    object serves one run.
+    """
+
+    def __init__(
+        self, start: int | None = None, stop: int | None = None, skip: int = 0, first: int | None = None
+    ) -> None:
+        self._start, self._stop = start, stop
+        self._skip, self._left = skip, first
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing that is still to be read can be in it."""
+        return self._left == 0
+
+    def choose(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
+        """The indices of the chosen packets of those that come now."""
+        chosen = np.ones(len(times), dtype=bool)
+        if self._start is not None:
+            chosen &= times >= self._start
+        if self._stop is not None:
+            chosen &= times < self._stop
+        if self._start is not None or self._stop is not None:
+            chosen &= times != NO_TIME
+        indices = np.flatnonzero(chosen)
+        skipped = min(self._skip, len(indices))
+        self._skip -= skipped
+        indices = indices[skipped:]
+        if self._left is not None:
+            indices = indices[: self._left]
+            self._left -= len(indices)
+        return indices
