@@ -43,6 +43,7 @@ class Case:
 
     @property
     def version(self) -> int:
+        """The IP version of the rules."""
         return int(self.rules["version"].max())
 
 
@@ -58,6 +59,7 @@ class PeerResult:
     bytes: int | None
 
     def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return {
             "name": self.name,
             "mpps": {name: spread.as_dict() for name, spread in self.mpps.items()},

@@ -39,6 +39,7 @@ class Updater:
         self.count = 0
 
     def remove(self, some: npt.NDArray[np.int64]) -> None:
+        """Removes the rules at these indices."""
         self.table.remove(self.ids[some])
         self.ids[some] = -1
         self.count += len(some)

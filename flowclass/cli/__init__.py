@@ -49,21 +49,25 @@ class Commands(click.Group):
     """A group that imports ``flowclass.cli.NAME`` for the command NAME only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
+        """The names of the commands, in the order of the help text."""
         return [name for name in COMMANDS if _exists(name)]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Imports the module of a command; None for a name that no command has."""
         if cmd_name not in COMMANDS or not _exists(cmd_name):
             return None
         command: click.Command = importlib.import_module(f"flowclass.cli.{cmd_name}").command
         return command
 
     def invoke(self, ctx: click.Context) -> object:
+        """Runs the command; a broken pipe leaves it as `_ReaderGone`, which `main` ends quietly."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
             raise _ReaderGone from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Lists the commands with the texts that are kept here, so that none of them is imported."""
         if names := self.list_commands(ctx):
             with formatter.section("Commands"):
                 formatter.write_dl([(name, COMMANDS[name]) for name in names])

@@ -187,6 +187,7 @@ class InnerCommand(click.Command):
     """A command with --inner: what follows it is its value only if it looks like one, else the next argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Gives ``--inner`` its value where none follows."""
         for i, argument in enumerate(args):
             if argument == "--":
                 break

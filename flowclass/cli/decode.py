@@ -90,15 +90,16 @@ class _Faults:
 
 def messages(trace: Trace, profile: Profile, selection: Selection | None = None) -> Iterator[dict[str, Any]]:
     """Every frame with a Mobility Header behind its outermost IP header: frame, time_ns, and the packet or an error."""
+    from flowclass.engine.packets import SIGNALLING
     from flowclass.traces.reader import NO_TIME
     from flowclass.traces.run import new_fragments
 
-    for batch in trace.keys(fragments=new_fragments(), keep=1):  # FC_PACKET_SIGNALLING
+    for batch in trace.keys(fragments=new_fragments(), keep=SIGNALLING):
         chosen = None if selection is None else set(selection.choose(batch.times).tolist())
         for i in sorted(batch.kept):
             if chosen is not None and i not in chosen:
                 continue
-            if batch.keys["protocol"][i] == _MOBILITY_HEADER:
+            if batch.keys["protocol"][i] == MOBILITY_HEADER:
                 time = int(batch.times[i])
                 place = {"frame": batch.first_frame + i, "time_ns": None if time == NO_TIME else time}
                 yield place | _decoded(batch, i, profile)

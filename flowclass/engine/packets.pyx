@@ -14,9 +14,10 @@ from flowclass.engine.arguments import integer, link_types, out_array, secret_ke
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "Fragments", "as_batch", "parse"]
+__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "SIGNALLING", "Fragments", "as_batch", "parse"]
 
 INNERMOST = FC_INNERMOST
+SIGNALLING = FC_PACKET_SIGNALLING  # a bit of the flags in PACKET_DTYPE
 
 PACKET_DTYPE = np.dtype(
     [

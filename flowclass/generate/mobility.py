@@ -96,6 +96,7 @@ def _tags(rng: random.Random) -> tuple[int, ...]:
 
 
 def extension_chain(rng: random.Random, node: NodeSpec) -> list[Extension]:
+    """The extension headers of a packet: none for most, else a few of all kinds that mobility traffic has."""
     if rng.random() < 0.85:
         return []
     extensions = []

@@ -59,6 +59,7 @@ class Fields:
 
     @property
     def version(self) -> int:
+        """The IP version, by the length of the destination."""
         return 4 if len(self.destination) == 4 else 6
 
 

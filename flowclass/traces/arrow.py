@@ -43,6 +43,7 @@ _TEXTS = ("action", "reason", "home_address")
 
 
 def time_column(times: npt.NDArray[np.int64]) -> Any:
+    """Times as an array of i64, null where the capture has none."""
     missing = times == NO_TIME
     return pa.array(times, mask=missing if missing.any() else None)
 
@@ -196,14 +197,17 @@ def _dictionary(places: npt.NDArray[Any], texts: Sequence[str | None]) -> Any:
 
 
 def column(name: str, values: list[Any]) -> Any:
+    """The values of a column of `SCHEMA` as an array of its type."""
     if name == "care_of":
         values = [list(addresses) or None for addresses in values]
     return pa.array(values, type=SCHEMA.field(name).type)
 
 
 def arrow_writer(stream: IO[bytes]) -> ArrowWriter:
+    """Rows as an Arrow file."""
     return ArrowWriter(stream)
 
 
 def parquet_writer(stream: IO[bytes]) -> ParquetWriter:
+    """Rows as a Parquet file."""
     return ParquetWriter(stream)

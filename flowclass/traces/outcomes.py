@@ -115,6 +115,7 @@ class Outcomes:
             self.forget()
 
     def forget(self) -> None:
+        """Drops all outcomes: ids begin at 0 again, and ``epoch`` is another one."""
         self.before_forget()
         self._numbers.clear()
         self.values = []

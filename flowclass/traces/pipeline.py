@@ -102,6 +102,7 @@ class WriteBehind:
             self._check()
 
     def call(self, function: Callable[..., Any], /, *arguments: Any) -> None:
+        """Has the thread make a call after those before it; waits while as many as are allowed are behind."""
         self._check()
         self._queue.put((function, arguments))
 

@@ -1,9 +1,9 @@
 """Replay: the binding updates in a trace drive a home agent, and each packet is decided by the state at its time.
 
 A binding update is taken as authenticated and addressed to this home agent; its own row is decided by the state
-before it; acknowledgements in the trace are ignored (docs/interfaces.md). Several traces are
-read side by side in the order of their times; among equal times, in the order in which they were given. Within one
-trace the order is the file's: a time that lies before an earlier packet's counts as that one's.
+before it; acknowledgements in the trace are ignored (docs/interfaces.md). Several traces are read side by side in the
+order of their times, and at equal times in the order in which they were given. Within one trace the order is that of
+the file: a packet whose time lies before that of an earlier packet counts as if it had the same time.
 
 Packets between two events (a binding update, or something that expires) see the same state and are decided in one call.
 """
@@ -16,6 +16,7 @@ from heapq import heapify, heappop, heapreplace
 
 import numpy as np
 
+from flowclass.engine.packets import SIGNALLING
 from flowclass.wire.numbers import MOBILITY_HEADER, MessageType
 
 from .interruption import WaitEndedError
@@ -27,10 +28,9 @@ from .summary import FileSummary, Summary, Updates
 
 __all__ = ["replay", "stream"]
 
-_SIGNALLING = 1  # FC_PACKET_SIGNALLING
-_BINDING_UPDATE = MessageType.BINDING_UPDATE.value
-_AHEAD = 3
-_HELD = 12  # those, and as many again that the rows are being made of
+_BINDING_UPDATE = MessageType.BINDING_UPDATE.value  # a plain integer, as it is compared once a message
+_AHEAD = 3  # batches of keys that a thread makes ahead of the decisions
+_HELD = 12  # batches whose arrays are in use at a time: those ahead, and those that rows are being made of
 
 
 def replay(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Summary:
@@ -106,7 +106,7 @@ class _Cursor:
         self.updates: list[int] = []
         self._latest = NO_TIME
         self._batches: Iterator[KeyBatch]
-        keys = trace.keys(fragments=new_fragments(), inner=run.inner, keep=_SIGNALLING, held=_HELD if threads else 1)
+        keys = trace.keys(fragments=new_fragments(), inner=run.inner, keep=SIGNALLING, held=_HELD if threads else 1)
         self._batches = keys
         if threads is not None:
             self._batches = ReadAhead(keys, _AHEAD)

@@ -57,9 +57,11 @@ class Timeline:
 
     @property
     def left_out(self) -> int:
+        """How many packets have times that are too far from all others for a picture."""
         return sum(len(times) for times, _, _ in self._far)
 
     def add(self, rows: Rows) -> None:
+        """Counts one batch."""
         timed = rows.times != NO_TIME
         if not timed.any():
             return
