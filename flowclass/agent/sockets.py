@@ -7,10 +7,11 @@ import struct
 from typing import Final
 
 from flowclass.errors import FlowclassError
+from flowclass.wire.numbers import DSMIPV6_PORT
 
 __all__ = ["UDP_PORT", "mobility_tap", "payloads", "raw_ipv4", "raw_ipv6", "udp_ipv4"]
 
-UDP_PORT: Final = 4191  # DSMIPv6 (RFC 5555)
+UDP_PORT: Final = DSMIPV6_PORT
 _IPV6_HDRINCL: Final = 36
 _BUFFER: Final = 4 << 20
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "classify": "Decide each packet of capture files.",
     "decode": "Show the Mobility Header messages of a capture file.",
     "explain": "Show why one packet went where it went.",
+    "split": "Write the packets themselves, one file per decision.",
     "check": "Examine a bindings file.",
     "report": "Write one HTML page about a capture file, with pictures.",
     "lookup": "Show which rule of a rule set each packet header gets.",

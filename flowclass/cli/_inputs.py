@@ -82,8 +82,10 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def bindings_options(function: F) -> F:
-    """--bindings and --replay."""
+    """--bindings, --replay and --no-esp-null."""
     for option in (
+        click.option("--no-esp-null", "esp_null", is_flag=True, flag_value=False, default=True,
+                     help="With --replay: no binding updates out of ESP (NULL encryption, told by its trailer)."),
         click.option("--replay", is_flag=True,
                      help="Binding updates found in the traces drive the bindings, in time order."),
         click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON)."),

@@ -70,6 +70,7 @@ def command(
     recursive: bool,
     bindings_file: str | None,
     replay: bool,
+    esp_null: bool,
     profile: str | None,
     option_type: int | None,
     inner: int,
@@ -115,7 +116,7 @@ def command(
         agent = make_agent(bindings_file, replay, profile, option_type)
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
-            summary = _alone(traces, agent, replay, inner, memory, selection, output, threads, interruption)
+            summary = _alone(traces, agent, replay, inner, memory, selection, output, threads, interruption, esp_null)
     if as_json:
         click.echo(json.dumps(summary.to_dict() | {"output": output, "interrupted": interruption.requested}))
     else:
@@ -137,6 +138,7 @@ def _alone(
     output: str | None,
     threads: bool,
     interruption: Interruption,
+    esp_null: bool,
 ) -> Summary:
     from flowclass.traces.outputs import open_output
     from flowclass.traces.pipeline import WriteBehind
@@ -156,6 +158,7 @@ def _alone(
             memory=memory,
             interruption=interruption,
             selection=selection,
+            esp_null=esp_null,
         )
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
@@ -229,6 +232,9 @@ def show(summary: Summary, output: str | None) -> None:
             f" {updates.ignored} ignored; flow options: {updates.flows_accepted} accepted,"
             f" {updates.flows_rejected} rejected"
         )
+        if updates.unread:
+            found = ", ".join(f"{count_text(n)} {reason}" for reason, n in sorted(updates.unread.items()))
+            console.print(f"signalling that could not be read: {found}", markup=False)
         _show_statuses("binding updates", updates.statuses, BINDING_STATUS, console)
         _show_statuses("flow options", updates.flow_statuses, get_profile(updates.profile).status.names, console)
     reasons = make_table("", ("reason", "left"), ("packets", "right"), ("octets", "right"), ("share", "right"))

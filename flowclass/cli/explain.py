@@ -27,6 +27,7 @@ def command(
     frame: int,
     bindings_file: str | None,
     replay: bool,
+    esp_null: bool,
     profile: str | None,
     option_type: int | None,
     inner: int,
@@ -43,7 +44,7 @@ def command(
     if trace == "-":
         raise click.UsageError("explain reads the trace twice: a file is needed")
     agent = make_agent(bindings_file, replay, profile, option_type)
-    found = explain_frame(agent, trace, frame, inner=inner, updates=replay, memory=memory)
+    found = explain_frame(agent, trace, frame, inner=inner, updates=replay, memory=memory, esp_null=esp_null)
     if as_json:
         click.echo(json.dumps(found.to_dict()))
     else:

@@ -36,6 +36,7 @@ def command(
     recursive: bool,
     bindings_file: str | None,
     replay: bool,
+    esp_null: bool,
     profile: str | None,
     option_type: int | None,
     inner: int,
@@ -70,6 +71,7 @@ def command(
             inner=inner,
             progress=tell,
             memory=memory,
+            esp_null=esp_null,
             interruption=interruption,
             selection=make_selection(since, before, skip, first),
         )

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from .replaying import replay as replay
     from .report import make_report as make_report
     from .run import Run as Run
+    from .split import Split as Split
+    from .split import Splitter as Splitter
     from .summary import Summary as Summary
 
 # public name -> the module of this package that has it
@@ -41,6 +43,8 @@ _LAZY = {
     "RowWriter": "outputs",
     "Rows": "outcomes",
     "Run": "run",
+    "Split": "split",
+    "Splitter": "split",
     "Summary": "summary",
     "Trace": "reader",
     "classify_traces": "columnar",

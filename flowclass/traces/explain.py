@@ -70,7 +70,14 @@ class _Found(Exception):
 
 
 def explain_frame(
-    agent: HomeAgent, source: Source, frame: int, *, inner: int = 0, updates: bool = False, memory: int = MEMORY
+    agent: HomeAgent,
+    source: Source,
+    frame: int,
+    *,
+    inner: int = 0,
+    updates: bool = False,
+    memory: int = MEMORY,
+    esp_null: bool = True,
 ) -> Explanation:
     """Explains frame number ``frame`` of a trace; ``updates``: by the state to which binding updates before it led."""
     outcomes: list[RowValues] = []
@@ -82,7 +89,7 @@ def explain_frame(
             raise _Found
 
     before = _identity(source)
-    run = Run(agent, observers=[watch], inner=inner, memory=memory)
+    run = Run(agent, observers=[watch], inner=inner, memory=memory, esp_null=esp_null)
     try:
         (replay(run, [source]) if updates else run.classify([source]))
     except _Found:

@@ -9,7 +9,7 @@ with Trace("trace.pcapng.gz") as trace:
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
 
@@ -280,12 +280,20 @@ class Trace:
         self._end(status)
 
     def keys(
-        self, *, batch: int = 16384, fragments: Fragments | None = None, inner: int = 0, keep: int = 0, held: int = 1
+        self,
+        *,
+        batch: int = 16384,
+        fragments: Fragments | None = None,
+        inner: int = 0,
+        keep: int = 0,
+        held: int = 1,
+        keep_also: Callable[[npt.NDArray[np.void]], npt.NDArray[np.bool_]] | None = None,
     ) -> Iterator[KeyBatch]:
         """Batches of exactly ``batch`` keys, the last one shorter.
 
         ``fragments`` and ``inner`` as in `flowclass.engine.packets.parse`; ``keep``: the octets of packets whose
-        ``infos["flags"]`` has one of these bits are kept beside the keys; ``held``: how many batches the caller still
+        ``infos["flags"]`` has one of these bits are kept beside the keys, and of those that ``keep_also`` chooses by
+        their keys; ``held``: how many batches the caller still
         has when it asks for the next one (more is slower, not wrong).
         """
         pool: list[KeyArrays] = []
@@ -295,7 +303,7 @@ class Trace:
             window = self._window()
             status, n, used = self._capture.read_keys(window, len(window), self._last, arrays, filled, fragments, inner)
             if keep and n:
-                kept |= self._kept(window, arrays, filled, filled + n, keep)
+                kept |= self._kept(window, arrays, filled, filled + n, keep, keep_also)
             filled += n
             self._collect_damage()
             self._begin += used
@@ -336,8 +344,18 @@ class Trace:
         )
 
     @staticmethod
-    def _kept(window: npt.NDArray[np.uint8], arrays: KeyArrays, start: int, stop: int, keep: int) -> dict[int, bytes]:
-        wanted = np.flatnonzero(arrays.infos["flags"][start:stop] & keep) + start
+    def _kept(
+        window: npt.NDArray[np.uint8],
+        arrays: KeyArrays,
+        start: int,
+        stop: int,
+        keep: int,
+        keep_also: Callable[[npt.NDArray[np.void]], npt.NDArray[np.bool_]] | None,
+    ) -> dict[int, bytes]:
+        chosen = (arrays.infos["flags"][start:stop] & keep) != 0
+        if keep_also is not None:
+            chosen |= keep_also(arrays.keys[start:stop])
+        wanted = np.flatnonzero(chosen) + start
         found = {}
         for i in wanted.tolist():
             offset = int(arrays.offsets[i])

@@ -17,18 +17,19 @@ from heapq import heapify, heappop, heapreplace
 import numpy as np
 
 from flowclass.engine.packets import SIGNALLING
-from flowclass.wire.numbers import MOBILITY_HEADER, MessageType
+from flowclass.wire.numbers import DSMIPV6_PORT, Protocol
 
 from .interruption import WaitEndedError
 from .outcomes import Rows
 from .pipeline import ReadAhead
 from .reader import NO_TIME, KeyBatch, Trace
 from .run import Run, Source, new_fragments
+from .signalling import ESP, Signalling
 from .summary import FileSummary, Summary, Updates
 
 __all__ = ["replay", "stream"]
 
-_BINDING_UPDATE = MessageType.BINDING_UPDATE.value  # a plain integer, as it is compared once a message
+_UDP = Protocol.UDP.value
 _AHEAD = 3  # batches of keys that a thread makes ahead of the decisions
 _HELD = 12  # batches whose arrays are in use at a time: those ahead, and those that rows are being made of
 
@@ -75,6 +76,13 @@ def _open_all(run: Run, sources: Sequence[Source], stack: ExitStack) -> list[Tra
     return traces
 
 
+def _may_be_signalling(keys: np.typing.NDArray[np.void]) -> np.typing.NDArray[np.bool_]:
+    """Packets in which signalling may be hidden: ESP, and UDP of RFC 5555."""
+    protocols = keys["protocol"]
+    in_udp = (protocols == _UDP) & ((keys["destination_port"] == DSMIPV6_PORT) | (keys["source_port"] == DSMIPV6_PORT))
+    return np.asarray((protocols == ESP) | in_udp)
+
+
 class _Clock:
     """Nanoseconds since the epoch to the seconds that a home agent is told.
 
@@ -103,10 +111,18 @@ class _Cursor:
         self.batch: KeyBatch | None = None
         self.position = 0
         self.times = np.empty(0, dtype=np.int64)
-        self.updates: list[int] = []
+        self.updates: list[tuple[int, bytes]] = []  # position, IPv6 packet
+        assert run.summary.updates is not None
+        self._signalling = Signalling(run.summary.updates.unread, esp_null=run.esp_null)
         self._latest = NO_TIME
         self._batches: Iterator[KeyBatch]
-        keys = trace.keys(fragments=new_fragments(), inner=run.inner, keep=SIGNALLING, held=_HELD if threads else 1)
+        keys = trace.keys(
+            fragments=new_fragments(),
+            inner=run.inner,
+            keep=SIGNALLING,
+            held=_HELD if threads else 1,
+            keep_also=_may_be_signalling,
+        )
         self._batches = keys
         if threads is not None:
             self._batches = ReadAhead(keys, _AHEAD)
@@ -125,11 +141,12 @@ class _Cursor:
         self.position = 0
         self.run.tell(self.trace)
         if self.batch is None:
+            self._signalling.finish()
             self.run.end_file(self.trace)
             return False
         self.times = np.maximum.accumulate(np.maximum(self.batch.times, self._latest))
         self._latest = int(self.times[-1])
-        self.updates = [i for i, octets in sorted(self.batch.kept.items()) if self._is_update(i, octets)]
+        self.updates = list(self._find_updates(self.batch))
         return True
 
     def _next(self) -> KeyBatch | None:
@@ -141,12 +158,11 @@ class _Cursor:
         except WaitEndedError:
             return None
 
-    def _is_update(self, i: int, octets: bytes) -> bool:
-        assert self.batch is not None
-        if self.batch.keys["protocol"][i] != MOBILITY_HEADER:
-            return False
-        kind = int(self.batch.infos["transport_offset"][i]) + 2
-        return kind < len(octets) and octets[kind] == _BINDING_UPDATE
+    def _find_updates(self, batch: KeyBatch) -> Iterator[tuple[int, bytes]]:
+        for i, octets in sorted(batch.kept.items()):
+            update = self._signalling.update_in(octets, batch.keys[i], batch.infos[i], int(batch.times[i]))
+            if update is not None:
+                yield i, update
 
     def end_before(self, bound: tuple[int, int] | None, place: int) -> int:
         """The first position from here on whose turn comes after ``bound``, another trace's (time, place)."""
@@ -162,7 +178,7 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]
     assert batch is not None
     assert counts is not None
     now = clock.seconds(cursor.times[:stop])
-    updates = [i for i in cursor.updates if cursor.position <= i < stop]
+    updates = [found for found in cursor.updates if cursor.position <= found[0] < stop]
     start = cursor.position
     while start < stop:
         deadline = agent.next_deadline()
@@ -173,17 +189,17 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]
         end = stop
         if deadline is not None:
             end = start + max(1, int(np.searchsorted(now[start:stop], deadline)))
-        update = updates[0] if updates and updates[0] < end else None
+        update = updates[0] if updates and updates[0][0] < end else None
         if update is not None:
-            end = update + 1
+            end = update[0] + 1
         yield run.take(cursor.file, batch, start, end)
         if update is not None:
             del updates[0]
             counts.received += 1
-            octets = batch.kept[update][int(batch.infos["ip_offset"][update]) :]
+            position, octets = update
             accepted = sum(agent.counters.updates[:128])
-            agent.receive(octets, now=float(now[update]), authenticated=True)
-            run.updated(int(cursor.times[update]), sum(agent.counters.updates[:128]) > accepted)
+            agent.receive(octets, now=float(now[position]), authenticated=True)
+            run.updated(int(cursor.times[position]), sum(agent.counters.updates[:128]) > accepted)
             run.changed()
         start = end
 

@@ -79,12 +79,14 @@ class Run:
         memory: int = MEMORY,
         interruption: Interruption | None = None,
         selection: Selection | None = None,
+        esp_null: bool = True,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
         self.agent = agent
         self.summary = Summary()
         self.inner = inner
+        self.esp_null = esp_null
         self._table = table
         self._outcomes = Outcomes()
         self._takers = [*observers] if writer is None else [writer.write, *observers]

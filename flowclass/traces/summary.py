@@ -48,7 +48,7 @@ class Updates:
     """Binding updates that a replay met. ``accepted`` and ``rejected`` go by the status of the acknowledgement;
     ``ignored`` got none: unreadable, a bad checksum, or none of a home agent's business. Flows go by the status of
     their own option. ``statuses`` and ``flow_statuses``: how many had which (names: `wire.BINDING_STATUS`, those of the
-    ``profile``)."""
+    ``profile``). ``unread``: signalling that could not be read, by the reason."""
 
     received: int = 0
     accepted: int = 0
@@ -59,6 +59,7 @@ class Updates:
     profile: str = "draft"
     statuses: dict[int, int] = field(default_factory=dict)
     flow_statuses: dict[int, int] = field(default_factory=dict)
+    unread: dict[str, int] = field(default_factory=dict)
 
 
 _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -1

@@ -77,6 +77,9 @@ MAX_MOBILITY_HEADER: Final = 2048
 HOME_ADDRESS_OPTION: Final = 0xC9
 """The type of the Home Address destination option (RFC 6275 6.3)."""
 
+DSMIPV6_PORT: Final = 4191
+"""The UDP port of IPv6 packets in UDP (RFC 5555 5)."""
+
 TYPE_2_ROUTING: Final = 2
 """The type of the routing header that carries a home address (RFC 6275 6.4)."""
 

@@ -1,0 +1,151 @@
+"""``flowclass split``."""
+
+from __future__ import annotations
+
+import json
+import os
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import TYPE_CHECKING
+
+import click
+
+from ._console import count_text, counted, make_console, make_table, progress, warn_damage
+from ._inputs import (
+    InnerCommand,
+    bindings_options,
+    check_traces,
+    expand_traces,
+    inner_option,
+    make_agent,
+    make_selection,
+    memory_option,
+    profile_options,
+    selection_options,
+    total_size,
+    traces_argument,
+)
+
+if TYPE_CHECKING:
+    from flowclass.traces.split import By, Split
+
+_SHOWN = 40
+
+
+def _home_agents(addresses: tuple[str, ...]) -> tuple[IPv6Address, IPv4Address]:
+    """The sources of tunnels: what was given, documentation addresses where nothing was."""
+    six, four = IPv6Address("2001:db8::"), IPv4Address("192.0.2.0")
+    for text in addresses:
+        try:
+            address = ip_address(text)
+        except ValueError:
+            raise click.UsageError(f"--home-agent: {text!r} is no IP address") from None
+        if isinstance(address, IPv6Address):
+            six = address
+        else:
+            four = address
+    return six, four
+
+
+@click.command("split", cls=InnerCommand, short_help="Write the packets themselves, one file per decision.")
+@traces_argument
+@bindings_options
+@profile_options
+@inner_option
+@memory_option
+@selection_options
+@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="The folder for the files.")
+@click.option(
+    "--by",
+    type=click.Choice(["care-of", "flow", "node", "action"]),
+    default="care-of",
+    help="What a file is for (care-of address if not given).",
+)
+@click.option(
+    "--encapsulate",
+    is_flag=True,
+    help="Put the tunnel header in front that a home agent does (RFC 2473); n-cast: one copy to each address.",
+)
+@click.option(
+    "--home-agent",
+    "home_agents",
+    multiple=True,
+    metavar="ADDRESS",
+    help="The source address of tunnels, at most one of each IP version (2001:db8:: and 192.0.2.0 if not given).",
+)
+@click.option("--json", "as_json", is_flag=True, help="What was written as one JSON object.")
+def command(
+    traces: tuple[str, ...],
+    recursive: bool,
+    bindings_file: str | None,
+    replay: bool,
+    esp_null: bool,
+    profile: str | None,
+    option_type: int | None,
+    inner: int,
+    memory: int,
+    since: str | None,
+    before: str | None,
+    skip: int,
+    first: int | None,
+    folder: str,
+    by: By,
+    encapsulate: bool,
+    home_agents: tuple[str, ...],
+    as_json: bool,
+) -> int:
+    """Writes the packets of capture files into a folder: one pcapng file for each care-of address, which has what that
+    access link would carry, or for each flow, node or action.
+
+    Times, link types and comments are kept. A packet that is sent to several care-of addresses (n-cast) is in the file
+    of each. What is sent nowhere is in no file, but for --by action, and --by flow and node if a node was found.
+    """
+    from flowclass.traces.split import Splitter
+
+    sources = _home_agents(home_agents)
+    if home_agents and not encapsulate:
+        raise click.UsageError("--home-agent goes with --encapsulate")
+    traces = expand_traces(traces, recursive)
+    if "-" in traces:
+        raise click.UsageError("-: traces are read twice here, which standard input can't be")
+    if len(set(traces)) < len(traces):
+        raise click.UsageError("a trace is given twice")
+    agent = make_agent(bindings_file, replay, profile, option_type)
+    check_traces(traces)
+    if os.path.exists(folder) and not os.path.isdir(folder):
+        raise click.UsageError(f"{folder}: is not a folder")
+    with progress("splitting", total_size(traces)) as tell:
+        splitter = Splitter(
+            agent,
+            folder,
+            by=by,
+            encapsulate=encapsulate,
+            home_agents=sources,
+            inner=inner,
+            progress=tell,
+            memory=memory,
+            esp_null=esp_null,
+            selection=make_selection(since, before, skip, first),
+        )
+        result = splitter.split(traces, replay=replay)
+    if as_json:
+        click.echo(json.dumps(result.to_dict() | {"folder": folder}))
+    else:
+        _show(result, folder)
+    warn_damage(result.summary)
+    return 1 if result.summary.is_damaged else 0
+
+
+def _show(result: Split, folder: str) -> None:
+    console = make_console()
+    console.print(
+        f"{counted(result.packets, 'packet')}, {counted(len(result.outputs), 'file')} in {folder}", markup=False
+    )
+    table = make_table("", ("file", "left"), ("packets", "right"), ("octets", "right"))
+    for output in result.outputs[:_SHOWN]:
+        table.add_row(output.file, count_text(output.packets), count_text(output.octets))
+    if result.outputs:
+        console.print(table)
+    if len(result.outputs) > _SHOWN:
+        console.print(f"and {count_text(len(result.outputs) - _SHOWN)} more files: --json has them all")
+    if result.left_out:
+        console.print(f"{counted(result.left_out, 'packet')} in no file: nothing sends them anywhere")

@@ -1,0 +1,371 @@
+"""The packets themselves, one pcapng file for each care-of address, flow, node or action.
+
+    splitter = Splitter(agent, "links", by="care-of", encapsulate=True)
+    result = splitter.split(["a.pcap"], replay=True)
+
+A trace is gone through twice: first every packet is decided, as for `classify`, and what is kept of it is the number of
+the set of outputs that it goes to, four octets a packet; then the records are copied. Outputs are not held open: what
+goes to each is gathered and appended now and then, so that thousands of them need one descriptor and bounded memory.
+
+A copy keeps its time in nanoseconds, its link type (an interface of the pcapng file for each), both its lengths and the
+comments that a pcapng file has for it. An encapsulated one is what a home agent sends: the packet behind the header of
+a tunnel (RFC 2473), without the link layer that it was captured with.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import struct
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any, Final, Literal, TypeAlias
+
+import numpy as np
+
+from flowclass.engine.packets import parse
+from flowclass.errors import OutputError
+from flowclass.mobility import HomeAgent
+
+from .decompress import MEMORY
+from .outcomes import Rows, RowValues
+from .reader import NO_TIME, RecordBatch, Trace
+from .replaying import replay as replay_traces
+from .run import Run
+from .selection import Selection
+from .summary import Summary
+
+__all__ = ["BY", "Output", "Split", "Splitter"]
+
+By: TypeAlias = Literal["care-of", "flow", "node", "action"]
+BY: Final[tuple[By, ...]] = ("care-of", "flow", "node", "action")
+
+_RAW: Final = 101  # LINKTYPE_RAW
+_GATHERED: Final = 64 << 20  # octets in all outputs until they are appended
+_TUNNEL_HOPS: Final = 64  # hop limit of the outer header
+_ENCAPSULATION_LIMIT: Final = bytes((4, 1, 4, 1, 0))  # RFC 2473 section 4.1.1: the option, and padding behind it
+_LONG_AGO: Final = 9 * 10**9  # seconds: what times before 1970 are counted from, so that they are no negative numbers
+
+
+@dataclass(slots=True)
+class Output:
+    """One file: how many packets are in it, and how many octets they had on the wire, tunnel headers included."""
+
+    file: str
+    packets: int = 0
+    octets: int = 0
+
+
+@dataclass(slots=True)
+class Split:
+    """What came of it: the files in the order of their names; ``packets`` of the traces, ``left_out``: those that are
+    in no file, because nothing sends them anywhere."""
+
+    outputs: list[Output] = field(default_factory=list)
+    packets: int = 0
+    left_out: int = 0
+    summary: Summary = field(default_factory=Summary)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "packets": self.packets,
+            "left_out": self.left_out,
+            "files": [{"file": o.file, "packets": o.packets, "octets": o.octets} for o in self.outputs],
+        }
+
+
+Copy: TypeAlias = tuple[str, bytes | None]  # a file's name; the care-of address to encapsulate to, or None: as it is
+
+
+class Splitter:
+    """Splits traces by what ``agent`` decides about their packets.
+
+    ``by``: what a file is for. ``encapsulate``: the outer header of a tunnel from ``home_agents`` (one address of
+    each IP version) to the care-of address is put in front, once for each copy that is sent; what isn't sent is left
+    out. ``selection``: a part of the packets only. ``inner`` as in `flowclass.engine.packets.parse`: the packet whose
+    header decided is the one that is encapsulated.
+    """
+
+    def __init__(
+        self,
+        agent: HomeAgent,
+        folder: str | os.PathLike[str],
+        *,
+        by: By = "care-of",
+        encapsulate: bool = False,
+        home_agents: tuple[IPv6Address, IPv4Address] = (IPv6Address("2001:db8::"), IPv4Address("192.0.2.0")),
+        inner: int = 0,
+        progress: Callable[[int], None] = lambda done: None,
+        memory: int = MEMORY,
+        esp_null: bool = True,
+        selection: Selection | None = None,
+    ) -> None:
+        self.agent, self.folder, self.by, self.encapsulate = agent, os.fspath(folder), by, encapsulate
+        self._sources: dict[int, bytes] = {6: home_agents[0].packed, 4: home_agents[1].packed}
+        self._inner = inner
+        self._progress = progress
+        self._memory = memory
+        self._esp_null = esp_null
+        self._selection = selection
+        self._sets: list[tuple[Copy, ...]] = [()]
+        self._set_numbers: dict[tuple[Copy, ...], int] = {(): 0}
+        self._of_values: dict[RowValues, int] = {}
+
+    def split(self, traces: Sequence[str], *, replay: bool = False) -> Split:
+        """Reads the traces, each a file that is read twice, and writes into the folder, which is made if need be.
+
+        All files appear when everything is written, or none; one of the same name is replaced. Raises `CaptureError`,
+        and `OutputError` for a folder that can't be written.
+        """
+        sets, summary = self._decide(traces, replay)
+        os.makedirs(self.folder, exist_ok=True)
+        try:
+            temporary = tempfile.mkdtemp(prefix=".split-", dir=self.folder)
+        except OSError as error:
+            raise OutputError(f"{self.folder}: {error.strerror}") from None
+        result = Split(packets=summary.packets, left_out=summary.packets, summary=summary)
+        try:
+            with _Files(temporary) as files:
+                for trace in traces:
+                    if any(file.file == trace and file.error is not None for file in summary.files):
+                        continue
+                    result.left_out -= int(np.count_nonzero(sets[trace]))
+                    self._copy(trace, sets[trace], files)
+            for name in sorted(files.outputs):
+                os.replace(os.path.join(temporary, name), os.path.join(self.folder, name))
+                result.outputs.append(files.outputs[name])
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return result
+
+    # ---- which outputs a packet goes to
+
+    def _decide(self, traces: Sequence[str], replay: bool) -> tuple[dict[str, Any], Summary]:
+        found: dict[str, list[Any]] = {trace: [] for trace in traces}
+
+        def watch(rows: Rows) -> None:
+            ids, place = np.unique(rows.ids, return_inverse=True)
+            numbers = np.array([self._set_of(rows.outcomes.values[number]) for number in ids], dtype=np.uint32)
+            found[rows.file].append((rows.frames, numbers[place]))
+
+        run = Run(
+            self.agent,
+            observers=[watch],
+            inner=self._inner,
+            progress=self._progress,
+            memory=self._memory,
+            esp_null=self._esp_null,
+            selection=self._selection,
+        )
+        summary = replay_traces(run, traces) if replay else run.classify(traces)
+        sets = {
+            trace: np.zeros(max((int(frames[-1]) for frames, _ in parts if len(frames)), default=0), dtype=np.uint32)
+            for trace, parts in found.items()
+        }
+        for trace, parts in found.items():
+            for frames, numbers in parts:
+                sets[trace][frames - np.uint64(1)] = numbers
+        return sets, summary
+
+    def _set_of(self, values: RowValues) -> int:
+        known = self._of_values.get(values)
+        if known is None:
+            copies = tuple(self._copies(values))
+            known = self._set_numbers.setdefault(copies, len(self._sets))
+            if known == len(self._sets):
+                self._sets.append(copies)
+            self._of_values[values] = known
+        return known
+
+    def _copies(self, values: RowValues) -> Iterator[Copy]:
+        if self.encapsulate:
+            for address in values.care_of:
+                name = address if self.by == "care-of" else self._name(values)
+                if name is not None:
+                    yield file_name(name), ip_address(address).packed
+        elif self.by == "care-of":
+            for address in values.care_of:
+                yield file_name(address), None
+        elif (name := self._name(values)) is not None:
+            yield file_name(name), None
+
+    def _name(self, values: RowValues) -> str | None:
+        if self.by == "action":
+            return values.action
+        if values.home_address is None or self.by == "node":
+            return values.home_address
+        what = f"flow-{values.fid}" if values.fid is not None else values.reason
+        return f"{values.home_address}_{what}"
+
+    # ---- copying
+
+    def _copy(self, trace: str, sets: Any, files: _Files) -> None:
+        done = 0
+        with Trace(trace, memory=self._memory) as reader:
+            for batch in reader.records():
+                if done >= len(sets):
+                    break
+                numbers = sets[done : done + len(batch)]
+                done += len(batch)
+                if numbers.any():
+                    self._copy_batch(batch, numbers, files)
+
+    def _copy_batch(self, batch: RecordBatch, numbers: Any, files: _Files) -> None:
+        wanted = np.flatnonzero(numbers).tolist()
+        infos = None
+        if self.encapsulate:
+            _, infos = parse((batch.buffer, batch.offsets, batch.lengths), linktypes=batch.linktypes, inner=self._inner)
+        octets = batch.buffer.data
+        for i in wanted:
+            start = int(batch.offsets[i])
+            packet = octets[start : start + int(batch.lengths[i])]
+            time, original = int(batch.times[i]), int(batch.originals[i])
+            comments = _comments(octets, start, len(packet))
+            for name, care_of in self._sets[numbers[i]]:
+                if care_of is None or infos is None:
+                    files.add(name, int(batch.linktypes[i]), time, original, (packet,), comments)
+                    continue
+                begin, size = int(infos["ip_offset"][i]), int(infos["ip_length"][i])
+                inside = packet[begin : begin + size]
+                header = self._tunnel_header(care_of, bytes(inside[:4]), size)
+                files.add(name, _RAW, time, len(header) + size, (header, inside), comments)
+
+    def _tunnel_header(self, care_of: bytes, first: bytes, size: int) -> bytes:
+        """The header in front of an IP packet that begins with these octets and is ``size`` octets long."""
+        version = first[0] >> 4
+        protocol = 41 if version == 6 else 4
+        word = int.from_bytes(first, "big")
+        traffic_class = word >> 20 & 0xFF if version == 6 else word >> 16 & 0xFF
+        if len(care_of) == 16:  # traffic class and flow label are the packet's (RFC 2473 section 6)
+            flow_label = word & 0xFFFFF if version == 6 else 0
+            options = bytes((protocol, 0)) + _ENCAPSULATION_LIMIT + b"\0"
+            length = len(options) + size
+            head = struct.pack(
+                ">IHBB", 6 << 28 | traffic_class << 20 | flow_label, length if length < 65536 else 0, 60, _TUNNEL_HOPS
+            )
+            return b"".join((head, self._sources[6], care_of, options))
+        total = 20 + size
+        head = struct.pack(
+            ">BBHHHBBH", 0x45, traffic_class, total if total < 65536 else 0, 0, 0, _TUNNEL_HOPS, protocol, 0
+        )
+        header: bytes = b"".join((head, self._sources[4], care_of))
+        checksum: int = sum(struct.unpack(">10H", header))
+        checksum = (checksum & 0xFFFF) + (checksum >> 16)
+        checksum = (checksum & 0xFFFF) + (checksum >> 16)
+        return header[:10] + (checksum ^ 0xFFFF).to_bytes(2, "big") + header[12:]
+
+
+def file_name(what: str) -> str:
+    """A file's name that every system takes: colons become hyphens."""
+    return re.sub(r"[^0-9A-Za-z._-]", "-", what) + ".pcapng"
+
+
+def _comments(octets: memoryview, start: int, captured: int) -> bytes:
+    """The comments of the packet at ``start``, if an Enhanced Packet Block is around it: as options, little-endian."""
+    if start < 28:
+        return b""
+    kind = bytes(octets[start - 28 : start - 24])
+    order: Literal["little", "big"]
+    if kind == b"\6\0\0\0":
+        order = "little"
+    elif kind == b"\0\0\0\6":
+        order = "big"
+    else:
+        return b""
+    total = int.from_bytes(octets[start - 24 : start - 20], order)
+    at, end = start + captured + -captured % 4, start - 28 + total - 4
+    if int.from_bytes(octets[start - 8 : start - 4], order) != captured or end > len(octets):
+        return b""
+    if bytes(octets[end : end + 4]) != bytes(octets[start - 24 : start - 20]):
+        return b""  # no block after all
+    found = b""
+    while end - at >= 4:
+        code, size = (int.from_bytes(octets[i : i + 2], order) for i in (at, at + 2))
+        at += 4
+        if code == 0 or size > end - at:
+            break
+        if code == 1:
+            found += struct.pack("<HH", 1, size) + bytes(octets[at : at + size]) + bytes(-size % 4)
+        at += size + -size % 4
+    return found + struct.pack("<HH", 0, 0) if found else b""
+
+
+def _block(kind: int, body: bytes) -> bytes:
+    length = struct.pack("<I", 12 + len(body))
+    return struct.pack("<I", kind) + length + body + length
+
+
+_SECTION: Final = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
+
+
+class _Files:
+    """pcapng files that grow together; `outputs` says what is in each."""
+
+    def __init__(self, folder: str) -> None:
+        self.outputs: dict[str, Output] = {}
+        self._folder = folder
+        self._gathered: dict[str, bytearray] = {}
+        self._interfaces: dict[str, dict[tuple[int, bool], int]] = {}
+        self._octets = 0
+
+    def __enter__(self) -> _Files:
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._append()
+
+    def add(
+        self, name: str, linktype: int, time: int, original: int, parts: Sequence[bytes | memoryview], comments: bytes
+    ) -> None:
+        """One packet, in parts; ``time`` in ns since 1970, or `NO_TIME`, which becomes 1970."""
+        output = self.outputs.get(name)
+        if output is None:
+            output = self.outputs[name] = Output(name)
+            self._gathered[name] = bytearray(_SECTION)
+            self._interfaces[name] = {}
+        gathered = self._gathered[name]
+        before = len(gathered)
+        if time == NO_TIME:
+            time = 0
+        early = time < 0
+        interface = self._interfaces[name].get((linktype, early))
+        if interface is None:
+            interface = self._interfaces[name][linktype, early] = len(self._interfaces[name])
+            options = struct.pack("<HHB3x", 9, 1, 9)  # if_tsresol: ns
+            if early:
+                options += struct.pack("<HHq", 14, 8, -_LONG_AGO)  # if_tsoffset
+            gathered += _block(1, struct.pack("<HHI", linktype, 0, 0) + options + bytes(4))
+        units = time + _LONG_AGO * 10**9 if early else time
+        captured = sum(map(len, parts))
+        length = 32 + captured + -captured % 4 + len(comments)
+        gathered += struct.pack(
+            "<IIIIIII", 6, length, interface, units >> 32, units & 0xFFFFFFFF, captured, max(original, captured)
+        )
+        for part in parts:
+            gathered += part
+        gathered += bytes(-captured % 4) + comments + struct.pack("<I", length)
+        output.packets += 1
+        output.octets += max(original, captured)
+        self._octets += len(gathered) - before
+        if self._octets > _GATHERED:
+            self._append()
+
+    def _append(self) -> None:
+        for name, gathered in self._gathered.items():
+            if gathered:
+                path = os.path.join(self._folder, name)
+                try:
+                    with open(path, "ab", buffering=0) as stream:
+                        view = memoryview(gathered)
+                        while view:
+                            view = view[stream.write(view) :]
+                        view.release()
+                except OSError as error:
+                    raise OutputError(f"{name}: {error.strerror}") from None
+                gathered.clear()
+        self._octets = 0
