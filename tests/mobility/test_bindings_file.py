@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import time
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -295,3 +297,104 @@ def test_any_text_is_a_file_or_one_error(tmp_path_factory: pytest.TempPathFactor
         with contextlib.suppress(BindingsFileError):
             read_bindings(file)
         toml_lines(text)
+
+
+# ---- large files, and text that is none
+
+
+def flows_file(count: int, profile: str = "draft") -> str:
+    lines = [f'profile = "{profile}"', "[[node]]", 'home_address = "2001:db8:1::1"']
+    lines += ["[[node.care_of]]", "bid = 1", 'address = "2001:db8:a::1"']
+    for i in range(count):
+        pri = i % 256 if profile == "draft" else i + 1
+        lines += ["[[node.flow]]", f"fid = {i + 1}", f"pri = {pri}", "bids = [1]", "[node.flow.selector]"]
+        lines += [f'source = "2001:db8:{i:x}::/{48 + i % 3 * 8}"', 'protocol = "tcp"', f'source_port = "{1 + i}"']
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("profile", ["draft", "rfc6089"])
+def test_loading_takes_time_and_memory_as_the_file_is_long(tmp_path: Path, profile: str) -> None:
+    cost = {}
+    for count in (1000, 3000):
+        path = tmp_path / f"{count}.toml"
+        path.write_text(flows_file(count, profile))
+        began = time.process_time()
+        assert len(read_bindings(path).nodes[0].flows) == count
+        cost[count] = time.process_time() - began
+    assert cost[3000] < 3 * 3 * max(cost[1000], 0.05)
+    tracemalloc.start()
+    read_bindings(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10 * path.stat().st_size
+
+
+@pytest.mark.parametrize(("head", "end"), [('profile = "', '"'), ('profile = """', '"""'), ("profile = '''", "'''")])
+@pytest.mark.parametrize("filling", ["x", "[", "\\n"])
+def test_one_long_string_takes_no_more_memory_than_others(tmp_path: Path, head: str, end: str, filling: str) -> None:
+    path = tmp_path / "long.toml"
+    path.write_text(head + filling * 100_000 + end + "\n")
+    tracemalloc.start()
+    try:
+        with pytest.raises(BindingsFileError) as caught:
+            read_bindings(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 10 * path.stat().st_size
+    assert len(str(caught.value)) < 600
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"\\ud800": 1}',
+        '{"node": [{"home_address": "2001:db8:1::1", "prefixes": ["\\udfff"]}]}',
+        '{"node": [{"home_address": "::1", "flow": [{"fid": 1, "pri": 1, "selector": {"sour\\ud800t": 1}}]}]}',
+        '{"node": [{"home_address": "\\ud800"}]}',
+        '{"profile": "\\ud800"}',
+    ],
+)
+def test_half_a_surrogate_pair_is_one_line(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "odd.json"
+    path.write_text(text)
+    with pytest.raises(BindingsFileError, match="surrogate") as caught:
+        read_bindings(path)
+    str(caught.value).encode()  # it can be printed
+
+
+def test_messages_show_no_more_than_a_line_of_a_value(tmp_path: Path) -> None:
+    path = tmp_path / "long.json"
+    long = "y\n" * 100_000
+    for node in (
+        {"home_address": long},
+        {"home_address": "2001:db8:1::1", "prefixes": [f"::/{long}"]},
+        {"home_address": "2001:db8:1::1", long: 1},
+        {"home_address": "2001:db8:1::1", "care_of": [{"bid": long, "address": "::1"}]},
+        {"home_address": "2001:db8:1::1", "care_of": [{"bid": "9" * 30 + "\n", "address": "::1"}]},
+        {"home_address": "2001:db8:1::1", "flow": [{"fid": 1, "pri": 1, "action": long, "bids": []}]},
+        {"home_address": "2001:db8:1::1", "flow": [{"fid": 1, "pri": 1, "action": "discard", "selector": {
+            "source": f"::1-{long}"}}]},
+        {"home_address": "2001:db8:1::1", "flow": [{"fid": 1, "pri": 1, "action": "discard", "selector": {
+            "protocol": f"tcp-{long}"}}]},
+    ):  # fmt: skip
+        path.write_text(json.dumps({"node": [node]}))
+        with pytest.raises(BindingsFileError) as caught:
+            read_bindings(path)
+        assert len(str(caught.value)) < 600
+        assert "\n" not in str(caught.value)
+
+
+def test_a_mistake_in_a_flow_far_down_has_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "far.toml"
+    path.write_text(flows_file(1200).replace("fid = 1101", "fdi = 1101"))
+    with pytest.raises(BindingsFileError) as caught:
+        read_bindings(path)
+    assert caught.value.path == "node[0].flow[1100].fdi"
+    assert path.read_text().splitlines()[(caught.value.line or 0) - 1] == "fdi = 1101"
+
+
+def test_strings_of_several_lines_hide_what_looks_like_keys() -> None:
+    text = "a = \"\"\"\nb = 1\n\"\"\"\"\nc = '''x\n[d]'''''\ne = 5\n"
+    assert toml_lines(text) == {"a": 1, "c": 4, "e": 6}

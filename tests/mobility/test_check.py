@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import random
+import time
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,40 @@ def test_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     bad.write_text("[[node]]\nhome = 1\n")
     assert main(["check", str(bad)]) == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_twelve_thousand_flows_take_seconds(tmp_path: Path) -> None:
+    lines = ["[[node]]", 'home_address = "2001:db8:1::1"', "[[node.care_of]]", "bid = 1", 'address = "2001:db8:a::1"']
+    for i in range(12_000):
+        lines += ["[[node.flow]]", f"fid = {i + 1}", f"pri = {i % 256}", "bids = [1]"]
+        lines += ["[node.flow.selector]", f"source_port = {1 + i}", f'source = "2001:db8:{i // 4:x}::/48"']
+    path = tmp_path / "many.toml"
+    path.write_text("\n".join(lines))
+    began = time.process_time()
+    assert check_bindings(read_bindings(path)) == []
+    assert time.process_time() - began < 10
+
+
+@pytest.mark.parametrize("kind", ["all the same", "all around each other", "all across each other"])
+def test_flows_that_all_meet_take_no_longer(tmp_path: Path, kind: str) -> None:
+    count = 1000
+    lines = ["[[node]]", 'home_address = "2001:db8:1::1"', "[[node.care_of]]", "bid = 1", 'address = "2001:db8:a::1"']
+    lines += ["[[node.care_of]]", "bid = 2", 'address = "2001:db8:b::1"']
+    for i in range(count):
+        lines += ["[[node.flow]]", f"fid = {i + 1}", "pri = 1", f"bids = [{1 + i % 2}]", "[node.flow.selector]"]
+        match kind:
+            case "all the same":
+                lines.append('source_port = "1-2"')
+            case "all around each other":
+                lines.append(f'source_port = "{count - i}-{count + 1 + i}"')
+            case _:
+                lines.append(f'source_port = "{1 + i}-60000"\ndestination_port = "1-{60000 - i}"\nspi = {i}')
+                lines[-1] = lines[-1].replace(f"spi = {i}", f'flow_label = "{i}-{i + count}"')
+    path = tmp_path / "meet.toml"
+    path.write_text("\n".join(lines))
+    began = time.process_time()
+    found = check_bindings(read_bindings(path))
+    assert time.process_time() - began < 10
+    assert len(found) <= 17 * count
+    if kind == "all the same":
+        assert [f.kind for f in found] == ["unreachable"] * (count - 1)

@@ -7,7 +7,7 @@ plain geometry: a flow can never match when the boxes of the flows before it cov
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import ip_address
 from typing import Any, Final, Literal
@@ -33,6 +33,13 @@ _WITH_PORTS: Final = (Protocol.TCP, Protocol.UDP, Protocol.DCCP, Protocol.SCTP, 
 _NOT_ROUTABLE: Final = "no unicast routable address"
 _MOST_BOXES: Final = 20_000
 """Where the search gives up and says nothing: what is left of a box can come in very many pieces."""
+
+_MOST_WORK: Final = 200_000
+"""Pieces that are cut for all flows of a node together: a second or two. Behind that only single flows are looked for
+that cover another one."""
+
+_MOST_NAMED: Final = 16
+"""Flows that one flow's findings name; the rest is counted."""
 
 Box = tuple[tuple[int, int], ...]
 
@@ -70,25 +77,91 @@ def _check_node(found: BindingsFile, number: int, node: Node) -> Iterator[Findin
 
     if node.default is None:
         yield finding("no-default", None, "has no default binding: what no flow binding matches goes nowhere")
-    before: list[tuple[Flow, Box]] = []
-    for flow in node.ordered():
-        box = _box(flow)
+    yield from _check_flows(found, number, node, finding)
+
+
+def _check_flows(
+    found: BindingsFile, number: int, node: Node, finding: Callable[[Kind, int | None, str], Finding]
+) -> Iterator[Finding]:
+    flows = node.ordered()
+    boxes = [_box(flow) for flow in flows]
+    before = _Boxes(flows, boxes)
+    for at, (flow, box) in enumerate(zip(flows, boxes, strict=True)):
         if (reason := _impossible(flow, box, node)) is not None:
             yield finding("unreachable", flow.fid, f"can never match: {reason}")
             continue
-        if (culprits := _covering(box, before)) is not None:
-            names = " and ".join(f"flow {f.fid}{_line(found, number, f)}" for f in culprits)
+        touching = before.touching(at)
+        if (culprits := _covering(at, touching, before)) is not None:
+            shown = [f"flow {f.fid}{_line(found, number, f)}" for f in culprits[:_MOST_NAMED]]
+            if len(culprits) > _MOST_NAMED:
+                shown.append(f"{len(culprits) - _MOST_NAMED} more")
             verb = "matches" if len(culprits) == 1 else "match"
-            yield finding("unreachable", flow.fid, f"can never match: {names} before it {verb} everything that it does")
+            yield finding(
+                "unreachable", flow.fid,
+                f"can never match: {' and '.join(shown)} before it {verb} everything that it does",
+            )  # fmt: skip
             continue
-        for other, theirs in before:
-            if other.priority == flow.priority and _meet(box, theirs) and _effect(flow) != _effect(other):
-                yield finding(
-                    "overlap", flow.fid,
-                    f"overlaps with flow {other.fid}{_line(found, number, other)}: both have PRI {flow.priority},"
-                    f" so the lower FID decides",
-                )  # fmt: skip
-        before.append((flow, box))
+        rivals = before.rivals(at, touching)
+        for other in rivals[:_MOST_NAMED]:
+            yield finding(
+                "overlap", flow.fid,
+                f"overlaps with flow {other.fid}{_line(found, number, other)}: both have PRI {flow.priority},"
+                f" so the lower FID decides",
+            )  # fmt: skip
+        if len(rivals) > _MOST_NAMED:
+            more = len(rivals) - _MOST_NAMED
+            yield finding("overlap", flow.fid, f"overlaps with {more} more flows that have PRI {flow.priority}")
+        before.add(at)
+
+
+class _Boxes:
+    """The boxes of one node's flows in matching order, side by side, so that one flow is compared with all those before
+    it at once. Bounds are ranks among all bounds of their field: order is all that counts, and 128 bits fit no column.
+    """
+
+    def __init__(self, flows: list[Flow], boxes: list[Box]) -> None:
+        self.flows = flows
+        self.boxes = boxes
+        sides = range(len(_ORDER))
+        ranks = [
+            {bound: rank for rank, bound in enumerate(sorted({bound for box in boxes for bound in box[side]}))}
+            for side in sides
+        ]
+        shape = (len(_ORDER), len(boxes))
+        self.first, self.last = np.zeros(shape, np.int32), np.zeros(shape, np.int32)
+        for side in sides:
+            self.first[side] = [ranks[side][box[side][0]] for box in boxes]
+            self.last[side] = [ranks[side][box[side][1]] for box in boxes]
+        effects: dict[tuple[int, tuple[int, ...]], int] = {}
+        self.effect = np.array([effects.setdefault(_effect(flow), len(effects)) for flow in flows], np.int32)
+        self.priority = np.array([flow.priority for flow in flows], np.int32)
+        self.there = np.zeros(len(boxes), bool)
+        self.work = _MOST_WORK
+        # a field that is the same in all of them divides nothing
+        self.sides = [side for side in sides if len({box[side] for box in boxes}) > 1]
+
+    def add(self, at: int) -> None:
+        """The flow at this place can match something: it counts for those behind it."""
+        self.there[at] = True
+
+    def touching(self, at: int) -> Any:
+        """Places of the flows before this one that meet its box."""
+        found = np.flatnonzero(self.there[:at])
+        for side in self.sides:
+            first, last = self.first[side], self.last[side]
+            found = found[(first[found] <= last[at]) & (last[found] >= first[at])]
+        return found
+
+    def around(self, at: int, touching: Any) -> Flow | None:
+        """The first flow of these whose box holds the whole of another one."""
+        first, last = self.first[:, touching], self.last[:, touching]
+        holds = np.all((first <= self.first[:, [at]]) & (last >= self.last[:, [at]]), axis=0)
+        return self.flows[touching[int(holds.argmax())]] if holds.any() else None
+
+    def rivals(self, at: int, touching: Any) -> list[Flow]:
+        """Flows of these with the same PRI that do something else."""
+        same = (self.priority[touching] == self.priority[at]) & (self.effect[touching] != self.effect[at])
+        return [self.flows[place] for place in touching[same]]
 
 
 def _addresses(found: BindingsFile, number: int, node: Node) -> Iterator[Finding]:
@@ -173,17 +246,19 @@ def _meet(a: Box, b: Box) -> bool:
     return all(x[0] <= y[1] and y[0] <= x[1] for x, y in zip(a, b, strict=True))
 
 
-def _covering(box: Box, before: list[tuple[Flow, Box]]) -> list[Flow] | None:
+def _covering(at: int, touching: Any, boxes: _Boxes) -> list[Flow] | None:
     """Flows that together match all of a box: a single one if there is one; None if something is left over."""
-    touching = [(flow, other) for flow, other in before if _meet(box, other)]
-    for flow, other in touching:
-        if all(y[0] <= x[0] and x[1] <= y[1] for x, y in zip(box, other, strict=True)):
-            return [flow]
-    left, used = [box], list[Flow]()
-    for flow, other in touching:
-        rest = [piece for part in left for piece in _minus(part, other)]
+    alone = boxes.around(at, touching)
+    if alone is not None:
+        return [alone]
+    left, used = [boxes.boxes[at]], list[Flow]()
+    for place in touching.tolist():
+        boxes.work -= len(left)
+        if boxes.work < 0:
+            return None
+        rest = [piece for part in left for piece in _minus(part, boxes.boxes[place])]
         if rest != left:
-            used.append(flow)
+            used.append(boxes.flows[place])
         left = rest
         if not left:
             return used

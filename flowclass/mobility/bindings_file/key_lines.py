@@ -11,15 +11,21 @@ import re
 
 __all__ = ["json_lines", "line_of", "toml_lines"]
 
-_KEY = r"""(?:[A-Za-z0-9_-]+|"(?:[^"\\]|\\.)*"|'[^']*')"""
+# strings are matched possessively, so that one of many characters leaves no trace for each of them
+_KEY = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\]++|\\.)*+"|'[^']*+')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]\]?")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
-# what can hide a bracket: comments and the four kinds of strings, the long ones first
+# what can hide a bracket: comments and the four kinds of strings, the long ones first; and what can't
 _HIDDEN = re.compile(
-    r'"""(?:[^\\]|\\.)*?"""|' + r"'''.*?'''|" + r'"(?:[^"\\\n]|\\.)*"|' + r"'[^'\n]*'|#[^\n]*", re.DOTALL
+    r'"""(?:[^"\\]++|\\.|"(?!""))*+"""(?:"{0,2})'
+    r"|'''(?:[^']++|'(?!''))*+'''(?:'{0,2})"
+    r'|"(?:[^"\\\n]++|\\.)*+"'
+    r"|'[^'\n]*+'|#[^\n]*+",
+    re.DOTALL,
 )
-_JSON_TOKEN = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\],:]|\n|[^\s{}\[\],:"]+')
+_PLAIN = re.compile(r"""[^\[\]{}"'#\n]++""")
+_JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|\n|[^\s{}\[\],:"]++')
 
 
 def line_of(lines: dict[str, int], path: str) -> int | None:
@@ -81,6 +87,10 @@ def _end_of_statement(text: str, position: int) -> int:
         hidden = _HIDDEN.match(text, position)
         if hidden is not None:
             position = hidden.end()
+            continue
+        plain = _PLAIN.match(text, position)
+        if plain is not None:
+            position = plain.end()
             continue
         character = text[position]
         position += 1

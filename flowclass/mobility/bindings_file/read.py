@@ -37,7 +37,7 @@ _NAMED_KEY = re.compile(r"(?:unknown|required) field `([^`]*)`")
 Value = int | str
 
 
-class _Selector(Struct, forbid_unknown_fields=True):
+class _Selector(Struct, forbid_unknown_fields=True, gc=False):
     source: str | UnsetType = UNSET
     destination: str | UnsetType = UNSET
     protocol: Value | UnsetType = UNSET
@@ -49,7 +49,7 @@ class _Selector(Struct, forbid_unknown_fields=True):
     version: Value | UnsetType = UNSET
 
 
-class _Flow(Struct, forbid_unknown_fields=True):
+class _Flow(Struct, forbid_unknown_fields=True, gc=False):
     fid: Value
     pri: Value
     action: str | UnsetType = UNSET
@@ -57,21 +57,21 @@ class _Flow(Struct, forbid_unknown_fields=True):
     selector: _Selector | UnsetType = UNSET
 
 
-class _CareOf(Struct, forbid_unknown_fields=True):
+class _CareOf(Struct, forbid_unknown_fields=True, gc=False):
     bid: Value
     address: str
     priority: Value = 0
 
 
-class _Node(Struct, forbid_unknown_fields=True):
+class _Node(Struct, forbid_unknown_fields=True, gc=False):
     home_address: str
     ipv4_home_address: str | UnsetType = UNSET
     prefixes: list[str] = []
     care_of: list[_CareOf] = []
-    flow: list[_Flow] = []
+    flow: list[Any] = []  # taken out before, see _take_flows
 
 
-class _File(Struct, forbid_unknown_fields=True):
+class _File(Struct, forbid_unknown_fields=True, gc=False):
     profile: Literal["draft", "rfc6089"] = "draft"
     node: list[_Node] = []
 
@@ -87,16 +87,31 @@ class BindingsFile:
     file: str
     profile: Literal["draft", "rfc6089"]
     nodes: list[Node] = field(default_factory=list)
-    lines: dict[str, int] = field(default_factory=dict)
     unknown_bids: list[BindingsFileError] = field(default_factory=list)
     """What a lenient reading passed over: such BIDs are left out of their flows."""
+    text: str = field(default="", repr=False)
+    is_json: bool = False
+    _lines: dict[str, int] | None = field(default=None, repr=False)
+    _places: dict[int, dict[int, int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def lines(self) -> dict[str, int]:
+        """The line of every key, by its path: found when first asked for, because it takes as much memory as all the
+        rest of a reading."""
+        if self._lines is None:
+            self._lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
+        return self._lines
 
     def line(self, path: str) -> int | None:
-        return line_of(self.lines, path)
+        """The line of a key, or of the nearest key around it; None where there is none."""
+        return line_of(self.lines, path) if path else None
 
     def flow_line(self, node: int, fid: int) -> int | None:
         """The line on which a flow of the node at this index begins."""
-        return self.line(f"node[{node}].flow[{list(self.nodes[node].flows).index(fid)}]")
+        places = self._places.get(node)
+        if places is None:
+            places = self._places[node] = {number: at for at, number in enumerate(self.nodes[node].flows)}
+        return self.line(f"node[{node}].flow[{places[fid]}]")
 
 
 def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> BindingsFile:
@@ -137,45 +152,87 @@ def _repeated(value: Any, path: str) -> str | None:
     return next((found for where, item in inner if (found := _repeated(item, where)) is not None), None)
 
 
+def _take_flows(data: Any) -> dict[int, list[Any]]:
+    """Take the lists of flows out of plain data, by their node's index: most of a large file is flows, and they are
+    given their shape a few at a time. What is no list stays where it is, to be refused."""
+    nodes = data.get("node") if isinstance(data, dict) else None
+    return {
+        i: node.pop("flow")
+        for i, node in enumerate(nodes if isinstance(nodes, list) else ())
+        if isinstance(node, dict) and isinstance(node.get("flow"), list)
+    }
+
+
+_AT_ONCE: Final = 100
+"""Flows that are given their shape together."""
+
+
+def _surrogate(value: Any, path: str) -> str | None:
+    """The path of the first key or text that is no Unicode text."""
+    if isinstance(value, str):
+        return path if any("\ud800" <= character <= "\udfff" for character in value) else None
+    inner: Any = ()
+    if isinstance(value, dict):
+        for name in value:
+            if _surrogate(name, path) is not None:
+                return f"{path}.{name}" if path else name
+        inner = ((f"{path}.{name}" if path else name, item) for name, item in value.items())
+    elif isinstance(value, list):
+        inner = ((f"{path}[{i}]", item) for i, item in enumerate(value))
+    return next((found for where, item in inner if (found := _surrogate(item, where)) is not None), None)
+
+
+_LONGEST: Final = 200
+"""Characters of a message or a path that are shown."""
+
+
+def _short(text: str) -> str:
+    """One line, and no long one, whatever somebody has written: what can't be printed as an escape, what is too long
+    without its middle."""
+    if len(text) > _LONGEST:
+        text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 class _Reader:
     """One reading of one file: holds the place of what is being looked at."""
 
     def __init__(self, file: str, lenient: bool = False) -> None:
         self.file = file
         self.lenient = lenient
-        self.text = ""
-        self.is_json = False
         self.found = BindingsFile(file, "draft")
+        self.priorities: set[int] = set()
+        self.raw_flows: dict[int, list[Any]] = {}
         self.addresses: dict[bytes, str] = {}
         self.prefixes: dict[Prefix, str] = {}
 
     def fail(self, message: str, path: str = "") -> NoReturn:
-        if not self.found.lines and path:
-            self.found.lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
-        raise BindingsFileError(message, file=self.file, path=path, line=line_of(self.found.lines, path))
+        raise BindingsFileError(_short(message), file=self.file, path=_short(path), line=self.found.line(path))
 
     def read(self) -> BindingsFile:
-        shape = self.shape(self.data())
+        data = self.data()
+        self.raw_flows = _take_flows(data)
+        shape: _File = self.shape(data, _File)
+        del data
         self.found.profile = shape.profile
-        self.found.lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
         for i, node in enumerate(shape.node):
-            self.found.nodes.append(self.node(node, f"node[{i}]"))
+            self.found.nodes.append(self.node(node, f"node[{i}]", self.raw_flows.pop(i, [])))
         return self.found
 
     def data(self) -> Any:
         try:
-            self.text = Path(self.file).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+            self.found.text = Path(self.file).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
         except OSError as error:
             raise BindingsFileError(error.strerror or str(error), file=self.file) from None
         except UnicodeDecodeError as error:
             raise BindingsFileError(f"not UTF-8 (octet {error.start})", file=self.file) from None
-        self.is_json = self.file.endswith(".json") or (
-            not self.file.endswith(".toml") and self.text.lstrip().startswith("{")
+        self.found.is_json = self.file.endswith(".json") or (
+            not self.file.endswith(".toml") and self.found.text.lstrip().startswith("{")
         )
         try:
-            if not self.is_json:
-                return tomllib.loads(self.text)
-            data = json.loads(self.text, object_pairs_hook=_object)
+            if not self.found.is_json:
+                return tomllib.loads(self.found.text)
+            data = json.loads(self.found.text, object_pairs_hook=_object)
             repeated = _repeated(data, "")
         except json.JSONDecodeError as error:
             raise BindingsFileError(f"no valid JSON: {error.msg}", file=self.file, line=error.lineno) from None
@@ -183,16 +240,20 @@ class _Reader:
             where = re.search(r" \(at line (\d+), column \d+\)$", str(error))
             what = str(error)[: where.start()] if where else str(error)
             line = int(where[1]) if where else None
-            raise BindingsFileError(f"no valid TOML: {what}", file=self.file, line=line) from None
+            raise BindingsFileError(_short(f"no valid TOML: {what}"), file=self.file, line=line) from None
         except (RecursionError, ValueError):  # ValueError: integers beyond the interpreter's limit of digits
             raise BindingsFileError("nested too deeply, or a number too long", file=self.file) from None
         if repeated is not None:
             self.fail("the key is given twice", repeated)
         return data
 
-    def shape(self, data: Any) -> _File:
+    def shape(self, data: Any, kind: Any, inside: str = "", first: int = 0) -> Any:
+        """Plain data as values of a kind; ``inside`` is the path of a list of which ``data`` are the items from
+        ``first`` on."""
         try:
-            return msgspec.convert(data, _File)
+            return msgspec.convert(data, kind)
+        except UnicodeEncodeError:
+            what, path = "no Unicode text: half of a surrogate pair", _surrogate(data, "") or ""
         except msgspec.ValidationError as error:
             match = _INVALID.match(str(error))
             what, path = (match["what"], match["path"] or "") if match else (str(error), "")
@@ -202,6 +263,9 @@ class _Reader:
                 what = "unknown key"
             elif named:
                 what = f"{named[1]} is missing"
+        if inside:
+            item = re.match(r"\[(\d+)\]", path)
+            path = inside if item is None else f"{inside}[{first + int(item[1])}]{path[item.end() :]}"
         self.fail(what, path)
 
     def value(self, path: str, function: Any, *arguments: Any) -> Any:
@@ -210,7 +274,7 @@ class _Reader:
         except BadValueError as error:
             self.fail(str(error), path)
 
-    def node(self, raw: _Node, path: str) -> Node:
+    def node(self, raw: _Node, path: str, raw_flows: list[Any]) -> Node:
         home = self.own_address(raw.home_address, f"{path}.home_address")
         node = Node(home, self.found.profile)
         if raw.ipv4_home_address is not UNSET:
@@ -225,9 +289,14 @@ class _Reader:
             if entry.bid in node.care_of:
                 self.fail(f"BID {entry.bid} is given twice", f"{path}.care_of[{i}].bid")
             node.care_of[entry.bid] = entry
-        for i, raw_flow in enumerate(raw.flow):
-            flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")
-            node.flows[flow.fid] = flow
+        self.priorities.clear()
+        for first in range(0, len(raw_flows), _AT_ONCE):
+            some = raw_flows[first : first + _AT_ONCE]
+            raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # what has been read makes room
+            shapes = self.shape(some, list[_Flow], f"{path}.flow", first)
+            for i, raw_flow in enumerate(shapes, first):
+                flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")
+                node.flows[flow.fid] = flow
         return node
 
     def own_address(self, text: str, path: str) -> bytes:
@@ -256,8 +325,9 @@ class _Reader:
         pri = self.value(f"{path}.pri", number, raw.pri, low, high)
         if fid in node.flows:
             self.fail(f"FID {fid} is given twice", f"{path}.fid")
-        if rfc and any(flow.priority == pri for flow in node.flows.values()):
+        if rfc and pri in self.priorities:
             self.fail(f"PRI {pri} is given twice, but must be unique in a node (K14)", f"{path}.pri")
+        self.priorities.add(pri)
         bids = self.bids(raw, node, path)
         action = NCAST if rfc and len(bids) > 1 else FORWARD
         if raw.action is not UNSET:
@@ -289,7 +359,7 @@ class _Reader:
         message = f"BID {bid} is unknown: the node has no such care-of address"
         if not self.lenient:
             self.fail(message, path)
-        line = line_of(self.found.lines, path)
+        line = self.found.line(path)
         self.found.unknown_bids.append(BindingsFileError(message, file=self.file, path=path, line=line))
 
     def selector(self, raw: _Selector, path: str) -> bytes:
