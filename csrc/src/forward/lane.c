@@ -26,6 +26,23 @@
 
 enum { VNET_NEEDS_CHECKSUM = 1, VNET_TCP4 = 1, VNET_TCP6 = 4, VNET_UDP = 5, VNET_ECN = 0x80 }; /* linux/virtio_net.h */
 
+/* Under AddressSanitizer, reading past a packet is found although the next one lies behind it. */
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define __SANITIZE_ADDRESS__ 1
+#endif
+#endif
+#if defined(__SANITIZE_ADDRESS__)
+#include <sanitizer/asan_interface.h>
+#define GAP 256u
+#define FORBID(p, n) ASAN_POISON_MEMORY_REGION(p, n)
+#define ALLOW(p, n) ASAN_UNPOISON_MEMORY_REGION(p, n)
+#else
+#define GAP 0u
+#define FORBID(p, n) ((void)(p))
+#define ALLOW(p, n) ((void)(p))
+#endif
+
 uint64_t fc_fwd_now(void)
 {
     struct timespec t;
@@ -80,8 +97,10 @@ void fc_fwd_lane_free(fc_fwd_lane *l)
 {
     if (!l)
         return;
-    if (l->buffer)
+    if (l->buffer) {
+        ALLOW(l->buffer, BUFFER);
         munmap(l->buffer, BUFFER);
+    }
     if (l->stream)
         munmap(l->stream, (size_t)STREAM_SLOTS * STREAM_SLOT);
     free(l->whole);
@@ -269,9 +288,10 @@ static void one(fc_fwd_lane *l, unsigned i)
 
 static void read_tun(fc_fwd_lane *l)
 {
+    ALLOW(l->buffer, BUFFER);
     uint32_t before = l->forwarder->options.vnet_header ? FC_FWD_VNET : 0, at = 0;
     unsigned n = 0;
-    while (n < FC_FWD_BATCH && BUFFER - at >= FC_FWD_HEADROOM + FC_FWD_LARGEST) {
+    while (n < FC_FWD_BATCH && BUFFER - at >= FC_FWD_HEADROOM + FC_FWD_LARGEST + GAP + 64) {
         uint8_t *p = l->buffer + at + FC_FWD_HEADROOM;
         ssize_t got = read(l->tun, p - before, FC_FWD_LARGEST + before);
         if (got < 0 && errno == EINTR)
@@ -290,7 +310,8 @@ static void read_tun(fc_fwd_lane *l)
         l->packet[n] = (fc_fwd_packet){.data = p, .length = (uint32_t)got - before, .counted = 1};
         l->offset[n] = at + FC_FWD_HEADROOM;
         l->length[n] = l->packet[n].length;
-        at = (at + FC_FWD_HEADROOM + l->packet[n].length + 63u) & ~63u;
+        at = (at + FC_FWD_HEADROOM + l->packet[n].length + GAP + 63u) & ~63u;
+        FORBID(p + l->packet[n].length, (size_t)(l->buffer + at - p) - l->packet[n].length);
         n++;
     }
     l->n = n;

@@ -325,12 +325,12 @@ void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
     fc_target targets[FC_MAX_FANOUT];
     way ways[FC_MAX_FANOUT];
     uint32_t n_targets = fc_fib_targets(l->forwarder->fib, d, targets, d->n_targets), n_ways = 0;
-    fc_fwd_count(l, d->action == FC_ACTION_NCAST ? FC_FORWARD_NCAST : kind, n, octets);
-    fc_fwd_count_flow(l, d->node, kind, d->fid, n, octets);
     for (uint32_t i = 0; i < n_targets; i++)
         n_ways += (uint32_t)find_way(l, p, &targets[i], d->node, limit, &ways[n_ways]);
     if (n_ways == 0)
-        return;
+        return; /* find_way has said why */
+    fc_fwd_count(l, d->action == FC_ACTION_NCAST ? FC_FORWARD_NCAST : kind, n, octets);
+    fc_fwd_count_flow(l, d->node, kind, d->fid, n, octets);
     for (uint32_t i = 0, done = 0; i < segments; i++) {
         piece s = {.head = p->data, .head_size = p->length, .room = 1};
         fc_fwd_begin(l);
