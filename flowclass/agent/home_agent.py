@@ -10,11 +10,12 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -74,6 +75,8 @@ class HomeAgentService:
         self._rates = RateLimit(config.updates_per_second, config.burst)
         self._waiting: deque[tuple[float, Local]] = deque()
         self._scheduled = False
+        self._udp: socket.socket | None = None
+        self._udp_replies: list[tuple[bytes, tuple[bytes, int]]] = []
         self._closing: list[Any] = []
         self.agent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
@@ -195,7 +198,7 @@ class HomeAgentService:
         config = self.config
         output = self._keep(raw_ipv6())
         output4 = self._keep(raw_ipv4())
-        udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
+        self._udp = udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
         network: Network = self._keep(Network())
         own = ip_network(config.home_agent)
         routed = [*config.home_prefixes, own]
@@ -220,6 +223,8 @@ class HomeAgentService:
             encapsulation_limit=config.encapsulation_limit,
             vnet_header=config.offloads,
         )
+        for node in self.agent.cache:
+            self._set_ports(node)
         control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
         if config.metrics is not None:
             self._keep(MetricsServer(self, *config.metrics))
@@ -306,7 +311,9 @@ class HomeAgentService:
             self.ignored["store failed"] += len(batch)  # who gets no answer asks again
             self.log.limited("store", "no update of a batch could be kept, and none is acknowledged", error=error)
             replies = []
+            self._udp_replies.clear()
         self._send(replies)
+        self._send_udp()
         now = time.monotonic()
         for arrival, _ in batch:
             self.latencies.add(now - arrival)
@@ -332,8 +339,12 @@ class HomeAgentService:
             self.ignored["rate limit"] += 1
             return []
         protected = local.tun >= self.config.queues  # the device for what IPsec protects
-        pending = self.agent.begin(packet, now=now, authenticated=protected or not self.config.security.is_protected)
+        believed = protected or not self.config.security.is_protected
+        pending = self.agent.begin(packet, now=now, authenticated=believed, outer=local.outer)
         replies = pending.commit()
+        if local.outer is not None:
+            self._udp_replies += [(reply, local.outer) for reply in replies]
+            replies = []
         if pending.ignored is not None:
             self._note(pending.ignored, source)
         elif pending.refused is not None:
@@ -343,6 +354,22 @@ class HomeAgentService:
     def _note(self, what: str, source: bytes) -> None:
         """Once per interval for each source and reason; counted always, where it was decided."""
         self.log.limited(f"{what} {source.hex()}", "binding update", result=what, source=ip_address(source))
+
+    def _send_udp(self) -> None:
+        """Answers to those who asked in UDP over IPv4 go there the same way (RFC 5555 section 4.4.2)."""
+        replies, self._udp_replies = self._udp_replies, []
+        for packet, (address, port) in replies:
+            assert self._udp is not None
+            try:
+                self._udp.sendto(packet, (str(IPv4Address(address)), port))
+            except OSError as error:
+                self.log.limited("send", "a message could not be sent", error=error)
+
+    def _set_ports(self, node: Node) -> None:
+        """Tell the forwarder which IPv4 care-of addresses of a node are behind a NAT."""
+        for entry in node.care_of.values():
+            if len(entry.address) == 4:
+                self.forwarder.set_port(node.home, entry.bid, entry.address, entry.port or None)
 
     def _send(self, packets: list[bytes]) -> None:
         try:
@@ -365,6 +392,10 @@ class HomeAgentService:
     def _happened(self, event: Event) -> None:
         if event.kind is EventKind.PARAMETER_PROBLEM:
             return
+        if event.kind in (EventKind.BID_ADDED, EventKind.BID_CHANGED) and len(event.address) == 4:
+            node = self.agent.cache.get(event.home)
+            if node is not None:
+                self._set_ports(node)
         fields: dict[str, Any] = {"home": ip_address(event.home)}
         if event.number >= 0:
             fields["fid" if event.kind.startswith("flow") else "bid"] = event.number

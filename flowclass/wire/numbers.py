@@ -27,6 +27,7 @@ __all__ = [
     "MAX_TOKEN_LIFETIME",
     "MAX_UPDATE_RATE",
     "MOBILITY_HEADER",
+    "NAT_KEEPALIVE_TIMEOUT",
     "REFUSED",
     "RFC6089_FLOW_STATUS",
     "TYPE_2_ROUTING",
@@ -345,6 +346,9 @@ MAX_UPDATE_RATE: Final = 3
 
 MAX_TOKEN_LIFETIME: Final = 210.0
 """How long a mobile node uses a keygen token."""
+
+NAT_KEEPALIVE_TIMEOUT: Final = 110
+"""Seconds in which a mobile node behind a NAT should have sent something (RFC 5555 section 6.1)."""
 
 MAX_NONCE_LIFETIME: Final = 240.0
 """How long a correspondent node accepts a nonce."""

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from ipaddress import IPv6Address
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from network_kit import (
     run,
 )
 
-from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, decode_packet, encode_packet
+from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, NatDetection, decode_packet, encode_packet
 
 pytestmark = needs_namespaces
 
@@ -83,6 +83,43 @@ def test_a_sequence_number_that_was_there_gets_135_with_the_last_one(laboratory:
     replies = exchange(laboratory, "mn", "lte", [update(9), update(9), update(8), update(10)])
     found: list[Any] = [decode_packet(reply).message for reply in replies]
     assert [(m.status, m.sequence) for m in found] == [(0, 9), (135, 9), (135, 9), (0, 10)]
+
+
+_UDP = """
+import socket, sys
+out = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+out.bind((sys.argv[1], 40000))
+out.settimeout(3)
+out.sendto(bytes.fromhex(sys.argv[3]), (sys.argv[2], 4191))
+print(out.recv(2000).hex(), flush=True)
+print(out.recv(2000).hex(), flush=True)
+"""
+
+
+def test_a_node_behind_a_nat_is_reached_in_udp_over_ipv4(laboratory: Laboratory) -> None:
+    laboratory.ip("ha", "addr add 198.51.100.1/32 dev lo")
+    laboratory.home_agent('home_agent_ipv4 = "198.51.100.1"\nstore = "bindings.sqlite"')
+    inside = IPv4Address("10.0.0.7")  # what the node takes for its address; the agent sees 192.0.2.10
+    message = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, inside),))
+    update = encode_packet(MobilityPacket(IPv6Address(HOME), AGENT, message))
+    client = subprocess.Popen(
+        laboratory.inside("mn", sys.executable, "-c", _UDP, "192.0.2.10", "198.51.100.1", update.hex()),
+        stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert client.stdout is not None
+    answer: Any = decode_packet(bytes.fromhex(client.stdout.readline())).message
+    assert answer.status == 0
+    assert any(isinstance(option, NatDetection) for option in answer.options)
+    laboratory.daemons[0].send(signal.SIGKILL)
+    laboratory.daemons[0].process.wait()
+    laboratory.home_agent('home_agent_ipv4 = "198.51.100.1"\nstore = "bindings.sqlite"')  # it knows the port still
+    pinged = laboratory.start("cn", "ping", "-c", "1", "-W", "1", HOME, ready=None)
+    inner = bytes.fromhex(client.stdout.readline())
+    assert inner[24:40] == IPv6Address(HOME).packed
+    assert inner[8:24] == IPv6Address(CORRESPONDENT).packed
+    assert inner[40] == 128  # an echo request
+    pinged.process.wait(5)
+    client.wait(5)
 
 
 # ---- changes under traffic

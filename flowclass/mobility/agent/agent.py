@@ -236,6 +236,7 @@ class Agent(ABC):
         now: float,
         authenticated: bool = True,
         authorized: Iterable[bytes] | None = None,
+        outer: tuple[bytes, int] | None = None,
     ) -> list[bytes]:
         """An IPv6 packet with a Mobility Header -> packets to send.
 
@@ -245,9 +246,11 @@ class Agent(ABC):
         Any bytes are answered or passed over in silence; nothing is raised for what a packet holds. An update that
         isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137). For a correspondent
         node, `authorized` are the packed care-of addresses whose keygen tokens secured it, where the caller has checked
-        the authenticator; without, the role does it.
+        the authenticator; without, the role does it. For a packet that came in UDP over IPv4 (RFC 5555), `outer` is the
+        IPv4 address (packed) and port that sent it: where a NAT has changed the address, both are bound.
         """
-        return self.begin(packet, now=now, authenticated=authenticated, authorized=authorized).commit()
+        pending = self.begin(packet, now=now, authenticated=authenticated, authorized=authorized, outer=outer)
+        return pending.commit()
 
     def begin(
         self,
@@ -256,6 +259,7 @@ class Agent(ABC):
         now: float,
         authenticated: bool = True,
         authorized: Iterable[bytes] | None = None,
+        outer: tuple[bytes, int] | None = None,
     ) -> Pending:
         """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
         updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
@@ -268,7 +272,7 @@ class Agent(ABC):
                 self.cache.advance(now)
                 return self._undecodable(octets, error)
         with self.cache.lock:
-            return self._look_at(packet, octets, self.cache.advance(now), authenticated, authorized)
+            return self._look_at(packet, octets, self.cache.advance(now), authenticated, authorized, outer)
 
     def _look_at(
         self,
@@ -277,6 +281,7 @@ class Agent(ABC):
         now: float,
         authenticated: bool,
         authorized: Iterable[bytes] | None,
+        outer: tuple[bytes, int] | None,
     ) -> Pending:
         if not packet.checksum_ok:
             return self._ignore("checksum")
@@ -285,6 +290,7 @@ class Agent(ABC):
             if not authenticated:
                 return self._ignore("unauthenticated")
             update = collect(packet, message)
+            update.outer = outer
             if self.correspondent or self.security is not None:
                 update.octets = octets or encode_packet(packet, self.profile)
             if self.correspondent:

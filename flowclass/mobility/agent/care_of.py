@@ -90,9 +90,11 @@ def _register_plain(context: BindingContext) -> int:
         if bid is not None:
             # K37: the address is registered, so the update concerns its BID and replaces nothing
             old = node.care_of[bid]
-            node.care_of[bid] = CareOf(bid, address, old.priority, context.expires, context.refresh_at, old.home)
+            node.care_of[bid] = CareOf(
+                bid, address, old.priority, context.expires, context.refresh_at, old.home, _port(update)
+            )
             return bid
-    node.care_of = {PLAIN: CareOf(PLAIN, address, 0, context.expires, context.refresh_at)}
+    node.care_of = {PLAIN: CareOf(PLAIN, address, 0, context.expires, context.refresh_at, False, _port(update))}
     return PLAIN
 
 
@@ -106,7 +108,8 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
             return BindingStatus.MCOA_HOME_AND_FOREIGN_PROHIBITED
         address = node.home  # RFC 5648 section 6.2: whatever the field holds
     elif (packed := option.packed) is not None:
-        address = packed
+        outer = context.update.outer
+        address = packed if len(packed) != 4 or outer is None or len(context.update.bids) > 1 else outer[0]
         if not is_routable(address) or address == node.home:
             return BindingStatus.MCOA_MALFORMED
         if len(address) == 4 and (context.policy.correspondent or not context.policy.capabilities.ipv4):
@@ -129,11 +132,16 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
         for other in [b for b, entry in node.care_of.items() if entry.home and b != bid]:
             del node.care_of[other]
     node.care_of[bid] = CareOf(
-        bid, address, option.priority, context.expires, context.refresh_at, option.home
+        bid, address, option.priority, context.expires, context.refresh_at, option.home,
+        _port(context.update) if len(address) == 4 and len(context.update.bids) == 1 else 0,
     )  # fmt: skip
     if option.home and context.policy.capabilities.home_without_ndp:
         return BindingStatus.MCOA_RETURNHOME_WO_NDP
     return BindingStatus.ACCEPTED
+
+
+def _port(update: Update) -> int:
+    return update.outer[1] if update.outer is not None and update.uses_udp else 0
 
 
 def _takes_source(policy: Policy) -> bool:

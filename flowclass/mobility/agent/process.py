@@ -10,7 +10,8 @@ from __future__ import annotations
 from math import inf
 from typing import Final
 
-from flowclass.wire.numbers import LIFETIME_UNIT, BindingStatus, Request, UpdateFlag
+from flowclass.wire.numbers import LIFETIME_UNIT, NAT_KEEPALIVE_TIMEOUT, BindingStatus, Request, UpdateFlag
+from flowclass.wire.options import NatDetection
 
 from ..cache.node import Node
 from ..cache.owners import Owners
@@ -23,6 +24,7 @@ from .received_update import Outcome, RefusedUpdateError, Update
 
 __all__ = ["process", "times"]
 
+_FORCE_UDP: Final = UpdateFlag.FORCE_UDP.value
 _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 _REMOVE: Final = Request.REMOVE.value
 
@@ -67,6 +69,9 @@ def process(
         outcome = Outcome(status, lifetime, bids, router=node.router)
         if policy.capabilities.ipv4 and not policy.correspondent:
             outcome.extra = register_ipv4(node, update, policy, owners)
+            if update.uses_udp:
+                forced = bool(update.flags & _FORCE_UDP)
+                outcome.extra += (NatDetection(NAT_KEEPALIVE_TIMEOUT, forced),)
         node.sequence, node.memory = update.sequence, policy.replay_memory
     node.agent, node.profile = update.destination, policy.profile.name
     if policy.capabilities.flow_bindings:

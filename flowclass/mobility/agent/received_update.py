@@ -30,6 +30,7 @@ from flowclass.wire.packets import MobilityPacket
 __all__ = ["Outcome", "RefusedUpdateError", "SilentlyIgnored", "Update", "collect"]
 
 _OVERWRITE: Final = UpdateFlag.OVERWRITE.value
+_FORCE_UDP: Final = UpdateFlag.FORCE_UDP.value
 _OVERWRITE_OR_PROXY: Final = (UpdateFlag.OVERWRITE | UpdateFlag.PROXY_REGISTRATION).value
 
 
@@ -59,13 +60,25 @@ class Update(Struct):
     authentication: MessageAuthentication | None = None  # RFC 4285
     timestamp: int | None = None  # RFC 4285, in the format of NTP
     identifier: bytes | None = None  # RFC 4283
+    outer: tuple[bytes, int] | None = None  # IPv4 address and UDP port that it came from in UDP (RFC 5555)
     malformed_summary: tuple[int, ...] | None = None  # FIDs that could be read in flow summaries of a wrong length
     malformed_bid: bool = False  # a BID option of a wrong length: the whole update is refused (RFC 5648 section 6.2)
 
     @property
     def care_of(self) -> bytes:
         """The care-of address of the update itself, BID options apart: alternate, IPv4, else source (R57, K18)."""
+        if self.outer is not None and self.alternate is None:
+            return self.outer[0]  # RFC 5555 section 4.4.2: what the NAT has made of it, if there is one
         return self.alternate or self.ipv4_care_of or self.source
+
+    @property
+    def uses_udp(self) -> bool:
+        """Whether packets to the care-of address must go in UDP: a NAT has changed the address that the update says, or
+        the mobile node wants it (F flag; RFC 5555 sections 3.1.3 and 4.1)."""
+        if self.outer is None:
+            return False
+        said = self.bids[0].packed if len(self.bids) == 1 else self.ipv4_care_of
+        return said != self.outer[0] or bool(self.flags & _FORCE_UDP)
 
     @property
     def overwrite(self) -> bool:

@@ -599,7 +599,7 @@ def differences(old: Node | None, new: Node | None, now: float) -> list[Event]:
         was = before.get(bid)
         if was is None:
             events.append(Event(EventKind.BID_ADDED, home, bid, entry.address))
-        elif (was.address, was.priority, was.home) != (entry.address, entry.priority, entry.home):
+        elif (was.address, was.priority, was.home, was.port) != (entry.address, entry.priority, entry.home, entry.port):
             events.append(Event(EventKind.BID_CHANGED, home, bid, entry.address))
     for bid, entry in before.items():
         if bid not in after:

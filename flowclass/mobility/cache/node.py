@@ -46,6 +46,7 @@ class CareOf(Struct, gc=False):
     expires: float = inf
     refresh_at: float = inf  # when to ask for a refresh; inf once asked
     home: bool = False  # H flag: the home link itself, address is the home address
+    port: int = 0  # of an IPv4 care-of address behind a NAT: packets go there in UDP (RFC 5555); 0: without
 
 
 class Flow(Struct, gc=False):

@@ -41,6 +41,7 @@ class _CareOf(Struct, forbid_unknown_fields=True):
     left: Seconds | None
     ask: Seconds | None
     home: bool
+    port: U16 = 0
 
 
 class _Flow(Struct, forbid_unknown_fields=True):
@@ -130,7 +131,7 @@ def _raw(node: Node, now: float) -> _Node:
         node.home.hex(),
         node.profile,
         [
-            _CareOf(c.bid, c.address.hex(), c.priority, left(c.expires), left(c.refresh_at), c.home)
+            _CareOf(c.bid, c.address.hex(), c.priority, left(c.expires), left(c.refresh_at), c.home, c.port)
             for c in node.care_of.values()
             if c.expires > now
         ],
@@ -310,7 +311,9 @@ def _node(raw: _Node, now: float) -> Node:
     if len(raw.care_of) > 1 and any(c.bid == PLAIN for c in raw.care_of):
         raise FlowclassError("no snapshot of a binding cache: a binding without BID is not alone")
     for c in raw.care_of:
-        node.care_of[c.bid] = CareOf(c.bid, _address(c.address), c.priority, until(c.left), until(c.ask), c.home)
+        node.care_of[c.bid] = CareOf(
+            c.bid, _address(c.address), c.priority, until(c.left), until(c.ask), c.home, c.port
+        )
     for f in raw.flows:
         rule = bytes.fromhex(f.rule)
         if len(rule) != len(WILD_CARD) or any(
