@@ -6,7 +6,6 @@
  * untouched. X_free(NULL) does nothing. */
 #ifndef FLOWCLASS_H
 #define FLOWCLASS_H
-
 #include <stddef.h>
 #include <stdint.h>
 #ifdef __cplusplus
