@@ -38,6 +38,7 @@ cdef extern from "flowclass.h" nogil:
         uint32_t rules
         uint32_t trees[2]
         uint32_t depth, largest_leaf, nodes, rebuilds
+        uint32_t steps[2]
         uint64_t slots, leaf_rules, bytes
     int fc_classifier_new(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_classifier **out,
                           uint32_t *bad)

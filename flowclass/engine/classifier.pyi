@@ -14,6 +14,7 @@ class TableInfo(TypedDict):
     nodes: int
     slots: int
     leaf_rules: int
+    steps: tuple[int, int]
     rebuilds: int
     bytes: int
 

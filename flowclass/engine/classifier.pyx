@@ -98,14 +98,16 @@ cdef class Classifier:
     @property
     def info(self):
         """What there is, as a dict: rules; trees (per IP version), depth, largest_leaf (rules), nodes, slots and leaf_rules
-        (copies of rules in leaves) of the last build; rebuilds since the first update; bytes (all memory in use)."""
+        (copies of rules in leaves) of the last build; steps (per IP version): look-ups in cross-product tables that a small
+        set has beside its trees, 0 where there are none; rebuilds since the first update; bytes (all memory in use)."""
         cdef fc_table_info info
         with nogil:
             fc_classifier_get_info(<fc_classifier *>self.ptr, &info)
         return {
             "rules": info.rules, "trees": (info.trees[0], info.trees[1]), "depth": info.depth,
             "largest_leaf": info.largest_leaf, "nodes": info.nodes, "slots": info.slots,
-            "leaf_rules": info.leaf_rules, "rebuilds": info.rebuilds, "bytes": info.bytes,
+            "leaf_rules": info.leaf_rules, "steps": (info.steps[0], info.steps[1]), "rebuilds": info.rebuilds,
+            "bytes": info.bytes,
         }
 
     cdef int lookup(self, const void *keys, size_t n, int32_t *out, int kernel) noexcept nogil:

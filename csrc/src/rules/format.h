@@ -121,6 +121,7 @@ typedef struct fc_forest {
 struct fc_table {
     uint32_t n_rules;
     fc_forest forest[2]; /* IPv4, IPv6 */
+    struct fc_cross *cross[2]; /* cross.h: what kernels use in the place of the forest, or NULL */
     fc_table_info info;
 };
 

@@ -1,8 +1,9 @@
-/* fc_table: both IP versions' forests behind one look-up. */
+/* fc_table: both IP versions' forests, and cross-product tables for small sets, behind one look-up. */
 #include <stdlib.h>
 
 #include "../common/kernel.h"
 #include "build.h"
+#include "cross.h"
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
 {
@@ -38,6 +39,12 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
         fc_table_info part = {0};
         status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
         fc_add_info(&t->info, &part, &t->forest[v], v);
+        if (status == FC_OK && t->forest[v].n > 0 && !(options && options->no_cross))
+            status = fc_cross_build(v ? 6 : 4, rules, n, &t->cross[v]);
+        if (t->cross[v] != NULL) {
+            t->info.steps[v] = t->cross[v]->steps;
+            t->info.bytes += t->cross[v]->bytes;
+        }
     }
     if (status != FC_OK) {
         fc_table_free(t);
@@ -53,6 +60,8 @@ void fc_table_free(fc_table *t)
         return;
     fc_forest_release(&t->forest[0]);
     fc_forest_release(&t->forest[1]);
+    fc_cross_free(t->cross[0]);
+    fc_cross_free(t->cross[1]);
     free(t);
 }
 
@@ -87,26 +96,49 @@ void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATC
     }
 }
 
-static void look_up_block(const fc_table *t, fc_lookup_fn *lookup, const fc_key *keys, uint32_t n, int32_t *out)
+/* What a kernel looks up with: cross is NULL where it has no way to use cross-product tables. */
+typedef struct ways {
+    fc_lookup_fn *lookup;
+    fc_cross_fn *cross;
+} ways;
+
+/* Those of the block's keys that index names, all of one version. */
+static void look_up_version(const fc_table *t, const ways *by, int v, const fc_key *keys, const uint32_t *index, uint32_t n,
+                            int32_t *out)
+{
+    const fc_forest *f = &t->forest[v];
+    uint32_t best[FC_BATCH];
+    int32_t row[FC_BATCH];
+    if (n == 0 || f->trees == 0)
+        return;
+    if (by->cross && t->cross[v] && n >= FC_CROSS_FEW && by->cross(t->cross[v], keys, index, n, row)) {
+        for (uint32_t i = 0; i < n; i++)
+            out[index[i]] = row[i];
+        return;
+    }
+    by->lookup(f, keys, index, n, best);
+    for (uint32_t i = 0; i < n; i++) {
+        if (best[i] != FC_EMPTY)
+            out[index[i]] = (int32_t)(f->rank ? f->rank[best[i]] : best[i]);
+    }
+}
+
+static void look_up_block(const fc_table *t, const ways *by, const fc_key *keys, uint32_t n, int32_t *out)
 {
     uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
-    const fc_forest *f = &t->forest[keys[0].version == 6];
-    if (f->trees && !f->rank && lookup(f, keys, NULL, n, best)) { /* all of one version, as nearly always */
+    int v = keys[0].version == 6;
+    const fc_forest *f = &t->forest[v];
+    /* keys of one version, as nearly always */
+    if (by->cross && t->cross[v] && n >= FC_CROSS_FEW && by->cross(t->cross[v], keys, NULL, n, out))
+        return;
+    if (f->trees && !f->rank && by->lookup(f, keys, NULL, n, best)) {
         for (uint32_t i = 0; i < n; i++)
             out[i] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
         return;
     }
     fc_split_versions(keys, n, index, count, out);
-    for (int v = 0; v < 2; v++) {
-        f = &t->forest[v];
-        if (count[v] == 0 || f->trees == 0)
-            continue;
-        lookup(f, keys, index[v], count[v], best);
-        for (uint32_t i = 0; i < count[v]; i++) {
-            if (best[i] != FC_EMPTY)
-                out[index[v][i]] = (int32_t)(f->rank ? f->rank[best[i]] : best[i]);
-        }
-    }
+    for (v = 0; v < 2; v++)
+        look_up_version(t, by, v, keys, index[v], count[v], out);
 }
 
 int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *out, int kernel)
@@ -114,9 +146,9 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     int status = fc_kernel_check(kernel);
     if (status != FC_OK)
         return status;
-    fc_lookup_fn *lookup = fc_kernel_function(kernel);
+    const ways by = {fc_kernel_function(kernel), fc_cross_function(fc_kernel_resolve(kernel))};
     for (size_t start = 0; start < n; start += FC_BATCH)
-        look_up_block(t, lookup, keys + start, n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, out + start);
+        look_up_block(t, &by, keys + start, n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, out + start);
     return FC_OK;
 }
 

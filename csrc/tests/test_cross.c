@@ -1,0 +1,252 @@
+/* Cross-product tables against the definition of a match: products of 16-bit ranges in all eight fields, keys on their edges
+ * that lack fields, every kernel's way, every short length, and memory that runs out at every place. */
+#include "random_rules.h"
+#include "rules/cross.h"
+
+/* ---- Memory that runs out: malloc and its relatives of this program fail from the n-th on ------------------------- */
+
+static long allowed = -1; /* -1: as many as are wanted */
+
+void *__real_malloc(size_t), *__real_calloc(size_t, size_t), *__real_realloc(void *, size_t);
+void *__real_aligned_alloc(size_t, size_t);
+
+static int refused(void)
+{
+    return allowed >= 0 && allowed-- == 0 ? (allowed = 0, 1) : 0;
+}
+
+void *__wrap_malloc(size_t n)
+{
+    return refused() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t m)
+{
+    return refused() ? NULL : __real_calloc(n, m);
+}
+
+void *__wrap_realloc(void *p, size_t n)
+{
+    return refused() ? NULL : __real_realloc(p, n);
+}
+
+void *__wrap_aligned_alloc(size_t a, size_t n)
+{
+    return refused() ? NULL : __real_aligned_alloc(a, n);
+}
+
+/* ---- Rules -------------------------------------------------------------------------------------------------------- */
+
+/* A range of a field of several lanes that is a product of ranges of its lanes: some lanes alone, a range, all the rest. */
+static void product(uint64_t *first, uint64_t *last, int lanes, int few)
+{
+    int fixed = (int)below((uint64_t)lanes + 1);
+    uint64_t a = 0, b = 0;
+    for (int i = lanes - 1; i >= 0; i--) {
+        uint64_t lo = few ? below(3) * 0x0101 : rnd() & 0xffff, hi = lo;
+        if (fixed < 0)
+            lo = 0, hi = 0xffff;
+        else if (fixed-- == 0)
+            range(16, &lo, &hi);
+        a = a << 16 | lo;
+        b = b << 16 | hi;
+    }
+    *first = a;
+    *last = b;
+}
+
+static fc_rule product_rule(int version, int fields, int few)
+{
+    fc_rule r = random_rule(fields);
+    r.version = (uint8_t)version;
+    r.conditions = (uint8_t)(rnd() & (uint64_t)fields);
+    memset(r.source_first, 0, 64);
+    if (version == 0)
+        r.conditions &= (uint8_t) ~(FC_SOURCE | FC_DESTINATION);
+    for (int side = 0; side < 2; side++) {
+        uint64_t *first = side ? r.destination_first : r.source_first, *last = side ? r.destination_last : r.source_last;
+        if (version == 4) {
+            product(&first[1], &last[1], 2, few);
+        } else if (below(2)) {
+            product(&first[0], &last[0], 4, few);
+            last[1] = UINT64_MAX;
+        } else {
+            first[0] = last[0] = below(3) << 16;
+            product(&first[1], &last[1], 4, few);
+        }
+    }
+    if (r.spi_first >> 16 != r.spi_last >> 16)
+        r.spi_first &= 0xffff0000, r.spi_last |= 0xffff;
+    if (r.flow_label_first >> 16 != r.flow_label_last >> 16)
+        r.flow_label_first &= 0xffff0000, r.flow_label_last |= 0xffff;
+    return r;
+}
+
+/* ---- Checks ----------------------------------------------------------------------------------------------------------- */
+
+static int built, refusals;
+
+static void compare(const char *name, fc_cross_fn *look_up, const fc_cross *cross, const fc_key *keys, uint32_t n,
+                    const int32_t *want)
+{
+    int32_t *got = malloc((n + 1) * sizeof(*got));
+    uint32_t *index = malloc(n * sizeof(*index));
+    for (uint32_t i = 0; i < n; i++)
+        index[i] = n - 1 - i;
+    for (uint32_t m = 1; m <= n; m = m < 70 ? m + 1 : m < 140 ? m + 23 : m < n ? n : n + 1) {
+        got[m] = 12345;
+        CHECK(look_up(cross, keys + (n - m), NULL, m, got));
+        CHECK(got[m] == 12345);
+        for (uint32_t i = 0; i < m; i++) {
+            if (got[i] != want[n - m + i]) {
+                fprintf(stderr, "%s: key %u of %u: %d, expected %d\n", name, i, m, got[i], want[n - m + i]);
+                exit(1);
+            }
+        }
+        CHECK(look_up(cross, keys, index, m, got));
+        for (uint32_t i = 0; i < m; i++)
+            CHECK(got[i] == want[n - 1 - i]);
+    }
+    free(got);
+    free(index);
+}
+
+static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_keys)
+{
+    fc_rule *rules = calloc(n + 1, sizeof(*rules));
+    fc_key *keys = guarded(n_keys), odd;
+    int32_t *want = calloc(n_keys, sizeof(*want)), *mixed = calloc(n_keys, sizeof(*mixed)), one;
+    fc_cross *cross = NULL;
+    fc_table *table = NULL, *plain = NULL;
+    const fc_build_options no_cross = {.no_cross = 1};
+    for (uint32_t i = 0; i < n; i++)
+        rules[i] = product_rule(below(20) ? version : 10 - version, fields, few);
+    for (uint32_t i = 0; i < n; i += 1 + (uint32_t)below(40))
+        rules[i] = product_rule(0, fields, few);
+    for (uint32_t i = 0; i < n_keys; i++) {
+        keys[i] = random_key(rules, n);
+        keys[i].version = (uint8_t)version;
+        if (version == 4) { /* it may have been made for a rule of the other version */
+            keys[i].source[0] = keys[i].destination[0] = 0;
+            keys[i].source[1] &= UINT32_MAX;
+            keys[i].destination[1] &= UINT32_MAX;
+        }
+        keys[i].present |= FC_SOURCE | FC_DESTINATION;
+        want[i] = naive(rules, n, &keys[i]);
+    }
+    CHECK(fc_cross_build(version, rules, n, &cross) == FC_OK);
+    refusals += cross == NULL;
+    if (cross != NULL) {
+        built++;
+        compare("plain", fc_cross_plain, cross, keys, n_keys, want);
+        for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+            if (fc_kernel_check(kernel) == FC_OK && fc_cross_function(kernel) != NULL)
+                compare(fc_kernel_name(kernel), fc_cross_function(kernel), cross, keys, n_keys, want);
+        }
+        odd = keys[0];
+        odd.version = 9;
+        CHECK(fc_cross_plain(cross, &odd, NULL, 1, &one) == 0);
+        odd = keys[0];
+        odd.present = 0;
+        CHECK(fc_cross_plain(cross, &odd, NULL, 1, &one) == !(cross->required));
+    }
+    fc_cross_free(cross);
+    /* the whole table, with keys of both versions and none, and with addresses that are not there */
+    CHECK(fc_table_build(rules, n, NULL, &table, NULL) == FC_OK);
+    CHECK(fc_table_build(rules, n, &no_cross, &plain, NULL) == FC_OK);
+    for (uint32_t i = 0; i < n_keys; i++) {
+        if (below(30) == 0)
+            keys[i] = random_key(rules, n);
+        want[i] = naive(rules, n, &keys[i]);
+    }
+    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel++) {
+        if (fc_kernel_check(kernel) != FC_OK)
+            continue;
+        CHECK(fc_table_lookup(table, keys, n_keys, mixed, kernel) == FC_OK);
+        for (uint32_t i = 0; i < n_keys; i++) {
+            if (mixed[i] != want[i]) {
+                fprintf(stderr, "kernel %d, %u rules, fields %02x: key %u: %d, expected %d\n", kernel, n, (unsigned)fields, i,
+                        mixed[i], want[i]);
+                exit(1);
+            }
+        }
+        CHECK(fc_table_lookup(plain, keys, n_keys, mixed, kernel) == FC_OK);
+        CHECK(memcmp(mixed, want, n_keys * sizeof(*want)) == 0);
+    }
+    fc_table_free(table);
+    fc_table_free(plain);
+    free(rules);
+    free(want);
+    free(mixed);
+}
+
+/* Rows above what 16 bits hold: many rules of the other version before those of this one. */
+static void check_high_rows(void)
+{
+    uint32_t n = 40000;
+    fc_rule *rules = calloc(n, sizeof(*rules));
+    fc_key keys[64];
+    int32_t got[64];
+    for (uint32_t i = 0; i < n; i++)
+        rules[i] = product_rule(i < n - 50 ? 4 : 6, FC_SOURCE | FC_DESTINATION_PORT, 1);
+    fc_cross *cross = NULL;
+    CHECK(fc_cross_build(6, rules, n, &cross) == FC_OK && cross != NULL);
+    CHECK(cross->step[cross->steps - 1].width == 4);
+    for (int i = 0; i < 64; i++) {
+        keys[i] = random_key(rules + n - 50, 50);
+        keys[i].version = 6;
+        keys[i].present = 0xff;
+    }
+    for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+        fc_cross_fn *look_up = fc_kernel_check(kernel) == FC_OK ? fc_cross_function(kernel) : NULL;
+        CHECK((look_up ? look_up : fc_cross_plain)(cross, keys, NULL, 64, got));
+        for (int i = 0; i < 64; i++)
+            CHECK(got[i] == naive(rules, n, &keys[i]));
+    }
+    fc_cross_free(cross);
+    free(rules);
+}
+
+static void check_no_memory(void)
+{
+    fc_rule rules[60];
+    fc_cross *cross;
+    for (int i = 0; i < 60; i++)
+        rules[i] = product_rule(6, FC_SOURCE | FC_DESTINATION | FC_DESTINATION_PORT | FC_PROTOCOL, 1);
+    for (long n = 0;; n++) {
+        allowed = n;
+        int status = fc_cross_build(6, rules, 60, &cross);
+        allowed = -1;
+        if (status == FC_OK) {
+            CHECK(n > 20 && cross != NULL);
+            fc_cross_free(cross);
+            return;
+        }
+        CHECK(status == FC_ENOMEM && cross == NULL);
+    }
+}
+
+int main(void)
+{
+    static const int sets[] = {0xff, FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL,
+                               FC_SOURCE, FC_FLOW_LABEL | FC_SPI, FC_SOURCE_PORT | FC_DESTINATION_PORT,
+                               FC_TRAFFIC_CLASS | FC_PROTOCOL, FC_DESTINATION | FC_TRAFFIC_CLASS, FC_SPI | FC_SOURCE_PORT};
+    int quick = getenv("FC_TEST_QUICK") != NULL;
+    for (size_t s = 0; s < sizeof(sets) / sizeof(sets[0]); s++) {
+        for (int version = 4; version <= 6; version += 2) {
+            for (int few = 0; few < 2; few++) {
+                check_set(version, 1, sets[s], few, 200);
+                check_set(version, 2, sets[s], few, 200);
+                for (int i = 0; i < (quick ? 1 : 3); i++)
+                    check_set(version, 3 + (uint32_t)below(60), sets[s], few, 700);
+                check_set(version, 200, sets[s], few, quick ? 700 : 3000);
+                check_set(version, quick ? 400 : few ? 2000 : 700, sets[s], few, quick ? 700 : 3000);
+            }
+        }
+    }
+    check_high_rows();
+    check_no_memory();
+    printf("cross: ok (%d sets with tables, %d without)\n", built, refusals);
+    CHECK(built > refusals / 2);
+    return 0;
+}
