@@ -33,6 +33,7 @@ def test_small_ipv4_sets_have_steps_and_large_ones_have_none() -> None:
         assert fc.Classifier(rule_set(family, 256, version=4, seed=5)).info["steps"][0] > 0
     assert fc.Classifier(rule_set("acl", 5000, version=4, seed=5)).info["steps"] == (0, 0)
     assert fc.Classifier(rule_set("acl", 64, version=4, seed=5)).info["steps"][1] == 0
+    assert fc.Classifier(rule_set("acl", 64, version=6, seed=5)).info["steps"][1] > 0
 
 
 def test_steps_count_in_bytes_and_updates_do_without_them() -> None:

@@ -42,6 +42,10 @@
  * and the size of their tables. A set whose tables don't fit, or don't pay, is left to the forest, which is always there: it
  * serves kernels without a way to use these tables, calls with a few keys, and what updates make of the rules.
  *
+ * IPv6. The lower half of an address is mostly asked for as a whole or not at all. Where all rules do so, its four lanes are
+ * one exact step: multiplied by a factor that leads every value of some rule to a slot of its own, a key's half finds the only
+ * value that it can be and is compared with it. That takes the place of some eight steps.
+ *
  * Limits: FC_CROSS_RULES rules; ranges of addresses that are no product of ranges of their lanes (FC_BODY_VERIFY in the
  * forest) are not taken; BYTES. Work of a look-up: one table an octet and a step, whatever the key: 5 to 10 steps for IPv4. There is no
  * worst packet. */
@@ -49,7 +53,6 @@
 
 #define BYTES (3u << 19) /* of all tables: they are to stay in the second-level cache */
 #define WORK 2500000u    /* pairs of classes that a build looks at */
-#define COST 400         /* of all steps, see cross_plan.c; dearer ones are no faster than the forest */
 
 /* ---- What is known of the rules --------------------------------------------------------------------------------- */
 
@@ -294,10 +297,30 @@ static uint32_t lay_out(writer *w, const fc_cross_node *node, part *parts, fc_cr
     return stride;
 }
 
+static void write_exact(writer *w, const fc_cross_word *word, fc_cross_step *step)
+{
+    *step = (fc_cross_step){.factor = word->factor, .at = word->lanes == 0xf0 ? 8 : 24, .shift = (uint8_t)(64 - word->bits)};
+    step->table = take(w, (size_t)2 << word->bits);
+    step->values = take(w, 8 * ((size_t)word->n + 1));
+    if (w->b->status != FC_OK)
+        return;
+    memset(w->tables + step->table, 0, (size_t)2 << word->bits);
+    memset(w->tables + step->values, 0, 8);
+    for (uint32_t i = 0; i < word->n; i++) {
+        uint16_t candidate = (uint16_t)(i + 1);
+        memcpy(w->tables + step->table + 2 * (word->value[i] * word->factor >> step->shift), &candidate, 2);
+        memcpy(w->tables + step->values + 8 * (size_t)candidate, &word->value[i], 8);
+    }
+}
+
 /* The steps that lead to a node's class; returns the column that the last of them fills. */
 static int write_node(writer *w, const fc_cross_node *node)
 {
     fc_cross_maker *b = w->b;
+    if (node->word != NULL && w->x.steps < FC_CROSS_STEPS) {
+        write_exact(w, node->word, &w->x.step[w->x.steps]);
+        return w->x.octets + w->x.steps++;
+    }
     part parts[FC_CROSS_PARTS];
     fc_cross_step step = {.inputs = 0};
     uint32_t entries = lay_out(w, node, parts, &step);
@@ -375,6 +398,8 @@ static void release(fc_cross_maker *b)
         free(b->covers[l]);
         free(b->lane[l].set);
     }
+    free(b->word[0].value);
+    free(b->word[1].value);
     free(b->lo[0]);
     free(b->conditions);
     free((void *)b->row);
@@ -383,7 +408,7 @@ static void release(fc_cross_maker *b)
     free(b);
 }
 
-int fc_cross_build(int version, const fc_rule *rules, uint32_t n, fc_cross **cross)
+int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, fc_cross **cross)
 {
     fc_cross_maker *b = calloc(1, sizeof(*b));
     *cross = NULL;
@@ -396,11 +421,12 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, fc_cross **cro
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
         fc_cross_cover(b);
-        for (uint32_t rest = b->lanes; rest && b->status == FC_OK; rest &= rest - 1)
+        fc_cross_make_words(b);
+        for (uint32_t rest = b->lanes & ~b->word[0].lanes & ~b->word[1].lanes; rest && b->status == FC_OK; rest &= rest - 1)
             fc_cross_make_lane(b, __builtin_ctz(rest));
         fc_cross_plan(b);
         const fc_cross_node *all = b->status == FC_OK ? fc_cross_find(b, b->lanes) : NULL;
-        if (all != NULL && all->cost <= COST)
+        if (all != NULL && all->cost < limit)
             *cross = write_tables(b, all);
     }
     int status = b->status == FC_ELIMIT ? FC_OK : b->status; /* too many steps: it doesn't pay */

@@ -3,6 +3,8 @@
 #ifndef FC_CROSS_H
 #define FC_CROSS_H
 
+#include <string.h>
+
 #include "layout.h"
 
 #define FC_CROSS_RULES 2048  /* larger sets are not tried */
@@ -20,10 +22,15 @@ typedef struct fc_cross_octet {
     uint8_t lacking;
 } fc_cross_octet;
 
-/* A table: the index is the sum of the inputs' classes times their strides, the entry is the class of the result. */
+/* A table: the index is the sum of the inputs' classes times their strides, the entry is the class of the result.
+ * With a width of 0 it is an exact step: word = 8 octets of the key, candidate = the 16-bit entry at word * factor >> shift, the
+ * class is the candidate if `values` has the word for it, else 0. */
 typedef struct fc_cross_step {
+    uint64_t factor;
+    uint32_t values; /* offset, octets: 8 for each candidate, that of 0 is not used */
+    uint8_t at, shift;
     uint32_t table; /* offset, octets */
-    uint8_t width;  /* octets of an entry: 1 or 2; the last step's: 2, or 4, signed, the row of the rule or -1 */
+    uint8_t width;  /* octets of an entry: 1 or 2, 0: an exact step; the last step's: 2, or 4, signed, the row of the rule or -1 */
     uint8_t inputs;
     struct fc_cross_input {
         uint16_t column; /* an octet's number, or the number of octets and a step's number */
@@ -42,6 +49,17 @@ typedef struct fc_cross {
     const uint8_t *tables; /* four octets may be read at any entry */
 } fc_cross;
 
+/* One key's class by an exact step. */
+static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step *step, const fc_key *key)
+{
+    uint64_t word, value;
+    uint16_t candidate;
+    memcpy(&word, (const uint8_t *)key + step->at, 8);
+    memcpy(&candidate, cross->tables + step->table + 2 * (word * step->factor >> step->shift), 2);
+    memcpy(&value, cross->tables + step->values + 8 * (uint32_t)candidate, 8);
+    return word == value ? candidate : 0;
+}
+
 /* keys[index[i]], or keys[i] where index is NULL, of n keys: the row of the first rule that matches, or -1, to out[i]. 0, and
  * nothing of use, when a key has another version or lacks a required field. */
 typedef int fc_cross_fn(const fc_cross *cross, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out);
@@ -52,9 +70,9 @@ fc_cross_fn fc_cross_avx2;
 fc_cross_fn fc_cross_avx512;
 #endif
 
-/* Tables for the rules of one version, or NULL in *cross where there are none that pay. row: what each rule is called, by
- * rank. FC_OK, FC_ENOMEM. */
-int fc_cross_build(int version, const fc_rule *rules, uint32_t n, fc_cross **cross);
+/* Tables for the rules of one version, or NULL in *cross where there are none whose steps cost less than `limit`
+ * (cross_plan.c). FC_OK, FC_ENOMEM. */
+int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, fc_cross **cross);
 void fc_cross_free(fc_cross *cross);
 
 #endif

@@ -87,10 +87,16 @@ TARGET int fc_cross_avx2(const fc_cross *x, const fc_key *keys, const uint32_t *
     work w;
     for (uint32_t start = 0; start < n; start += BLOCK) {
         uint32_t m = n - start < BLOCK ? n - start : BLOCK, s = 0;
-        if (!read_octets(x, index ? keys : keys + start, index ? index + start : NULL, m, &w))
+        const fc_key *from = index ? keys : keys + start;
+        const uint32_t *which = index ? index + start : NULL;
+        if (!read_octets(x, from, which, m, &w))
             return 0;
-        for (; s + 1u < x->steps; s++)
-            take_step(x, &x->step[s], &w, 0, w.step[s]);
+        for (; s + 1u < x->steps; s++) {
+            if (x->step[s].width)
+                take_step(x, &x->step[s], &w, 0, w.step[s]);
+            for (uint32_t i = 0; x->step[s].width == 0 && i < BLOCK; i++)
+                w.step[s][i] = i < m ? fc_cross_exact(x, &x->step[s], key_at(from, which, i)) : 0;
+        }
         take_step(x, &x->step[s], &w, 1, w.at);
         memcpy(out + start, w.at, 4 * (size_t)m);
     }

@@ -97,6 +97,51 @@ INLINE void take_step(const fc_cross *x, const fc_cross_step *step, work *w, uin
     }
 }
 
+INLINE __m512i both(__m256i low, __m256i high)
+{
+    return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1);
+}
+
+/* The j-th quarters of the four together. */
+INLINE __m512i quarters(const __m512i *v, int j)
+{
+    __m512i q[2];
+    switch (j) {
+    case 0:
+        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0x00), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0x00);
+        break;
+    case 1:
+        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0x55), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0x55);
+        break;
+    case 2:
+        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0xaa), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0xaa);
+        break;
+    default:
+        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0xff), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0xff);
+        break;
+    }
+    return _mm512_shuffle_i32x4(q[0], q[1], 0x88);
+}
+
+/* from: as of transpose(). Results are stored 64 octets at a time, as they are read: else the reads wait for the stores. */
+INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const fc_key *keys, const __m512i *from, uint32_t *to)
+{
+    const __m512i factor = _mm512_set1_epi64((long long)step->factor);
+    const __m128i shift = _mm_cvtsi32_si128(step->shift);
+    const uint8_t *at = (const uint8_t *)keys + step->at, *values = x->tables + step->values;
+    for (int j = 0; j < 4; j++) {
+        __m512i offset = quarters(from, j);
+        __m512i a = _mm512_i32gather_epi64(_mm512_castsi512_si256(offset), at, 1);
+        __m512i b = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(offset, 1), at, 1);
+        __m512i slot = both(_mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(a, factor), shift)),
+                            _mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(b, factor), shift)));
+        __m512i candidate = _mm512_and_si512(_mm512_i32gather_epi32(slot, x->tables + step->table, 2), _mm512_set1_epi32(0xffff));
+        __mmask8 first = _mm512_cmpeq_epi64_mask(a, _mm512_i32gather_epi64(_mm512_castsi512_si256(candidate), values, 8));
+        __mmask8 second = _mm512_cmpeq_epi64_mask(b, _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(candidate, 1), values, 8));
+        _mm512_store_si512(to + 16 * j, _mm512_maskz_mov_epi32((__mmask16)(first | second << 8), candidate));
+    }
+}
+
 INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uint32_t n, int32_t *out)
 {
     const uint8_t *table = x->tables + step->table;
@@ -119,8 +164,12 @@ TARGET static int look_up(const fc_cross *x, const fc_key *keys, const __m512i *
     if (!read_octets(x, keys, from, &w))
         return 0;
     uint32_t s = 0;
-    for (; s + 1u < x->steps; s++)
-        take_step(x, &x->step[s], &w, w.step[s]);
+    for (; s + 1u < x->steps; s++) {
+        if (x->step[s].width)
+            take_step(x, &x->step[s], &w, w.step[s]);
+        else
+            exact_step(x, &x->step[s], keys, from, w.step[s]);
+    }
     last_step(x, &x->step[s], &w, n, out);
     return 1;
 }

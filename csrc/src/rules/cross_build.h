@@ -29,6 +29,15 @@ typedef struct fc_cross_lane {
     int field;           /* bit number */
 } fc_cross_lane;
 
+/* The lower half of an IPv6 address, where every rule asks for all of it or nothing. */
+typedef struct fc_cross_word {
+    uint32_t lanes; /* 0: it isn't so */
+    uint64_t *value; /* of candidates 1 to n */
+    uint32_t n;
+    uint64_t factor;
+    int bits; /* of the slots' number: candidates have one each */
+} fc_cross_word;
+
 /* A set of lanes: what is known of a key when only these have been looked at. */
 typedef struct fc_cross_node {
     uint32_t lanes;
@@ -36,6 +45,7 @@ typedef struct fc_cross_node {
     uint32_t cost;      /* of the steps up to its class, UINT32_MAX: none are known */
     uint32_t part[FC_CROSS_PARTS]; /* the lanes of the parts, the last step's inputs; parts = 0: one lane */
     uint8_t parts;
+    const fc_cross_word *word; /* an exact step leads to the class */
 } fc_cross_node;
 
 typedef struct fc_cross_maker {
@@ -47,6 +57,7 @@ typedef struct fc_cross_maker {
     uint32_t lanes;                   /* those that rules ask for */
     uint64_t *covers[FC_MAX_LANES];   /* row i: the rules that rule i covers in the lane, and comes before */
     fc_cross_lane lane[FC_MAX_LANES];
+    fc_cross_word word[2]; /* source, destination */
     uint32_t field_lanes[FC_FIELDS];  /* of those fields that matter, packed: the lanes of each */
     int fields;
     fc_cross_node node[FC_CROSS_NODES];
@@ -74,6 +85,7 @@ void fc_sets_free(fc_sets *s);
 void fc_cross_cover(fc_cross_maker *b);
 void fc_cross_prune(fc_cross_maker *b, uint32_t lanes, uint64_t *set);
 void fc_cross_make_lane(fc_cross_maker *b, int lane);
+void fc_cross_make_words(fc_cross_maker *b); /* before lanes: those of words are not made */
 /* The classes of two parts together; sets.n stays 0 when there are more than `limit`. */
 void fc_cross_meet(fc_cross_maker *b, const fc_cross_node *a, const fc_cross_node *c, fc_cross_node *out);
 

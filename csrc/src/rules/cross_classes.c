@@ -274,6 +274,111 @@ void fc_cross_make_lane(fc_cross_maker *b, int lane)
         fc_sets_free(&node->sets);
 }
 
+/* ---- Halves of IPv6 addresses ---------------------------------------------------------------------------------------------- */
+
+static uint64_t word_of(const fc_cross_maker *b, uint32_t lanes, uint32_t i)
+{
+    uint64_t word = 0;
+    for (int k = 0; k < 4; k++)
+        word |= (uint64_t)b->lo[__builtin_ctz(lanes) + k][i] << (16 * k);
+    return word;
+}
+
+/* Does rule i ask for one value of all four lanes (1), for nothing (0), or for something else (-1)? */
+static int asks_for(const fc_cross_maker *b, uint32_t lanes, uint32_t i)
+{
+    int one = 0, all = 0;
+    for (uint32_t rest = lanes; rest; rest &= rest - 1) {
+        int l = __builtin_ctz(rest);
+        one += b->lo[l][i] == b->hi[l][i];
+        all += b->lo[l][i] == 0 && b->hi[l][i] == 0xffff;
+    }
+    return one == 4 ? 1 : all == 4 ? 0 : -1;
+}
+
+/* A factor that leads every value to a slot of its own. */
+static int hash_values(fc_cross_maker *b, fc_cross_word *x)
+{
+    enum { BITS = 16, TRIES = 200 };
+    uint8_t *taken = fc_cross_get(b, 1 << BITS);
+    uint64_t state = 1;
+    for (x->bits = 4; x->bits < BITS && (2u << x->bits) < 3 * x->n;)
+        x->bits++;
+    for (; taken != NULL && x->bits <= BITS; x->bits++) {
+        for (int t = 0; t < TRIES; t++) {
+            uint32_t i = 0;
+            state = state * 0x5851f42d4c957f2dull + 0x14057b7ef767814full;
+            x->factor = (state ^ state >> 29) | 1;
+            memset(taken, 0, (size_t)1 << x->bits);
+            for (; i < x->n; i++) {
+                uint64_t at = x->value[i] * x->factor >> (64 - x->bits);
+                if (taken[at])
+                    break;
+                taken[at] = 1;
+            }
+            if (i == x->n) {
+                free(taken);
+                return 1;
+            }
+        }
+    }
+    free(taken);
+    return 0;
+}
+
+static int by_value(const void *a, const void *c)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)c;
+    return x < y ? -1 : x > y;
+}
+
+static void make_word(fc_cross_maker *b, uint32_t lanes, fc_cross_word *x)
+{
+    uint64_t *value = x->value = fc_cross_get(b, sizeof(*value) * b->n), *set = fc_cross_get(b, 8 * (size_t)b->words);
+    uint32_t n = 0, m = 0;
+    for (uint32_t i = 0; i < b->n && b->status == FC_OK; i++) {
+        int asks = asks_for(b, lanes, i);
+        if (asks < 0) {
+            free(set);
+            return;
+        }
+        if (asks)
+            value[n++] = word_of(b, lanes, i);
+    }
+    if (b->status == FC_OK && n > 0) {
+        fc_cross_node *node = fc_cross_new_node(b, lanes);
+        qsort(value, n, sizeof(*value), by_value);
+        for (uint32_t k = 0; k <= n && b->status == FC_OK; k++) { /* none of the values, then each */
+            if (k > 1 && value[k - 1] == value[k - 2])
+                continue;
+            memset(set, 0, 8 * (size_t)b->words);
+            for (uint32_t i = 0; i < b->n; i++) {
+                uint64_t in = asks_for(b, lanes, i) == 0 || (k > 0 && word_of(b, lanes, i) == value[k - 1]);
+                set[i / 64] |= in << (i & 63);
+            }
+            fc_cross_prune(b, lanes, set);
+            /* a value whose own rules all can't win is none: so sets are different, and numbers are candidates */
+            if (fc_sets_add(b, &node->sets, set) == m + 1 && k > 0)
+                value[m++] = value[k - 1];
+        }
+        x->n = m;
+        x->lanes = lanes;
+        node->word = x;
+        if (!hash_values(b, x))
+            fc_sets_free(&node->sets);
+    }
+    free(set);
+}
+
+void fc_cross_make_words(fc_cross_maker *b)
+{
+    for (int side = 0; side < 2 && b->version == 6; side++) {
+        uint32_t lanes = 0xfu << (side ? 12 : 4);
+        if ((b->lanes & lanes) == lanes && b->lanes != lanes && b->status == FC_OK)
+            make_word(b, lanes, &b->word[side]);
+    }
+}
+
 /* ---- Classes of several lanes --------------------------------------------------------------------------------------------- */
 
 #define CLASSES 16384u /* of a node at most, before those that can't win are taken out of them */

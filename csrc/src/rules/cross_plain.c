@@ -74,8 +74,12 @@ int fc_cross_plain(const fc_cross *x, const fc_key *keys, const uint32_t *index,
         const fc_key *from = index ? keys : keys + start;
         if (!read_octets(x, from, index ? index + start : NULL, m, &w))
             return 0;
-        for (uint32_t s = 0; s < x->steps; s++)
-            take_step(x, s, m, &w, out + start);
+        for (uint32_t s = 0; s < x->steps; s++) {
+            if (x->step[s].width)
+                take_step(x, s, m, &w, out + start);
+            for (uint32_t i = 0; x->step[s].width == 0 && i < m; i++)
+                w.step[s][i] = fc_cross_exact(x, &x->step[s], key_at(from, index ? index + start : NULL, i));
+        }
     }
     return 1;
 }

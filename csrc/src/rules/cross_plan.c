@@ -196,8 +196,12 @@ static void plan_field(fc_cross_maker *b, uint32_t lanes)
     for (int w = 0; w < FC_MAX_LANES / 4; w++) {
         for (int j = 3; j >= 0; j--) {
             int lane = 4 * w + j;
-            if (lanes >> lane & 1)
+            if (lanes & (b->word[0].lanes | b->word[1].lanes) & 1u << lane) {
+                if (j == 3)
+                    all.atom[all.n++] = 0xfu << 4 * w;
+            } else if (lanes >> lane & 1) {
                 all.atom[all.n++] = 1u << lane;
+            }
         }
     }
     for (int size = 2; size <= all.n; size++) {
@@ -216,6 +220,10 @@ void fc_cross_plan(fc_cross_maker *b)
         const fc_cross_lane *x = &b->lane[__builtin_ctz(node->lanes)];
         if (node->sets.n == 0)
             continue;
+        if (node->word) { /* three look-ups, two of them of 64 bits */
+            node->cost = 45 + look_up_cost(2ull << node->word->bits) + look_up_cost(8 * (uint64_t)node->word->n);
+            continue;
+        }
         uint32_t inputs = (x->classes[0] > 1) + (x->classes[1] > 1);
         node->parts = 1;
         node->part[0] = node->lanes | FC_CROSS_RAW;

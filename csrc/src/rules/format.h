@@ -113,6 +113,7 @@ typedef struct fc_forest {
     uint32_t n_exact;
     uint32_t n;
     size_t arena_used;
+    float cost; /* of a packet, in cycles, by partition.c's count */
     /* A forest that takes updates (live.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
     const uint64_t *priority; /* by number, lower first; equal ones by number */
     const fc_rule *rows;      /* by number */

@@ -108,6 +108,7 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
             *destination = c[1];
         }
     }
+    b->f->cost = (float)best;
     b->o = o;
     b->draft = 0;
     free(sample);

@@ -5,6 +5,10 @@
 #include "build.h"
 #include "cross.h"
 
+/* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted: over 16 sets
+ * of 16 to 1,000 rules, whichever is faster is found with it (538 / 33 is slower, 407 / 29 faster). */
+#define CROSS_PER_CYCLE 15
+
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
 {
     all->trees[v] = f->trees;
@@ -40,7 +44,7 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
         status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
         fc_add_info(&t->info, &part, &t->forest[v], v);
         if (status == FC_OK && t->forest[v].n > 0 && !(options && options->no_cross))
-            status = fc_cross_build(v ? 6 : 4, rules, n, &t->cross[v]);
+            status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(CROSS_PER_CYCLE * t->forest[v].cost), &t->cross[v]);
         if (t->cross[v] != NULL) {
             t->info.steps[v] = t->cross[v]->steps;
             t->info.bytes += t->cross[v]->bytes;
