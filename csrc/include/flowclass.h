@@ -91,20 +91,19 @@ typedef struct fc_build_options {
     uint32_t copies;      /* a rule is in at most so many slots of a node, on average */
     uint32_t vector;      /* leaves of more rules than this are searched by bit vectors; at most 65,535 */
     uint8_t keep_covered; /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
-    uint8_t no_cross; /* 1: no cross-product tables, which sets of up to 2,048 rules get where they are faster (cross.c) */
-    uint8_t reserved[2];
+    uint8_t no_cross,
+        reserved[2]; /* 1: no cross-product tables (cross.c), which small sets get where they are faster */
 } fc_build_options;
 
 /* What a build made. */
 typedef struct fc_table_info {
     uint32_t rules;
-    uint32_t trees[2];          /* IPv4, IPv6 */
-    uint32_t depth;             /* nodes on the longest path of a tree, its root included */
-    uint32_t largest_leaf;      /* rules; together with trees and depth this bounds the work of a look-up */
-    uint32_t nodes, rebuilds;   /* rebuilds of a classifier, since its first update */
-    uint32_t steps[2]; /* IPv4, IPv6: look-ups in cross-product tables that take the place of the trees; 0: none do */
-    uint64_t slots, leaf_rules; /* leaf_rules: copies of rules in leaves */
-    uint64_t bytes;             /* all memory that the table holds */
+    uint32_t trees[2], steps[2]; /* IPv4, IPv6; steps of cross-product tables that stand in for the trees, or 0 */
+    uint32_t depth;              /* nodes on the longest path of a tree, its root included */
+    uint32_t largest_leaf;       /* rules; together with trees and depth this bounds the work of a look-up */
+    uint32_t nodes, rebuilds;    /* rebuilds of a classifier, since its first update */
+    uint64_t slots, leaf_rules;  /* leaf_rules: copies of rules in leaves */
+    uint64_t bytes;              /* all memory that the table holds */
 } fc_table_info;
 
 /* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4

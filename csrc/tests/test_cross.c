@@ -1,43 +1,31 @@
-/* Cross-product tables against the definition of a match: products of 16-bit ranges in all eight fields, keys on their edges
- * that lack fields, every kernel's way, every short length, and memory that runs out at every place. */
+/* Cross-product tables against the definition of a match: products of 16-bit ranges in all eight fields, keys on their
+ * edges that lack fields, every kernel's way, every short length, and memory that runs out at every place. */
 #include "random_rules.h"
 #include "rules/cross.h"
 
-/* ---- Memory that runs out: malloc and its relatives of this program fail from the n-th on ------------------------- */
+/* ---- Memory that runs out: malloc and its relatives of this program fail from the n-th on -------------------------
+ */
 
 static long allowed = -1; /* -1: as many as are wanted */
 
 void *__real_malloc(size_t), *__real_calloc(size_t, size_t), *__real_realloc(void *, size_t);
 void *__real_aligned_alloc(size_t, size_t);
 
-static int refused(void)
-{
-    return allowed >= 0 && allowed-- == 0 ? (allowed = 0, 1) : 0;
-}
+static int refused(void) { return allowed >= 0 && allowed-- == 0 ? (allowed = 0, 1) : 0; }
 
-void *__wrap_malloc(size_t n)
-{
-    return refused() ? NULL : __real_malloc(n);
-}
+void *__wrap_malloc(size_t n) { return refused() ? NULL : __real_malloc(n); }
 
-void *__wrap_calloc(size_t n, size_t m)
-{
-    return refused() ? NULL : __real_calloc(n, m);
-}
+void *__wrap_calloc(size_t n, size_t m) { return refused() ? NULL : __real_calloc(n, m); }
 
-void *__wrap_realloc(void *p, size_t n)
-{
-    return refused() ? NULL : __real_realloc(p, n);
-}
+void *__wrap_realloc(void *p, size_t n) { return refused() ? NULL : __real_realloc(p, n); }
 
-void *__wrap_aligned_alloc(size_t a, size_t n)
-{
-    return refused() ? NULL : __real_aligned_alloc(a, n);
-}
+void *__wrap_aligned_alloc(size_t a, size_t n) { return refused() ? NULL : __real_aligned_alloc(a, n); }
 
-/* ---- Rules -------------------------------------------------------------------------------------------------------- */
+/* ---- Rules --------------------------------------------------------------------------------------------------------
+ */
 
-/* A range of a field of several lanes that is a product of ranges of its lanes: some lanes alone, a range, all the rest. */
+/* A range of a field of several lanes that is a product of ranges of its lanes: some lanes alone, a range, all the
+ * rest. */
 static void product(uint64_t *first, uint64_t *last, int lanes, int few)
 {
     int fixed = (int)below((uint64_t)lanes + 1);
@@ -66,7 +54,8 @@ static fc_rule product_rule(int version, int fields, int few)
     if (version == 0)
         r.conditions &= (uint8_t) ~(FC_SOURCE | FC_DESTINATION);
     for (int side = 0; side < 2; side++) {
-        uint64_t *first = side ? r.destination_first : r.source_first, *last = side ? r.destination_last : r.source_last;
+        uint64_t *first = side ? r.destination_first : r.source_first,
+                 *last = side ? r.destination_last : r.source_last;
         if (version == 4) {
             product(&first[1], &last[1], 2, few);
         } else if (below(2) || hosts) {
@@ -89,7 +78,8 @@ static fc_rule product_rule(int version, int fields, int few)
     return r;
 }
 
-/* ---- Checks ----------------------------------------------------------------------------------------------------------- */
+/* ---- Checks
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static int built, refusals;
 
@@ -172,8 +162,8 @@ static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_k
         CHECK(fc_table_lookup(table, keys, n_keys, mixed, kernel) == FC_OK);
         for (uint32_t i = 0; i < n_keys; i++) {
             if (mixed[i] != want[i]) {
-                fprintf(stderr, "kernel %d, %u rules, fields %02x: key %u: %d, expected %d\n", kernel, n, (unsigned)fields, i,
-                        mixed[i], want[i]);
+                fprintf(stderr, "kernel %d, %u rules, fields %02x: key %u: %d, expected %d\n", kernel, n,
+                        (unsigned)fields, i, mixed[i], want[i]);
                 exit(1);
             }
         }
@@ -235,9 +225,14 @@ static void check_no_memory(void)
 
 int main(void)
 {
-    static const int sets[] = {0xff, FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL,
-                               FC_SOURCE, FC_FLOW_LABEL | FC_SPI, FC_SOURCE_PORT | FC_DESTINATION_PORT,
-                               FC_TRAFFIC_CLASS | FC_PROTOCOL, FC_DESTINATION | FC_TRAFFIC_CLASS, FC_SPI | FC_SOURCE_PORT};
+    static const int sets[] = {0xff,
+                               FC_SOURCE | FC_DESTINATION | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_PROTOCOL,
+                               FC_SOURCE,
+                               FC_FLOW_LABEL | FC_SPI,
+                               FC_SOURCE_PORT | FC_DESTINATION_PORT,
+                               FC_TRAFFIC_CLASS | FC_PROTOCOL,
+                               FC_DESTINATION | FC_TRAFFIC_CLASS,
+                               FC_SPI | FC_SOURCE_PORT};
     int quick = getenv("FC_TEST_QUICK") != NULL;
     for (size_t s = 0; s < sizeof(sets) / sizeof(sets[0]); s++) {
         for (int version = 4; version <= 6; version += 2) {

@@ -1,16 +1,16 @@
 /* cross.c - small rule sets as cross-product tables. Theory of operation.
  *
- * Problem. In sets of a few to 2,000 rules most time is spent on finding the few rules to compare a key with, and on keys that
- * wait for each other's branches. Sets this small can be looked up without a comparison or a branch.
+ * Problem. In sets of a few to 2,000 rules most time is spent on finding the few rules to compare a key with, and on
+ * keys that wait for each other's branches. Sets this small can be looked up without a comparison or a branch.
  *
- * Structure. Take a key's octets. Two values of an octet that no rule tells apart are of one class, so a table of 256 gives
- * each octet's class. Two octets make a lane: of the pairs of their classes most lead to the same set of rules again, so a
- * table of (classes of one) x (classes of the other) gives the lane's class, and such a class stands for a set: the rules
- * that match as far as this lane goes. Two lanes, or what was already put together of them, make a class in the same way:
- * its set is the intersection of theirs. The last table has the first rule of the intersection. This is recursive flow
- * classification (Pankaj Gupta and Nick McKeown, SIGCOMM 1999) with octets for chunks.
+ * Structure. Take a key's octets. Two values of an octet that no rule tells apart are of one class, so a table of 256
+ * gives each octet's class. Two octets make a lane: of the pairs of their classes most lead to the same set of rules
+ * again, so a table of (classes of one) x (classes of the other) gives the lane's class, and such a class stands for a
+ * set: the rules that match as far as this lane goes. Two lanes, or what was already put together of them, make a class
+ * in the same way: its set is the intersection of theirs. The last table has the first rule of the intersection. This
+ * is recursive flow classification (Pankaj Gupta and Nick McKeown, SIGCOMM 1999) with octets for chunks.
  *
- * Worked example, five rules with two fields (R_i by rank, "-" no rule):
+ * Worked example, five rules with two fields:
  *
  *      rule   destination port   protocol
  *      0      80                 6
@@ -29,30 +29,31 @@
  *                                               Q    4    4   3     4
  *                                               R    1    2   3     4
  *
- * The set of protocol 1 is {3}, not {3 4}: rule 3 comes before 4 and in all other lanes covers whatever 4 matches, so 4 can't
- * win there any more (fc_cross_prune()). Fewer sets differ that way, in firewalls' sets by a hundred times.
+ * The set of protocol 1 is {3}, not {3 4}: rule 3 comes before 4 and in all other lanes covers whatever 4 matches, so 4
+ * can't win there any more (fc_cross_prune()). Fewer sets differ that way, in firewalls' sets by a hundred times.
  *
- * TCP to port 443: octets 1 and 187 are b and y, so Q; protocol 6 has class 0; Q x 6 is rule 4. In a packet without ports the
- * upper octet has one class more, whose set is that of the rules without a condition on the port.
+ * TCP to port 443: octets 1 and 187 are b and y, so Q; protocol 6 has class 0; Q x 6 is rule 4. In a packet without
+ * ports the upper octet has one class more, whose set is that of the rules without a condition on the port.
  *
- * Plan (cross_plan.c). The order in which lanes are put together decides how large tables become: (source, port) may have
- * a hundred times the classes of (source, destination). So the number of classes of every set of fields, and of every run of
- * a field's lanes, is counted as far as WORK lasts (cross_classes.c), and dynamic programming finds the cheapest way to put
- * them together, two to four parts a step, octets also without a step of their own: it weighs the number of look-ups
- * and the size of their tables. A set whose tables don't fit, or don't pay, is left to the forest, which is always there: it
- * serves kernels without a way to use these tables, calls with a few keys, and what updates make of the rules.
+ * Plan (cross_plan.c). The order in which lanes are put together decides how large tables become: (source, port) may
+ * have a hundred times the classes of (source, destination). So the number of classes of every set of fields, and of
+ * every run of a field's lanes, is counted as far as CROSS_WORK lasts (cross_classes.c), and dynamic programming finds
+ * the cheapest way to put them together, two to four parts a step, octets also without a step of their own: it weighs
+ * the number of look-ups and the size of their tables. A set whose tables don't fit, or don't pay, is left to the
+ * forest, which is always there: it serves kernels without a way to use these tables, calls with a few keys, and what
+ * updates make of the rules.
  *
- * IPv6. The lower half of an address is mostly asked for as a whole or not at all. Where all rules do so, its four lanes are
- * one exact step: multiplied by a factor that leads every value of some rule to a slot of its own, a key's half finds the only
- * value that it can be and is compared with it. That takes the place of some eight steps.
+ * IPv6. The lower half of an address is mostly asked for as a whole or not at all. Where all rules do so, its four
+ * lanes are one exact step: multiplied by a factor that leads every value of some rule to a slot of its own, a key's
+ * half finds the only value that it can be and is compared with it. That takes the place of some eight steps.
  *
  * Limits: FC_CROSS_RULES rules; ranges of addresses that are no product of ranges of their lanes (FC_BODY_VERIFY in the
- * forest) are not taken; BYTES. Work of a look-up: one table an octet and a step, whatever the key: 5 to 10 steps for IPv4. There is no
- * worst packet. */
+ * forest) are not taken; CROSS_BYTES. Work of a look-up: one table an octet and a step, whatever the key: 5 to 10 steps
+ * for IPv4. There is no worst packet. */
 #include "cross_build.h"
 
-#define BYTES (3u << 19) /* of all tables: they are to stay in the second-level cache */
-#define WORK 2500000u    /* pairs of classes that a build looks at */
+#define CROSS_BYTES (3u << 19) /* of all tables: they are to stay in the second-level cache */
+#define CROSS_WORK 2500000u    /* pairs of classes that a build looks at */
 
 /* ---- What is known of the rules --------------------------------------------------------------------------------- */
 
@@ -102,7 +103,8 @@ static int take_rules(fc_cross_maker *b, const fc_rule *rules, uint32_t n)
     return m > 0 && used != 0;
 }
 
-/* ---- Writing the tables ----------------------------------------------------------------------------------------------- */
+/* ---- Writing the tables
+ * ----------------------------------------------------------------------------------------------- */
 
 typedef struct writer {
     fc_cross_maker *b;
@@ -153,7 +155,7 @@ static void write_octets(writer *w, uint8_t *map)
 typedef struct part { /* of a step: its rows */
     const fc_cross_node *node;
     int raw;
-    uint32_t n, top; /* rows; those of the input with the largest stride */
+    uint32_t n, top;    /* rows; those of the input with the largest stride */
     uint32_t stride[2]; /* of its class, or of its upper and lower octet */
     uint16_t column;
 } part;
@@ -218,7 +220,8 @@ static void put(const filling *t, size_t at, int32_t entry)
     memcpy(t->table + at * t->width, &entry, t->width); /* little-endian, as everything here is */
 }
 
-/* All rows from part `k` on, for one choice of rows of those before: `before` is what these leave, `at` their offset. */
+/* All rows from part `k` on, for one choice of rows of those before: `before` is what these leave, `at` their offset.
+ */
 static void fill(filling *t, int k, const uint64_t *before, size_t at)
 {
     fc_cross_maker *b = t->w->b;
@@ -242,7 +245,7 @@ static void fill(filling *t, int k, const uint64_t *before, size_t at)
         put(t, at + row_offset(t, p, i), entry[row_set(t, p, i)]);
 }
 
-static uint32_t take(writer *w, size_t octets)
+static uint32_t table_room(writer *w, size_t octets)
 {
     size_t at = (w->used + 63) / 64 * 64;
     if (at + octets > w->size) {
@@ -289,7 +292,8 @@ static uint32_t lay_out(writer *w, const fc_cross_node *node, part *parts, fc_cr
             p->stride[1] = stride;
             for (int half = 0; half < 2; half++) {
                 if (b->lane[l].classes[half] > 1)
-                    step->input[step->inputs++] = (struct fc_cross_input){w->column[l][half], (uint16_t)p->stride[half]};
+                    step->input[step->inputs++] =
+                        (struct fc_cross_input){w->column[l][half], (uint16_t)p->stride[half]};
             }
         }
         stride *= p->n;
@@ -299,9 +303,10 @@ static uint32_t lay_out(writer *w, const fc_cross_node *node, part *parts, fc_cr
 
 static void write_exact(writer *w, const fc_cross_word *word, fc_cross_step *step)
 {
-    *step = (fc_cross_step){.factor = word->factor, .at = word->lanes == 0xf0 ? 8 : 24, .shift = (uint8_t)(64 - word->bits)};
-    step->table = take(w, (size_t)2 << word->bits);
-    step->values = take(w, 8 * ((size_t)word->n + 1));
+    *step = (fc_cross_step){
+        .factor = word->factor, .at = word->lanes == 0xf0 ? 8 : 24, .shift = (uint8_t)(64 - word->bits)};
+    step->table = table_room(w, (size_t)2 << word->bits);
+    step->values = table_room(w, 8 * ((size_t)word->n + 1));
     if (w->b->status != FC_OK)
         return;
     memset(w->tables + step->table, 0, (size_t)2 << word->bits);
@@ -330,7 +335,7 @@ static int write_node(writer *w, const fc_cross_node *node)
         b->status = FC_ELIMIT;
         return 0;
     }
-    step.table = take(w, (size_t)entries * step.width);
+    step.table = table_room(w, (size_t)entries * step.width);
     t.set = fc_cross_get(b, 8 * (size_t)b->words * (FC_CROSS_PARTS + 1));
     if (b->status == FC_OK) {
         uint64_t *all = t.set + (size_t)FC_CROSS_PARTS * b->words;
@@ -346,15 +351,12 @@ static int write_node(writer *w, const fc_cross_node *node)
     return w->x.octets + w->x.steps++;
 }
 
-static size_t rounded(size_t octets)
-{
-    return (octets + 63) / 64 * 64;
-}
+static size_t in_lines(size_t octets) { return (octets + 63) / 64 * 64; }
 
 /* One block of memory: the header, the octets' classes, the tables. */
-static fc_cross *settle(writer *w, const uint8_t *map)
+static fc_cross *in_one_block(writer *w, const uint8_t *map)
 {
-    size_t head = rounded(sizeof(w->x)), maps = 256 * (size_t)w->x.octets, all = head + maps + rounded(w->used + 4);
+    size_t head = in_lines(sizeof(w->x)), maps = 256 * (size_t)w->x.octets, all = head + maps + in_lines(w->used + 4);
     uint8_t *p = fc_big_alloc(all);
     if (p == NULL) {
         w->b->status = FC_ENOMEM;
@@ -366,7 +368,7 @@ static fc_cross *settle(writer *w, const uint8_t *map)
     memcpy(p, &w->x, sizeof(w->x));
     memcpy(p + head, map, maps);
     memcpy(p + head + maps, w->tables, w->used);
-    memset(p + head + maps + w->used, 0, rounded(w->used + 4) - w->used);
+    memset(p + head + maps + w->used, 0, in_lines(w->used + 4) - w->used);
     return (fc_cross *)p;
 }
 
@@ -381,14 +383,15 @@ static fc_cross *write_tables(fc_cross_maker *b, const fc_cross_node *all)
         write_octets(&w, map);
         write_node(&w, all);
     }
-    if (b->status == FC_OK && w.used <= BYTES)
-        made = settle(&w, map);
+    if (b->status == FC_OK && w.used <= CROSS_BYTES)
+        made = in_one_block(&w, map);
     free(map);
     free(w.tables);
     return made;
 }
 
-/* ---- All in all ----------------------------------------------------------------------------------------------------------- */
+/* ---- All in all
+ * ----------------------------------------------------------------------------------------------------------- */
 
 static void release(fc_cross_maker *b)
 {
@@ -415,14 +418,15 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
     if (b == NULL)
         return FC_ENOMEM;
     b->version = version;
-    b->work_limit = WORK;
+    b->work_limit = CROSS_WORK;
     if (take_rules(b, rules, n)) {
         b->dominates = fc_cross_get(b, 8 * (size_t)b->n * b->words);
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
         fc_cross_cover(b);
         fc_cross_make_words(b);
-        for (uint32_t rest = b->lanes & ~b->word[0].lanes & ~b->word[1].lanes; rest && b->status == FC_OK; rest &= rest - 1)
+        for (uint32_t rest = b->lanes & ~b->word[0].lanes & ~b->word[1].lanes; rest && b->status == FC_OK;
+             rest &= rest - 1)
             fc_cross_make_lane(b, __builtin_ctz(rest));
         fc_cross_plan(b);
         const fc_cross_node *all = b->status == FC_OK ? fc_cross_find(b, b->lanes) : NULL;
@@ -434,7 +438,4 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
     return status;
 }
 
-void fc_cross_free(fc_cross *cross)
-{
-    fc_big_free(cross);
-}
+void fc_cross_free(fc_cross *cross) { fc_big_free(cross); }

@@ -1,5 +1,5 @@
-/* cross.h - the memory format of cross-product tables, which look up small rule sets. cross.c writes it and has the theory;
- * cross_plain.c, cross_avx2.c and cross_avx512.c read it. */
+/* cross.h - the memory format of cross-product tables, which look up small rule sets. cross.c writes it and has the
+ * theory; cross_plain.c, cross_avx2.c and cross_avx512.c read it. */
 #ifndef FC_CROSS_H
 #define FC_CROSS_H
 
@@ -7,30 +7,31 @@
 
 #include "layout.h"
 
-#define FC_CROSS_RULES 2048  /* larger sets are not tried */
-#define FC_CROSS_OCTETS 46   /* of a key, that rules can ask for */
+#define FC_CROSS_RULES 2048 /* larger sets are not tried */
+#define FC_CROSS_OCTETS 46  /* of a key, that rules can ask for */
 #define FC_CROSS_STEPS 40
-#define FC_CROSS_INPUTS 8    /* of a step */
+#define FC_CROSS_INPUTS 8 /* of a step */
 #define FC_CROSS_COLUMNS (FC_CROSS_OCTETS + FC_CROSS_STEPS)
-#define FC_CROSS_MAX 32767u  /* classes, strides, rows: two of them are multiplied as signed 16-bit numbers */
-#define FC_CROSS_FEW 12      /* keys: fewer are looked up in the forest, one by one */
+#define FC_CROSS_MAX 32767u /* classes, strides, rows: two of them are multiplied as signed 16-bit numbers */
+#define FC_CROSS_FEW 12     /* keys: fewer are looked up in the forest, one by one */
 
 /* An octet of the keys and the class of each of its 256 values. */
 typedef struct fc_cross_octet {
-    uint8_t at;      /* offset in fc_key; rising */
-    uint8_t field;   /* keys without this field (a bit of enum fc_field) get the class `lacking`; 0: there are none */
+    uint8_t at;    /* offset in fc_key; rising */
+    uint8_t field; /* keys without this field (a bit of enum fc_field) get the class `lacking`; 0: there are none */
     uint8_t lacking;
 } fc_cross_octet;
 
 /* A table: the index is the sum of the inputs' classes times their strides, the entry is the class of the result.
- * With a width of 0 it is an exact step: word = 8 octets of the key, candidate = the 16-bit entry at word * factor >> shift, the
- * class is the candidate if `values` has the word for it, else 0. */
+ * With a width of 0 it is an exact step: word = 8 octets of the key, candidate = the 16-bit entry at word * factor >>
+ * shift, the class is the candidate if `values` has the word for it, else 0. */
 typedef struct fc_cross_step {
     uint64_t factor;
     uint32_t values; /* offset, octets: 8 for each candidate, that of 0 is not used */
     uint8_t at, shift;
     uint32_t table; /* offset, octets */
-    uint8_t width;  /* octets of an entry: 1 or 2, 0: an exact step; the last step's: 2, or 4, signed, the row of the rule or -1 */
+    uint8_t width;  /* octets of an entry: 1 or 2, 0: an exact step; the last step's: 2, or 4, signed, the row of the
+                       rule or -1 */
     uint8_t inputs;
     struct fc_cross_input {
         uint16_t column; /* an octet's number, or the number of octets and a step's number */
@@ -60,8 +61,8 @@ static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step
     return word == value ? candidate : 0;
 }
 
-/* keys[index[i]], or keys[i] where index is NULL, of n keys: the row of the first rule that matches, or -1, to out[i]. 0, and
- * nothing of use, when a key has another version or lacks a required field. */
+/* keys[index[i]], or keys[i] where index is NULL, of n keys: the row of the first rule that matches, or -1, to out[i].
+ * 0, and nothing of use, when a key has another version or lacks a required field. */
 typedef int fc_cross_fn(const fc_cross *cross, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out);
 fc_cross_fn *fc_cross_function(int kernel); /* NULL: the kernel has none, the forest serves it */
 fc_cross_fn fc_cross_plain;

@@ -5,15 +5,15 @@
 
 #include "cross.h"
 
-#define TARGET __attribute__((target("avx2,bmi2")))
-#define INLINE static inline __attribute__((always_inline)) TARGET
+#define FC_TARGET __attribute__((target("avx2,bmi2")))
+#define INLINE static inline __attribute__((always_inline)) FC_TARGET
 
-enum { BLOCK = 64, GROUPS = 8 };
+enum { AVX2_KEYS = 64, AVX2_GROUPS = 8 };
 
 typedef struct work {
-    uint8_t octet[FC_CROSS_OCTETS][BLOCK] __attribute__((aligned(32)));
-    uint32_t step[FC_CROSS_STEPS][BLOCK] __attribute__((aligned(32)));
-    uint32_t at[BLOCK] __attribute__((aligned(32)));
+    uint8_t octet[FC_CROSS_OCTETS][AVX2_KEYS] __attribute__((aligned(32)));
+    uint32_t step[FC_CROSS_STEPS][AVX2_KEYS] __attribute__((aligned(32)));
+    uint32_t at[AVX2_KEYS] __attribute__((aligned(32)));
 } work;
 
 INLINE const fc_key *key_at(const fc_key *keys, const uint32_t *index, uint32_t i)
@@ -31,7 +31,7 @@ INLINE int read_octets(const fc_cross *x, const fc_key *keys, const uint32_t *in
         all &= tail;
         any |= tail;
     }
-    uint8_t lacking = (uint8_t)~(all >> 56);
+    uint8_t lacking = (uint8_t) ~(all >> 56);
     if ((uint8_t)(all >> 48) != x->version || (uint8_t)(any >> 48) != x->version || (lacking & x->required))
         return 0;
     for (uint32_t c = 0; c < x->octets; c++) {
@@ -43,7 +43,7 @@ INLINE int read_octets(const fc_cross *x, const fc_key *keys, const uint32_t *in
             if (~key_at(keys, index, i)->present & o->field)
                 w->octet[c][i] = o->lacking;
         }
-        for (uint32_t i = n; i < BLOCK; i++)
+        for (uint32_t i = n; i < AVX2_KEYS; i++)
             w->octet[c][i] = w->octet[c][n - 1];
     }
     return 1;
@@ -51,12 +51,12 @@ INLINE int read_octets(const fc_cross *x, const fc_key *keys, const uint32_t *in
 
 INLINE void index_of(const fc_cross *x, const fc_cross_step *step, const work *w, __m256i *at)
 {
-    for (int g = 0; g < GROUPS; g++)
+    for (int g = 0; g < AVX2_GROUPS; g++)
         at[g] = _mm256_setzero_si256();
     for (uint32_t k = 0; k < step->inputs; k++) {
         const __m256i stride = _mm256_set1_epi32(step->input[k].stride);
         uint32_t column = step->input[k].column;
-        for (int g = 0; g < GROUPS; g++) {
+        for (int g = 0; g < AVX2_GROUPS; g++) {
             __m256i v = column < x->octets
                             ? _mm256_cvtepu8_epi32(_mm_loadl_epi64((const __m128i *)(w->octet[column] + 8 * g)))
                             : _mm256_load_si256((const __m256i *)(w->step[column - x->octets] + 8 * g));
@@ -68,9 +68,9 @@ INLINE void index_of(const fc_cross *x, const fc_cross_step *step, const work *w
 INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *w, int last, uint32_t *to)
 {
     const int *table = (const int *)(x->tables + step->table);
-    __m256i at[GROUPS];
+    __m256i at[AVX2_GROUPS];
     index_of(x, step, w, at);
-    for (int g = 0; g < GROUPS; g++) {
+    for (int g = 0; g < AVX2_GROUPS; g++) {
         __m256i v = step->width == 1   ? _mm256_i32gather_epi32(table, at[g], 1)
                     : step->width == 2 ? _mm256_i32gather_epi32(table, at[g], 2)
                                        : _mm256_i32gather_epi32(table, at[g], 4);
@@ -82,11 +82,11 @@ INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *
     }
 }
 
-TARGET int fc_cross_avx2(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
+FC_TARGET int fc_cross_avx2(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
     work w;
-    for (uint32_t start = 0; start < n; start += BLOCK) {
-        uint32_t m = n - start < BLOCK ? n - start : BLOCK, s = 0;
+    for (uint32_t start = 0; start < n; start += AVX2_KEYS) {
+        uint32_t m = n - start < AVX2_KEYS ? n - start : AVX2_KEYS, s = 0;
         const fc_key *from = index ? keys : keys + start;
         const uint32_t *which = index ? index + start : NULL;
         if (!read_octets(x, from, which, m, &w))
@@ -94,7 +94,7 @@ TARGET int fc_cross_avx2(const fc_cross *x, const fc_key *keys, const uint32_t *
         for (; s + 1u < x->steps; s++) {
             if (x->step[s].width)
                 take_step(x, &x->step[s], &w, 0, w.step[s]);
-            for (uint32_t i = 0; x->step[s].width == 0 && i < BLOCK; i++)
+            for (uint32_t i = 0; x->step[s].width == 0 && i < AVX2_KEYS; i++)
                 w.step[s][i] = i < m ? fc_cross_exact(x, &x->step[s], key_at(from, which, i)) : 0;
         }
         take_step(x, &x->step[s], &w, 1, w.at);

@@ -1,8 +1,9 @@
-/* cross_classes.c - equivalence classes: which sets of rules the values of a lane, or of several, can lead to. cross.c has
- * the theory. */
+/* cross_classes.c - equivalence classes: which sets of rules the values of a lane, or of several, can lead to. cross.c
+ * has the theory. */
 #include "cross_build.h"
 
-/* ---- Sets of sets -------------------------------------------------------------------------------------------------- */
+/* ---- Sets of sets --------------------------------------------------------------------------------------------------
+ */
 
 static uint32_t hash_set(const uint64_t *set, uint32_t words)
 {
@@ -22,7 +23,7 @@ static int differ(const uint64_t *a, const uint64_t *c, uint32_t words)
     return x != 0;
 }
 
-static uint32_t slot_of(const fc_cross_maker *b, const fc_sets *s, const uint64_t *set)
+static uint32_t slot_of_set(const fc_cross_maker *b, const fc_sets *s, const uint64_t *set)
 {
     uint32_t at = hash_set(set, b->words) & (s->slots - 1);
     while (s->slot[at] && differ(s->bits + (size_t)(s->slot[at] - 1) * b->words, set, b->words))
@@ -46,7 +47,7 @@ static void sets_grow(fc_cross_maker *b, fc_sets *s)
     s->slots = slots;
     s->room = room;
     for (uint32_t i = 0; i < s->n; i++)
-        s->slot[slot_of(b, s, s->bits + (size_t)i * b->words)] = i + 1;
+        s->slot[slot_of_set(b, s, s->bits + (size_t)i * b->words)] = i + 1;
 }
 
 uint32_t fc_sets_add(fc_cross_maker *b, fc_sets *s, const uint64_t *set)
@@ -55,7 +56,7 @@ uint32_t fc_sets_add(fc_cross_maker *b, fc_sets *s, const uint64_t *set)
         sets_grow(b, s);
     if (b->status != FC_OK)
         return UINT32_MAX;
-    uint32_t at = slot_of(b, s, set);
+    uint32_t at = slot_of_set(b, s, set);
     if (s->slot[at] == 0) {
         memcpy(s->bits + (size_t)s->n * b->words, set, 8 * (size_t)b->words);
         s->slot[at] = ++s->n;
@@ -65,7 +66,7 @@ uint32_t fc_sets_add(fc_cross_maker *b, fc_sets *s, const uint64_t *set)
 
 uint32_t fc_sets_find(const fc_cross_maker *b, const fc_sets *s, const uint64_t *set)
 {
-    return s->n ? s->slot[slot_of(b, s, set)] - 1 : UINT32_MAX; /* 0 - 1: not there */
+    return s->n ? s->slot[slot_of_set(b, s, set)] - 1 : UINT32_MAX; /* 0 - 1: not there */
 }
 
 void fc_sets_free(fc_sets *s)
@@ -75,7 +76,8 @@ void fc_sets_free(fc_sets *s)
     *s = (fc_sets){0};
 }
 
-/* ---- Rules that can't win ------------------------------------------------------------------------------------------ */
+/* ---- Rules that can't win ------------------------------------------------------------------------------------------
+ */
 
 /* Eight octets of 0 or 1 to eight bits. */
 static uint64_t pack(const uint8_t *octets)
@@ -85,8 +87,8 @@ static uint64_t pack(const uint8_t *octets)
     return x * 0x0102040810204080ull >> 56;
 }
 
-/* Row i of a lane's matrix: the rules after i that every value they take there would have matched i too. A rule that asks
- * for a field covers only rules that ask for it as well. */
+/* Row i of a lane's matrix: the rules after i that every value they take there would have matched i too. A rule that
+ * asks for a field covers only rules that ask for it as well. */
 static void cover_lane(fc_cross_maker *b, int lane, uint8_t *in)
 {
     const uint16_t *lo = b->lo[lane], *hi = b->hi[lane];
@@ -133,7 +135,8 @@ static const uint64_t *dominated(fc_cross_maker *b, uint32_t i)
     return row;
 }
 
-/* Takes out of a set of rules, all of which match in `lanes`, those that a better one of them covers in all other lanes. */
+/* Takes out of a set of rules, all of which match in `lanes`, those that a better one of them covers in all other
+ * lanes. */
 void fc_cross_prune(fc_cross_maker *b, uint32_t lanes, uint64_t *set)
 {
     uint32_t rest = b->lanes & ~lanes;
@@ -153,7 +156,8 @@ void fc_cross_prune(fc_cross_maker *b, uint32_t lanes, uint64_t *set)
     }
 }
 
-/* ---- The classes of a lane --------------------------------------------------------------------------------------------- */
+/* ---- The classes of a lane
+ * --------------------------------------------------------------------------------------------- */
 
 typedef struct square { /* the class of each value of a lane, a row for each upper octet */
     uint16_t set[256][256];
@@ -189,27 +193,29 @@ static uint32_t column_classes(const square *q, const uint8_t *rows, uint32_t n_
     return n;
 }
 
-/* Where ranges begin and have ended, by value: the first event + 1, and for each event the next + 1. Event 2i is that rule i
- * begins, 2i + 1 that it has ended. */
+/* Where ranges begin and have ended, by value: the first event + 1, and for each event the next + 1. Event 2i is that
+ * rule i begins, 2i + 1 that it has ended. */
 typedef struct events {
     uint16_t first[65537], next[2 * FC_CROSS_RULES];
 } events;
 
-static void note(events *e, uint32_t value, uint32_t event)
+static void note_event(events *e, uint32_t value, uint32_t event)
 {
     e->next[event] = e->first[value];
     e->first[value] = (uint16_t)(event + 1);
 }
 
-/* The set of each value: of the rules whose range has it, without those that can't win. now, set: room for a set each. */
-static void fill_square(fc_cross_maker *b, fc_cross_node *node, int lane, square *q, events *e, uint64_t *now, uint64_t *set)
+/* The set of each value: of the rules whose range has it, without those that can't win. now, set: room for a set each.
+ */
+static void fill_square(fc_cross_maker *b, fc_cross_node *node, int lane, square *q, events *e, uint64_t *now,
+                        uint64_t *set)
 {
     uint32_t number = 0;
     memset(e, 0, sizeof(*e));
     memset(now, 0, 8 * (size_t)b->words);
     for (uint32_t i = 0; i < b->n; i++) {
-        note(e, b->lo[lane][i], 2 * i);
-        note(e, b->hi[lane][i] + 1u, 2 * i + 1);
+        note_event(e, b->lo[lane][i], 2 * i);
+        note_event(e, b->hi[lane][i] + 1u, 2 * i + 1);
     }
     for (uint32_t v = 0; v < 65536 && b->status == FC_OK; v++) {
         if (v == 0 || e->first[v]) {
@@ -223,7 +229,8 @@ static void fill_square(fc_cross_maker *b, fc_cross_node *node, int lane, square
     }
 }
 
-/* A row or column of their own for keys that lack the field, where some rule asks for it: only rules that don't are left. */
+/* A row or column of their own for keys that lack the field, where some rule asks for it: only rules that don't are
+ * left. */
 static int add_lacking(fc_cross_maker *b, fc_cross_node *node, fc_cross_lane *x, uint64_t *set, uint32_t *number)
 {
     x->lacking_in = -1;
@@ -231,7 +238,7 @@ static int add_lacking(fc_cross_maker *b, fc_cross_node *node, fc_cross_lane *x,
     memset(set, 0, 8 * (size_t)b->words);
     for (uint32_t i = 0; i < b->n; i++) {
         some |= b->conditions[i] & field;
-        set[i / 64] |= (uint64_t)!(b->conditions[i] & field) << (i & 63);
+        set[i / 64] |= (uint64_t) !(b->conditions[i] & field) << (i & 63);
     }
     if (!some || (field & (FC_SOURCE | FC_DESTINATION)))
         return 1;
@@ -274,7 +281,8 @@ void fc_cross_make_lane(fc_cross_maker *b, int lane)
         fc_sets_free(&node->sets);
 }
 
-/* ---- Halves of IPv6 addresses ---------------------------------------------------------------------------------------------- */
+/* ---- Halves of IPv6 addresses
+ * ---------------------------------------------------------------------------------------------- */
 
 static uint64_t word_of(const fc_cross_maker *b, uint32_t lanes, uint32_t i)
 {
@@ -299,13 +307,13 @@ static int asks_for(const fc_cross_maker *b, uint32_t lanes, uint32_t i)
 /* A factor that leads every value to a slot of its own. */
 static int hash_values(fc_cross_maker *b, fc_cross_word *x)
 {
-    enum { BITS = 16, TRIES = 200 };
-    uint8_t *taken = fc_cross_get(b, 1 << BITS);
+    enum { HASH_BITS = 16, HASH_TRIES = 200 };
+    uint8_t *taken = fc_cross_get(b, 1 << HASH_BITS);
     uint64_t state = 1;
-    for (x->bits = 4; x->bits < BITS && (2u << x->bits) < 3 * x->n;)
+    for (x->bits = 4; x->bits < HASH_BITS && (2u << x->bits) < 3 * x->n;)
         x->bits++;
-    for (; taken != NULL && x->bits <= BITS; x->bits++) {
-        for (int t = 0; t < TRIES; t++) {
+    for (; taken != NULL && x->bits <= HASH_BITS; x->bits++) {
+        for (int t = 0; t < HASH_TRIES; t++) {
             uint32_t i = 0;
             state = state * 0x5851f42d4c957f2dull + 0x14057b7ef767814full;
             x->factor = (state ^ state >> 29) | 1;
@@ -379,7 +387,8 @@ void fc_cross_make_words(fc_cross_maker *b)
     }
 }
 
-/* ---- Classes of several lanes --------------------------------------------------------------------------------------------- */
+/* ---- Classes of several lanes
+ * --------------------------------------------------------------------------------------------- */
 
 #define CLASSES 16384u /* of a node at most, before those that can't win are taken out of them */
 

@@ -1,11 +1,11 @@
 /* cross_plain.c - the cross-product tables' look-up in portable C: all keys of a block take each step together. */
 #include "cross.h"
 
-enum { BLOCK = 64 };
+enum { PLAIN_BLOCK = 64 };
 
 typedef struct work {
-    uint8_t octet[FC_CROSS_OCTETS][BLOCK];
-    uint32_t step[FC_CROSS_STEPS][BLOCK], at[BLOCK];
+    uint8_t octet[FC_CROSS_OCTETS][PLAIN_BLOCK];
+    uint32_t step[FC_CROSS_STEPS][PLAIN_BLOCK], at[PLAIN_BLOCK];
 } work;
 
 static inline const fc_key *key_at(const fc_key *keys, const uint32_t *index, uint32_t i)
@@ -69,8 +69,8 @@ static void take_step(const fc_cross *x, uint32_t s, uint32_t n, work *w, int32_
 int fc_cross_plain(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
     work w;
-    for (uint32_t start = 0; start < n; start += BLOCK) {
-        uint32_t m = n - start < BLOCK ? n - start : BLOCK;
+    for (uint32_t start = 0; start < n; start += PLAIN_BLOCK) {
+        uint32_t m = n - start < PLAIN_BLOCK ? n - start : PLAIN_BLOCK;
         const fc_key *from = index ? keys : keys + start;
         if (!read_octets(x, from, index ? index + start : NULL, m, &w))
             return 0;

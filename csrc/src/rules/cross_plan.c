@@ -35,8 +35,8 @@ static uint32_t look_up_cost(uint64_t octets)
 
 #define INPUT_COST 3 /* of each class that goes into an index */
 
-/* How many rows or columns a part has in a step's table. A lane can be put in as it is, octet by octet: *raw is 1 when that
- * is no dearer than a step of its own (which has to be taken later: the table grows). */
+/* How many rows or columns a part has in a step's table. A lane can be put in as it is, octet by octet: *raw is 1 when
+ * that is no dearer than a step of its own (which has to be taken later: the table grows). */
 uint32_t fc_cross_entries(const fc_cross_maker *b, const fc_cross_node *part, int *raw)
 {
     const fc_cross_lane *x = &b->lane[__builtin_ctz(part->lanes)];
@@ -48,12 +48,10 @@ uint32_t fc_cross_entries(const fc_cross_maker *b, const fc_cross_node *part, in
     return *raw ? octets : part->sets.n;
 }
 
-static int is_single(const fc_cross_node *part)
-{
-    return (part->lanes & (part->lanes - 1)) == 0;
-}
+static int is_single(const fc_cross_node *part) { return (part->lanes & (part->lanes - 1)) == 0; }
 
-/* ---- The last step of a node ----------------------------------------------------------------------------------------- */
+/* ---- The last step of a node
+ * ----------------------------------------------------------------------------------------- */
 
 /* Parts so far, each given as it is (bit i of `raw`) or by its class. */
 typedef struct choice {
@@ -62,7 +60,7 @@ typedef struct choice {
 } choice;
 
 /* Puts the costs of a choice of parts into its node if it is the best so far. */
-static void weigh(const fc_cross_maker *b, fc_cross_node *node, const choice *c)
+static void weigh_parts(const fc_cross_maker *b, fc_cross_node *node, const choice *c)
 {
     for (uint32_t raw = 0; raw < 1u << c->n; raw++) { /* every way to give single lanes */
         uint64_t entries = 1, largest = 0, cost = 0;
@@ -78,7 +76,8 @@ static void weigh(const fc_cross_maker *b, fc_cross_node *node, const choice *c)
             const fc_cross_lane *x = &b->lane[__builtin_ctz(p->lanes)];
             inputs += as_it_is ? (x->classes[0] > 1) + (x->classes[1] > 1) : 1;
             cost += as_it_is ? 0 : p->cost;
-            uint64_t top = as_it_is && x->classes[0] > 1 ? x->classes[0] : size; /* of the octet with the larger stride */
+            uint64_t top =
+                as_it_is && x->classes[0] > 1 ? x->classes[0] : size; /* of the octet with the larger stride */
             largest = top > largest ? top : largest;
             entries *= size;
             if (entries > ENTRIES)
@@ -101,7 +100,7 @@ static void weigh(const fc_cross_maker *b, fc_cross_node *node, const choice *c)
 /* Ways to divide atoms (lanes of a field from the most significant on, or whole fields) into two to four parts. */
 typedef struct division {
     uint32_t atom[FC_MAX_LANES]; /* lanes of each */
-    int n, in_order; /* in order: parts are runs of atoms */
+    int n, in_order;             /* in order: parts are runs of atoms */
 } division;
 
 static void divide_run(fc_cross_maker *b, fc_cross_node *node, const division *d, int from, choice *c)
@@ -109,7 +108,7 @@ static void divide_run(fc_cross_maker *b, fc_cross_node *node, const division *d
     uint32_t lanes = 0;
     if (from == d->n) {
         if (c->n > 1)
-            weigh(b, node, c);
+            weigh_parts(b, node, c);
         return;
     }
     if (c->n == FC_CROSS_PARTS)
@@ -130,7 +129,7 @@ static void divide_set(fc_cross_maker *b, fc_cross_node *node, const division *d
 {
     if (left == 0) {
         if (c->n > 1)
-            weigh(b, node, c);
+            weigh_parts(b, node, c);
         return;
     }
     if (c->n == FC_CROSS_PARTS)
@@ -161,9 +160,11 @@ static void plan_node(fc_cross_maker *b, fc_cross_node *node, const division *d)
         divide_set(b, node, d, (1u << d->n) - 1, &c);
 }
 
-/* ---- All nodes, the smaller ones first ---------------------------------------------------------------------------------- */
+/* ---- All nodes, the smaller ones first
+ * ---------------------------------------------------------------------------------- */
 
-/* A node of several atoms: its classes, by way of the two parts that have the fewest pairs of them, and its last step. */
+/* A node of several atoms: its classes, by way of the two parts that have the fewest pairs of them, and its last step.
+ */
 static void make_node(fc_cross_maker *b, const division *d)
 {
     uint32_t all = 0;
@@ -228,7 +229,8 @@ void fc_cross_plan(fc_cross_maker *b)
         node->parts = 1;
         node->part[0] = node->lanes | FC_CROSS_RAW;
         if (inputs > 1 || node->lanes == b->lanes)
-            node->cost = look_up_cost((uint64_t)x->classes[0] * x->classes[1] * (node->sets.n > 256 ? 2 : 1)) + INPUT_COST * inputs;
+            node->cost = look_up_cost((uint64_t)x->classes[0] * x->classes[1] * (node->sets.n > 256 ? 2 : 1)) +
+                         INPUT_COST * inputs;
     }
     for (int i = 0; i < b->fields; i++)
         plan_field(b, b->field_lanes[i]);

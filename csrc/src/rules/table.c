@@ -5,8 +5,8 @@
 #include "build.h"
 #include "cross.h"
 
-/* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted: over 16 sets
- * of 16 to 1,000 rules, whichever is faster is found with it (538 / 33 is slower, 407 / 29 faster). */
+/* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted: it
+ * found the faster one for each of 16 sets of 16 to 1,000 rules (538 / 33 is slower, 407 / 29 faster). */
 #define CROSS_PER_CYCLE 15
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
@@ -107,8 +107,8 @@ typedef struct ways {
 } ways;
 
 /* Those of the block's keys that index names, all of one version. */
-static void look_up_version(const fc_table *t, const ways *by, int v, const fc_key *keys, const uint32_t *index, uint32_t n,
-                            int32_t *out)
+static void look_up_version(const fc_table *t, const ways *by, int v, const fc_key *keys, const uint32_t *index,
+                            uint32_t n, int32_t *out)
 {
     const fc_forest *f = &t->forest[v];
     uint32_t best[FC_BATCH];
