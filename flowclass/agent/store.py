@@ -208,6 +208,7 @@ class SqliteStore:
         (self._change,) = run("SELECT coalesce(max(change), 0) FROM node").fetchone()
 
     def close(self) -> None:
+        """Close the file and let others have it."""
         self._db.close()
         self._lock.release()
 

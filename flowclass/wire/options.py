@@ -172,6 +172,7 @@ class BindingIdentifier(Received):
 
     @property
     def alignment(self) -> tuple[int, int]:
+        """Where the option begins in a message: (n, offset) is a multiple of n, plus offset (RFC 5648 section 4.3)."""
         return (2, 0) if self.care_of is None else (8, 2)
 
 

@@ -48,13 +48,16 @@ class NonceTable:
         return self._current
 
     def valid(self, index: int, now: float) -> bool:
+        """Whether a nonce with this index is still good (RFC 6275 section 5.2.7)."""
         found = self._nonces.get(index)
         return found is not None and now - found.first_used < MAX_NONCE_LIFETIME
 
     def home_token(self, index: int, home: IPv6Address) -> bytes:
+        """The home keygen token for a home address (RFC 6275 section 5.2.5)."""
         found = self._nonces[index]
         return home_keygen_token(found.key, home, found.nonce)
 
     def care_of_token(self, index: int, care_of: IPv6Address) -> bytes:
+        """The care-of keygen token for a care-of address (RFC 6275 section 5.2.5)."""
         found = self._nonces[index]
         return care_of_keygen_token(found.key, care_of, found.nonce)

@@ -30,9 +30,11 @@ class Security(Protocol):
     the acknowledgement with what makes it authentic; that of a refusal too.
     """
 
-    def check(self, update: Update) -> None: ...
+    def check(self, update: Update) -> None:
+        """Raise what the update is refused or passed over with, if it is not authentic."""
 
-    def seal(self, message: BindingAcknowledgement, update: Update, profile: Profile) -> BindingAcknowledgement: ...
+    def seal(self, message: BindingAcknowledgement, update: Update, profile: Profile) -> BindingAcknowledgement:
+        """The acknowledgement with what authenticates it."""
 
 
 class Association(Struct, frozen=True):
@@ -74,6 +76,7 @@ class SharedKeys:
         self._latest = {spi: latest for spi, latest in self._latest.items() if spi in found}
 
     def check(self, update: Update) -> None:
+        """Raise what the update is refused or passed over with, if no key authenticates it (RFC 4285)."""
         option = update.authentication
         association = None if option is None else self._associations.get(option.spi)
         if option is None or association is None:
@@ -99,6 +102,7 @@ class SharedKeys:
         self._latest[spi] = timestamp
 
     def seal(self, message: BindingAcknowledgement, update: Update, profile: Profile) -> BindingAcknowledgement:
+        """The acknowledgement with the option that authenticates it, made with the key of the update."""
         option = update.authentication
         association = None if option is None else self._associations.get(option.spi)
         if association is None:

@@ -110,6 +110,7 @@ class Node(Struct, gc=False):
 
     @property
     def default(self) -> CareOf | None:
+        """The default binding (R45, R47), None without any."""
         return default_binding(self.care_of)
 
     def bid_of(self, address: bytes) -> int | None:

@@ -74,6 +74,7 @@ class FlowEntry:
     lingers: float = 0.0
 
     def same(self, other: FlowEntry) -> bool:
+        """Whether the peer is known to have exactly this."""
         return other.certain and (self.pri, self.action, self.bids, self.selector) == (
             other.pri,
             other.action,

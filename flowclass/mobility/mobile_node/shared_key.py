@@ -37,6 +37,7 @@ class SharedKey:
         return authenticate(message, self.spi, self.key, care_of, home, profile)
 
     def is_authentic(self, packet: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:
+        """Whether the last option of a packet's message authenticates it (RFC 4285)."""
         return is_authenticated(mobility_header(packet), self.key, care_of, home)
 
     def set_clock(self, message: BindingAcknowledgement) -> bool:
