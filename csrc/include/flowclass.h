@@ -83,7 +83,6 @@ FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
 
 /* ---- Flat rule sets: build. Any thread; each call has its own memory. --------------------------- */
 typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
-
 /* Trade-offs of a build; 0 everywhere is the default, which depends on the number of rules. */
 typedef struct fc_build_options {
     uint32_t leaf;        /* so many rules are compared one by one, without a node that divides them further */
