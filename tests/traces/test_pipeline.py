@@ -149,11 +149,13 @@ def test_what_goes_wrong_side_by_side(tmp_path: Path, capsys: pytest.CaptureFixt
     bad = tmp_path / "bad.pcap"
     bad.write_text("no capture")
     before = threading.active_count()
-    arguments: list[list[Any]] = [[*names, bad], [*names, "-o", "/dev/full/x.csv"], [*names, "--part-size", "1M"],
+    arguments: list[list[Any]] = [[bad], [*names, "-o", "/dev/full/x.csv"], [*names, "--part-size", "1M"],
                                   [*names, "--scheduler", "local"]]  # fmt: skip
     for some in arguments:
         assert main(["classify", *map(str, some), "--replay", "--workers", "2"]) == 2
         assert len(capsys.readouterr().err.splitlines()) == 1
+    assert main(["classify", *map(str, (*names, bad)), "--replay", "--workers", "2"]) == 1  # passed over
+    assert "bad.pcap: no capture" in capsys.readouterr().err
     full = tmp_path / "full.csv"
     full.symlink_to("/dev/full")
     assert main(["classify", *names, "--replay", "--workers", "2", "-o", str(full)]) == 2
