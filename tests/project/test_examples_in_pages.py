@@ -53,7 +53,11 @@ def blocks(page: Path) -> Iterator[Block]:
         )
 
 
-WITH_CODE = [page for page in PAGES if any(block.language != "text" for block in blocks(page))]
+# pages whose commands need more than a folder, and the test that types them
+ELSEWHERE = {"agent.md": "tests/agent/test_tutorial.py"}
+WITH_CODE = [
+    page for page in PAGES if page.name not in ELSEWHERE and any(block.language != "text" for block in blocks(page))
+]
 
 
 def run_console(block: Block, folder: Path) -> None:
@@ -136,3 +140,8 @@ def test_blocks_are_found() -> None:
     found = list(blocks(DOCS / "tutorials" / "first-trace.md"))
     assert [block.language for block in found][:2] == ["console", "console"]
     assert next(block.file for block in found if block.language == "toml") == "mine.toml"
+
+
+def test_pages_that_are_typed_elsewhere_are() -> None:
+    for name, test in ELSEWHERE.items():
+        assert f"docs/{name}" in (ROOT / test).read_text(encoding="utf-8")
