@@ -77,6 +77,8 @@ UNKNOWN_TO_TSHARK = {
 }
 # Damaged so that tshark refuses the file; we read on.
 DAMAGED = {"tests__pcap-invalid-version-1", "tests__pcapng-invalid-vers-2", "tests__shb-option-too-long"}
+# Its last 592 octets are zeros, which others show as 37 packets of 1970 without octets; they are damage (capture.c).
+DAMAGED |= {"tests__bgp_vpn_rt-oobr"}
 # Times: tshark takes an ATM pseudo header off, and loses times whose second part overflows.
 OTHER_TIMES = {
     "tests__atm-heapoverflow",
