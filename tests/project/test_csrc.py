@@ -143,3 +143,23 @@ def test_functions_of_different_files_have_different_names(symbols: dict[str, li
             if kind == "t" and name.partition(".")[0] not in inline:
                 homes.setdefault(name.partition(".")[0], []).append(stem)
     assert {name: where for name, where in homes.items() if len(where) > 1} == {}
+
+
+def test_an_extension_exports_its_init_function_only() -> None:
+    modules = sorted((ROOT / "flowclass").rglob("*.so"))
+    if shutil.which("nm") is None or not modules:
+        pytest.skip("no nm, or installed elsewhere")
+    for module in modules:
+        lines = subprocess.run(["nm", "-D", "--defined-only", module], capture_output=True, text=True, check=True)
+        names = {line.split()[-1] for line in lines.stdout.splitlines()}
+        assert names <= {f"PyInit_{module.name.partition('.')[0]}", "_init", "_fini"}, module.name
+
+
+def test_an_extension_is_hardened() -> None:
+    modules = sorted((ROOT / "flowclass").rglob("classifier.*.so"))
+    if shutil.which("readelf") is None or not modules:
+        pytest.skip("no readelf, or installed elsewhere")
+    for module in modules:
+        run = subprocess.run(["readelf", "-dW", "--dyn-syms", module], capture_output=True, text=True, check=True)
+        assert "BIND_NOW" in run.stdout or "NOW" in run.stdout, module.name
+        assert "__stack_chk_fail" in run.stdout, module.name

@@ -25,7 +25,9 @@
 /* ---- Memory: 16-octet units in segments, named by 32-bit references ----------------------------- */
 
 #define FIB_UNIT 16u
+#ifndef FIB_SEGMENT_BITS     /* fuzzing takes smaller ones */
 #define FIB_SEGMENT_BITS 18u /* units of a segment: 4 MiB, so that a huge page or two hold it */
+#endif
 #define FIB_SEGMENT_UNITS (1u << FIB_SEGMENT_BITS)
 #define FIB_SEGMENTS (1u << (32 - FIB_SEGMENT_BITS))
 #define FIB_EXACT_UNITS 256u /* blocks up to 4 KiB are kept by their exact size, larger ones by powers of two */
@@ -106,10 +108,13 @@ typedef struct fib_anchor {
     uint8_t pad[11];
 } fib_anchor;
 
-/* The head of a body: its last 8 octets, where a key's last 8 octets have the same: the exclusive or of both tells what
- * differs, and fc_fib_compared, with `conditions` at the top, what counts. Below it stand: the ports' ranges (8 octets,
- * with FIB_PORTS: the two first ones, the two spans), the source prefix (its upper half only with FIB_HALF; IPv4: the
- * lower half only), and fib_extra with FIB_EXTRA. */
+/* The head of a body is its last 8 octets. Its fields stand where a key's last 8 octets have the same fields, so that
+ * the exclusive or of head and key has bits where they differ; fc_fib_compared says which octets of that count for the
+ * body's form, and `conditions` gives the mask for the top octet (a field that the rule asks for and the key lacks).
+ * Below the head, in this order, towards lower addresses, are
+ *   - with FIB_PORTS, 8 octets: the first values of both port ranges, then their spans;
+ *   - the source prefix: its lower half, then its upper half, each only where its mask has bits;
+ *   - with FIB_EXTRA, a fib_extra. */
 typedef struct fib_body {
     uint16_t fid;
     uint8_t target;      /* of one; FIB_MULTI: number of a list */
@@ -261,7 +266,9 @@ typedef struct fib_place {
     _Atomic uint32_t born; /* the version of the first state of the node that has it now */
 } fib_place;
 
+#ifndef FIB_NODES_CHUNK
 #define FIB_NODES_CHUNK 16384u
+#endif
 #define FIB_NODES_CHUNKS 16384u /* 268 million nodes */
 
 struct fc_fib {

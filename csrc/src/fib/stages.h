@@ -17,10 +17,10 @@
  *        5       F      E       D       C       B            record   for the body of the first candidate
  *        6       G      F       E       D       C            bodies   for the target
  *
- * The stages hold only the usual case, in loops with few branches. Keys for an address in a mobile network prefix, a
- * further address of a node or nobody's are set right together by fib_stage_unusual. Whatever is left (many flows, a
- * packet that is no key) goes through the stages as nobody's and is decided one by one, as the scalar kernel does, at
- * their end. */
+ * The stages hold only the usual case, in loops with few branches. Keys whose destination is in a mobile network
+ * prefix, is a further address of a node, or belongs to nobody are handled together by fib_stage_unusual. What is still
+ * left (nodes with many flows, packets that have no key) passes through the remaining stages with an empty record in
+ * its place, and fib_rest decides it at their end, one key at a time, as the scalar kernel does. */
 #include "search.h"
 
 #ifndef FIB_PART

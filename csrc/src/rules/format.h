@@ -21,7 +21,9 @@
  * but the last. The last lane holds no range: its lo is the low 16 bits of the rule's number; its span is the
  * condition bits (bits 0-7), FC_BODY_VERIFY, and the number's upper 7 bits (bits 9-15). */
 #define FC_BODY_VERIFY 0x0100u /* the lanes are only a bounding box: the exact rule must be asked too */
+#ifndef FC_MAX_NUMBER          /* fuzzing takes smaller tables */
 #define FC_MAX_NUMBER ((1u << 23) - 1)
+#endif
 
 /* ---- Slots: 32 bits, kind (2) and payload (30) --------------------------------------------------
  * ONE    payload: number of the body to compare; FC_EMPTY: nothing here

@@ -22,7 +22,10 @@
 
 #include "live.h"
 
-#define WIDE 64 /* places */
+#define WIDE 64       /* places */
+#ifndef FC_LIVE_ARENA /* address space, in octets: what the offsets of leaves reach; fuzzing takes less */
+#define FC_LIVE_ARENA ((size_t)4 << 30)
+#endif
 #define MAX_PLACES (1u << 22)
 
 /* ---- Memory in units of 64 octets --------------------------------------------------------------- */
@@ -528,8 +531,8 @@ int fc_live_build(fc_live *v, int version, const fc_rule *rules, uint32_t n, con
     fc_forest *f = &v->forest;
     if (status != FC_OK || f->trees == 0)
         return status;
-    v->size = f->lanes == 32 ? (size_t)1 << 30 : (size_t)4 << 30; /* what the offsets of leaves reach */
-    while (v->size > 4 * f->arena_used + ((size_t)64 << 20) && (v->arena = fc_reserve(v->size)) == NULL)
+    v->size = f->lanes == 32 ? FC_LIVE_ARENA / 4 : FC_LIVE_ARENA;
+    while (v->size > 4 * f->arena_used + FC_LIVE_ARENA / 64 && (v->arena = fc_reserve(v->size)) == NULL)
         v->size /= 2;
     if (v->arena == NULL)
         return FC_ENOMEM;

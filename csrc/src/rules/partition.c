@@ -65,12 +65,16 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
     return cost;
 }
 
+#ifndef FC_JUDGED /* packets that a forest is judged by; fuzzing takes fewer */
+#define FC_JUDGED 2048u
+#endif
+
 static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
 {
     uint64_t words[FC_MAX_WORDS], state = 1;
     uint16_t lanes[FC_MAX_LANES];
     double cost = 0;
-    const uint32_t packets = 2048;
+    const uint32_t packets = FC_JUDGED;
     for (uint32_t i = 0; i < packets; i++) {
         uint32_t r = list[next_random(&state) % n];
         random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
