@@ -69,7 +69,7 @@ static int take_rules(fc_cross_maker *b, const fc_rule *rules, uint32_t n)
     if (b->status != FC_OK)
         return 0;
     for (int l = 0; l < FC_MAX_LANES; l++) {
-        b->lo[l] = memory + (size_t)2 * l * FC_CROSS_RULES;
+        b->lo[l] = memory + (size_t)2 * (size_t)l * FC_CROSS_RULES;
         b->hi[l] = b->lo[l] + FC_CROSS_RULES;
     }
     uint32_t used = 0, conditions = 0;

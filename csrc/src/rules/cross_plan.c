@@ -74,7 +74,7 @@ static void weigh_parts(const fc_cross_maker *b, fc_cross_node *node, const choi
             if (as_it_is != (int)(raw >> i & 1))
                 goto next; /* a lane of one octet has no step */
             const fc_cross_lane *x = &b->lane[__builtin_ctz(p->lanes)];
-            inputs += as_it_is ? (x->classes[0] > 1) + (x->classes[1] > 1) : 1;
+            inputs += as_it_is ? (uint32_t)((x->classes[0] > 1) + (x->classes[1] > 1)) : 1;
             cost += as_it_is ? 0 : p->cost;
             uint64_t top =
                 as_it_is && x->classes[0] > 1 ? x->classes[0] : size; /* of the octet with the larger stride */
@@ -225,7 +225,7 @@ void fc_cross_plan(fc_cross_maker *b)
             node->cost = 45 + look_up_cost(2ull << node->word->bits) + look_up_cost(8 * (uint64_t)node->word->n);
             continue;
         }
-        uint32_t inputs = (x->classes[0] > 1) + (x->classes[1] > 1);
+        uint32_t inputs = (uint32_t)((x->classes[0] > 1) + (x->classes[1] > 1));
         node->parts = 1;
         node->part[0] = node->lanes | FC_CROSS_RAW;
         if (inputs > 1 || node->lanes == b->lanes)
