@@ -40,7 +40,8 @@ _FIDS_PER_SUMMARY = 127
 
 @dataclass(frozen=True, slots=True)
 class CareOfEntry:
-    """A care-of address, wanted or known; ``certain`` is False when the receiver may have it or not."""
+    """A care-of address, wanted or known; ``certain`` is False when the receiver may have it or not. It may have it
+    until ``lingers``, where that is later than ``expires``."""
 
     bid: int  # PLAIN: registered without a BID option
     address: Address
@@ -49,6 +50,7 @@ class CareOfEntry:
     expires: float = inf
     refresh_at: float = inf
     certain: bool = True
+    lingers: float = 0.0
 
     def same(self, other: CareOfEntry | None) -> bool:
         return (other is not None and other.certain) and (self.address, self.priority, self.home) == (

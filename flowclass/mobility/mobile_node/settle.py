@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from math import inf
-from typing import Final
+from typing import Final, TypedDict
 
 from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement
@@ -29,18 +29,32 @@ _ATTEMPTS: Final = 4
 """How often a flow is asked for when the answers contradict each other (in use, replaced, lost, added again)."""
 
 
+class _Times(TypedDict):
+    """The times of what an update has made (`CareOfEntry`, `FlowEntry`)."""
+
+    expires: float
+    refresh_at: float
+    lingers: float
+
+
 def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal]:
     """Read the acceptance of the outstanding update; returns what was refused in it."""
     plan, updates.outstanding = updates.outstanding, None
     assert plan is not None
     start = plan.sent[message.sequence]
     # RFC 6275 section 11.7.3: the lifetime runs from the sending
-    expires = start + LIFETIME_UNIT * min(message.lifetime, plan.lifetime)
-    refresh_at = start + _REFRESH_AT * LIFETIME_UNIT * min(message.lifetime, plan.lifetime)
+    granted = LIFETIME_UNIT * min(message.lifetime, plan.lifetime)
+    # a later transmission of the same may be taken yet: then all of it ends that much later there than here
+    later = max(plan.sent.values()) > start
+    times = _Times(
+        expires=start + granted,
+        refresh_at=start + _REFRESH_AT * granted,
+        lingers=max(plan.sent.values()) + LIFETIME_UNIT * plan.lifetime if later else 0.0,
+    )
     if plan.everything:
         _forget_all(updates)
         return []
-    refusals = _settle_care_of(updates, plan, message, expires, refresh_at)
+    refusals = _settle_care_of(updates, plan, message, times)
     if plan.lifetime and message.lifetime:
         updates.fresh = False
     if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
@@ -53,8 +67,8 @@ def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal
     if plan.flows:
         updates.supports_flows = True
     if updates.profile.explicit_requests:
-        return refusals + _settle_explicit(updates, plan, message, expires, refresh_at)
-    return refusals + _settle_implicit(updates, plan, message, expires, refresh_at)
+        return refusals + _settle_explicit(updates, plan, message, times)
+    return refusals + _settle_implicit(updates, plan, message, times)
 
 
 def _forget_all(updates: UpdateList) -> None:
@@ -66,7 +80,7 @@ def _forget_all(updates: UpdateList) -> None:
 
 
 def _settle_care_of(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
 ) -> list[Refusal]:
     if plan.lifetime == 0:
         for entry in plan.care_of:  # gone, or never there (133)
@@ -76,21 +90,21 @@ def _settle_care_of(
         updates.care_of.clear()
     answered = {o.bid: o.status for o in message.options if isinstance(o, BindingIdentifier)}
     if not answered and plan.care_of[0].bid != PLAIN:
-        return _no_bids(updates, plan, expires, refresh_at)
+        return _no_bids(updates, plan, times)
     refusals = []
     for entry in plan.care_of:
         status = answered.get(entry.bid, 0 if entry.bid == PLAIN else -1)
         if 0 <= status < REFUSED:
-            updates.care_of[entry.bid] = replace(entry, expires=expires, refresh_at=refresh_at)
+            updates.care_of[entry.bid] = replace(entry, certain=True, **times)
         else:
             refusals.append(_refuse_bid(updates, entry, status))
     return refusals
 
 
-def _no_bids(updates: UpdateList, plan: Plan, expires: float, refresh_at: float) -> list[Refusal]:
+def _no_bids(updates: UpdateList, plan: Plan, times: _Times) -> list[Refusal]:
     """RFC 5648 section 5.7: a receiver without BIDs has made one plain binding of it."""
     address = plan.source if plan.source is not None else plan.care_of[0].address
-    entry = CareOfEntry(PLAIN, address, expires=expires, refresh_at=refresh_at)
+    entry = CareOfEntry(PLAIN, address, **times)
     updates.care_of = {PLAIN: entry}
     updates.wanted_care_of = {PLAIN: replace(entry, expires=inf, refresh_at=inf)}
     updates.wanted_flows.clear()
@@ -109,7 +123,7 @@ def _refuse_bid(updates: UpdateList, entry: CareOfEntry, status: int) -> Refusal
 
 
 def _settle_explicit(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
 ) -> list[Refusal]:
     refusals = []
     copies = [o for o in message.options if isinstance(o, FlowIdentification)]
@@ -119,14 +133,14 @@ def _settle_explicit(
         status = -1 if copy is None else copy.status
         if copy is not None:
             copies.remove(copy)
-        refusal = _settle_flow(updates, plan, option, status, expires, refresh_at)
+        refusal = _settle_flow(updates, plan, option, status, times)
         if refusal is not None:
             refusals.append(refusal)
     return refusals
 
 
 def _settle_flow(
-    updates: UpdateList, plan: Plan, option: FlowIdentification, status: int, expires: float, refresh_at: float
+    updates: UpdateList, plan: Plan, option: FlowIdentification, status: int, times: _Times
 ) -> Refusal | None:
     fid, request = option.fid, option.pro
     codes = updates.profile.status
@@ -142,7 +156,7 @@ def _settle_flow(
     if 0 <= status < REFUSED:
         entry = plan.entries[fid] if request != REFRESH else updates.flows.get(fid)
         if entry is not None:
-            updates.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=True)
+            updates.flows[fid] = replace(entry, certain=True, **times)
         updates.doubtful.pop(fid, None)
         updates.attempts.pop(fid, None)
         return None
@@ -151,20 +165,23 @@ def _settle_flow(
         if request == ADD and status == codes.fid_in_use:
             # an earlier copy of this update was received: replace what is there
             entry = plan.entries[fid]
-            updates.flows[fid] = replace(entry, expires=expires, refresh_at=refresh_at, certain=False)
+            updates.flows[fid] = replace(entry, certain=False, **times)
             updates.doubtful.pop(fid, None)
             return None
         if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
             lost = updates.flows.pop(fid, None)  # K6: it has lost the flow, add it again
             if lost is not None and status != codes.fid_not_found:
-                updates.doubtful[fid] = lost  # 129 says other things as well, a BID that is gone for one (K23)
+                # 129 says other things as well, a BID that is gone for one (K23)
+                updates.doubtful[fid] = replace(lost, expires=max(lost.expires, lost.lingers, _done_until(plan)))
             return None
     _roll_back(updates, fid)
+    if request != REFRESH:
+        _doubt(updates, plan, fid)
     return Refusal("flow", fid, status)
 
 
 def _settle_implicit(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, expires: float, refresh_at: float
+    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
 ) -> list[Refusal]:
     named = {*plan.summary, *(option.fid for option in plan.flows)}
     updates.flows = {fid: entry for fid, entry in updates.flows.items() if fid in named}
@@ -175,15 +192,16 @@ def _settle_implicit(
         fid, status = option.fid, statuses.get(option.fid, -1)
         updates.doubtful.pop(fid, None)
         if 0 <= status < REFUSED:
-            updates.flows[fid] = replace(plan.entries[fid], expires=expires, refresh_at=refresh_at)
+            updates.flows[fid] = replace(plan.entries[fid], **times)
         else:
             _roll_back(updates, fid)
+            _doubt(updates, plan, fid)
             refusals.append(Refusal("flow", fid, status))
     for fid in plan.summary:
         if statuses.get(fid) == updates.profile.status.fid_not_found:
             updates.flows.pop(fid, None)  # to be added again
         elif fid in updates.flows and plan.lifetime:
-            updates.flows[fid] = replace(updates.flows[fid], expires=expires, refresh_at=refresh_at)
+            updates.flows[fid] = replace(updates.flows[fid], **times)
     return refusals
 
 
@@ -195,6 +213,25 @@ def _roll_back(updates: UpdateList, fid: int) -> None:
         updates.wanted_flows[fid] = replace(known, expires=inf, refresh_at=inf)
     else:
         updates.wanted_flows.pop(fid, None)
+
+
+def _done_until(plan: Plan) -> float:
+    """Until when the receiver may have what an update made that was sent more than once: another transmission than the
+    one that was answered was perhaps decided otherwise, because a BID or a flow has ended in between."""
+    return max(plan.sent.values()) + LIFETIME_UNIT * plan.lifetime if len(plan.sent) > 1 and plan.lifetime else 0.0
+
+
+def _doubt(updates: UpdateList, plan: Plan, fid: int) -> None:
+    """A flow that was refused, and rolled back: if another transmission has made or changed it, so it is to be put
+    back, or removed."""
+    until = _done_until(plan)
+    if not until:
+        return
+    known = updates.flows.get(fid)
+    if known is not None:
+        updates.flows[fid] = replace(known, certain=False, lingers=max(known.lingers, until))
+    else:
+        updates.doubtful[fid] = replace(plan.entries[fid], expires=until)
 
 
 def refuse(updates: UpdateList, status: int) -> list[Refusal]:

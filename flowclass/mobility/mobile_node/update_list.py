@@ -146,8 +146,12 @@ class UpdateList:
     # ---- the difference
 
     def forget_expired(self, now: float) -> None:
-        """Drop what has ended; a flow that the receiver may have longer becomes doubtful."""
-        self.care_of = {bid: entry for bid, entry in self.care_of.items() if entry.expires > now}
+        """Drop what has ended; what the receiver may have longer becomes uncertain, or a flow doubtful."""
+        for bid, entry in list(self.care_of.items()):
+            if entry.expires <= now:
+                del self.care_of[bid]
+                if entry.lingers > now:
+                    self.care_of[bid] = replace(entry, expires=entry.lingers, refresh_at=inf, certain=False)
         for fid, flow in list(self.flows.items()):
             if flow.expires <= now:
                 del self.flows[fid]
