@@ -390,3 +390,68 @@ def test_thousands_of_messages(kind: type[Conversation], monkeypatch: pytest.Mon
         talk.settled()
         received += talk.delivered
     assert received > 2000
+
+
+@pytest.mark.parametrize(
+    ("kind", "seeds"),
+    [
+        (Conversation, (40077, 50223, *range(600, 620))),
+        (WithAnAnchorPoint, (40077, 50223, *range(620, 640))),
+        (WithAnRfc6089HomeAgent, (50913, *range(640, 660))),
+        (WithACorrespondentNode, range(660, 680)),
+        (WithAnRfc6089CorrespondentNode, (51224, *range(680, 700))),
+    ],
+    ids=lambda value: value.__name__ if isinstance(value, type) else "",
+)
+def test_seeds_that_ended_in_disagreement(kind: type[Conversation], seeds: tuple[int, ...]) -> None:
+    """Agreement is owed once nothing is under way any more and the last answer was delivered; with these seeds the two
+    sides disagreed even then, and the neighbors are beside them."""
+    for seed in seeds:
+        rnd = random.Random(seed)
+        talk = kind()
+        talk.start(seed)
+        for _ in range(300):
+            talk.step(rnd)
+        talk.settled()
+
+
+def test_what_a_later_transmission_may_have_made_lingers() -> None:
+    """The answer to the first transmission settles an update; the second one is taken all the same, and what it made
+    ends there a second later than what is known (RFC 6275 section 11.7.3: the lifetime runs from the sending)."""
+    talk = Conversation()
+    talk.start(1)
+    talk.register(1, ADDRESSES[0], 0)
+    talk.wait(2.0)
+    first, second = (sent for sent, _ in talk.to_agent)
+    talk.deliver_to_agent(0)
+    talk.deliver_to_node(0)
+    known = talk.list.care_of[1]
+    assert (known.certain, known.expires, known.lingers) == (True, first + 120, second + 120)
+    talk.list.forget_expired(known.expires)
+    known = talk.list.care_of[1]
+    assert (known.certain, known.expires) == (False, second + 120)
+    talk.list.forget_expired(known.expires)
+    assert not talk.list.care_of
+
+
+def test_a_refused_flow_that_an_earlier_transmission_has_changed() -> None:
+    """The first transmission is taken and its answer lost; a BID ends, so that the last one is refused. What the first
+    has changed is put back."""
+    talk = WithAnRfc6089HomeAgent()
+    talk.start(1)
+    talk.register(2, ADDRESSES[1], 0)
+    talk.settled()
+    talk.wait(5.0)
+    talk.register(1, ADDRESSES[0], 0)
+    talk.add_flow(1, 1, [2], HTTPS, FORWARD)
+    talk.settled()
+    talk.replace_flow(1, 4, [1, 2], SSH, False)
+    talk.deliver_to_agent(0)
+    assert talk.agent.cache.get(HOME.packed).flows[1].priority == 4
+    talk.lose_everything_under_way()
+    talk.pass_time(116.0)
+    assert set(talk.agent.cache.get(HOME.packed).care_of) == {1}
+    talk.deliver_to_agent(len(talk.to_agent) - 1)
+    talk.settled()
+    assert [refusal.number for refusal in talk.refusals] == [1]
+    assert talk.agent.cache.get(HOME.packed).flows[1].priority == talk.list.wanted_flows[1].pri == 1
