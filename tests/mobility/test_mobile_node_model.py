@@ -399,7 +399,7 @@ def test_thousands_of_messages(kind: type[Conversation], monkeypatch: pytest.Mon
         (WithAnAnchorPoint, (40077, 50223, *range(620, 640))),
         (WithAnRfc6089HomeAgent, (50913, *range(640, 660))),
         (WithACorrespondentNode, range(660, 680)),
-        (WithAnRfc6089CorrespondentNode, (51224, *range(680, 700))),
+        (WithAnRfc6089CorrespondentNode, (3351, 51224, *range(680, 700))),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else "",
 )

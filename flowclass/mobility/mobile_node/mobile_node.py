@@ -553,10 +553,10 @@ class MobileNode:
                 receiver.tokens.pop(self.home, None)
             if status != BindingStatus.EXPIRED_HOME_NONCE and plan.secured is not None:
                 receiver.tokens.pop(plan.secured, None)
-            updates.outstanding = None
+            updates.start_over()
             return []
         if status == BindingStatus.ID_MISMATCH and self.security is not None and self.security.set_clock(message):
-            updates.outstanding = None
+            updates.start_over()
             return []
         if status == BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS and not plan.overwrite:
             updates.outstanding = None

@@ -79,9 +79,7 @@ def _forget_all(updates: UpdateList) -> None:
     updates.contacted = updates.leaving = False
 
 
-def _settle_care_of(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
-) -> list[Refusal]:
+def _settle_care_of(updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times) -> list[Refusal]:
     if plan.lifetime == 0:
         for entry in plan.care_of:  # gone, or never there (133)
             updates.care_of.pop(entry.bid, None)
@@ -122,9 +120,7 @@ def _refuse_bid(updates: UpdateList, entry: CareOfEntry, status: int) -> Refusal
     return Refusal("bid", entry.bid, status)
 
 
-def _settle_explicit(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
-) -> list[Refusal]:
+def _settle_explicit(updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times) -> list[Refusal]:
     refusals = []
     copies = [o for o in message.options if isinstance(o, FlowIdentification)]
     for option in plan.flows:
@@ -180,9 +176,7 @@ def _settle_flow(
     return Refusal("flow", fid, status)
 
 
-def _settle_implicit(
-    updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times
-) -> list[Refusal]:
+def _settle_implicit(updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times) -> list[Refusal]:
     named = {*plan.summary, *(option.fid for option in plan.flows)}
     updates.flows = {fid: entry for fid, entry in updates.flows.items() if fid in named}
     updates.doubtful = {fid: entry for fid, entry in updates.doubtful.items() if fid in named}

@@ -328,6 +328,12 @@ class UpdateList:
 
     # ---- the answer
 
+    def start_over(self) -> None:
+        """The update that is under way was refused, and is planned anew: an earlier transmission may have been done."""
+        if self.outstanding is not None and len(self.outstanding.sent) > 1:
+            self.give_up()
+        self.outstanding = None
+
     def give_up(self) -> None:
         """Abandon the update that is under way: what it asked for may have been done, or not, or be done yet."""
         plan, self.outstanding = self.outstanding, None
