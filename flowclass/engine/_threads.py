@@ -1,4 +1,4 @@
-"""Threads for calls that share a large batch: started when first asked for, and kept, as a start costs 0.1 ms."""
+"""Threads for calls that divide a large batch. They start when first asked for, and are kept: a start takes 0.1 ms."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ os.register_at_fork(after_in_child=_forget)
 
 
 def run_parts(function: Callable[[int, int], object], parts: Sequence[tuple[int, int]]) -> None:
-    """function(begin, end) for each part at once, the first of them in this thread. Raises what one of them raised."""
+    """Calls function(begin, end) for all parts at the same time, the first of them in this thread. Raises what the
+    first part to fail raised, in the order of the parts."""
     global _pool
     if _pool is None:
         _pool = ThreadPoolExecutor(1024, thread_name_prefix="flowclass")

@@ -1,7 +1,7 @@
-"""Arguments of the engine's functions: checked, and brought into the form that C takes.
+"""Checks the arguments of the engine's functions, and brings them into the form that C takes.
 
-Each function gives the argument back in its good form, or raises: `ArgumentError` for a wrong type, `ClassifierError`
-for a wrong value, with the argument's name in the message.
+Each function returns the argument in that form, or raises `ArgumentError` for a wrong type and `ClassifierError` for a
+wrong value, with the argument's name in the message.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def contiguous(name: str, array: Any) -> npt.NDArray[Any]:
 
 
 def out_array(name: str, array: Any, dtype: np.dtype[Any], n: int) -> npt.NDArray[Any]:
-    """A new array of ``n``, or the first ``n`` elements of the array that was given to be filled."""
+    """The first ``n`` elements of an array that the caller gave to be filled, or, for None, a new array of ``n``."""
     if array is None:
         return np.empty(n, dtype=dtype)
     if (
@@ -67,7 +67,7 @@ def out_array(name: str, array: Any, dtype: np.dtype[Any], n: int) -> npt.NDArra
 
 
 def secret_key(secret: Any) -> bytes:
-    """16 octets that key a hash, random for None."""
+    """The argument ``secret``, 16 octets that key a hash; for None they are random."""
     if secret is None:
         return os.urandom(16)
     if not isinstance(secret, (bytes, bytearray, memoryview)):
@@ -91,7 +91,8 @@ def link_types(numbers: Any, n: int) -> npt.NDArray[np.uint16]:
 
 
 def times_of(times: Any, n: int) -> npt.NDArray[np.int64]:
-    """The argument ``times`` as an array of ``n`` i64 (ns); one integer is the time of all, None is `NO_TIME`."""
+    """The argument ``times`` as an array of ``n`` i64 (ns). One integer is the time of all packets; None is
+    `NO_TIME`."""
     if times is None:
         times = NO_TIME
     if isinstance(times, (int, np.integer)):

@@ -1,8 +1,8 @@
-"""Text formats of packet classification, read and written: filter sets (rules) and traces (keys).
+"""Reads and writes the text formats of packet classification: filter sets (rules) and traces (keys).
 
 Filter sets are ClassBench's (IPv4; IPv6 as text or, as some of its descendants write it, as one decimal number), and
 ClassBench-ng's OpenFlow rules. Traces are those of ClassBench's trace_generator, which make no claim about the answer,
-and our own, whose sixth column is the rule that is the answer.
+and this project's own, whose sixth column is the answer: the index of the rule that decides.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ _ETHERTYPES: Final = {0x0800: 4, 0x86DD: 6}
 
 
 def _masked(text: str, bits: int) -> tuple[int, int]:
-    """``value`` or ``value/mask`` as a range; the mask leaves open the lowest bits only."""
+    """``value`` or ``value/mask`` as a range. The bits that the mask leaves open must be the lowest ones."""
     value, slash, mask = text.partition("/")
     full = (1 << bits) - 1
     span = full & ~int(mask, 0) if slash else 0
@@ -109,7 +109,7 @@ def _masked(text: str, bits: int) -> tuple[int, int]:
 
 
 def _openflow_row(text: str, left_out: MutableSet[str] | None) -> tuple[tuple[Any, ...], int | None]:
-    """A rule, and its ``priority`` where it has one."""
+    """Reads one rule; returns it, and its ``priority`` or None."""
     match_part = re.split(r"[,\s]\s*actions\s*=", text)[0]
     fields = dict(item.split("=", 1) for item in re.split(r"[,\s]+", match_part.strip().strip(",")) if item)
     version, conditions, priority = 0, 0, None
@@ -168,7 +168,8 @@ def _openflow_row(text: str, left_out: MutableSet[str] | None) -> tuple[tuple[An
 
 
 def _lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
-    """Numbered lines that have something to say. ClassifierError for a file that can't be read."""
+    """The lines of a file with their numbers, without empty lines and comments. Raises ClassifierError for a file that
+    can't be read."""
     name = str(path)
     try:
         with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
@@ -329,13 +330,15 @@ def _addresses(texts: list[str], version: int) -> npt.NDArray[Any]:
 def read_trace(
     path: str | PathLike[str], *, version: int = 0, claims: bool = True
 ) -> tuple[npt.NDArray[np.void], npt.NDArray[np.int32] | None]:
-    """A trace (``.gz`` too): keys, and the index of the first rule that matches each (-1: none) where the file has it.
+    """Reads a trace (``.gz`` too): keys, and the index of the first rule that matches each (-1: none) if the file has
+    it.
 
     A line holds source, destination, source port, destination port, protocol, and perhaps more. Addresses are text of
-    either version or decimal numbers, whose ``version`` is 0 (6 where any needs more than 32 bits), 4 or 6. A sixth
-    column that is the last is the answer, unless ``claims`` is False: in the traces that ClassBench's trace_generator
-    writes, the last of six or seven columns is the filter that a packet was drawn from, which is no claim about the
-    answer. Raises ClassifierError with file and line for anything else, and for a file that can't be read.
+    either IP version, or decimal numbers; of these ``version`` tells the IP version: 4, 6, or 0 (6 if any needs more
+    than 32 bits). If the sixth column is the last, it is the answer, unless ``claims`` is False. That is for the traces
+    of ClassBench's trace_generator: there the last of six or seven columns is the filter that a packet was drawn from,
+    which is no claim about the answer. Raises ClassifierError with file and line for anything else, and for a file that
+    can't be read.
     """
     name = str(path)
     sides: tuple[list[str], list[str]] = ([], [])

@@ -25,7 +25,8 @@ def kernels():
 
 
 cdef int select_kernel(object name) except -2:
-    """The kernel of this name ("auto" too); ClassifierError when it is unknown, not built or can't run here."""
+    """The number of the kernel of this name, or of "auto". Raises ClassifierError when it is unknown, not built or
+    can't run here."""
     cdef int kernel = FC_KERNEL_AUTO, status
     if not isinstance(name, str):
         raise ArgumentError("kernel", "a name", name)
@@ -44,7 +45,7 @@ cdef int select_kernel(object name) except -2:
 
 
 def parts_of(n, threads, least=16384):
-    """[(begin, end), ...]: ``n`` items for up to ``threads`` threads, at least ``least`` for each."""
+    """Divides ``n`` items among up to ``threads`` threads, at least ``least`` for each: [(begin, end), ...]."""
     count = max(1, min(threads, n // least))
     ends = [n * i // count for i in range(count + 1)]
     return list(zip(ends[:-1], ends[1:]))
@@ -58,14 +59,14 @@ def _priorities(priorities, n):
 cdef class Classifier:
     """A rule set of any size, from one rule to millions, that may change while it is read.
 
-    ``rules`` is an array of RULE_DTYPE whose order is the priority order, first wins; it is copied. Rule i has the id i
-    and the priority i.
+    ``rules`` is an array of RULE_DTYPE; it is copied. Its order is the order of priority: of the rules that match, the
+    first decides. Rule i has the id i and the priority i.
 
     Any number of threads may classify, insert and remove at once. Readers take no lock: each answer is that of a state
     that existed during the call, with every insertion or removal of a rule seen whole or not at all. The GIL is
     released in every method that looks up, builds or changes.
 
-    Raises ClassifierError for a rule that is none (a first above its last, a value out of range, an unknown version).
+    Raises ClassifierError for a bad rule (a first above its last, a value out of range, an unknown version).
     """
 
     def __cinit__(self, rules):
@@ -97,9 +98,11 @@ cdef class Classifier:
 
     @property
     def info(self):
-        """What there is, as a dict: rules; trees (per IP version), depth, largest_leaf (rules), nodes, slots and leaf_rules
-        (copies of rules in leaves) of the last build; steps (per IP version): look-ups in cross-product tables that a small
-        set has beside its trees, 0 where there are none; rebuilds since the first update; bytes (all memory in use)."""
+        """Counts, as a dict. ``rules`` is how many there are now. Of the last build: ``trees`` (per IP version),
+        ``depth``, ``largest_leaf`` (its rules), ``nodes``, ``slots``, and ``leaf_rules`` (copies of rules in leaves).
+        ``steps`` (per IP version) is how many look-ups a key takes in the cross-product tables that a small set has
+        beside its trees, 0 where it has none. ``rebuilds`` counts from the first update on, and ``bytes`` is all memory
+        in use."""
         cdef fc_table_info info
         with nogil:
             fc_classifier_get_info(<fc_classifier *>self.ptr, &info)
@@ -156,12 +159,14 @@ cdef class Classifier:
     def insert(self, rules, priorities):
         """Inserts rules, one after the other, and returns their ids: a uint32 array.
 
-        ``rules`` is an array of RULE_DTYPE, ``priorities`` a number for each (or one for all), lower first; the rules
-        that the classifier was made of have 0, 1, 2 ..., so 0.5 is between the first two and -1 before all. Of equal
-        priorities the lower id wins. Ids of removed rules are given again.
+        ``rules`` is an array of RULE_DTYPE. ``priorities`` has a number for each rule, or is one number for all; the
+        rule with the lowest one comes first. The rules that the classifier was made of have 0, 1, 2 ..., so 0.5 is
+        between the first two and -1 before all. Of equal priorities the lower id comes first. Ids of removed rules are
+        given again.
 
-        Nothing is built anew, save at the very first update and for the first rule with a condition on a field that
-        no rule had (about the time that making the classifier took; readers go on meanwhile).
+        The call itself builds the classifier anew only at the very first update, for the first rule with a condition on
+        a field that no rule had, and when there is no room left for new leaves. That takes about as long as making the
+        classifier did; readers go on meanwhile.
 
         Raises ClassifierError, with nothing inserted, for a bad rule or a priority that is not a number.
         """
@@ -221,7 +226,8 @@ cdef class Classifier:
             raise MemoryError(f"no memory; the first {done} of {n} rules were removed")
 
     def rebuild(self):
-        """Builds anew now, while readers go on, what is otherwise built anew in the background when updates have worn it."""
+        """Builds the classifier anew now, while readers go on. Otherwise that is done in the background, when updates
+        have made look-ups slower."""
         cdef int status
         with nogil:
             status = fc_classifier_rebuild(<fc_classifier *>self.ptr)

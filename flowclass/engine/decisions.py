@@ -37,10 +37,10 @@ class Action(_Labelled):
 
 
 class Reason(_Labelled):
-    """Why: the first of these that holds, in this order."""
+    """Why a packet was decided as it was: the first of these reasons that holds, in this order."""
 
     NOT_IP = 0
-    """No IP packet, or a link layer that is not read."""
+    """It is no IP packet, or its link layer is one that is not read."""
     MALFORMED = 1
     """The IP header is cut short, or its extension chain contradicts the header's length."""
     UNBOUND = 2
@@ -50,7 +50,7 @@ class Reason(_Labelled):
     FLOW = 4
     """A flow binding matched, which may be a wild card."""
     DEFAULT = 5
-    """No flow binding matched: the default binding."""
+    """No flow binding matched, so the packet goes to the default binding."""
 
 
 class DecisionFlag(IntFlag):

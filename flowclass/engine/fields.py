@@ -21,7 +21,7 @@ class Field(NamedTuple):
 
     name: str
     bit: int
-    """In a key's ``present`` and a rule's ``conditions``."""
+    """The field's bit in a key's ``present`` and a rule's ``conditions``."""
     width: int
     """How many bits a value has; addresses of IPv4 have 32 of their 128."""
     octets: int
@@ -46,10 +46,10 @@ FIELDS: Final = (
 """All fields."""
 
 BITS: Final = {field.name: field.bit for field in FIELDS}
-"""Name to bit."""
+"""The bit of each field, by name."""
 
 LARGEST: Final = {field.name: field.largest for field in FIELDS}
-"""Name to largest value."""
+"""The largest value of each field, by name."""
 
 ADDRESSES: Final = ("source", "destination")
 """The fields that are addresses."""

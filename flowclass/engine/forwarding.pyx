@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""The forwarding table: packets in, decisions out; the binding of csrc/src/fib/fib.c."""
+"""The forwarding table, which takes packets and gives decisions: the binding of csrc/src/fib (publish.c and read.c)."""
 
 from contextlib import nullcontext
 
@@ -47,12 +47,13 @@ cdef class Decision:
 
 
 cdef class ForwardingTable:
-    """Mobile nodes by home address (exact) and mobile network prefix (longest match): packets to decisions.
+    """Decides packets for mobile nodes, which it finds by home address (exact) or mobile network prefix (longest
+    match).
 
     Readers (`classify...`) run in any number of threads beside one another and beside `publish` and `withdraw`, and
-    wait for nobody: each decision is by a state of the node that was complete. decisions.py has the array type of
-    decisions (`DECISION_DTYPE`) and names for its numbers. ``secret`` (16 octets) keys the hash of addresses, random
-    unless given. Errors are `ClassifierError`; a call that fails changes nothing.
+    wait for nobody: each decision is that of a complete state of the node. decisions.py has the array type of decisions
+    (`DECISION_DTYPE`) and names for its numbers. ``secret`` (16 octets) keys the hash of addresses; without one it is
+    random. Errors are `ClassifierError`; a call that fails changes nothing.
     """
 
     def __cinit__(self, secret=None):
@@ -80,8 +81,9 @@ cdef class ForwardingTable:
         ``default``
             index into targets of the default binding, or -1.
         ``flows``
-            (FID, action, tuple of indices into targets, rule) in matching order: (PRI, FID). Action 1 forward, 2 discard,
-            3 n-cast; rule: the 96 octets of one row of `RULE_DTYPE`. A flow that forwards to no target is inactive.
+            (FID, action, tuple of indices into targets, rule) in matching order: (PRI, FID). Action 1 forward, 2
+            discard, 3 n-cast; rule: the 96 octets of one row of `RULE_DTYPE`. A flow that forwards to no target is
+            inactive.
         """
         cdef Staging node = Staging()
         cdef uint32_t number = 0
@@ -107,10 +109,11 @@ cdef class ForwardingTable:
         ``defaults``
             index among the node's own targets, or -1.
         ``flows``, ``flow_offsets``
-            rows of `FLOW_DTYPE` in matching order, likewise; a flow's targets are flow_targets[targets : targets +
-            n_targets], each an index (u16) among the node's own targets.
+            rows of `FLOW_DTYPE` in matching order, divided among the nodes in the same way. A flow's targets are
+            flow_targets[targets : targets + n_targets], each an index (u16) among the node's own targets.
 
-        A node that is refused ends it with a `ClassifierError` that says which; those before it are in the table.
+        If a node is refused, loading ends with a `ClassifierError` that says which; the nodes before it are in the
+        table.
         """
         homes = np.ascontiguousarray(home_addresses, dtype=np.uint8)
         if homes.ndim != 2 or homes.shape[1] not in (4, 16):
@@ -167,8 +170,8 @@ cdef class ForwardingTable:
         fc_fib_reclaim(<fc_fib *>self.ptr)
 
     def info(self):
-        """Counts of nodes, addresses and prefixes; ``bytes`` of all memory, ``waiting`` of those for readers to leave,
-        ``freed`` so far in all."""
+        """Counts, as a dict: ``nodes``, ``addresses`` and ``prefixes``; ``bytes``, all memory in use; ``waiting``, the
+        octets that are freed when readers have left; ``freed``, the octets that were freed in this way so far."""
         cdef fc_fib_info info
         fc_fib_get_info(<fc_fib *>self.ptr, &info)
         return {"nodes": info.nodes, "addresses": info.addresses, "prefixes": info.prefixes, "bytes": info.bytes,
@@ -198,8 +201,8 @@ cdef class ForwardingTable:
         return fc_fib_targets(<fc_fib *>self.ptr, <const fc_decision *>decision, <fc_target *>out, room)
 
     def classify(self, keys, out=None, *, kernel="auto", threads=1):
-        """The decision for each key: an array of `KEY_DTYPE` to one of `DECISION_DTYPE` (``out``, if given: as long or
-        longer; the filled part is returned). A key of protocol 135 is signalling."""
+        """The decision for each key of an array of `KEY_DTYPE`, as an array of `DECISION_DTYPE`. ``out`` may be an
+        array to fill, at least as long; the filled part is returned. A key of protocol 135 is signalling."""
         cdef int chosen = select_kernel(kernel), status
         cdef unsigned split = integer("threads", threads, 1, 1024)
         keys = contiguous("keys", keys)
@@ -238,7 +241,8 @@ cdef class ForwardingTable:
 
     def classify_packets(self, packets, *, linktype=101, linktypes=None, fragments=None, times=None, inner=0, out=None, kernel="auto",
                          threads=1):
-        """The decision for each packet, as `flowclass.engine.packets.parse` takes them. With ``fragments`` one thread."""
+        """The decision for each packet; packets are given as `flowclass.engine.packets.parse` takes them. With
+        ``fragments`` only one thread is used."""
         cdef int chosen = select_kernel(kernel), status, link = integer("linktype", linktype, 0, 0xffff)
         cdef unsigned split = integer("threads", threads, 1, 1024)
         cdef fc_parse_options options
@@ -276,8 +280,8 @@ cdef class ForwardingTable:
         return out
 
     def classify_one(self, packet, linktype=RAW_IP):
-        """One packet's decision as an integer: action in bits 0-1, reason in 2-4, FID valid 5, BID valid 6, node found 7,
-        BID in 8-23, FID in 24-39, copies to send in 40-47."""
+        """One packet's decision as an integer: action in bits 0-1, reason in 2-4, FID valid 5, BID valid 6, node found
+        7, BID in 8-23, FID in 24-39, copies to send in 40-47."""
         cdef fc_decision d
         cdef Py_buffer view
         cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
@@ -312,17 +316,19 @@ cdef class ForwardingTable:
                       for i in range(n)])
 
     def care_of(self, decision):
-        """The packed addresses that a decision (an element of `DECISION_DTYPE`) sends to: none, one, or for n-cast in the
-        order of the flow's BIDs. Of n-cast these are the node's present ones, should it have been replaced since."""
+        """The packed addresses that a decision (an element of `DECISION_DTYPE`) sends to: none, one, or for n-cast in
+        the order of the flow's BIDs. Of n-cast these are the node's present ones, should it have been replaced
+        since."""
         cdef fc_decision d
         take_decision(decision, &d)
         return self.targets(&d)
 
     def addresses_of(self, decisions):
-        """What `home_address` and `care_of` say, for an array of `DECISION_DTYPE` at once: (homes, versions, targets, ends).
+        """What `home_address` and `care_of` say, for an array of `DECISION_DTYPE` at once: (homes, versions, targets,
+        ends).
 
-        ``homes`` (n, 16) octets and ``versions`` (n): 4, 6, or 0 for none. ``targets``: rows of `TARGET_DTYPE`, those of
-        decision i from ends[i - 1] (0 before the first) up to ends[i].
+        ``homes`` (n, 16) octets and ``versions`` (n): 4, 6, or 0 for none. ``targets``: rows of `TARGET_DTYPE`, those
+        of decision i from ends[i - 1] (0 before the first) up to ends[i].
         """
         decisions = np.ascontiguousarray(decisions)
         if decisions.dtype != DECISION_DTYPE or decisions.ndim != 1:
@@ -359,7 +365,7 @@ cdef class ForwardingTable:
 
 
 cdef inline void put_address(const fc_address *a, uint8_t *out) noexcept nogil:
-    """16 octets, or 4 and zeros behind them."""
+    """Writes an address as 16 octets in network order; for IPv4 as 4 octets, and the others stay as they are."""
     cdef int i, first = 12 if a.version == 4 else 0
     for i in range(first, 16):
         out[i - first] = <uint8_t>(a.words[i >> 3] >> (56 - 8 * (i & 7)))
@@ -378,7 +384,7 @@ cdef int take_decision(decision, fc_decision *out) except -1:
 
 
 cdef const void *address_of(array):
-    """Of an array's first element; the caller keeps the array."""
+    """The address of an array's first element. It is good as long as the caller keeps the array."""
     return <const void *><size_t>array.ctypes.data
 
 

@@ -19,7 +19,7 @@ _ADDRESS: Final = ("<u8", (2,))
 
 
 def _column(field: Field, end: str = "") -> tuple[Any, ...]:
-    """A field as a column of a structured array; ``end``: of a rule's range."""
+    """A field as a column of a structured array: of keys, or, with ``end``, for that end of a rule's range."""
     name = f"{field.name}_{end}" if end else field.name
     return (name, *_ADDRESS) if field.name in ADDRESSES else (name, f"<u{field.octets}")
 
@@ -172,7 +172,7 @@ def make_keys(
     spi: Any = None,
     traffic_class: Any = None,
 ) -> npt.NDArray[np.void]:
-    """Packet keys from arrays or scalars (scalars are repeated): an array of `KEY_DTYPE`.
+    """Makes packet keys from arrays or scalars (scalars are repeated), and returns an array of `KEY_DTYPE`.
 
     Addresses may be text, `ipaddress` objects, packed bytes, integers, sequences of these, arrays of integers,
     (n, 2) arrays of uint64 words (more significant first) or (n, 16) or (n, 4) arrays of octets in network order.
@@ -220,10 +220,10 @@ def _refuse_reversed(rules: npt.NDArray[np.void], conditions: int) -> None:
 
 
 def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
-    """Rules from ranges given by field name: an array of `RULE_DTYPE`, in the order of the arguments' elements.
+    """Makes rules from ranges given by field name: an array of `RULE_DTYPE`, in the order of the arguments' elements.
 
-    Each field of fields.py may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as
-    in `make_keys`; a field not given is no condition. ``version`` is 4, 6 or 0 (both; then no addresses).
+    Each field of fields.py may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as in
+    `make_keys`. A field that is not given is no condition. ``version`` is 4, 6, or 0 for both (then without addresses).
 
     Raises ClassifierError for an unknown field, a value out of range, or a first above its last.
     """

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Packets to keys: the binding of csrc/src/packet/parse.c and fragments.c."""
+"""Makes keys out of packets: the binding of csrc/src/packet/parse.c and fragments.c."""
 
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -73,14 +73,14 @@ assert FIRST_DTYPE.itemsize == sizeof(fc_fragment_first)
 
 
 cdef class Fragments:
-    """A bounded memory of first fragments, by which later ones are decided alike; see fragments.c.
+    """A bounded memory of first fragments, so that later fragments are decided as the first one was; see fragments.c.
 
-    ``capacity`` entries at most (1 to 2**24; 112 octets each), the oldest makes room; ``secret`` (16 octets) keys the hash, random
-    unless given. Belongs to one input: use one for each trace or interface. Batches that share one wait for each
-    other.
+    It holds at most ``capacity`` first fragments (1 to 2**24; 112 octets each); then the oldest makes room. ``secret``
+    (16 octets) keys the hash; without one it is random. A memory belongs to one input: use one for each trace or
+    interface. Batches that share one wait for each other.
 
-    ``defer``: for a part of an input. Where it could matter what came before the part, a packet is left as it would be
-    without a memory, and a note is made, for the memory of what came before to `settle`.
+    ``defer`` is for a part of an input. Where it could matter what came before the part, a packet is left as it would
+    be without a memory, and a note is made, for the memory of what came before to `settle`.
     """
 
     def __cinit__(self, capacity=65536, secret=None, *, defer=False):
@@ -104,7 +104,7 @@ cdef class Fragments:
             fc_fragments_clear(<fc_fragments *>self.ptr)
 
     def notes(self, most=16384):
-        """Takes the oldest notes: an array of `NOTE_DTYPE`, at most ``most`` long."""
+        """Takes the oldest notes, at most ``most`` of them, and returns them as an array of `NOTE_DTYPE`."""
         taken = np.empty(most, NOTE_DTYPE)
         cdef uint8_t[::1] view = taken.view(np.uint8)
         cdef size_t n
@@ -115,11 +115,11 @@ cdef class Fragments:
 
     @property
     def told(self):
-        """How many first fragments there were."""
+        """How many first fragments the memory was told so far."""
         return fc_fragments_told(<fc_fragments *>self.ptr)
 
     def firsts(self):
-        """All that is held, the oldest first: an array of `FIRST_DTYPE`."""
+        """All first fragments that are held, the oldest first, as an array of `FIRST_DTYPE`."""
         cdef uint8_t[::1] view
         with self.lock:
             found = np.empty(fc_fragments_count(<fc_fragments *>self.ptr), FIRST_DTYPE)
@@ -129,8 +129,8 @@ cdef class Fragments:
         return found
 
     def settle(self, notes):
-        """Goes through the notes of the part that comes now, in their order, perhaps in pieces: their ``key`` and
-        ``info`` become what their packets have."""
+        """Answers the notes of the part that comes next, in their order, in one or several calls: their ``key`` and
+        ``info`` become those that their packets have."""
         if notes.dtype != NOTE_DTYPE or notes.ndim != 1 or not notes.flags.c_contiguous:
             raise ClassifierError(f"notes: expected a contiguous array of {NOTE_DTYPE.names}")
         cdef uint8_t[::1] view = notes.view(np.uint8)
@@ -140,7 +140,7 @@ cdef class Fragments:
                     raise MemoryError
 
     def extend(self, firsts, told):
-        """Takes in what the memory of a part holds, after its notes are settled: then the next part can come."""
+        """Takes in what the memory of a part holds, once the part's notes are settled. Then the next part can come."""
         if firsts.dtype != FIRST_DTYPE or firsts.ndim != 1 or not firsts.flags.c_contiguous:
             raise ClassifierError(f"firsts: expected a contiguous array of {FIRST_DTYPE.names}")
         cdef const uint8_t[::1] view = firsts.view(np.uint8)
@@ -194,7 +194,7 @@ def _join(packets):
 
 
 def parse(packets, *, linktype=101, linktypes=None, fragments=None, times=None, inner=0, keys=None, infos=None):
-    """Packets to ``(keys, infos)``, arrays of `KEY_DTYPE` and `PACKET_DTYPE`.
+    """Parses packets and returns ``(keys, infos)``, arrays of `KEY_DTYPE` and `PACKET_DTYPE`.
 
     ``packets``
         a sequence of bytes-like objects, or (buffer, offsets, lengths) as `as_batch` takes them.
@@ -203,8 +203,8 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, times=None, 
     ``fragments``
         a `Fragments`: later fragments take the key of their first one, if that came before.
     ``times``
-        when each packet came, ns of one clock (i64), or one number for all; used with ``fragments`` only: a first fragment
-        is good for 60 seconds (RFC 8200 section 4.5). None: forever.
+        when each packet came, ns of one clock (i64), or one number for all; used with ``fragments`` only: a first
+        fragment is good for 60 seconds (RFC 8200 section 4.5). None: forever.
     ``inner``
         0 or 1 the outermost IP header, N the N-th (or the deepest before it), `INNERMOST`.
     ``keys``, ``infos``

@@ -1,8 +1,8 @@
 """Traffic selectors (RFC 6088) as rule rows of the engine (`RULE_DTYPE`, 96 octets, host byte order).
 
-A selector without any condition matches all packets of its IP version; no
-selector at all is a wild card for both (R62, version 0); a start without an end is that one value; of the traffic
-class the lower two bits are ignored on both sides.
+A selector without any condition matches all packets of its IP version. No selector at all is a wild card for both
+versions (R62, version 0). A start without an end stands for that one value. The lower two bits of the traffic class are
+ignored, in rules and in keys.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ def rule_row(
     traffic_class: Range | None = None,
     protocol: Range | None = None,
 ) -> bytes:
-    """One row of 96 octets. `version` is 4, 6 or 0 for both; addresses are integers of that version, None is no
-    condition. Values out of their width raise struct.error; a reversed range is the table's to refuse."""
+    """Makes one row of 96 octets. `version` is 4, 6, or 0 for both; addresses are integers of that version, and None is
+    no condition. Values that are too large raise struct.error. A reversed range is left for the table to refuse."""
     if traffic_class is not None:
         traffic_class = traffic_class[0] & 0xFC, traffic_class[1] & 0xFC  # else 0x2b to 0x28 would seem reversed
     given = (source, destination, flow_label, spi, source_port, destination_port, traffic_class, protocol)
@@ -66,11 +66,11 @@ class _Template(NamedTuple):
     """How the octets of a selector become a row, for one format and flag word."""
 
     order: bytes
-    """For each octet of the row: where it is in the selector's octets with `rest` behind them."""
+    """Where each octet of the row stands in the selector's octets followed by `rest`."""
     rest: bytes
-    """Fills up 256 octets: version, conditions, zeros."""
+    """What fills the selector's octets up to 256: version, conditions, and zeros."""
     mask: int
-    """What of the row counts, as a little-endian number; 0: all."""
+    """Which bits of the row to keep, as a little-endian number; 0 keeps all."""
 
 
 # field -> its offset in the row, and the octets of one bound there
@@ -113,8 +113,8 @@ def _template(head: bytes) -> _Template:
 
 
 def octets_rule(octets: bytes) -> bytes:
-    """The row of a binary traffic selector as it is on the wire (`TrafficSelectorOption.octets`), which it is a
-    permutation of: 0.6 us, where a detour by the selector's value takes 5."""
+    """The row of a binary traffic selector as it is on the wire (`TrafficSelectorOption.octets`). It is made by putting
+    the selector's octets into another order, which takes 0.6 us; parsing the selector first would take 5."""
     head = octets[:6]
     order, rest, mask = _templates.get(head) or _template(head)
     row = order.translate(octets + rest)
@@ -122,7 +122,7 @@ def octets_rule(octets: bytes) -> bytes:
 
 
 def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
-    """The row of a binary traffic selector (RFC 6088), none of whose conditions is lost."""
+    """The row of a binary traffic selector (RFC 6088). It has all of the selector's conditions."""
     return octets_rule(TrafficSelectorOption(selector).octets)
 
 

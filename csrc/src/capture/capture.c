@@ -1,8 +1,8 @@
-/* capture.c - pcap and pcapng records out of a stream of bytes, and what to do where the bytes are damaged.
+/* capture.c - takes pcap and pcapng records out of a stream of octets, and goes on where the octets are damaged.
  *
- * No I/O: the caller shows a window of the stream, this file says which records are in it and how much of it is done
- * with. A window of FC_CAPTURE_WINDOW octets always makes progress, because nothing here looks further ahead than
- * LOOK_AHEAD. Frames are counted as Wireshark counts them, up to the first damage.
+ * There is no I/O here: the caller shows a window of the stream, and this file says which records are in it, and how
+ * much of the window is no longer needed. A window of FC_CAPTURE_WINDOW octets always makes progress, because nothing
+ * here looks further ahead than LOOK_AHEAD. Frames are counted as Wireshark counts them, up to the first damage.
  *
  * pcap has no mark where a record begins: a record header is believed unless its captured length is more than any
  * capture has (the only test that Wireshark makes; times and original lengths of real files are wrong too often to

@@ -1,5 +1,5 @@
 /* capture.h - what the readers of captures share: the object, the window of the stream, records and damage. capture.c
- * has the loop and the theory, pcap.c and pcapng.c a format each. */
+ * has the loop and the theory; pcap.c and pcapng.c read one format each. */
 #ifndef FC_CAPTURE_H
 #define FC_CAPTURE_H
 
@@ -8,7 +8,7 @@
 #include "flowclass.h"
 
 #define MAX_DAMAGES 64
-#define ENOUGH_DAMAGES (MAX_DAMAGES - 2) /* when reading stops for the caller to take them: a step adds two at most */
+#define ENOUGH_DAMAGES (MAX_DAMAGES - 2) /* then reading stops for the caller to take them; a step adds two at most */
 #define MAX_INTERFACES 65536u
 #define MAX_HUGE_RECORD (128u << 20) /* USB and D-Bus records; Wireshark's limit for them */
 #define LOOK_AHEAD 700000u           /* the largest block that is looked at as a whole: < FC_CAPTURE_WINDOW */
@@ -16,7 +16,7 @@
 typedef struct interface {
     uint16_t linktype;
     uint8_t resolution; /* as in if_tsresol */
-    uint8_t zero;       /* states are compared as octets */
+    uint8_t zero;       /* always 0, because states are compared as octets */
     uint32_t snaplen;
     int64_t offset; /* seconds */
 } interface;
@@ -27,7 +27,8 @@ typedef struct window {
     int last;
 } window;
 
-/* What a step came to; negative: an enum fc_status. */
+/* What a step returns: the next step may follow (AGAIN), or more of the stream is needed first (MORE); negative: an
+ * enum fc_status. */
 enum { STEP_AGAIN = 0, STEP_MORE = 1 };
 
 typedef int fc_step_fn(fc_capture *, window *, fc_records *);
@@ -50,7 +51,7 @@ struct fc_capture {
     interface *interfaces;
     uint32_t n_interfaces, room;
     /* damage */
-    uint64_t damaged_at; /* where the search began to be needed, stream offset */
+    uint64_t damaged_at; /* the stream offset of the damage that a search is for */
     uint32_t damage_kind;
     uint32_t n_damages;
     fc_damage damages[MAX_DAMAGES];
@@ -81,7 +82,7 @@ static inline void damage(fc_capture *c, uint32_t kind, uint64_t offset, uint64_
         c->damages[c->n_damages++] = (fc_damage){offset, skipped, c->frames + 1, kind, 0};
 }
 
-/* The stream ended where `kind` was being read: what is left is damage. */
+/* The stream ended inside a record or block: notes what is left of it as damage. */
 static inline int cut_off(fc_capture *c, window *w)
 {
     if (left(w))
@@ -92,7 +93,7 @@ static inline int cut_off(fc_capture *c, window *w)
 
 static inline int need_more(fc_capture *c, window *w) { return w->last ? cut_off(c, w) : STEP_MORE; }
 
-/* Some link types have records beyond the usual limit. */
+/* The most octets that a record may have captured; some link types have a higher limit than the usual one. */
 static inline uint32_t max_captured(uint16_t linktype)
 {
     return linktype == FC_LINK_DBUS || linktype == FC_LINK_USB_LINUX_MMAPPED || linktype == FC_LINK_USBPCAP ||
@@ -101,8 +102,8 @@ static inline uint32_t max_captured(uint16_t linktype)
                : FC_MAX_RECORD;
 }
 
-/* On the wire: more than this is damage, and would make nonsense of sums. (The largest of segmentation offload: 512
- * KiB.) */
+/* The most octets that a packet may have had on the wire. A larger number is damage, and would make sums meaningless.
+ * (Segmentation offload makes packets of up to 512 KiB.) */
 static inline uint32_t max_original(uint16_t linktype)
 {
     uint32_t most = max_captured(linktype);
@@ -122,7 +123,7 @@ static inline void add_record(fc_capture *c, fc_records *r, size_t offset, uint3
     c->frames++;
 }
 
-/* Goes n octets on, of which not all need be in the window. */
+/* Goes n octets on; those that are not in the window yet are skipped later. */
 static inline void advance(fc_capture *c, window *w, uint64_t n)
 {
     uint64_t now = n < left(w) ? n : left(w);
@@ -134,7 +135,7 @@ static inline uint16_t narrow_linktype(uint32_t linktype) { return linktype > 65
 
 /* ---- Searching for the next record -------------------------------------------------------------- */
 
-/* From here on `search` reads, because of damage at a place of the stream. */
+/* Makes `search` the next step, because of damage of this kind at this offset of the stream. */
 static inline int begin_search(fc_capture *c, fc_step_fn *search, uint32_t kind, uint64_t damaged_at)
 {
     c->damage_kind = kind;
@@ -143,7 +144,8 @@ static inline int begin_search(fc_capture *c, fc_step_fn *search, uint32_t kind,
     return STEP_AGAIN;
 }
 
-/* The search came to a record, or to the end (found: 0). */
+/* Ends a search that came to a record, or (found is 0) to the end of the stream: notes the damage, and makes `step` the
+ * next step. */
 static inline int end_search(fc_capture *c, window *w, fc_step_fn *step, uint32_t kind, int found)
 {
     uint64_t here = c->base + w->at;
@@ -157,7 +159,7 @@ static inline int end_search(fc_capture *c, window *w, fc_step_fn *step, uint32_
     return found ? STEP_AGAIN : STEP_MORE;
 }
 
-/* A search for the first record of a part came to its end. */
+/* Has a search for the first record of a part come to the part's end? */
 static inline int no_record_here(const fc_capture *c, const window *w)
 {
     return c->damage_kind == NO_DAMAGE && c->base + w->at >= c->stop;

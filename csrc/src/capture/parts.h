@@ -4,14 +4,16 @@
 
 #include "flowclass.h"
 
-/* Parts of a capture, read independently. No record (block) that begins at or behind this stream offset is given, but
- * what follows the last one is looked at where it is needed to judge it: a part ends as it would in the whole. */
+/* Sets where a part ends: records (blocks) that begin at or behind this stream offset are not given. What follows the
+ * last record is still looked at where that is needed to judge it, so a part ends as it would in the whole capture. */
 void fc_capture_stop(fc_capture *capture, uint64_t offset);
-/* What the next record depends on, as octets: how many there are, written if `capacity` holds them; 0 within a record.
- * Equal octets, but for those at 3 to 7 (the last record's time, for searches), are equal states. */
+/* Writes what the reading of the next record depends on, as octets, to `out` if `capacity` has room for them. Returns
+ * how many octets these are, or 0 in the middle of a record. Two states are equal if their octets are, apart from those
+ * at 3 to 7 (the last record's time, which only searches use). */
 size_t fc_capture_state(const fc_capture *capture, uint8_t *out, size_t capacity);
-/* Begins a new capture at this stream offset with such a state. search: at the first offset from there on that looks
- * like a record, which is a guess, and is no damage. FC_EINVAL: not a state, or not a new capture; FC_ENOMEM. */
+/* Lets a new capture begin at this stream offset with such a state. With `search` it begins at the first offset from
+ * there on that looks like a record; this is a guess, and what it passes over is no damage. Returns FC_OK, FC_EINVAL
+ * (these octets are no state, or the capture is not new) or FC_ENOMEM. */
 int fc_capture_resume(fc_capture *capture, const uint8_t *state, size_t size, uint64_t offset, int search);
 uint64_t fc_capture_begun(const fc_capture *capture);    /* the offset where that search ended */
 uint64_t fc_capture_position(const fc_capture *capture); /* stream offset of the window to be given next */

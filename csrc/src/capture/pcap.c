@@ -1,10 +1,11 @@
-/* pcap.c - records of a pcap file. What damage is, and how the next record is found behind it: head of capture.c. */
+/* pcap.c - reads the records of a pcap file. The head of capture.c says what damage is, and how the next record is
+ * found behind it. */
 #include "capture.h"
 
 #define DAY 86400u
 
-/* Does a pcap file header begin here? Sets up the reading of it. p has PCAP_HEADER octets. FC_ENOTBUILT: it does, but
- * of an unknown version; FC_EINVAL: it doesn't. */
+/* Reads the PCAP_HEADER octets at p as a pcap file header, and prepares the reading of the file. Returns FC_OK,
+ * FC_ENOTBUILT (a header of an unknown version) or FC_EINVAL (not a pcap file header). */
 int fc_pcap_header(fc_capture *c, const uint8_t *p)
 {
     static const struct {
@@ -52,7 +53,7 @@ static int is_zero(const uint8_t *p, size_t n)
     return any == 0;
 }
 
-/* A strict look at a record header, for the search. near: within a day of `seconds`. */
+/* Could this be a record header? Looks strictly, as a search must. *near: is its time within a day of `seconds`? */
 static int plausible(const fc_capture *c, const uint8_t *p, uint32_t *captured, uint32_t seconds, int *near)
 {
     uint32_t original, when = u32(c, p);
@@ -65,7 +66,8 @@ static int plausible(const fc_capture *c, const uint8_t *p, uint32_t *captured, 
     return 1;
 }
 
-/* Is there a row of records at `at`? 1 yes, 0 no, -1 can't say before more of the stream is there. */
+/* Do several records follow each other from `at` on? 1: yes; 0: no; -1: can't say before more of the stream is there.
+ */
 static int row_of_records(const fc_capture *c, const window *w, size_t at)
 {
     uint32_t captured, seconds = c->last_seconds;
@@ -74,7 +76,7 @@ static int row_of_records(const fc_capture *c, const window *w, size_t at)
         if (w->size - at < c->record_header)
             return w->last ? i > 0 && (at == w->size || wanted == 2) : -1;
         if (i > 0 && wanted == 2 && is_zero(w->data + at, c->record_header))
-            return 1; /* one record between a disk's empty blocks */
+            return 1; /* a single record, between blocks of a disk that are empty */
         if (!plausible(c, w->data + at, &captured, seconds, &near) || (i > 0 && !near))
             return 0;
         if (i == 0 && c->has_last && near)
@@ -82,7 +84,7 @@ static int row_of_records(const fc_capture *c, const window *w, size_t at)
         seconds = u32(c, w->data + at);
         at += c->record_header;
         if (w->size - at < captured)
-            return w->last ? wanted == 2 : -1; /* a last record that was cut is one, too, if its time fits */
+            return w->last ? wanted == 2 : -1; /* the last record may be cut off, if its time fits */
         at += captured;
     }
     return 1;
@@ -101,7 +103,7 @@ static int starts_another_file(const uint8_t *p)
     return fc_pcap_header(&probe, p) == FC_OK && fc_le32(p + 8) == 0;
 }
 
-/* Looks for the next row of records from w->at on; everything before it is skipped. */
+/* A step: looks for the next row of records from w->at on, and skips everything before it. */
 int fc_pcap_search(fc_capture *c, window *w, fc_records *r)
 {
     (void)r;
@@ -120,7 +122,8 @@ int fc_pcap_search(fc_capture *c, window *w, fc_records *r)
     return end_search(c, w, fc_pcap_step, c->damage_kind, 0);
 }
 
-/* The stream ends inside a record at w->at: cut off, unless its length is what is wrong and records follow inside. */
+/* For a record at w->at that reaches beyond the end of the stream: it was cut off, unless a row of records is found
+ * inside, which shows that its length is wrong. */
 static int pcap_cut(fc_capture *c, window *w)
 {
     for (size_t at = w->at + 1; w->size - at >= c->record_header; at++) {
@@ -133,8 +136,8 @@ static int pcap_cut(fc_capture *c, window *w)
     return cut_off(c, w);
 }
 
-/* Records with nothing odd about them, each with the next one's header in sight: what fc_pcap_step does, a third of its
- * instructions. Stops before the first that needs a closer look. */
+/* Reads records with nothing odd about them, each with the next one's header in the window, as fc_pcap_step does but in
+ * a third of its instructions. Stops before the first record that needs a closer look. */
 static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
 {
     const uint32_t header = c->record_header, unit = c->unit_ns, most = c->max_captured;
@@ -174,9 +177,9 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
     w->at = (size_t)(p - w->data);
 }
 
-/* A record header at `at` whose captured length is beyond the usual limit, but in sight: it is believed if the capture
- * ends behind that record or goes on with a plausible header. 1 yes, 0 no, -1 can't say before more of the stream is
- * there. */
+/* Is a record header at `at` to be believed whose captured length is beyond the usual limit? Yes if the capture ends
+ * behind that record or goes on there with a plausible header. 1: yes; 0: no; -1: can't say before more of the stream
+ * is there. */
 static int is_long_record(const fc_capture *c, const window *w, size_t at, uint32_t captured, uint32_t original)
 {
     uint64_t next = (uint64_t)at + c->record_header + captured;

@@ -1,5 +1,5 @@
-/* pcapng.c - records of a pcapng file (draft-ietf-opsawg-pcapng). What damage is, and how the next block is found
- * behind it: head of capture.c. */
+/* pcapng.c - reads the records of a pcapng file (draft-ietf-opsawg-pcapng). The head of capture.c says what damage is,
+ * and how the next block is found behind it. */
 #include <stdlib.h>
 
 #include "capture.h"
@@ -19,8 +19,8 @@ static uint64_t power_of_ten(unsigned exponent) /* 0 to 19 */
     return result;
 }
 
-/* fraction / 2^exponent seconds as ns, truncated; fraction < 2^exponent, exponent 0 to 127. No 128-bit integers: 32-bit
- * hosts have none. */
+/* Returns fraction / 2^exponent seconds in ns, truncated; fraction < 2^exponent, exponent 0 to 127. It does without
+ * 128-bit integers, because 32-bit hosts have none. */
 static uint64_t binary_fraction(uint64_t fraction, unsigned exponent)
 {
     if (exponent < 32)
@@ -30,7 +30,7 @@ static uint64_t binary_fraction(uint64_t fraction, unsigned exponent)
     return exponent - 32 < 64 ? high >> (exponent - 32) : 0;
 }
 
-/* Timestamp units to ns, truncated; FC_NO_TIME where 64 bits don't hold it. */
+/* Turns a timestamp of an interface into ns, truncated; FC_NO_TIME if 64 bits don't hold it. */
 static int64_t ng_time(const interface *i, uint64_t units)
 {
     unsigned exponent = i->resolution & 0x7f;
@@ -110,7 +110,7 @@ static int ng_interface(fc_capture *c, const uint8_t *p, uint32_t total)
     return FC_OK;
 }
 
-/* An enhanced, simple or obsolete packet block of `total` octets. 0: its contents are impossible. */
+/* Reads an enhanced, simple or obsolete packet block of `total` octets. Returns 0 if its contents are impossible. */
 static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t type, uint32_t total)
 {
     const uint8_t *p = w->data + w->at;
@@ -140,7 +140,7 @@ static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t typ
     return 1;
 }
 
-/* The block type at p (0: none that is known), and its total length. */
+/* Returns the type of the block at p, or 0 if the type is not known, and sets *total to the block's length. */
 static uint32_t ng_known(const fc_capture *c, const uint8_t *p, uint32_t *total)
 {
     uint32_t type = fc_be32(p);
@@ -162,7 +162,7 @@ static uint32_t trailer(const fc_capture *c, const uint8_t *p, uint32_t type, ui
     return big ? fc_be32(p) : fc_le32(p);
 }
 
-/* Looks for the next block whose length stands at both its ends. */
+/* A step: looks for the next block that has the same length at both its ends. */
 int fc_pcapng_search(fc_capture *c, window *w, fc_records *r)
 {
     (void)r;
@@ -189,7 +189,7 @@ int fc_pcapng_search(fc_capture *c, window *w, fc_records *r)
     return end_search(c, w, fc_pcapng_step, c->damage_kind, 0);
 }
 
-/* The block at w->at can't be what it says: search from its next octet on. */
+/* For a block at w->at that can't be what it says: begins a search from the next octet on. */
 static int ng_bad(fc_capture *c, window *w, uint32_t kind)
 {
     uint64_t here = c->base + w->at;
@@ -197,7 +197,7 @@ static int ng_bad(fc_capture *c, window *w, uint32_t kind)
     return begin_search(c, fc_pcapng_search, kind, here);
 }
 
-/* Does a block that is known, or the end, follow `size` octets on? 1 yes, 0 no, -1 can't say yet. */
+/* Does a block of known type, or the end of the stream, follow `size` octets on? 1: yes; 0: no; -1: can't say yet. */
 static int ng_followed(const fc_capture *c, const window *w, uint32_t size)
 {
     uint32_t total;

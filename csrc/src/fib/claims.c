@@ -1,4 +1,5 @@
-/* claims.c - is this node allowed: addresses, prefixes and flows that make sense, and that are nobody else's. */
+/* claims.c - checks whether a node may be published: its addresses, prefixes and flows must make sense, and its
+ * addresses and prefixes must not be another node's. */
 #include "../rules/layout.h"
 #include "search.h"
 
@@ -52,7 +53,7 @@ static int same_address(const fc_address *a, const fc_address *b, int is_prefix)
            (!is_prefix || a->length == b->length);
 }
 
-/* Is an address or prefix in a list of them? */
+/* Is an address, or a prefix (with is_prefix), in this list of n? */
 int fc_fib_listed(const fc_address *a, const fc_address *list, unsigned n, int is_prefix)
 {
     for (unsigned i = 0; i < n; i++)
@@ -67,7 +68,8 @@ static const fib_record *owner_of(const fc_fib *fib, const fc_address *a, int is
                      is_prefix ? a->length : -1, ref);
 }
 
-/* The node that this home address names. Others' further addresses don't count, but are in the way. */
+/* Finds the node with this home address: *r is its record and *ref the record's reference. FC_ENOENT: nobody has the
+ * address. FC_EEXIST: it is a further address of another node, so that no node can have it as its home address. */
 int fc_fib_find_home(const fc_fib *fib, const fc_address *home, const fib_record **r, uint32_t *ref)
 {
     *r = owner_of(fib, home, 0, ref);

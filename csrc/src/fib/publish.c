@@ -1,12 +1,13 @@
-/* publish.c - the forwarding table: publishing nodes (read.c: asking). Theory of operation.
+/* publish.c - the forwarding table's theory of operation, and its writers' half: publishing nodes (read.c has the
+ * readers').
  *
  * THE PROBLEM. A home agent has up to a million mobile nodes. A packet's destination says which one it is for: a home
  * address, exactly, or else the longest mobile network prefix. The node's flows, in (PRI, FID) order, say what becomes
- * of the packet; if none matches, its default binding does. Nodes change all the time, one by one, and whoever looks
- * must see a node as it was before a change or as it is after it.
+ * of the packet; if none matches, its default binding does. Nodes change all the time, one by one, and a reader must
+ * see a node either as it was before a change or as it is after it.
  *
  * THE STRUCTURE. All that is known of a node is in one record, written once and never changed. An index leads from an
- * address to the record's reference (its place in the arena, in units of 16 octets). An example, the first node:
+ * address to the record's reference (its place in the arena, in units of 16 octets). As an example, the first node has:
  *
  *      home address 2001:db8:1::1, prefix 2001:db8:100::/56
  *      targets BID 1 (2001:db8:a::1) and BID 2 (2001:db8:b::1), the second is the default
@@ -26,30 +27,34 @@
  *                                                 trailer     the prefix
  *
  * A LOOK-UP (search.h, one key; stages.h, many at once). A packet from 2001:db8:c::9, port 80, to 2001:db8:1::1:
- *   1. fib_hash_of gives the bucket and the tag, the tag a reference; the address is compared in the record.
- *   2. The picked octets of the key, 0, 80 and 0 (octet 40 is the source port's lower one, 0 and 1 the lowest of the
- *      source's upper half), are compared with all signatures in one vector operation. A signature has the value that
- * an octet has in every key which matches the flow, or "any"; 0 means "any", so a 0 of a key counts as 1. 80 is not 22:
- * FID 1 is out, FIDs 2 and 3 are candidates. Which octets are picked is each node's own choice: those that are expected
- * to leave the fewest candidates (choose_signatures).
+ *   1. fib_hash_of gives a bucket and a tag. The bucket's entry with this tag has the reference of a record, in which
+ *      the address is compared.
+ *   2. The picked octets of the key are 0, 80 and 0 (octet 40 is the source port's lower one, 0 and 1 are the lowest of
+ *      the source's upper half). They are compared with all signatures in one vector operation. A signature has the
+ *      value that an octet has in every key which matches the flow, or "any". "Any" is written as 0, so a 0 of a key
+ *      counts as 1. Here 80 is not 22, so FID 1 is out, and FIDs 2 and 3 are candidates. Each node has octets picked of
+ *      its own: those that are expected to leave the fewest candidates (choose_signatures).
  *   3. The candidates' bodies are compared in order, nearly without branches (fib_body_matches). FID 2 matches.
- *   4. Its targets: n-cast takes all; forward with several takes one, by rendezvous hashing of the connection.
- * Prefixes are looked for only when no address is found, a probe for each length in use, the longest first; not for
- * what stays on its link (fib_stays_on_link). The flows of a node with more than FIB_LINEAR of them are a table of the
- * flat classifier (trees.c). tests/test_fib.c has the example.
+ *   4. Its targets are taken: all of them for n-cast; for forward with several targets one, by rendezvous hashing of
+ *      the connection.
+ * Prefixes are looked for only when no address is found: one probe for each length in use, the longest first. They are
+ * not looked for when a packet stays on its link (fib_stays_on_link). A node with more than FIB_LINEAR flows has them
+ * in a table of the flat classifier (trees.c). tests/test_fib.c has this example.
  *
- * A CHANGE (publish). The new record is written beside the old one; then one release-store of its reference makes it
- * the node's state: in the index entry, or in the anchor where several entries lead to the node. Entries for new
- * addresses are put in before that store, those for addresses that are gone are taken out after it; meanwhile they lead
- * to a record that doesn't have the address, which is as if they weren't there. So one store changes all of it at once.
- * "No address, so the prefix" needs several looks; `changes` tells a reader when they weren't of one state (fib_find).
- * The old record is freed when every reader that may have seen it has left (epoch.h). An index that is full is copied
- * and replaced as a whole: readers go on in the old one until their call ends, and the publish that meets it pays.
+ * A CHANGE (publish). The new record is written beside the old one. Then one release-store of its reference, into the
+ * index entry, or into the anchor where several entries lead to the node, makes it the node's state. Entries for new
+ * addresses are put in before that store, and entries for addresses that are gone are taken out after it. In between
+ * they lead to a record that doesn't have the address, which is as if they weren't there. So one store changes
+ * everything at once. To find that no address matches, so that a prefix decides, a reader must look several times;
+ * `changes` tells it when it may not have looked at one state (fib_find). The old record is freed when every reader
+ * that may have seen it has left (epoch.h). A full index is copied and replaced as a whole: readers go on in the old
+ * one until their call ends, and the publish that finds it full takes the time.
  *
- * COSTS. A publish: 2 to 7 us. A look-up reads a bucket (one line; one in thirty a second one), two lines of a record,
- * a body, a target. Memory: 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. Bounds: 64 signatures and
- * bodies a key, or one look-up of the flat classifier; a destination that is nobody's costs a probe for each prefix
- * length in use, at most 129; the hash is keyed, and an index whose probes grow long gets another key.
+ * COSTS. A publish takes 2 to 7 us. A look-up reads a bucket (one line, and one time in thirty a second one), two lines
+ * of a record, a body and a target. Memory: 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. The work for
+ * a key is bounded by 64 signatures and bodies, or one look-up in the flat classifier. A destination that is nobody's
+ * costs a probe for each prefix length in use, at most 129. The hash is keyed, and an index whose probes grow long gets
+ * another key.
  *
  * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
  * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
@@ -63,13 +68,14 @@
 #include "search.h"
 
 #define FIRST_ENTRIES 64u    /* of a new index */
-#define RECLAIM_EVERY 64u    /* objects, */
-#define RECLAIM_BYTES 65536u /* or octets, waiting before a publish looks whether readers have left */
-#define KEEP_NUMBERS 1024u   /* free node numbers before the oldest is given again */
+#define RECLAIM_EVERY 64u    /* a publish frees what readers have left when so many objects wait, */
+#define RECLAIM_BYTES 65536u /* or so many octets */
+#define KEEP_NUMBERS 1024u   /* a free node number is given again when there are more than so many, or no new one */
 
 /* ---- Objects whose readers have to leave first -------------------------------------------------- */
 
-/* Room was reserved. */
+/* Notes that a record or anchor (`ref`) or an index (if not NULL) was replaced, to be freed when its readers have left.
+ * Can't fail: the caller has reserved room in the ring. */
 void fc_fib_retire(fc_fib *fib, uint32_t ref, fib_index *index)
 {
     uint64_t size = index ? fib_index_bytes(index)
@@ -135,14 +141,14 @@ static int new_number(fc_fib *fib, uint32_t *number)
 
 static void free_number(fc_fib *fib, uint32_t number)
 {
-    if (fc_ring_reserve(&fib->free_numbers, 1) == FC_OK) /* else the number is lost, nothing else */
+    if (fc_ring_reserve(&fib->free_numbers, 1) == FC_OK) /* if this fails, only the number is lost */
         *(uint32_t *)fc_ring_push(&fib->free_numbers) = number;
 }
 
-/* ---- Publish
- * ---------------------------------------------------------------------------------------------------------- */
+/* ---- Publish ------------------------------------------------------------------------------------ */
 
-/* Entries for what `now` has and `before` (may be NULL) hadn't, or the other way round taken out. */
+/* For each address and prefix that `now` has and `before` (may be NULL) has not: adds an index entry that leads to
+ * `entry`, or, with `take`, takes it out. */
 static void add_entries(fc_fib *fib, const fib_record *now, const fib_record *before, uint32_t entry, int take)
 {
     for (int prefixes = 0; prefixes < 2; prefixes++) {
@@ -179,7 +185,8 @@ static int is_anchor(const fc_fib *fib, uint32_t ref)
     return ((const fib_record *)(const void *)fib_at(&fib->arena, ref))->flags & FIB_ANCHOR;
 }
 
-/* A node that wasn't there. The one store that shows it: of its only entry, or of its anchor. */
+/* Publishes a node that wasn't there. Readers see it from one store on: that of its only index entry, or that into its
+ * anchor. */
 static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
 {
     fc_address home = fib_home_of(r);
@@ -196,8 +203,9 @@ static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
     return FC_OK;
 }
 
-/* In the place of `old`. A node with one address is one store to its entry. Else entries that are new come first, when
- * the old record doesn't know them and so they aren't found; then the one store; then those that are gone go. */
+/* Publishes a record in the place of `old`. For a node with one address this is one store into its entry. For others,
+ * entries for new addresses come first, which readers don't find yet because the old record doesn't have the addresses.
+ * Then comes the one store into the anchor, and then the entries for addresses that are gone are taken out. */
 static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, const fib_record *r, uint32_t ref)
 {
     _Atomic uint32_t *entry = fc_fib_home_entry(fib, old, old_ref);
@@ -210,7 +218,7 @@ static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, co
         anchor = new_anchor(fib, old_ref);
         if (!anchor)
             return FC_ENOMEM;
-        atomic_store_explicit(entry, anchor, memory_order_release); /* nothing to see yet: it leads to `old` */
+        atomic_store_explicit(entry, anchor, memory_order_release); /* changes nothing yet: it leads to `old` */
     }
     add_entries(fib, r, old, anchor, 0);
     set_anchor(fib, anchor, ref);
@@ -219,7 +227,7 @@ static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, co
     return FC_OK;
 }
 
-/* The record of `node` in the arena, with its number. */
+/* Writes the record of `node` into the arena, with its number and a new version; *ref is where it is. */
 static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint32_t *ref)
 {
     uint32_t units;
@@ -269,7 +277,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
             free_number(fib, n);
         return status;
     }
-    if (found != FC_OK) /* before the reference: whoever sees that sees this */
+    if (found != FC_OK) /* stored before the reference, so that whoever sees the reference sees this too */
         atomic_store_explicit(&fib_node_place(fib, n)->born, fib->version, memory_order_release);
     atomic_store_explicit(&fib_node_place(fib, n)->ref, ref, memory_order_release);
     if (found == FC_OK) {
@@ -279,7 +287,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
         fib->n_nodes++;
     }
     for (int i = 0; i < 2; i++)
-        if (fib->crowded[i]) { /* bad luck, or a secret that leaked; if this fails, look-ups are right but slower */
+        if (fib->crowded[i]) { /* by bad luck, or a secret that leaked; if this fails, look-ups are right but slower */
             fib->crowded[i] = 0;
             (void)fc_fib_replace_index(fib, i,
                                        (i ? fib_prefix_index(fib) : fib_home_index(fib))->count + FIRST_ENTRIES);
@@ -350,12 +358,12 @@ void fc_fib_reclaim(fc_fib *fib)
     pthread_mutex_unlock(&fib->writer);
 }
 
-/* ---- Life
- * ------------------------------------------------------------------------------------------------------------- */
+/* ---- Life --------------------------------------------------------------------------------------- */
 
 int fc_fib_new(const uint8_t secret[16], fc_fib **out)
 {
-    /* from mmap: a quarter of a megabyte of pointers to segments, of which a small table touches one page */
+    /* mmap, because this has a quarter of a megabyte of pointers to segments, of which a small table touches one page
+     */
     fc_fib *fib = mmap(NULL, sizeof *fib, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (fib == MAP_FAILED)
         return FC_ENOMEM;
@@ -385,7 +393,7 @@ void fc_fib_free(fc_fib *fib)
     if (!fib)
         return;
     fc_guard_end(&fib->guard);
-    reclaim(fib); /* nobody is inside: all of it */
+    reclaim(fib); /* no reader is inside, so this frees all that waits */
     uint32_t limit = atomic_load(&fib->node_limit);
     for (uint32_t i = 0; i < limit; i++) {
         uint32_t ref = atomic_load_explicit(&fib_node_place(fib, i)->ref, memory_order_relaxed);
@@ -424,7 +432,7 @@ void fc_fib_get_info(fc_fib *fib, fc_fib_info *out)
     };
     for (uint32_t i = 0; i < fib->retired.count; i++) {
         const fib_retired *o = fc_ring_at(&fib->retired, i);
-        out->bytes += o->index ? o->size : 0; /* records that wait are in the arena still */
+        out->bytes += o->index ? o->size : 0; /* records that wait are still counted in the arena */
     }
     pthread_mutex_unlock(&fib->writer);
 }

@@ -1,4 +1,5 @@
-/* read.c - asking the forwarding table: batches, threads, and what a decision means. How it works: publish.c. */
+/* read.c - the forwarding table's readers' half: batches, threads, and what a decision means. publish.c has the theory.
+ */
 #include "../common/kernel.h"
 #include "search.h"
 
@@ -7,8 +8,7 @@
 #define SPLIT 8192u       /* keys worth a thread: starting one takes about 20 us */
 #define MAX_THREADS 256u
 
-/* ---- Readers
- * ------------------------------------------------------------------------------------------------------------ */
+/* ---- Readers ------------------------------------------------------------------------------------ */
 
 static fib_decide_fn *const kernels[FC_KERNEL_COUNT] = {
     [FC_KERNEL_SCALAR] = fc_fib_decide_scalar,
@@ -43,7 +43,8 @@ typedef struct work {
     fc_decision *out;
 } work;
 
-/* So many in one stay in the epoch that entering costs nothing, so few that memory doesn't wait long. */
+/* Decides keys, CALL_KEYS of them in one stay in the epoch: enough that entering costs next to nothing, and few enough
+ * that memory which was replaced need not wait long. */
 static void run_keys(const work *w)
 {
     for (size_t at = 0; at < w->n; at += CALL_KEYS) {
@@ -96,7 +97,8 @@ static work part_of(const work *w, size_t first, size_t n)
     return part;
 }
 
-/* The calling thread takes the first part, and those for which no thread could be had. */
+/* Splits the work among threads. The calling thread does the first part, and each part for which no thread could be
+ * started. */
 static void run_split(const work *w, unsigned threads)
 {
     work part[MAX_THREADS];
@@ -164,8 +166,7 @@ void fc_fib_classify_one(fc_fib *fib, int linktype, const uint8_t *data, uint32_
     fc_epoch_leave(&fib->epoch, slot);
 }
 
-/* ---- What decisions mean
- * -------------------------------------------------------------------------------------------------- */
+/* ---- What decisions mean ------------------------------------------------------------------------ */
 
 static const fib_record *record_of(const fc_fib *fib, uint32_t node)
 {
@@ -217,13 +218,15 @@ static uint32_t big_list(const fib_record *r, uint16_t fid, fc_target *out, uint
     return 0;
 }
 
-/* The present record of the node that decided, or NULL: it is gone, and its number may be another node's. */
+/* The present record of the node that a decision is about, or NULL if that node is gone. (Its number may be another
+ * node's by now.) */
 static const fib_record *record_of_decision(const fc_fib *fib, const fc_decision *d)
 {
     const fib_record *r = record_of(fib, d->node);
     if (!r || fib_version_of(r) == d->version)
         return r;
-    /* replaced since, if the decision is no older than the node: versions are compared modulo 2^32 */
+    /* the record was replaced since. The node is the same one if the decision is no older than that node's first
+     * record; versions are compared modulo 2^32 */
     uint32_t born = atomic_load_explicit(&fib_node_place(fib, d->node)->born, memory_order_acquire);
     return (int32_t)(d->version - born) >= 0 ? r : NULL;
 }
@@ -240,7 +243,7 @@ uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint3
             n = (r->flags & FIB_BIG ? big_list : small_list)(r, d->fid, out, room);
         fc_epoch_leave(&fib->epoch, slot);
     }
-    if (n == 0) /* one target, or the node or flow is gone: what the decision itself has */
+    if (n == 0) /* there is one target, or the node or flow is gone: take the target in the decision itself */
         out[n++] = own_target(d);
     return n;
 }

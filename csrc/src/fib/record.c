@@ -1,4 +1,4 @@
-/* record.c - a node's state to its record. The format is in format.h, an example at the head of publish.c. */
+/* record.c - writes a node's state as its record. The format is in format.h, an example at the head of publish.c. */
 #include <stdlib.h>
 
 #include "../common/wide.h"
@@ -30,14 +30,14 @@ const uint64_t fc_fib_masks[161][2] = {M64(0), M64(64), M1(128), V16(1), V16(17)
 
 /* ---- What a record is made of ------------------------------------------------------------------- */
 
-/* A rule as a body has it. */
+/* One flow's rule, taken apart into what its body will hold. */
 typedef struct draft {
     fib_body head;
     fib_extra extra;
-    uint16_t ports[4]; /* first of source and destination, their spans */
+    uint16_t ports[4]; /* the first source port, the first destination port, and the spans of these two ranges */
     const fc_rule *rule;
-    uint64_t known;                /* octets of a key that are the same in all keys which match, as bits ... */
-    uint8_t value[sizeof(fc_key)]; /* ... and what they are */
+    uint64_t known;                /* a bit for each octet of a key that is the same in all keys which match, ... */
+    uint8_t value[sizeof(fc_key)]; /* ... and the values of these octets */
     uint16_t size;
 } draft;
 
@@ -71,7 +71,8 @@ static int covers(const fc_rule *r, const fc_address *a, int length)
     return !fc_below(a->words, r->destination_first) && !fc_below(r->destination_last, last);
 }
 
-/* Every packet that finds the node is for one of its addresses: a condition that all of them meet is none. */
+/* Do all of the node's addresses and prefixes meet the rule's destination condition? Every packet that finds the node
+ * is for one of them, so such a condition need not be compared. */
 static int destination_is_met(const fc_node *node, const fc_rule *r)
 {
     int met = covers(r, &node->home, node->home.version == 4 ? 32 : 128);
@@ -82,7 +83,7 @@ static int destination_is_met(const fc_node *node, const fc_rule *r)
     return met;
 }
 
-/* The length of the prefix that first to last is, or -1. */
+/* The length of the prefix that has exactly the addresses from first to last, or -1 if no prefix has. */
 static int prefix_length(const uint64_t first[2], const uint64_t last[2])
 {
     uint64_t x[2] = {first[0] ^ last[0], first[1] ^ last[1]};
@@ -91,7 +92,8 @@ static int prefix_length(const uint64_t first[2], const uint64_t last[2])
     return x[0] == ~mask[0] && x[1] == ~mask[1] && !(first[0] & x[0]) && !(first[1] & x[1]) ? length : -1;
 }
 
-/* The source condition: as a prefix, or a range. A rule with an address is of one version (fc_rule_valid). */
+/* Takes the source condition into the draft, as a prefix if it is one, else as a range. A rule that asks for an address
+ * has one IP version (fc_rule_valid). */
 static void draft_source(draft *d, const fc_rule *r)
 {
     int length = prefix_length(r->source_first, r->source_last);
@@ -99,7 +101,7 @@ static void draft_source(draft *d, const fc_rule *r)
     if (length < least) {
         d->extra.which |= FC_SOURCE;
         d->head.form |= FIB_EXTRA;
-    } else if (length > least) { /* all addresses of the version: the condition is that there is one */
+    } else if (length > least) { /* else the range has all addresses of the version: any source will do */
         d->head.source_mask = (uint8_t)(r->version == 4 ? (int)FIB_MASK_IPV4 + length - 96 : length);
         d->head.form |= r->version == 6 && length <= 64 ? FIB_HALF : 0;
     }
@@ -169,7 +171,7 @@ static void draft_rule(draft *d, const fc_node *node, const fc_rule *r)
                              32u * (unsigned)__builtin_popcount(which & (FC_SOURCE | FC_DESTINATION)));
 }
 
-/* Downwards from `end`; fib_body_matches reads it. */
+/* Writes a body downwards from `end`, in the form that fib_body_matches reads. */
 static void write_body(const draft *d, uint8_t *end)
 {
     memcpy(end -= 8, &d->head, 8);
@@ -191,7 +193,8 @@ static void write_body(const draft *d, uint8_t *end)
 
 /* ---- Targets ------------------------------------------------------------------------------------ */
 
-/* A flow's indices; n-cast: each address once, at its first place. Returns how many. */
+/* Writes the indices of a flow's targets to `out`, in order, and returns how many. For n-cast each address is taken
+ * once only, where it comes first. */
 static unsigned pick_targets(const fc_node *node, const fc_flow *f, uint16_t out[FC_MAX_FANOUT])
 {
     const uint16_t *from = node->flow_targets + f->targets;
@@ -240,8 +243,8 @@ static void draft_target(build *b, draft *d, const fc_flow *f)
 
 /* ---- Signatures: the three octets of a key that leave the fewest candidates --------------------- */
 
-/* Notes the octets that a range of one field fixes: from the most significant on, as long as both ends have the same.
- * Returns the last two of them, the most telling ones. */
+/* Notes the octets that a range of one field fixes: from the most significant on, as long as both ends have the same
+ * value. Returns the last two of them as bits: they are the most likely to differ from flow to flow. */
 static uint64_t note_octets(draft *d, const void *first, const void *last, unsigned offset, unsigned size)
 {
     const uint8_t *a = first, *b = last;
@@ -287,16 +290,18 @@ static uint64_t note_rule(draft *d)
     return telling;
 }
 
-/* What the signature says of one octet: 0, anything; never 0 for a value. */
+/* What a signature has for one octet: 0 for "any", otherwise the octet's value, with 1 instead of 0. */
 static uint8_t signature(const draft *d, unsigned octet)
 {
     uint8_t v = d->value[octet];
     return d->known >> octet & 1 ? (uint8_t)(v + (v == 0)) : 0;
 }
 
-/* Greedily, the octet that leaves the fewest candidates. Half of the packets counted are each flow's own: a candidate
- * is any flow that looks alike in the octets chosen. The other half are anybody's: a flow is a candidate for one of
- * them unless a chosen octet is fixed, and then for one in eight (not 256: values are not random). In 64ths. */
+/* Picks three octets greedily: each time the one that leaves the fewest candidates, estimated for two equal halves of
+ * the traffic, in 64ths of a candidate. One half are packets that match a flow, as many for each flow: their candidates
+ * are all flows that look alike in the picked octets. The other half are any packets: a flow is a candidate for all of
+ * them, and for each picked octet that it fixes for only one in eight of these (not one in 256, because values are not
+ * random). */
 static void choose_signatures(build *b, fib_record *r, fib_signature *s)
 {
     uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
@@ -314,7 +319,7 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
     for (unsigned part = 0; part < 3 && n; part++) {
         unsigned best = 0;
         uint32_t fewest = UINT32_MAX;
-        for (unsigned round = 0; round <= n; round++) { /* the last round is the best again, to note what it leaves */
+        for (unsigned round = 0; round <= n; round++) { /* the last round repeats the best, to note what it leaves */
             const uint8_t *v = value[round < n ? round : best];
             uint32_t candidates = 0;
             with[0] = 0;
@@ -339,14 +344,13 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
         r->pick[part] = choice[best];
         for (uint32_t i = 0; i < b->n; i++)
             s[i].octet[part] = value[best][i];
-        n--; /* one octet twice says no more */
+        n--; /* the octet is no choice any more: picked twice, it would say nothing new */
         memmove(&choice[best], &choice[best + 1], n - best);
         memmove(value[best], value[best + 1], (n - best) * sizeof value[0]);
     }
 }
 
-/* ---- Records
- * --------------------------------------------------------------------------------------------------------- */
+/* ---- Records ------------------------------------------------------------------------------------ */
 
 static int scratch(fc_fib *fib, size_t size)
 {
@@ -401,7 +405,7 @@ static void write_targets(const fc_node *node, fc_target *out)
     }
 }
 
-/* The unit, as a power of two, in which one octet can say where each body ends. */
+/* Chooses the unit, as a power of two, in which one octet can say where each body ends; writes these to `ends`. */
 static unsigned body_shift(const build *b, uint8_t *ends)
 {
     for (unsigned shift = 3;; shift++) {

@@ -1,5 +1,5 @@
-/* search.h - from a key to its decision, one key at a time: the whole of the scalar kernel, and what the others fall
- * back on for keys that are not the usual case. */
+/* search.h - decides one key at a time. This is the whole of the scalar kernel, and what the other kernels use for keys
+ * that are not the usual case. */
 #ifndef FC_FIB_SEARCH_H
 #define FC_FIB_SEARCH_H
 
@@ -9,7 +9,8 @@
 
 /* ---- Finding the node --------------------------------------------------------------------------- */
 
-/* The record behind an entry of the index. The record at reference 0 has FIB_ANCHOR set and is nobody's. */
+/* The record that an entry of the index leads to, directly or through an anchor, and its reference. What stands at
+ * reference 0 has FIB_ANCHOR set, so an anchor that leads nowhere leads to no node's record. */
 static inline const fib_record *fib_open(const fc_fib *fib, uint32_t ref, uint32_t *record_ref)
 {
     const uint8_t *p = fib_at(&fib->arena, ref);
@@ -50,7 +51,7 @@ static inline int fib_has_prefix(const fib_record *r, const uint64_t a[2], unsig
     return 0;
 }
 
-/* The first `length` bits of an address (IPv4: of its 32). */
+/* Writes the first `length` bits of an address (for IPv4, of its 32 bits) to `out`, with zeros behind them. */
 static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned length, uint64_t out[2])
 {
     const uint64_t *mask = fc_fib_masks[version == 4 ? 96 + length : length];
@@ -58,9 +59,10 @@ static inline void fib_mask(const uint64_t a[2], unsigned version, unsigned leng
     out[1] = a[1] & mask[1];
 }
 
-/* Walks the entries that may be of (a, kind) until `accept` takes one. Entries are not moved while an index lives; one
- * that is found is checked against its record, so a reader that meets an entry in the middle of a change misses or has
- * it. length: of a prefix; negative: an address. */
+/* Finds an address in an index, or, if `length` is not negative, a prefix of that length: returns the record that has
+ * it, or NULL, and sets *ref to the record's reference. Entries are not moved while an index lives, and an entry with
+ * the right tag is checked against its record. So a reader that meets an entry in the middle of a change either finds
+ * what it looks for or doesn't, but never finds something wrong. */
 static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x, const uint64_t a[2], unsigned version,
                                           int length, uint32_t *ref)
 {
@@ -85,8 +87,8 @@ static inline const fib_record *fib_probe(const fc_fib *fib, const fib_index *x,
     return NULL;
 }
 
-/* Link-local addresses, and multicast whose scope ends with the link or before: packets to them are never sent on (RFC
- * 6275 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), however short somebody's prefix is. */
+/* Is this a link-local address, or multicast whose scope ends with the link or before? Packets to these are never sent
+ * on (RFC 6275 10.4.2, RFC 4291 2.5.6 and 2.7, RFC 3927 7, RFC 5771 4), even if a node's prefix has the address. */
 static inline int fib_stays_on_link(const uint64_t a[2], unsigned version)
 {
     if (version == 4)
@@ -114,9 +116,10 @@ static inline const fib_record *fib_longest_prefix(fc_fib *fib, const uint64_t a
     return NULL;
 }
 
-/* The node of a destination, or NULL. One record that was found is a state that existed. But "not among the exact
- * addresses, so the prefix decides" combines several looks; it holds only if nobody came or went meanwhile. Changes of
- * what a node does don't count, only of who has which address, so that a second try is rare. */
+/* Returns the record of the node that has the key's destination, or NULL. A record found by its exact address is a
+ * state that existed. But "the address is not among the exact ones, so a prefix decides" takes several looks, and holds
+ * only if no address came or went meanwhile; otherwise the search begins again. `changes` counts only changes of who
+ * has which address, not of what a node's flows do, so a second try is rare. */
 static inline const fib_record *fib_find(fc_fib *fib, const fc_key *k, uint32_t *ref)
 {
     if ((k->version != 4 && k->version != 6) || !(k->present & FC_DESTINATION))
@@ -147,7 +150,7 @@ static inline int fib_in_range(const uint64_t a[2], const uint8_t *range)
 
 static inline uint64_t fib_tail(const fc_key *k) { return fc_load64((const uint8_t *)k + FIB_TAIL_OFFSET); }
 
-/* The less usual conditions; `low` is the lowest octet of the body so far. */
+/* Do the less usual conditions of a body fail? `low` is where they end: at the lowest octet of what was compared. */
 static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
 {
     fib_extra x;
@@ -164,8 +167,8 @@ static inline int fib_extra_fails(const uint8_t *low, const fc_key *k)
     return fail;
 }
 
-/* Two steps that a kernel may have a better way for: are the ports of a tail outside of their ranges, does the source
- * differ from the prefix at `p` where the mask has bits. Not 0: yes. */
+/* Two questions for which a kernel may bring a better way: are the ports of a tail outside the ranges at `p`, and does
+ * the source differ from the prefix at `p` in a bit of the mask? The answer is 0 for no, anything else for yes. */
 #ifndef FIB_PORTS_OUT
 static inline uint32_t fib_ports_out(uint64_t tail, const uint8_t *p)
 {
@@ -186,8 +189,9 @@ static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64
 #define FIB_TARGET
 #endif
 
-/* Does the body that ends at `end` match a key of version 4 or 6? Nearly without branches: which conditions a rule
- * makes can't be predicted. What is read and then masked away is beside the body, inside the record. */
+/* Does the body that ends at `end` match a key of version 4 or 6? There are nearly no branches, because which
+ * conditions a rule has can't be predicted. Some octets are read and then masked away: these may lie below the body,
+ * but are always inside the record. */
 FIB_TARGET static inline int fib_body_matches(const uint8_t *end, const fc_key *k)
 {
     uint64_t head = fc_load64(end - 8), tail = fib_tail(k);
@@ -216,7 +220,7 @@ static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
            (((size_t)fib_signatures(r)[flow].end + 1) << fib_shift(r));
 }
 
-/* The first flow of a record that matches, as the end of its body; NULL for none. */
+/* Returns the end of the body of a record's first flow that matches, or NULL if none does. */
 FIB_TARGET static inline const uint8_t *fib_first_flow(const fib_record *r, const fc_key *k)
 {
     const fib_signature *s = fib_signatures(r);
@@ -259,9 +263,9 @@ static inline uint64_t fib_mix(uint64_t h, uint64_t v)
     return h ^ h >> 32;
 }
 
-/* Which of a flow's targets takes this packet: the highest score of (packet's flow, BID). R27, R28: all packets of one
- * connection go one way; a BID that goes away moves only what was its own. Not keyed: the same on every run and host.
- */
+/* Hashes a packet's connection, for choosing one of a flow's targets: the packet goes to the target whose BID has the
+ * highest score (fib_score) with it. So all packets of one connection go one way, and when a BID goes away, only the
+ * connections that it had move (R27, R28). The hash is not keyed: it is the same on every run and host. */
 static inline uint64_t fib_connection(const fib_record *r, unsigned fid, const fc_key *k)
 {
     uint64_t h = fib_mix(r->home[0], r->home[1] + (r->flags & FIB_IPV4));
@@ -288,7 +292,8 @@ static inline unsigned fib_list_small(const fib_record *r, unsigned list, const 
     return lists[start];
 }
 
-/* Forward to the best scored, or n-cast to all, of a list of indices of `width` octets each. */
+/* Writes the targets of a decision whose action is there already: for forward the target with the highest score, for
+ * n-cast all. `indices` are the n targets' indices of `width` octets each. */
 static inline void fib_write_list(fc_decision *out, const fib_record *r, const fc_target *targets,
                                   const uint8_t *indices, unsigned width, unsigned n, const fc_key *k)
 {
@@ -344,7 +349,8 @@ static inline void fib_write_default(fc_decision *out, const fib_record *r, cons
     fib_write_target(out, &targets[target]);
 }
 
-/* A node with many flows: the flat classifier finds the first of them. */
+/* Writes the decision of a node with a FIB_BIG record. `flow` is the first of its flows that matches, which the flat
+ * classifier has found, or negative if none does. */
 static inline void fib_decide_big(fc_decision *out, const fib_record *r, const fc_key *k, int32_t flow)
 {
     const fib_big *big = fib_big_of(r);
@@ -367,7 +373,8 @@ static inline void fib_decide_big(fc_decision *out, const fib_record *r, const f
     fib_write_list(out, r, targets, indices, 2, n, k);
 }
 
-/* What is decided before any flow is looked at; 1 if something was. docs/interfaces.md: the first reason that holds. */
+/* Writes the decision if it needs no look at flows: for no node, a node without targets, or signalling. Returns 1 if it
+ * did. docs/interfaces.md has the order of reasons; the first that holds counts. */
 static inline int fib_decide_early(fc_decision *out, const fib_record *r, const fc_key *k, const fc_packet *info)
 {
     if (!r) {
@@ -394,7 +401,8 @@ static inline int fib_decide_early(fc_decision *out, const fib_record *r, const 
     return 1;
 }
 
-/* Everything but the flows of a FIB_BIG record; that record if it is one that has to be asked, else NULL. */
+/* Decides a key, unless that needs the flows of a FIB_BIG record. Then returns that record, for fib_decide_big; else
+ * NULL. */
 FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_key *k, const fc_packet *info,
                                                           fc_decision *out)
 {
@@ -417,12 +425,13 @@ FIB_TARGET static inline const fib_record *fib_decide_one(fc_fib *fib, const fc_
     return NULL;
 }
 
-/* The waiting keys of FIB_BIG records, those of one record together. list[i]: index of a key and its record. */
+/* A key that waits for the flows of a FIB_BIG record: its index, and the record. */
 typedef struct fib_waiting {
     const fib_record *record;
     uint32_t key;
 } fib_waiting;
 
+/* Decides n waiting keys, those of one record together. */
 void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel,
                            fc_decision *out); /* fib_scalar.c */
 

@@ -1,24 +1,25 @@
-/* fragments.c - first fragments, so that the later ones of a packet are decided alike.
+/* fragments.c - remembers first fragments, so that the later fragments of a packet are decided as the first one was.
  *
  * Only the first fragment of a packet has ports, an SPI, or an ICMPv6 type. Its key is remembered under the packet's
  * identity (RFC 8200, 4.5: source, destination, identification; RFC 791: the protocol too) and given to the later
  * fragments that come after it. Nothing is reassembled or held back.
  *
- * Memory and time are bounded whatever arrives: what is remembered are the last `capacity` first fragments that were
- * told, in a ring where the newest takes the place of the oldest, with a chained hash table over it of twice that many
- * heads (a power of two). A packet told again (identification wraps around in time) leaves its old place empty. The
- * chains hold a bounded number of entries in all, and SipHash-1-3 with the caller's secret keeps an attacker from
- * putting them into one.
+ * Memory and time are bounded whatever arrives. The last `capacity` first fragments that were told are kept in a ring,
+ * where the newest takes the place of the oldest. A hash table with chains leads to them; it has at least twice as many
+ * heads as the ring has places (a power of two). When an identity is told again (identifications wrap around in time),
+ * its old place in the ring is left empty. The chains hold at most `capacity` entries together, and SipHash-1-3 with
+ * the caller's secret keeps an attacker from putting all of them into one chain.
  *
- * An identification is used again some time: a later fragment belongs to a first one that came at most 60 seconds
- * before it by the clock that the caller says (or after it, where that clock is not quite in order). A first fragment
- * that is older stays where it is, and answers nobody. Without a time nothing grows old.
+ * Senders use an identification again after a while. So a later fragment belongs to a first one only if the two came at
+ * most 60 seconds apart by the caller's clock, in either order, because that clock may run backwards a little. An older
+ * first fragment stays in its place, but answers no question. Without times nothing grows old.
  *
- * Parts of one capture are read at the same time by several readers. What a memory holds at the end of a part depends
- * on the last `capacity` fragments that it was told and on nothing else, so a part's own memory has most answers: it
- * knows the packet, or it has been told so many others that nothing from before the part can be left. The few questions
- * in between are noted (fc_fragments_defer) and put to the memory of what came before (fc_fragments_settle), which then
- * is told what the part's own memory holds (fc_fragments_extend) and stands where a single reader's would.
+ * Several readers may read the parts of one capture at the same time, each with a memory of its own. What a memory
+ * holds at the end of a part depends only on the last `capacity` first fragments that it was told. So a part's own
+ * memory can answer most questions: either it knows the packet, or it has been told so many others that nothing from
+ * before the part could be left. The few other questions are noted (fc_fragments_defer) and later put to the memory of
+ * what came before (fc_fragments_settle). That memory then takes in what the part's own memory holds
+ * (fc_fragments_extend) and is what a single reader's memory would be.
  */
 #include <stdlib.h>
 #include <string.h>
@@ -33,13 +34,13 @@
 typedef struct entry {
     fc_fragment_id id;
     fc_key key;
-    int64_t time;  /* ns, or FC_NO_TIME */
-    uint64_t open; /* the note whose answer this entry's will be, while it defers; 0: key, flags and depth are it */
-    uint32_t next, head; /* in its chain; which chain, NONE: the place is empty */
+    int64_t time;        /* ns, or FC_NO_TIME */
+    uint64_t open;       /* 0: key, flags and depth are known; else the number of the note whose answer they will be */
+    uint32_t next, head; /* the next entry of its chain, or NONE; which chain it is in, NONE: this place is empty */
     uint8_t flags, depth;
 } entry;
 
-/* What a note came to whose packet told something. */
+/* The answer to a note whose packet is itself a first fragment: later notes may get their answer from it. */
 typedef struct answer {
     uint64_t number;
     fc_key key;
@@ -49,17 +50,17 @@ typedef struct answer {
 struct fc_fragments {
     uint64_t secret[2];
     uint32_t capacity, count, mask;
-    int64_t now;   /* of the packet that comes now, ns, or FC_NO_TIME */
-    uint64_t told; /* so far; the s-th (from 0) is at place s % capacity */
+    int64_t now;   /* the time of the present packet in ns, or FC_NO_TIME */
+    uint64_t told; /* how many were told so far; number s (from 0) is at place s % capacity */
     uint32_t *heads;
     entry *entries;
-    /* while it defers */
-    int defers, failed;
-    uint64_t passed, packet; /* packets in earlier batches; the one that comes now */
-    uint64_t noted, open;    /* notes so far; the one that this packet made, 0 for none */
+    /* used only while the memory defers */
+    int defers, failed;      /* failed: there was no memory for a note */
+    uint64_t passed, packet; /* packets in earlier batches; the present packet's number */
+    uint64_t noted, open;    /* notes made so far; the number of the one made for the present packet, or 0 */
     size_t n_notes, notes_room;
     fc_fragment_note *notes;
-    /* while it settles */
+    /* used only while the memory settles a part's notes; in the order of their numbers */
     size_t n_answers, answers_room;
     answer *answers;
 };
@@ -159,7 +160,7 @@ static entry *find(fc_fragments *f, const fc_fragment_id *id, uint32_t head)
 
 static uint32_t place_of(const fc_fragments *f, uint64_t serial) { return (uint32_t)(serial % f->capacity); }
 
-/* Empties a place that has been used. */
+/* Empties a place of the ring that was used before; does nothing if it is empty already. */
 static void forget(fc_fragments *f, uint32_t place)
 {
     entry *e = &f->entries[place];
@@ -173,7 +174,7 @@ static void forget(fc_fragments *f, uint32_t place)
     f->count--;
 }
 
-/* Makes the next place of the ring the newest, empty. */
+/* Takes the next place of the ring, empties it, counts it as told, and returns it. */
 static uint32_t next_place(fc_fragments *f)
 {
     uint32_t place = place_of(f, f->told);
@@ -185,7 +186,7 @@ static uint32_t next_place(fc_fragments *f)
     return place;
 }
 
-/* Can a fragment that comes now belong to a first one of that time? */
+/* Can a fragment of time `now` belong to a first fragment of time `first`? Yes if either has no time. */
 static int is_alive(int64_t first, int64_t now)
 {
     if (first == FC_NO_TIME || now == FC_NO_TIME)
@@ -215,7 +216,8 @@ static void tell(fc_fragments *f, const fc_fragment_id *id, const fc_key *key, c
     f->count++;
 }
 
-/* The array with room for one more, or NULL: it stays as it was. */
+/* Returns the array, moved if necessary, with room for one element more than n. NULL when there is no memory: then the
+ * array is as it was. */
 static void *grown(void *array, size_t n, size_t *room, size_t size)
 {
     if (n < *room)
@@ -289,7 +291,7 @@ int fc_fragments_find(fc_fragments *f, const fc_fragment_id *id, fc_key *key, fc
 {
     const entry *e = find(f, id, (uint32_t)hash(f, id) & f->mask);
     if (e && !is_alive(e->time, f->now))
-        return 0; /* whatever came before it is older */
+        return 0; /* the memory of what came before could only have an older one */
     if (f->defers && (e ? e->open != 0 : f->told < f->capacity)) {
         note(f, id, key, info, e ? e->open : 0);
         info->flags |= FC_PACKET_OPEN;
@@ -352,14 +354,15 @@ int fc_fragments_settle(fc_fragments *f, fc_fragment_note *notes, size_t n)
         fc_fragment_note *t = &notes[i];
         fc_fragment_id id = {{t->source[0], t->source[1]}, {t->destination[0], t->destination[1]}, t->id, t->kind};
         if (t->number == 1)
-            f->n_answers = 0; /* another part */
+            f->n_answers = 0; /* the first note of another part */
         if (t->from) {
             const answer *a = answered(f, t->from);
             if (a)
                 take_answer(&a->key, a->info.flags & FC_PACKET_SIGNALLING, a->info.depth, &t->key, &t->info);
         } else {
             const entry *e = find(f, &id, (uint32_t)hash(f, &id) & f->mask);
-            /* since it was told: all that this memory was told, and what the part's own was before it asked */
+            /* how many first fragments were told after this one: by this memory's end, and then to the part's own
+             * memory before the packet came */
             uint64_t since = e ? (f->told - 1 + f->capacity - (uint64_t)(e - f->entries)) % f->capacity + t->told : 0;
             if (e && since < f->capacity && is_alive(e->time, t->time))
                 take_answer(&e->key, e->flags, e->depth, &t->key, &t->info);
@@ -375,7 +378,7 @@ int fc_fragments_settle(fc_fragments *f, fc_fragment_note *notes, size_t n)
     return FC_OK;
 }
 
-/* As if so many had been told, of which nothing is left. */
+/* Moves the ring on until `until` first fragments count as told; the places that it passes are left empty. */
 static void skip(fc_fragments *f, uint64_t until)
 {
     if (until > f->told + f->capacity) {

@@ -4,40 +4,47 @@
 
 #include "flowclass.h"
 
-/* Memories of parts of one input, of equal capacity. One that defers begins as if it had forgotten what came before its
- * part: where that could matter the packet is left as it would be without any memory, and a note is made. */
+/* Several readers may each read one part of an input; each has a memory of its own, and all have the same capacity. A
+ * memory that defers does not know what came before its part. Where that could matter, it leaves the packet as it would
+ * be without any memory, and writes down this note: enough to ask the memory of what came before, later. */
 typedef struct fc_fragment_note {
-    uint64_t packet; /* counted over all batches since fc_fragments_defer */
-    uint64_t number; /* of the note, from 1 */
-    uint64_t told;   /* how many first fragments the part had before */
-    uint64_t from;   /* another note, whose packet's key this one gets; 0: ask the memory of what came before */
-    fc_key key;      /* as they are so far */
+    uint64_t packet; /* the packet's number, from 0, over all batches since fc_fragments_defer */
+    uint64_t number; /* the note's own number, from 1 */
+    uint64_t told;   /* how many first fragments the part's memory had been told before this packet */
+    uint64_t from;   /* the number of an earlier note that has the same answer; 0: ask the memory of what came before */
+    fc_key key;      /* the key and info that the packet has without the answer */
     fc_packet info;
-    uint64_t source[2], destination[2];
+    uint64_t source[2], destination[2]; /* these and the next line are the identity that is asked for */
     uint32_t id, kind;
-    uint32_t tells;    /* the packet is a first fragment too (of another header): its answer is kept */
-    uint32_t original; /* the caller's */
-    int64_t time;      /* of the packet */
+    uint32_t tells;    /* 1: the packet is a first fragment as well (of another header), so its answer is kept */
+    uint32_t original; /* what the caller gave for this packet with fc_fragments_originals */
+    int64_t time;      /* when the packet came */
 } fc_fragment_note;
-/* What such a memory holds; the serial is its number (from 0) among those that were told. */
+/* One first fragment that a memory holds. */
 typedef struct fc_fragment_first {
-    uint64_t serial, open; /* open: the note whose answer it is, 0 for none */
+    /* serial: its number, from 0, among all that the memory was told
+     * open: the number of the note whose answer is its key; 0: `key` is right as it is */
+    uint64_t serial, open;
     fc_key key;
     uint64_t source[2], destination[2];
     uint32_t id, kind;
     uint8_t flags, depth, reserved[6];
     int64_t time;
 } fc_fragment_first;
-void fc_fragments_defer(fc_fragments *fragments); /* from now on; a new object */
-/* Takes the oldest notes, as many as there are or as fit. FC_ENOMEM: some could not be kept, all are useless. */
+/* Makes a memory defer from now on. It must be new: it has been told nothing yet. */
+void fc_fragments_defer(fc_fragments *fragments);
+/* Moves the oldest notes to `out`, at most `capacity` of them; *n is how many. Returns FC_ENOMEM when there was no
+ * memory for some note: then all notes are useless. */
 int fc_fragments_notes(fc_fragments *fragments, fc_fragment_note *out, size_t capacity, size_t *n);
-uint64_t fc_fragments_told(const fc_fragments *fragments); /* how many first fragments */
-/* All that is held, the oldest first, room for fc_fragments_count of them; returns how many. */
+uint64_t fc_fragments_told(const fc_fragments *fragments); /* how many first fragments it was told so far */
+/* Writes all first fragments that are held to `out`, the oldest first, and returns how many. `out` has room for
+ * fc_fragments_count of them. */
 size_t fc_fragments_firsts(const fc_fragments *fragments, fc_fragment_first *out);
-/* The memory of what came before a part goes through its notes, in their order: key and info of each become those that
- * its packet has. FC_ENOMEM. */
+/* Answers the notes of a part, in their order, from `fragments`, the memory of all that came before the part. The key
+ * and info of each note become those that its packet has. May return FC_ENOMEM. */
 int fc_fragments_settle(fc_fragments *fragments, fc_fragment_note *notes, size_t n);
-/* Then it takes in what the part's own memory holds, and stands where one that read both would. */
+/* After that, takes in what the part's own memory holds (`firsts`) and was told (`told`). The memory is then what it
+ * would be if one reader had read everything up to the end of the part. */
 void fc_fragments_extend(fc_fragments *fragments, const fc_fragment_first *firsts, size_t n, uint64_t told);
 
 #endif

@@ -7,8 +7,8 @@
 #include "numbers.h"
 #include "packet.h"
 
-/* Is the IP header that seems to begin here one beyond doubt? IPv4: its checksum is right. IPv6: its length is that of
- * the octets that are there, but for what Ethernet adds to short frames. */
+/* Is what seems to be an IP header here certainly one? An IPv4 header is when its checksum is right, an IPv6 header
+ * when its length is that of the octets that are there, apart from the padding that Ethernet adds to short frames. */
 static int is_ip_beyond_doubt(const fc_frame *f)
 {
     const uint8_t *p = f->data + f->at;
@@ -29,7 +29,8 @@ static int is_ip_beyond_doubt(const fc_frame *f)
     return size <= left && left - size < 46;
 }
 
-/* An EtherType that something stands behind; beside those that are read, ARP's, which is in every bridged network. */
+/* Is this an EtherType that a real frame would have? Those that are read here are, and ARP's, which occurs in every
+ * bridged network. IP's are left to the caller. */
 static int is_known_type(uint16_t type)
 {
     switch (type) {
@@ -75,8 +76,9 @@ int fc_ethernet_here(const fc_frame *f, uint32_t at)
     return is_known_type(type);
 }
 
-/* Behind the last label of an MPLS stack, or in a GTP tunnel: no field says what it is. RFC 4928 has everybody look at
- * the first nibble, but a destination address of Ethernet may begin with 4 or 6 too (RFC 8469). */
+/* For what stands behind the last label of an MPLS stack, or in a GTP tunnel, where no field says what it is. The usual
+ * way is to look at the first nibble (RFC 4928), but an Ethernet destination address may begin with 4 or 6 too (RFC
+ * 8469). */
 static int ip_or_ethernet(fc_frame *f)
 {
     if (f->at == f->end)
@@ -120,7 +122,7 @@ static int nsh(fc_frame *f)
     return fc_behind(f, size - 8, layers[p[3]]);
 }
 
-/* IEEE 802.1AE: without encryption the user's EtherType follows, and an integrity check value at the end */
+/* IEEE 802.1AE. Without encryption the user's EtherType follows; an integrity check value stands at the frame's end. */
 static int macsec(fc_frame *f)
 {
     enum { SCI_PRESENT = 0x20, ENCRYPTED = 0x08, CHANGED = 0x04 };
@@ -132,7 +134,7 @@ static int macsec(fc_frame *f)
     return fc_type_behind(f, p[0] & SCI_PRESENT ? 8 : 0);
 }
 
-/* RFC 6325: options are counted in 4 octets */
+/* RFC 6325. The header says how many units of 4 octets its options have. */
 static int trill(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 6);
@@ -143,7 +145,7 @@ static int trill(fc_frame *f)
     return fc_behind(f, 4u * (fc_be16(p) >> 6 & 31u), FC_LAYER_ETHERNET);
 }
 
-/* Arista's header with the time of capture in 64 or 48 bits */
+/* Arista's header, which holds the time of capture in 64 or 48 bits. */
 static int arista_time(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -159,14 +161,15 @@ static int arista_time(fc_frame *f)
     }
 }
 
-/* Version, length of what follows in 4 octets, then options and security group tags */
+/* The header begins with its version and the number of units of 4 octets that follow: options and security group tags.
+ */
 static int cisco_metadata(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 2);
     return p ? fc_type_behind(f, 4u * p[1]) : FC_LAYER_NONE;
 }
 
-/* RFC 2516 session stage; the Length field is not needed: IP has its own */
+/* RFC 2516, the session stage. The Length field is not needed, because IP has its own. */
 static int pppoe(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 6);
@@ -231,7 +234,8 @@ static int ethernet(fc_frame *f)
     return FC_LAYER_ETHERTYPE;
 }
 
-/* IEEE 802.2 with SNAP (RFC 1042), the old IP service access point, or ISO's, behind which an NLPID stands */
+/* IEEE 802.2. IP stands behind SNAP (RFC 1042), behind IP's own old service access point, or behind ISO's and an NLPID.
+ */
 static int llc(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 3);
@@ -267,7 +271,8 @@ static int llc(fc_frame *f)
     return fc_unread(f, FC_UNREAD_SNAP, f->number);
 }
 
-/* RFC 1661 and 1662: address and control may be compressed away, the protocol field to one (odd) octet */
+/* RFC 1661 and 1662. Address and control may be left out, and the protocol field may be compressed to one (odd) octet.
+ */
 static int ppp(fc_frame *f)
 {
     const uint8_t *p = f->data + f->at;

@@ -1,7 +1,7 @@
-/* link.c - link types of captures: with which layer does a frame begin? (https://www.tcpdump.org/linktypes.html)
+/* link.c - says with which layer a frame begins, by its capture's link type (https://www.tcpdump.org/linktypes.html).
  *
- * Headers that the capturing machine wrote in its own byte order are read in both: a value that is impossible in one
- * order is taken in the other.
+ * The capturing machine writes some headers in its own byte order, which nothing tells. Such a value is read in one
+ * order, and if it is impossible in that one, in the other.
  */
 #include "numbers.h"
 #include "packet.h"
@@ -15,7 +15,7 @@ static int is_ip_family(uint32_t family)
 
 static int frame_of(fc_frame *f, uint32_t linktype) { return fc_unread(f, FC_UNREAD_FRAME, linktype); }
 
-/* Cisco HDLC, also in a PPP link type: address 0x0f unicast, 0x8f multicast */
+/* Cisco HDLC, which also occurs under PPP's link types. Its address is 0x0f (unicast) or 0x8f (multicast). */
 static int cisco_hdlc(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 2);
@@ -30,8 +30,8 @@ static int ppp_or_cisco_hdlc(fc_frame *f)
     return cisco ? cisco_hdlc(f) : FC_LAYER_PPP;
 }
 
-/* Behind a Q.922 address of two to four octets, the last of which is odd: RFC 2427's NLPIDs for IP, SNAP and bridged
- * Ethernet; or Cisco's encapsulation, an EtherType */
+/* A frame begins with a Q.922 address of two to four octets, of which only the last is odd. Behind it stands one of RFC
+ * 2427's NLPIDs (for IP, or SNAP with an EtherType or bridged Ethernet), or, in Cisco's encapsulation, an EtherType. */
 static int frame_relay(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 2);
@@ -75,8 +75,9 @@ static int frame_relay(fc_frame *f)
     return fc_unread(f, FC_UNREAD_SNAP, f->number);
 }
 
-/* The family in the order of the machine that captured, or (LOOP) in network order: both are tried for both. Some write
- * an EtherType instead; a PPP daemon of the BSDs writes PPP's address and control. */
+/* A frame begins with an address family, in the byte order of the capturing machine (NULL) or in network order (LOOP);
+ * both orders are tried for both. Some programs write an EtherType instead, and a PPP daemon of the BSDs writes PPP's
+ * address and control octets. */
 static int null_loop(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -93,8 +94,8 @@ static int null_loop(fc_frame *f)
     return f->number >= FC_TYPE_FIRST ? FC_LAYER_ETHERTYPE : fc_unread(f, FC_UNREAD_FAMILY, family);
 }
 
-/* Linux cooked capture: EtherTypes, and small numbers of its own (4: LLC); interfaces that monitor 802.11 hand on its
- * frames */
+/* Linux cooked capture: `protocol` is an EtherType, or one of a few small numbers of its own (4: LLC). Interfaces that
+ * monitor 802.11 hand on its frames, which `hardware` tells. */
 static int cooked(fc_frame *f, uint32_t hardware, uint16_t protocol)
 {
     enum { ARPHRD_IEEE80211 = 801, ARPHRD_IEEE80211_PRISM, ARPHRD_IEEE80211_RADIOTAP };
@@ -113,7 +114,8 @@ static int cooked(fc_frame *f, uint32_t hardware, uint16_t protocol)
     }
 }
 
-/* Frame control says that it is LLC; the source address may announce source routing */
+/* Frame control must say that the frame carries LLC. A bit of the source address says that source routing comes first.
+ */
 static int token_ring(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 14);
@@ -130,7 +132,7 @@ static int token_ring(fc_frame *f)
     return size < 2 ? frame_of(f, FC_LINK_TOKEN_RING) : fc_behind(f, size - 2, FC_LAYER_LLC);
 }
 
-/* The low nibble of the first octet: LAN emulation, or LLC (RFC 2684) */
+/* The low nibble of the first octet says what follows: 1 is LAN emulation (Ethernet), 2 is LLC (RFC 2684). */
 static int sunatm(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -146,7 +148,7 @@ static int sunatm(fc_frame *f)
     }
 }
 
-/* A packet PDU; an extended header may stand before the check sequence */
+/* Only packet PDUs carry Ethernet. An extended header may stand before the header check sequence. */
 static int docsis(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 6);
@@ -155,8 +157,8 @@ static int docsis(fc_frame *f)
     return p[0] >> 6 ? frame_of(f, FC_LINK_DOCSIS) : fc_behind(f, p[0] & 1 ? p[1] : 0, FC_LAYER_ETHERNET);
 }
 
-/* A preamble, whose last octet tells: 802.3br's express frames, and the four starts of frames that may be interrupted
- */
+/* The last octet of the preamble tells what the frame is (802.3br): an express frame, or one of the four starts of
+ * frames that may be interrupted. */
 static int mpacket(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 8);
@@ -174,7 +176,8 @@ static int mpacket(fc_frame *f)
     }
 }
 
-/* "MGC", flags, and (0x80) extensions with their length; 0x02: the link layer was taken off */
+/* The header is "MGC", an octet of flags, and with flag 0x80 extensions with their length. Flag 0x02 says that the link
+ * layer was taken off, so that an IP header follows. */
 static int juniper(fc_frame *f, uint32_t linktype)
 {
     enum { NO_LINK_LAYER = 0x02, EXTENDED = 0x80 };
@@ -203,7 +206,8 @@ static int juniper(fc_frame *f, uint32_t linktype)
     }
 }
 
-/* A length that is filled up to four octets, then the address family of a BSD */
+/* The header begins with its length, which does not count what fills it up to a multiple of four octets, and the
+ * address family as a BSD numbers it. */
 static int pflog(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 2);
@@ -215,9 +219,9 @@ static int pflog(fc_frame *f)
     return is_ip_family(p[1]) ? fc_behind(f, size - 2, FC_LAYER_IP) : fc_unread(f, FC_UNREAD_FAMILY, p[1]);
 }
 
-/* Linux netfilter's log: attributes of a length and a type in the order of the machine that captured, filled up to four
- * octets; types are small, so that the octet that is zero tells the order. One has the payload, which begins with the
- * network header. */
+/* Linux netfilter's log is a list of attributes, each filled up to a multiple of four octets. An attribute begins with
+ * its length and its type, in the byte order of the capturing machine. Types are small numbers, so the octet that is
+ * zero tells the order. One attribute is the payload, which begins with the network header. */
 static int nflog(fc_frame *f)
 {
     enum { FAMILY_IPV4 = 2, FAMILY_BRIDGE = 7, FAMILY_IPV6 = 10, PACKET_HEADER = 1, PAYLOAD = 9 };
@@ -246,7 +250,7 @@ static int nflog(fc_frame *f)
                                                                  : fc_unread(f, FC_UNREAD_FAMILY, family);
 }
 
-/* Solaris: version, family (26: IPv6), and what zones and interfaces the packet is from */
+/* Solaris's header of 24 octets: version, family (2: IPv4, 26: IPv6), and the packet's zones and interfaces. */
 static int ipnet(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 24);
@@ -255,7 +259,7 @@ static int ipnet(fc_frame *f)
     return p[1] == 2 || p[1] == 26 ? FC_LAYER_IP : fc_unread(f, FC_UNREAD_FAMILY, p[1]);
 }
 
-/* Endace's record header, with a chain of extension headers */
+/* Endace's record header of 16 octets, behind which a chain of extension headers of 8 octets each may stand. */
 static int endace(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 16);
@@ -396,7 +400,7 @@ int fc_link_layer(fc_frame *f, uint32_t linktype)
 {
     if (linktype != FC_LINK_PPI && linktype != FC_LINK_PKTAP)
         return link_layer(f, linktype);
-    /* a header with its length, and the link type of what follows */
+    /* PPI and PKTAP: a header that tells its own length and the link type of what follows */
     uint32_t head = linktype == FC_LINK_PPI ? 8 : 12;
     const uint8_t *p = fc_take(f, head);
     if (!p)

@@ -40,7 +40,7 @@ enum fc_layer {
     FC_LAYER_PRISM_OR_AVS,
 };
 
-/* The next n octets, which the frame then has behind it, or NULL: there are fewer. */
+/* Takes the next n octets off the frame and returns them. If fewer are left, returns NULL and notes FC_UNREAD_CUT. */
 static inline const uint8_t *fc_take(fc_frame *f, uint32_t n)
 {
     if (f->end - f->at < n) {
@@ -53,7 +53,7 @@ static inline const uint8_t *fc_take(fc_frame *f, uint32_t n)
     return p;
 }
 
-/* Nothing further can be read: why. */
+/* Notes why nothing further can be read, with a value that says more; returns FC_LAYER_NONE. */
 static inline int fc_unread(fc_frame *f, int why, uint32_t value)
 {
     f->unread = (uint16_t)why;
@@ -61,7 +61,7 @@ static inline int fc_unread(fc_frame *f, int why, uint32_t value)
     return FC_LAYER_NONE;
 }
 
-/* An EtherType follows, behind n other octets. */
+/* Takes n octets and the EtherType behind them, which says what the next layer is. */
 static inline int fc_type_behind(fc_frame *f, uint32_t n)
 {
     const uint8_t *p = fc_take(f, n + 2);
@@ -71,16 +71,16 @@ static inline int fc_type_behind(fc_frame *f, uint32_t n)
     return FC_LAYER_ETHERTYPE;
 }
 
-/* This layer follows, behind n other octets. */
+/* Takes n octets and returns `layer`, the layer behind them; FC_LAYER_NONE if there are fewer. */
 static inline int fc_behind(fc_frame *f, uint32_t n, int layer) { return fc_take(f, n) ? layer : FC_LAYER_NONE; }
 
-/* Goes on from this layer to an IP header: where it begins (<= frame->end; nothing may be left there), or FC_NO_IP.
- * layers.c */
+/* Goes on from this layer until an IP header begins. Returns its offset, at most frame->end (so no octet of it need be
+ * there), or FC_NO_IP. layers.c */
 uint32_t fc_layers(fc_frame *f, int layer);
 /* Does an Ethernet header seem to begin at `at`, with something behind it that could hold a packet? layers.c */
 int fc_ethernet_here(const fc_frame *f, uint32_t at);
 
-/* The first layer of a frame of this LINKTYPE_x. link.c */
+/* Returns the first layer of a frame whose link type (LINKTYPE_x) this is. link.c */
 int fc_link_layer(fc_frame *f, uint32_t linktype);
 
 /* IEEE 802.11 and the headers that capturing puts in front of it. wlan.c */
@@ -88,13 +88,14 @@ int fc_wlan(fc_frame *f, int layer);
 int fc_radiotap(fc_frame *f);
 int fc_prism_or_avs(fc_frame *f);
 
-/* What one IP header leaves to look at: its upper-layer protocol and the octets of it that are there. */
+/* What stands behind one IP header and its extensions: the upper-layer protocol, and the octets of it that are there.
+ */
 typedef struct fc_upper {
     uint32_t at, end; /* at <= end <= caplen */
     uint8_t protocol;
 } fc_upper;
 
-/* The IP header inside what `upper` describes: its offset (< upper->end), or FC_NO_IP. tunnels.c */
+/* Returns the offset of the IP header inside what `upper` describes (less than upper->end), or FC_NO_IP. tunnels.c */
 uint32_t fc_tunnel(const uint8_t *data, const fc_upper *upper);
 
 /* The identity of a fragmented packet. */

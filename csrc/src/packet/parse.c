@@ -1,16 +1,16 @@
-/* parse.c - packet bytes to keys.
+/* parse.c - makes keys out of the octets of packets.
  *
- * link.c and layers.c find the IP header, this file reads it and the extension chain behind it, tunnels.c looks for a
- * further header inside. Three lengths meet here, and one rule settles them: a packet reaches as far as its bytes were
- * captured, or as far as its own length field says where that is less and not zero (0: a jumbogram, or an offloading
- * network card that had not written it yet). Nothing behind that point exists.
+ * link.c and layers.c find the IP header, this file reads it and the extension chain behind it, and tunnels.c looks for
+ * a further header inside. How far does a packet reach? As far as its octets were captured, or as far as its own length
+ * field says where that is less and not zero. (It is 0 in a jumbogram, or when an offloading network card had not
+ * written it yet.) Nothing behind that point is looked at.
  *
  * Cut or malformed? The fixed IP header and IPv4's options must be there as a whole: otherwise the packet is malformed,
- * whoever cut it (the sender or the snap length). What comes behind may be missing: a port, an SPI or an ICMPv6 type
- * that isn't there is absent from the key, and where the extension chain is cut, the protocol is too, because nobody
- * can say what the packet carries. A chain that is longer than the IP header says the packet is contradicts it:
- * malformed. Example, an IPv6 packet with a destination options header of 24 octets and TCP (offsets from the IP
- * header):
+ * whoever cut it (the sender or the snap length). What comes behind may be missing. A port, an SPI or an ICMPv6 type
+ * that isn't there is absent from the key. Where the extension chain is cut, the protocol is absent too, because nobody
+ * can say what the packet carries. But a chain that is longer than the packet is by its IP header contradicts that
+ * header, so the packet is malformed. An example is an IPv6 packet with a destination options header of 24 octets and
+ * TCP (the offsets count from the IP header):
  *
  *     0            40                 64   66   68        captured   result
  *     | IPv6 header | dest. options   | sp | dp | ...         < 40   malformed
@@ -19,7 +19,7 @@
  *                                                          66 - 67   OK, protocol 6, source port
  *                                                            >= 68   OK, protocol 6, both ports
  *
- * The chain is not limited by a count: each header is at least 8 octets, so that the work is bounded by the bytes.
+ * The number of headers in a chain is not limited: each has at least 8 octets, so the packet's size bounds the work.
  */
 #include <string.h>
 
@@ -32,7 +32,8 @@
 #define AHEAD 8u      /* packets whose header is fetched while another one is parsed */
 #define MAX_FIRSTS 4u /* nested first fragments remembered for one packet */
 
-/* What a protocol number means here: one look at this table tells most packets' whole story. */
+/* What a protocol number means to this file: PORTS begins with two ports, SPECIAL is for special(), EXTENSION is a
+ * header of the chain. For most packets one look at this table is enough. */
 enum { OTHER = 0, PORTS, SPECIAL, EXTENSION };
 
 static const uint8_t kinds[256] = {
@@ -53,19 +54,20 @@ static const uint8_t kinds[256] = {
     [FC_PROTOCOL_SHIM6] = EXTENSION,
 };
 
-/* A walk over one IP header. */
+/* How far the reading of one IP header and its extension chain has come. */
 typedef struct walk {
     const uint8_t *data;
     uint32_t at;  /* the next octet to look at; at <= end */
-    uint32_t end; /* the packet's end: captured, and bounded by its own length */
+    uint32_t end; /* the packet's end: of what was captured, or by the packet's own length if that is less */
     uint8_t protocol;
-    uint8_t is_open; /* it says no length of its own, so that nothing contradicts it */
+    uint8_t is_open; /* 1: the packet's length field is 0, so a long chain contradicts nothing */
 } walk;
 
 /* RFC 4302, 2.2: AH counts in 4-octet units minus 2, unlike every other extension header. */
 static uint32_t ah_size(const uint8_t *p) { return 4u * (p[1] + 2u); }
 
-/* A Fragment header, 8 octets; offset 0 without more is an atomic fragment (RFC 6946): nothing special. */
+/* Reads a Fragment header of 8 octets. With offset 0 and no more fragments the packet is whole (an "atomic fragment",
+ * RFC 6946) and is treated like one without this header. */
 static void read_fragment(const uint8_t *p, fc_packet *info)
 {
     uint16_t field = fc_be16(p + 2);
@@ -76,9 +78,9 @@ static void read_fragment(const uint8_t *p, fc_packet *info)
     info->fragment_id = fc_be32(p + 4);
 }
 
-/* An extension header of `size` octets (what is known of its size) isn't there as a whole. Where the snap length cut it
- * off the packet ends here, and its protocol is absent; where it doesn't fit into the packet at all, that is malformed.
- */
+/* Called for an extension header that isn't there as a whole; `size` is its size as far as it is known. If the header
+ * would fit into the packet and only the snap length cut it off, the packet ends here and its key has no protocol. If
+ * it doesn't fit into the packet, the packet is malformed. Returns enum fc_packet_status. */
 static int chain_ends(walk *w, uint32_t size, fc_key *key, const fc_packet *info)
 {
     uint64_t declared = (uint64_t)info->ip_offset + info->ip_length;
@@ -89,7 +91,7 @@ static int chain_ends(walk *w, uint32_t size, fc_key *key, const fc_packet *info
     return FC_PACKET_OK;
 }
 
-/* The chain behind an IPv6 header. Returns enum fc_packet_status. */
+/* Reads the chain of extension headers behind an IPv6 header. Returns enum fc_packet_status. */
 static int extension_chain(walk *w, fc_key *key, fc_packet *info)
 {
     while (kinds[w->protocol] == EXTENSION) {
@@ -107,7 +109,7 @@ static int extension_chain(walk *w, fc_key *key, fc_packet *info)
         w->protocol = p[0];
         w->at += size;
         if (info->fragment == FC_FRAGMENT_LATER)
-            break; /* what follows is the middle of something */
+            break; /* what follows is not the beginning of a header */
     }
     return FC_PACKET_OK;
 }
@@ -126,7 +128,7 @@ static void special(const walk *w, fc_key *key, fc_packet *info)
         info->flags |= FC_PACKET_SIGNALLING;
 }
 
-/* What is there of the upper-layer header. The key's fields for it are 0 so far. */
+/* Takes into the key what is there of the upper-layer header. The key's fields for it are 0 before. */
 static inline void upper_layer(const walk *w, fc_key *key, fc_packet *info)
 {
     const uint8_t *p = w->data + w->at;
@@ -145,7 +147,7 @@ static inline void upper_layer(const walk *w, fc_key *key, fc_packet *info)
     }
 }
 
-/* Common end of both versions: the chain is behind us, w->protocol is what it leads to. */
+/* The last step for both IP versions: the chain has been read, and w->protocol is the upper-layer protocol. */
 static int finish(const walk *w, fc_key *key, fc_packet *info, fc_upper *upper)
 {
     key->protocol = w->protocol;
@@ -160,7 +162,8 @@ static int finish(const walk *w, fc_key *key, fc_packet *info, fc_upper *upper)
     return FC_PACKET_OK;
 }
 
-/* at + size, or less where less was captured; notes a packet that was cut. size 0: all that there is. */
+/* Returns where a packet ends that begins at `at` and says that it has `size` octets (0: all that were captured). If
+ * fewer were captured, notes that the packet was cut and returns caplen. */
 static uint32_t packet_end(uint32_t at, uint32_t caplen, uint32_t size, fc_packet *info)
 {
     uint32_t left = caplen - at;
@@ -219,7 +222,7 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
         info->fragment = field & 0x1fff ? FC_FRAGMENT_LATER : FC_FRAGMENT_FIRST;
         info->fragment_id = fc_be16(p + 4);
     }
-    /* AH is an extension header here too (RFC 4302), but not in a later fragment: that begins inside. */
+    /* AH is an extension header in IPv4 too (RFC 4302), but a later fragment begins somewhere behind it. */
     while (w.protocol == FC_PROTOCOL_AH && info->fragment != FC_FRAGMENT_LATER) {
         uint32_t left = end - w.at, size = left >= 2 ? ah_size(data + w.at) : 8;
         if (left < 8 || size > left) {
@@ -234,7 +237,8 @@ static int read_ipv4(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *
     return finish(&w, key, info, upper);
 }
 
-/* One IP header at `at`. The key is only meaningful when FC_PACKET_OK is returned; info must be all zero before. */
+/* Reads the IP header at `at` and what stands behind it. Returns enum fc_packet_status; the key is good only after
+ * FC_PACKET_OK. `info` must be all zero before. */
 static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *key, fc_packet *info, fc_upper *upper)
 {
     info->ip_offset = at;
@@ -252,9 +256,10 @@ static int read_ip(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *ke
     return FC_PACKET_NOT_IP;
 }
 
-/* Most packets of most traces, without the walk and nearly without branches: an IPv6 or IPv4 header without extensions,
- * options or fragmentation, and both ports. 1, or 0: anything else, nothing written. (The walk's structure in memory
- * cost 7 ns a packet more: gcc loads as one word what was just stored as two, which no processor can forward.) */
+/* Reads what most packets of most traces are, nearly without branches: an IPv6 or IPv4 header without extensions,
+ * options or fragmentation, with both ports behind it. Returns 1, or 0 for any other packet, of which it has written
+ * nothing. (With struct walk in memory a packet took 7 ns longer: gcc loads as one word what was just stored as two,
+ * which no processor can forward.) */
 static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, fc_key *key, fc_packet *info,
                              fc_upper *upper)
 {
@@ -308,8 +313,8 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
 
 static inline int is_ip_type(uint16_t type) { return type == FC_TYPE_IPV6 || type == FC_TYPE_IPV4; }
 
-/* Where the IP header begins, or FC_NO_IP: f says why. The commonest link layers in a few steps here, the rest layer by
- * layer. */
+/* Returns where the IP header begins, or FC_NO_IP, and then f says why. The commonest link layers are read here, in a
+ * few steps; all others layer by layer (fc_layers). */
 static __attribute__((noinline)) uint32_t find_ip(int linktype, const uint8_t *data, uint32_t caplen, fc_frame *f)
 {
     uint32_t at;
@@ -381,7 +386,7 @@ static inline int outermost(int linktype, const uint8_t *data, uint32_t caplen, 
 
 static fc_fragment_id identity(const uint8_t *data, const fc_packet *info)
 {
-    /* from the packet and not from the key: the key may later be that of an inner header */
+    /* read from the packet and not from the key, because the key may be that of another, inner header */
     const uint8_t *p = data + info->ip_offset;
     fc_fragment_id id = {{0, 0}, {0, 0}, info->fragment_id, 6};
     if (p[0] >> 4 == 4) {
@@ -397,7 +402,8 @@ static fc_fragment_id identity(const uint8_t *data, const fc_packet *info)
     return id;
 }
 
-/* Goes into tunnels as far as `options` ask, and through the fragment memory. key and info are good at entry. */
+/* Goes into tunnels as deep as `options` ask, and asks and tells the fragment memory on the way. At entry, key and info
+ * are those of the outermost header; at the end, those of the header that decides. */
 static void further(const uint8_t *data, const fc_parse_options *options, fc_key *key, fc_packet *info, fc_upper *upper)
 {
     fc_fragment_id firsts[MAX_FIRSTS];

@@ -1,4 +1,4 @@
-/* tunnels.c - the IP header inside an IP packet.
+/* tunnels.c - finds the IP header inside an IP packet.
  *
  * Some IP protocols say by number that they are tunnels (IP in IP, GRE, EtherIP, MPLS in IP, Ethernet in SRv6, L2TPv3).
  * The UDP ones are known by their port alone, so that each is believed only if its header is as its standard wants it;
@@ -7,11 +7,11 @@
 #include "numbers.h"
 #include "packet.h"
 
-/* The header doesn't say what a tunnel's should: there is nothing inside. */
+/* Says that there is no packet inside, because the header is not as a tunnel's should be. */
 static int no_tunnel(fc_frame *f) { return fc_unread(f, FC_UNREAD_FRAME, 0); }
 
-/* Types I (no header; GRE without a sequence number), II and III: mirrored Ethernet frames, III also IP packets.
- * draft-foschiano-erspan */
+/* ERSPAN (draft-foschiano-erspan) carries mirrored Ethernet frames. Type I has no header, and its GRE header no
+ * sequence number; types II and III have headers, and type III may carry IP packets too. */
 static int erspan(fc_frame *f, int has_sequence)
 {
     enum { III_SUBHEADER = 1, III_FRAME_TYPE_SHIFT = 10, III_ETHERNET = 0, III_IP = 2 };
@@ -31,7 +31,7 @@ static int erspan(fc_frame *f, int has_sequence)
     return fc_behind(f, word & III_SUBHEADER ? 8 : 0, type == III_IP ? FC_LAYER_IP : FC_LAYER_ETHERNET);
 }
 
-/* What follows a GRE header of this protocol type. */
+/* Returns the layer that follows a GRE header of this protocol type. */
 static int gre_payload(fc_frame *f, uint16_t type, int has_sequence)
 {
     switch (type) {
@@ -91,8 +91,9 @@ static int etherip(fc_frame *f)
     return !p ? FC_LAYER_NONE : fc_be16(p) == 0x3000 ? FC_LAYER_ETHERNET : no_tunnel(f);
 }
 
-/* Behind the session of L2TPv3 (RFC 3931): how long the cookie is, and whether a sublayer of four octets follows, only
- * the two ends know; the first place where Ethernet can begin is it. */
+/* Behind the session number of L2TPv3 (RFC 3931) stand a cookie, and perhaps a sublayer of four octets. Only the two
+ * ends know how long the cookie is and whether the sublayer is there, so the first place where an Ethernet header can
+ * begin is taken. */
 static int l2tp_session(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 4);
@@ -104,7 +105,7 @@ static int l2tp_session(fc_frame *f)
     return no_tunnel(f);
 }
 
-/* RFC 2661, version 2, and 3931, version 3: data messages */
+/* Data messages of L2TP version 2 (RFC 2661) and version 3 (RFC 3931) in UDP. */
 static int l2tp_udp(fc_frame *f)
 {
     enum { CONTROL = 0x8000, LENGTH = 0x4000, SEQUENCE = 0x0800, OFFSET = 0x0200, VERSION = 15 };
@@ -128,7 +129,8 @@ static int l2tp_udp(fc_frame *f)
     return FC_LAYER_PPP;
 }
 
-/* 3GPP TS 29.281, 5.1: version 1, protocol type GTP, message 255 (G-PDU): an IP packet, or (5G) an Ethernet frame */
+/* 3GPP TS 29.281, 5.1. In version 1, protocol type GTP, a message 255 (G-PDU) carries an IP packet or, in 5G, an
+ * Ethernet frame. */
 static int gtp_u(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 8);
@@ -153,8 +155,8 @@ static int gtp_u(fc_frame *f)
     return FC_LAYER_IP_OR_ETHERNET;
 }
 
-/* RFC 7348, with whatever the group policy draft sets; draft-ietf-nvo3-vxlan-gpe: the P bit, and the protocol of what
- * follows */
+/* VXLAN (RFC 7348); bits that the group policy draft sets are ignored. A header with the P bit is VXLAN-GPE's
+ * (draft-ietf-nvo3-vxlan-gpe) and has the protocol of what follows; with `generic`, no other header is accepted. */
 static int vxlan(fc_frame *f, int generic)
 {
     enum { GPE_VERSION = 0x30, INSTANCE = 0x08, PROTOCOL = 0x04 };
@@ -168,7 +170,7 @@ static int vxlan(fc_frame *f, int generic)
     return generic || !(p[0] & INSTANCE) ? no_tunnel(f) : FC_LAYER_ETHERNET;
 }
 
-/* RFC 8926: version 0, options counted in 4 octets */
+/* RFC 8926. Only version 0 is read; the header says how many units of 4 octets its options have. */
 static int geneve(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 8);
@@ -192,7 +194,7 @@ static int teredo(fc_frame *f)
     return f->at < f->end && f->data[f->at] >> 4 == 6 ? FC_LAYER_IP : no_tunnel(f);
 }
 
-/* What follows as this IP protocol, where it is a tunnel. */
+/* Returns the layer that follows as this IP protocol, if the protocol is a tunnel. */
 static int ip_protocol(fc_frame *f, uint8_t protocol)
 {
     switch (protocol) {
@@ -216,8 +218,8 @@ static int ip_protocol(fc_frame *f, uint8_t protocol)
     }
 }
 
-/* draft-ietf-intarea-gue: version 0, with a header, the IP protocol of what follows and optional fields counted in 4
- * octets; version 1, where the IP header itself follows */
+/* draft-ietf-intarea-gue. Version 0 has a header with the IP protocol of what follows and the number of units of 4
+ * octets that its optional fields have. In version 1 there is no header: the packet begins with the IP header. */
 static int gue(fc_frame *f)
 {
     enum { CONTROL = 0x20 };
@@ -346,7 +348,7 @@ static int udp(fc_frame *f)
     return no_tunnel(f);
 }
 
-/* Most UDP packets are in no tunnel: one look for each port tells that of nearly all of them. */
+/* Most UDP packets are no tunnel's. One look at this table for each port is enough to tell that of nearly all. */
 #define FOLDED(port) (((port) ^ (port) >> 8) & 255)
 
 static const uint8_t may_be_tunnel[256] = {

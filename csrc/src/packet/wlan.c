@@ -2,7 +2,8 @@
 #include "numbers.h"
 #include "packet.h"
 
-/* A data frame that isn't encrypted, up to its LLC header. IEEE 802.11-2020, 9.2.4 and 9.3.2 */
+/* Reads an 802.11 frame up to its LLC header, if it is a data frame that isn't encrypted (IEEE 802.11-2020, 9.2.4 and
+ * 9.3.2). */
 int fc_wlan(fc_frame *f, int layer)
 {
     const uint8_t *p = fc_take(f, 24);
@@ -16,7 +17,7 @@ int fc_wlan(fc_frame *f, int layer)
         return fc_unread(f, FC_UNREAD_FRAME, FC_LINK_IEEE802_11);
     uint32_t header = 24;
     int aggregated = 0;
-    if ((control & 0x0300) == 0x0300) /* between access points: a fourth address */
+    if ((control & 0x0300) == 0x0300) /* frames between access points have a fourth address */
         header += 6;
     if (control & 0x0080) { /* QoS */
         if (!fc_take(f, header - 24 + 2))
@@ -27,12 +28,13 @@ int fc_wlan(fc_frame *f, int layer)
     }
     if (layer == FC_LAYER_WLAN_PADDED)
         header = (header + 3) & ~3u;
-    if (aggregated) /* A-MSDU: the first subframe's addresses and length; one record gives one key */
+    if (aggregated) /* A-MSDU: go to the first subframe, since one record gives one key */
         header += 14;
     return fc_behind(f, header - 24, FC_LAYER_LLC);
 }
 
-/* https://www.radiotap.org: the flags field says whether the 802.11 header is padded to 4 octets */
+/* Reads a radiotap header (https://www.radiotap.org). Its flags field says whether the 802.11 header is padded to a
+ * multiple of 4 octets. */
 int fc_radiotap(fc_frame *f)
 {
     uint32_t start = f->at;
@@ -55,7 +57,8 @@ int fc_radiotap(fc_frame *f)
     return padded ? FC_LAYER_WLAN_PADDED : FC_LAYER_WLAN;
 }
 
-/* AVS headers say so in their first word; Prism's message length is in the order of the machine that captured */
+/* Reads an AVS header, which says in its first word that it is one, or else a Prism header, whose length is in the byte
+ * order of the capturing machine. */
 int fc_prism_or_avs(fc_frame *f)
 {
     const uint8_t *p = fc_take(f, 8);

@@ -1,4 +1,4 @@
-/* choose.c - what a node looks at: its bits, or a lane and where to cut it. trees.c has the theory. */
+/* choose.c - chooses what a node looks at: bits of a key, or a lane and where to cut it. trees.c has the theory. */
 #include <stdlib.h>
 
 #include "build.h"
@@ -11,7 +11,8 @@ void fc_cut_free(fc_cut *c)
     free(c->start);
 }
 
-/* For each bit of each word: the sum of squared bucket sizes if the node used that bit too. Returns the present sum. */
+/* Sets cost[w][bit], for each bit of each word, to what the sum of squared bucket sizes would be if the node used that
+ * bit too. Returns the present sum. */
 static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, int n_words, float cost[][64])
 {
     uint16_t ones[64], zeros[64];
@@ -50,8 +51,8 @@ static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, in
     return now;
 }
 
-/* Deals every bucket by one more bit; rules that leave it open go to both sides. 0 when that makes over `limit`
- * entries. */
+/* Divides every bucket by one more bit; rules that leave the bit open go to both sides. Returns 1, or 0 when that would
+ * make more than `limit` entries (or there is no memory): then nothing has changed. */
 static int deal(fc_build *b, fc_cut *c, int word, int bit, size_t limit)
 {
     const uint64_t *care = b->care + word, *value = b->value + word;
@@ -69,7 +70,7 @@ static int deal(fc_build *b, fc_cut *c, int word, int bit, size_t limit)
             for (uint32_t k = c->start[i]; k < c->start[i + 1]; k++) {
                 uint32_t r = c->entry[k];
                 uint64_t fixed = care[(size_t)r * stride] >> bit & 1, is = value[(size_t)r * stride] >> bit & 1;
-                entry[n] = r; /* kept only if it counts: no branch */
+                entry[n] = r; /* written always, but counted only if the rule belongs here: this needs no branch */
                 n += (size_t)(!fixed | (is == (uint64_t)side));
             }
         }
@@ -87,7 +88,8 @@ no:
     return 0;
 }
 
-/* Greedily the bit that helps most, as long as it gains 3 % and the node stays within its bounds. */
+/* Chooses the bits of a node greedily: each time the one that lowers the cost most, as long as it gains 3 % and the
+ * node stays within its bounds. */
 void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
 {
     float cost[FC_MAX_WORDS][64];
@@ -146,7 +148,7 @@ static uint32_t interval_of(const uint16_t *threshold, uint16_t v)
     return i;
 }
 
-/* A set of 16-bit values: what is in it comes out in order, and no two alike, without a sort. */
+/* A set of 16-bit values as a bitmap: its values come out in order and without doubles, and nothing is sorted. */
 typedef struct values {
     uint64_t some[16], bits[1024];
 } values;
@@ -157,7 +159,7 @@ static void add_value(values *v, uint32_t x)
     v->bits[x >> 6] |= 1ull << (x & 63);
 }
 
-/* All values, rising, to `out`; returns how many. The set is empty then. */
+/* Moves all values, rising, to `out`, and returns how many there were; the set is empty afterwards. */
 static uint32_t take_values(values *v, uint16_t *out)
 {
     uint32_t n = 0;
@@ -171,8 +173,8 @@ static uint32_t take_values(values *v, uint16_t *out)
     return n;
 }
 
-/* Up to 31 quantiles of the ends of the rules' ranges in a lane, as first values of intervals. `work` has room for
- * 8,192. */
+/* Sets the 31 thresholds of a lane to quantiles of the places where rules' ranges begin or have ended. Returns 0 if
+ * there are no such places: no rule cuts the lane. `work` has room for 8,192 values. */
 static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int lane, values *seen, uint16_t *work,
                      uint16_t *threshold)
 {
@@ -192,7 +194,8 @@ static int quantiles(const fc_build *b, const uint32_t *list, uint32_t n, int la
     return d > 0;
 }
 
-/* Counts by differences: every rule covers the children from its first to its last. */
+/* Weighs the cutting of a lane at these thresholds, and keeps it in `best` if it is better than that. A rule is in all
+ * children from its first to its last, so it is enough to note how the number of rules changes from child to child. */
 static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int lane, const uint16_t *threshold,
                        fc_intervals *best)
 {
@@ -229,8 +232,9 @@ void fc_choose_interval(fc_build *b, const uint32_t *list, uint32_t n, fc_interv
     }
 }
 
-/* The intervals of a lane once more, where ranges lie in one another by the thousand: an interval's list ends with the
- * first rule that covers it, which weigh_lane() does not know. Dearer to find out, so it comes last. */
+/* Chooses the intervals of a lane once more, for sets where thousands of ranges lie in one another. An interval's list
+ * ends with the first rule that covers it, which weigh_lane() does not take into account. That takes more time to find
+ * out, so it is tried last. */
 void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_region *at, fc_intervals *best)
 {
     uint16_t threshold[31], work[8192];

@@ -1,6 +1,6 @@
-/* fc_classifier: a rule set that takes updates. Until the first it is an immutable table; then its forests take
- * insertions and removals in place (live.c), and a thread of its own rebuilds them when the places that updates leave
- * behind would cost readers too much. */
+/* classifier.c - fc_classifier, a rule set that takes updates. Before the first update it is an immutable table. From
+ * then on its forests take insertions and removals in place (live.c), and a thread in the background rebuilds them when
+ * the leaves that updates leave behind would cost readers too much. */
 #include <pthread.h>
 #include <stdlib.h>
 
@@ -8,19 +8,19 @@
 #include "live.h"
 
 #define NUMBERS ((size_t)FC_MAX_NUMBER + 1)
-#define STRAIN 2000   /* insertions into overfull leaves, and */
-#define WIDE_RULES 24 /* rules that every look-up compares, until a rebuild pays */
+#define STRAIN 2000   /* a rebuild pays after so many insertions into overfull leaves (and count / 16), */
+#define WIDE_RULES 24 /* or with so many rules in the wide tree, which every look-up compares */
 
 typedef struct state { /* what readers use: all of it is replaced at once */
-    fc_table *table;   /* no update yet; else */
+    fc_table *table;   /* while there was no update; NULL: the next two members are used instead */
     fc_live live[2];   /* IPv4, IPv6 */
     uint16_t *bodies[2];
-    uint64_t epoch; /* retired under */
+    uint64_t epoch; /* in which this state was retired */
     struct state *next;
     fc_table_info info;
 } state;
 
-typedef struct entry { /* of the log of updates during a rebuild */
+typedef struct entry { /* one update in the log of those that come during a rebuild */
     fc_rule rule;
     uint32_t number;
     int insert;
@@ -34,20 +34,20 @@ typedef struct freed_number {
 struct fc_classifier {
     fc_epoch epoch;
     _Atomic(state *) now;
-    pthread_mutex_t lock; /* writers, and the rebuild when it takes and gives */
-    uint32_t count;       /* rules */
-    /* by number; reserved at the first update */
+    pthread_mutex_t lock; /* held by writers, and by a rebuild when it copies the rules and when it is done */
+    uint32_t count;       /* how many rules there are */
+    /* indexed by a rule's number; reserved at the first update */
     fc_rule *rows;
     uint64_t *priority;
     uint8_t *alive;
-    uint32_t high; /* numbers given so far */
-    fc_ring freed; /* of freed_number: those that rules had and that can be given again, the oldest first */
+    uint32_t high; /* all numbers given so far are lower */
+    fc_ring freed; /* of freed_number: numbers of removed rules, to be given again, the oldest first */
     state *retired;
     pthread_t thread;
-    int started, running; /* a thread to join; it is at work */
+    int started, running; /* there is a thread to join; it is at work */
     entry *log;
     uint32_t n_log, max_log;
-    int log_lost; /* no memory for it: the rebuild is for nothing */
+    int log_lost; /* 1: the rebuild under way can't be used; its log is not complete, or a newer state was shown */
     uint64_t rebuilds;
     fc_build_options options;
     fc_guard guard;
@@ -99,7 +99,7 @@ static void show_state(fc_classifier *c, state *s)
     reclaim_states(c);
 }
 
-/* Rules in priority order, with numbers and rows copied: what a rebuild works from. */
+/* A copy of all rules in priority order, with their numbers: what a rebuild works from. */
 typedef struct gathered {
     fc_rule *rows;
     uint32_t *number;
@@ -182,20 +182,20 @@ static int rebuild_here(fc_classifier *c)
     gathered_free(&g);
     if (status == FC_OK) {
         show_state(c, s);
-        c->log_lost = 1; /* a rebuild under way is older than this one */
+        c->log_lost = 1; /* a rebuild under way in the background began before this one: it must not be shown */
         c->rebuilds++;
     }
     return status;
 }
 
-/* ---- The first update
- * -------------------------------------------------------------------------------------------------- */
+/* ---- The first update --------------------------------------------------------------------------- */
 
-/* Order-preserving: negative numbers have all bits inverted, others the sign bit. */
+/* Turns a priority into an integer of the same order: the bits of a negative number are all inverted, of others only
+ * the sign bit. */
 static uint64_t sortable(double priority)
 {
     uint64_t bits;
-    priority += 0.0; /* one zero */
+    priority += 0.0; /* makes -0.0 the same as 0.0 */
     memcpy(&bits, &priority, 8);
     return bits >> 63 ? ~bits : bits | 1ull << 63;
 }
@@ -229,8 +229,7 @@ static int thaw(fc_classifier *c)
     return status;
 }
 
-/* ---- The rebuild in the background
- * ---------------------------------------------------------------------------------------- */
+/* ---- The rebuild in the background -------------------------------------------------------------- */
 
 static int replay_log(fc_classifier *c, state *s)
 {
@@ -279,7 +278,7 @@ static void *rebuild_thread(void *argument)
     return NULL;
 }
 
-/* Called with the lock held, after an update. */
+/* Starts a rebuild in the background if it would pay. Called with the lock held, after an update. */
 static void consider(fc_classifier *c)
 {
     state *s = atomic_load_explicit(&c->now, memory_order_relaxed);
@@ -287,13 +286,14 @@ static void consider(fc_classifier *c)
                        s->live[0].wide + s->live[1].wide < WIDE_RULES))
         return;
     if (c->started)
-        pthread_join(c->thread, NULL); /* it has let go of the lock for good */
+        pthread_join(c->thread, NULL); /* it does not take the lock any more, so this can't block */
     c->n_log = 0;
     c->log_lost = 0;
     c->started = c->running = pthread_create(&c->thread, NULL, rebuild_thread, c) == 0;
 }
 
-/* The child of a fork has no thread that rebuilds. What that one had under construction is lost. */
+/* Called in the child of a fork, which has no thread that rebuilds. What the parent's thread was building is lost to
+ * the child. */
 static void forget_thread(void *about)
 {
     fc_classifier *c = about;
@@ -318,10 +318,11 @@ static void log_update(fc_classifier *c, uint32_t number, const fc_rule *rule, i
     c->log[c->n_log++] = (entry){.rule = *rule, .number = number, .insert = insert};
 }
 
-/* ---- Numbers
- * ---------------------------------------------------------------------------------------------------------------- */
+/* ---- Numbers ------------------------------------------------------------------------------------ */
 
-/* A number that no reader can meet in an old leaf; while a rebuild works on copies, only fresh ones. */
+/* Gives a number that no reader can meet in an old leaf: one of a removed rule whose readers have left, else a new one.
+ * While a rebuild works on its copy of the rules, only new numbers are given. *safe is the last known answer of
+ * fc_epoch_safe. */
 static int take_number(fc_classifier *c, uint64_t *safe, uint32_t *number)
 {
     if (c->freed.count && !c->running) {
@@ -346,8 +347,7 @@ static void give_number(fc_classifier *c, uint32_t number)
     *(freed_number *)fc_ring_push(&c->freed) = (freed_number){.epoch = fc_epoch_retire(&c->epoch), .number = number};
 }
 
-/* ---- Updates
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Updates ------------------------------------------------------------------------------------ */
 
 static int remove_one(fc_classifier *c, uint32_t number)
 {
@@ -362,7 +362,7 @@ static int remove_one(fc_classifier *c, uint32_t number)
         log_update(c, number, rule, 0);
         c->count--;
         give_number(c, number);
-    } else if (status == FC_ELIMIT) { /* no room for a new leaf: all anew, without the rule */
+    } else if (status == FC_ELIMIT) { /* there is no room for a new leaf: build everything anew, without the rule */
         c->alive[number] = 0;
         c->count--;
         status = rebuild_here(c);
@@ -395,7 +395,7 @@ static int insert_one(fc_classifier *c, const fc_rule *rule, double priority, ui
         status = fc_live_fits(&s->live[v], rule) ? fc_live_insert(&s->live[v], *number, rule) : FC_ELIMIT;
         done[v] = status == FC_OK;
     }
-    if (status == FC_ELIMIT) /* a field that no rule looked at so far, or no room: all anew */
+    if (status == FC_ELIMIT) /* a field that no rule asked for so far, or no room: build everything anew */
         status = rebuild_here(c);
     else if (status == FC_OK)
         log_update(c, *number, rule, 1);
@@ -459,9 +459,7 @@ int fc_classifier_rebuild(fc_classifier *c)
     return status;
 }
 
-/* ---- Look-ups
- * ---------------------------------------------------------------------------------------------------------------------
- */
+/* ---- Look-ups ----------------------------------------------------------------------------------- */
 
 static void look_up_live(fc_classifier *c, state *s, const fc_key *keys, size_t n, int32_t *out, fc_lookup_fn *lookup)
 {
@@ -473,7 +471,7 @@ static void look_up_live(fc_classifier *c, state *s, const fc_key *keys, size_t 
             if (count[v] == 0 || s->live[v].forest.trees == 0)
                 continue;
             if (!fc_live_lookup(&s->live[v], lookup, keys + start, index[v], count[v], best)) {
-                /* a writer that keeps changing rules around these very keys: its turn is over */
+                /* writers keep changing rules around these very keys: hold them off and look up the rest */
                 pthread_mutex_lock(&c->lock);
                 for (uint32_t i = 0; i < count[v]; i++) {
                     if (best[i] == FC_UNSETTLED)

@@ -44,23 +44,23 @@ enum { FC_ONE = 0, FC_LEAF = 1, FC_BITS = 2, FC_RANGE = 3 };
  * units. Such a leaf may have no blocks at all. */
 #define FC_LEAF_LONG 15u
 
-/* Hundreds of rules that no node could tell apart (vector.c). The values of each field that matters are cut into
- * intervals; each has a row of bits, one for each rule in priority order, 1 if it has values there. All offsets are
- * from the structure, in 64-octet units. */
+/* Hundreds of rules that no node could tell apart (vector.c). The values of each field that some rule asks for are cut
+ * into intervals. Each interval has a row of bits, one for each rule in priority order: 1 if the rule has values in the
+ * interval. All offsets count from the structure, in 64-octet units. */
 typedef struct fc_vector {
-    uint32_t n, blocks; /* rules; 512-bit pieces of a row */
-    uint32_t fields;    /* at least one */
-    uint32_t units;     /* of 64 octets, all in all */
-    uint32_t numbers;   /* offset of n numbers of bodies; FC_EMPTY: removed */
-    uint32_t removed;   /* the writer's count of these */
+    uint32_t n, blocks; /* how many rules; how many 512-bit pieces a row has */
+    uint32_t fields;    /* how many fields; at least one */
+    uint32_t units;     /* the whole vector's size, in units of 64 octets */
+    uint32_t numbers;   /* offset of the n rules' numbers; FC_EMPTY: the rule was removed */
+    uint32_t removed;   /* how many were removed; only the writer uses it */
     uint32_t unused[2];
     struct fc_vector_field {
         uint16_t field; /* bit number of enum fc_field */
         uint16_t wide;  /* 1: an IPv6 address */
         uint32_t rows;
-        uint32_t first; /* offset of the intervals' first values, rising, the first is 0: fc_value, or as
-                           fc_vector_narrow wants */
-        uint32_t row;   /* offset of the first row; after the last comes that for keys without the field */
+        uint32_t first; /* offset of the intervals' first values, rising, of which the first is 0: as fc_value where
+                           `wide`, else as fc_vector_narrow takes them */
+        uint32_t row;   /* offset of the first row; behind the intervals' rows comes that for keys without the field */
     } field[];
 } fc_vector;
 
@@ -85,8 +85,8 @@ typedef struct fc_tree {
     uint8_t word[2];
     uint8_t shift;
     uint8_t part;           /* which rules it takes: fc_tree_of */
-    uint32_t best;          /* the lowest number in the tree: a packet that has a better one need not come here */
-    uint64_t best_priority; /* the same where numbers are no ranks */
+    uint32_t best;          /* the lowest number in the tree: a key that has a lower one already need not come here */
+    uint64_t best_priority; /* the same as a priority, for forests that take updates, whose numbers are no ranks */
 } fc_tree;
 
 /* All rules of one IP version. */
@@ -98,8 +98,8 @@ typedef struct fc_forest {
     uint8_t permuted;    /* 1: lanes are chosen by lane_map; 0: canonical order */
     uint8_t conditions;  /* the union of the rules' conditions */
     uint8_t verify;      /* 1: some body is a bounding box only */
-    uint8_t vectors;     /* 1: some leaf has an fc_vector; in a forest that takes updates any may get one */
-    uint16_t vector;     /* leaves of more rules get one */
+    uint8_t vectors;     /* 1: some leaf has an fc_vector; in a forest that takes updates any leaf may get one */
+    uint16_t vector;     /* a leaf of more rules than this gets one */
     uint8_t trees;
     uint8_t source_bits, destination_bits; /* prefixes of so many bits are long: fc_tree_of */
     uint8_t lane_map[FC_MAX_LANES];
@@ -107,15 +107,15 @@ typedef struct fc_forest {
     const uint16_t *bodies;         /* 2 * lanes values each, by number */
     const uint8_t *arena;
     const uint32_t *rank;   /* number -> index in the table's rule order; NULL: the same */
-    const fc_rule *exact;   /* rows of the rules whose bodies have FC_BODY_VERIFY, by rising number; which have: */
-    const struct fc_exact { /* for each 64 numbers */
+    const fc_rule *exact;   /* the rules whose bodies have FC_BODY_VERIFY, by rising number */
+    const struct fc_exact { /* tells, for each 64 numbers, which rules these are */
         uint64_t bits;
-        uint64_t before; /* rows of smaller numbers */
+        uint64_t before; /* how many of them have smaller numbers than these 64 */
     } * exact_at;
     uint32_t n_exact;
     uint32_t n;
     size_t arena_used;
-    float cost; /* of a packet, in cycles, by partition.c's count */
+    float cost; /* of looking up a packet, in cycles, as partition.c estimates it */
     /* A forest that takes updates (live.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
     const uint64_t *priority; /* by number, lower first; equal ones by number */
     const fc_rule *rows;      /* by number */
@@ -128,9 +128,9 @@ struct fc_table {
     fc_table_info info;
 };
 
-/* The batch look-up of one forest: `count` keys, at most FC_BATCH, keys[index[i]], or keys[i] where index is NULL, to
- * best[i]: a rule's number, or FC_EMPTY. 0, and nothing of use, when they are not all of the forest's version. One per
- * kernel, all with this signature. */
+/* A kernel's look-up in one forest, of a batch of `count` keys, at most FC_BATCH: of keys[index[i]], or of keys[i]
+ * where index is NULL. best[i] becomes the number of the first rule that matches, or FC_EMPTY. Returns 0, with nothing
+ * of use in `best`, when not all keys are of the forest's IP version. */
 typedef int fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count,
                          uint32_t *best);
 fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check allows */
@@ -143,8 +143,9 @@ fc_lookup_fn fc_lookup_avx512;
 fc_lookup_fn fc_lookup_neon;
 #endif
 
-/* How rules are to be numbered when ranks won't do: rules[i] is number[i] (rising or not), below `limit`, and its body
- * goes to bodies[number[i]] of memory for `limit` bodies of 32 lanes that the caller owns. */
+/* How rules are to be numbered where ranks won't do: rules[i] has the number number[i], below `limit`, in any order.
+ * Its body goes to place number[i] of `bodies`, which the caller owns and which has room for `limit` bodies of 32
+ * lanes. */
 typedef struct fc_numbering {
     const uint32_t *number;
     uint32_t limit;
@@ -159,14 +160,15 @@ void fc_forest_release(fc_forest *forest);
 
 /* ---- Shared by the kernels ---------------------------------------------------------------------- */
 
-/* The canonical words of a key; returns the mask of fields that rules of the forest ask for and the key lacks. */
+/* Writes the canonical words of a key to `w`. Returns the fields, as bits, that rules of the forest ask for and the key
+ * lacks. */
 static inline uint32_t fc_key_words(const fc_forest *f, const fc_key *k, uint64_t *w)
 {
     fc_canonical_words(f->version, k, w);
     return f->conditions & (uint8_t)~k->present;
 }
 
-/* The lanes of a key in the order of the forest's bodies; those beyond range_lanes are 0. */
+/* Writes the lanes of a key in the order of the forest's bodies; those beyond range_lanes are 0. */
 static inline void fc_key_lanes(const fc_forest *f, const uint64_t *words, uint16_t *lanes)
 {
     for (int i = 0; i < f->lanes; i++)
@@ -269,7 +271,7 @@ static inline const uint32_t *fc_vector_numbers(const fc_vector *v)
     return (const uint32_t *)((const uint8_t *)v + (size_t)v->numbers * 64);
 }
 
-/* The last of `rows` rising first values that is not above `value`; the first of them is 0. */
+/* Returns the index of the last of `rows` rising first values that is not above `value`. The first of them is 0. */
 static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, fc_value value)
 {
     uint32_t at = 0;
@@ -281,8 +283,8 @@ static inline uint32_t fc_vector_interval(const fc_value *first, uint32_t rows, 
     return at;
 }
 
-/* The same for values of 32 bits, without branches: first the first value of each 32 of up to FC_NARROW_ROWS rows, then
- * all of them; both are filled up to 32 with UINT32_MAX. */
+/* The same for values of 32 bits, and without branches. `first` begins with every 32nd of up to FC_NARROW_ROWS first
+ * values, and all of them follow; both lists are filled up to a multiple of 32 with UINT32_MAX. */
 #define FC_NARROW_ROWS 1024u
 static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, uint32_t value)
 {
@@ -297,7 +299,7 @@ static inline uint32_t fc_vector_narrow(const uint32_t *first, uint32_t rows, ui
     return (at < rows ? at : rows) - 1;
 }
 
-/* For each field of a vector the row of the interval that the key's value is in. */
+/* Sets row[i], for each field of a vector, to the row of the interval that the key's value is in. */
 static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const uint64_t **row)
 {
     const uint32_t narrow[8] = {
@@ -316,7 +318,8 @@ static inline void fc_vector_rows(const fc_vector *v, const fc_key *key, const u
     }
 }
 
-/* The bits that all rows have in `n` blocks, 1 to FC_MEET, to `both`; returns which words are not 0. Portable. */
+/* ANDs all rows in `n` blocks (1 to FC_MEET) from `block` on, and writes the result to `both`. Returns, as bits, which
+ * words of it are not 0. This is the portable form. */
 #define FC_MEET 4u
 static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
 {
@@ -331,7 +334,7 @@ static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32
     return some;
 }
 
-/* Is rule `number`, whose bounding box matched, a match? */
+/* Does rule `number`, whose body matched only as a bounding box, match the key itself? */
 int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key);
 
 #endif

@@ -1,22 +1,24 @@
 /* live.c - inserting rules into a forest, and removing them, while readers run.
  *
- * A rule is in one tree, in every leaf whose region it meets. An update finds those slots as a look-up would, except
- * that a bit which the rule leaves open leads both ways; for each it writes a new leaf beside the old one and then
- * stores the 32-bit slot. Old leaves are freed when no reader can be in them any more (epoch.h). A rule that would be
- * in over WIDE places goes to one more tree, a single leaf that every look-up visits; it is meant to stay small, and a
- * rebuild (classifier.c) empties it.
+ * A rule is in one tree, in every leaf whose region it meets. An update finds the slots of these leaves as a look-up
+ * would, except that a bit which the rule leaves open leads both ways. For each slot it writes a new leaf beside the
+ * old one and then stores the 32-bit slot. Old leaves are freed when no reader can be in them any more (epoch.h). A
+ * wide rule, one that would be in more than WIDE places, goes to one more tree: a single leaf that every look-up
+ * visits. This tree is meant to stay small, and a rebuild (classifier.c) empties it.
  *
- * A reader that meets an update half done would see the rule in one leaf and not in another, or miss a rule just
- * removed from one tree without seeing the one inserted before that in another: answers that belong to no state. So
- * updates are counted: `turn` is odd while one is under way, and what it concerns is noted before. A reader compares
- * `turn` before and after a block of keys. If it has changed, the keys inside the rules that changed meanwhile are
- * looked up again, alone: for all others every state of the interval gives the same answer, which is what they found.
+ * A reader that met an update half done could see the rule in one leaf and not in another. Or it could miss a rule just
+ * removed from one tree, without seeing the rule inserted before that in another. Such answers belong to no state. So
+ * updates are counted: `turn` is odd while one is under way, and the rule that changes is noted before. A reader
+ * compares `turn` before and after a block of keys. If it has changed, the keys inside the rules that changed meanwhile
+ * are looked up again, without the others. For the others every state in that time gives the same answer, which is the
+ * one they have found.
  *
  *      turn      6 ------ 7 ==== 8 -------- 9 ==== 10
  *      update             | 3: insert a     | 4: remove b
  *      reader         |-- block of keys --------|        turn was 6, is 9: keys inside a or b go again
  *
- * Rules are compared by priority and number, from two arrays, since there is no rank that an insertion wouldn't move.
+ * Which of two rules comes first is told by their priorities, and where these are equal by their numbers. A table's
+ * ranks would not do, because an insertion moves the ranks of all rules behind it.
  */
 #include <stdlib.h>
 
@@ -32,7 +34,7 @@
 
 static int size_class(uint32_t units) { return units < 64 ? (int)units : 64; }
 
-static uint32_t rounded(uint32_t units) /* what is really given: the last class holds powers of two */
+static uint32_t rounded(uint32_t units) /* how many units are really given: from 64 on a power of two */
 {
     uint32_t p = 64;
     if (units < 64)
@@ -62,7 +64,7 @@ static void live_reclaim(fc_live *v)
     }
 }
 
-/* Units of memory, or 0. */
+/* Takes `units` of memory and returns where they begin (in units), or 0 if there is no room. */
 static uint32_t obtain(fc_live *v, uint32_t units)
 {
     int c = size_class(units);
@@ -83,11 +85,12 @@ static uint32_t obtain(fc_live *v, uint32_t units)
     return at;
 }
 
-/* Room was reserved. */
+/* Notes memory that is to be given back when its readers have left. Can't fail: the caller has reserved room in the
+ * ring. */
 static void retire_units(fc_live *v, size_t at, size_t octets, uint64_t epoch)
 {
     uint32_t units = (uint32_t)((octets + 63) / 64);
-    if (at < v->built && units > 64) { /* the build does not round up */
+    if (at < v->built && units > 64) { /* the build did not round up, so round down */
         uint32_t p = 64;
         while (2 * p <= units)
             p *= 2;
@@ -96,7 +99,8 @@ static void retire_units(fc_live *v, size_t at, size_t octets, uint64_t epoch)
     *(fc_retired *)fc_ring_push(&v->retired) = (fc_retired){.epoch = epoch, .at = (uint32_t)(at / 64), .units = units};
 }
 
-/* What of a slot's memory the slot that took its place does not share. At most two pieces. */
+/* Retires a slot's memory, except what the slot that took its place (`instead`) shares with it. These are at most two
+ * pieces: the leaf and its vector. */
 static void retire_leaf(fc_live *v, uint32_t slot, uint32_t instead, uint64_t epoch)
 {
     if (slot >> 30 != FC_LEAF || slot == instead)
@@ -107,7 +111,8 @@ static void retire_leaf(fc_live *v, uint32_t slot, uint32_t instead, uint64_t ep
     size_t octets = (size_t)(leaf.data - (f->arena + at)) + (f->lanes == 32         ? 4 * (size_t)leaf.n
                                                              : FC_LEAF_BLOCKS(slot) ? 128 * (size_t)(leaf.n / leaf.per)
                                                                                     : 64);
-    if (f->lanes < 32 || at >= v->built) /* the build packs lists closer than units: left until the next one */
+    /* a list that the build wrote stays until the next build, because lists are packed there closer than units */
+    if (f->lanes < 32 || at >= v->built)
         retire_units(v, at, octets, epoch);
     if (leaf.vector && !(instead >> 30 == FC_LEAF && fc_leaf_open(f, instead).vector == leaf.vector))
         retire_units(v, (size_t)((const uint8_t *)leaf.vector - f->arena), (size_t)leaf.vector->units * 64, epoch);
@@ -156,7 +161,8 @@ static void draw(const fc_forest *f, const fc_rule *rule, outline *o)
 
 static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p);
 
-/* All children of a node of bits that the rule meets: its fixed bits, with every combination of the open ones. */
+/* Goes on to all children of a node of bits that the rule meets: those indexed by the rule's fixed bits together with
+ * every combination of the bits that it leaves open. */
 static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const uint8_t *word, int shift,
                       uint32_t *slots, places *p)
 {
@@ -193,7 +199,7 @@ static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p)
         find_slots(v, o, &node->slot[i], p);
 }
 
-/* The tree that a rule belongs to, NULL when there is none of its kind. */
+/* The tree that a rule belongs to by the fields it fixes, or NULL when the forest has no such tree. */
 static fc_tree *tree_for(fc_live *v, const outline *o)
 {
     fc_forest *f = &v->forest;
@@ -207,8 +213,7 @@ static fc_tree *tree_for(fc_live *v, const outline *o)
 
 static fc_tree *wide_tree(fc_live *v) { return &v->forest.tree[v->forest.trees - 1]; }
 
-/* ---- Rewriting leaves
- * ------------------------------------------------------------------------------------------------ */
+/* ---- Rewriting leaves --------------------------------------------------------------------------- */
 
 static int before(const fc_forest *f, uint32_t a, uint32_t b)
 {
@@ -217,7 +222,7 @@ static int before(const fc_forest *f, uint32_t a, uint32_t b)
 
 static uint32_t empty_slot(void) { return FC_SLOT(FC_ONE, FC_EMPTY); }
 
-/* The i-th number beside a leaf's vector, FC_EMPTY after the last. */
+/* The i-th rule number that a leaf has outside its vector, FC_EMPTY after the last. */
 static uint32_t loose(const fc_forest *f, const fc_leaf_at *leaf, uint32_t i)
 {
     uint32_t number = FC_EMPTY, before_it = FC_EMPTY;
@@ -226,10 +231,10 @@ static uint32_t loose(const fc_forest *f, const fc_leaf_at *leaf, uint32_t i)
         fc_leaf_body(f, leaf, i, &number, &lo, &span);
     if (i > 0 && i < leaf->n)
         fc_leaf_body(f, leaf, i - 1, &before_it, &lo, &span);
-    return number == before_it ? FC_EMPTY : number; /* repeated: the places that fill a block */
+    return number == before_it ? FC_EMPTY : number; /* the places that fill the last block repeat a number */
 }
 
-/* The numbers in a slot, in priority order, into memory for `max`; returns how many there are. */
+/* Writes the rule numbers in a slot to `list` in priority order, at most `max` of them; returns how many there are. */
 static uint32_t members(const fc_forest *f, uint32_t slot, uint32_t *list, uint32_t max)
 {
     if (slot == empty_slot())
@@ -259,7 +264,8 @@ static uint32_t members(const fc_forest *f, uint32_t slot, uint32_t *list, uint3
     return n;
 }
 
-/* A leaf for a list, and for the vector at offset `vector` if not 0. FC_OK, or FC_ELIMIT when the arena is full. */
+/* Writes a leaf with the n rules of `list`, and with the vector at offset `vector` if that is not 0; *slot leads to it.
+ * Returns FC_OK, or FC_ELIMIT when the arena is full. */
 static int write_leaf(fc_live *v, const uint32_t *list, uint32_t n, uint32_t vector, uint32_t *slot)
 {
     fc_forest *f = &v->forest;
@@ -272,7 +278,8 @@ static int write_leaf(fc_live *v, const uint32_t *list, uint32_t n, uint32_t vec
     return FC_OK;
 }
 
-/* A slot for a list; FC_OK, FC_ENOMEM, FC_ELIMIT when the arena is full. */
+/* Makes a slot for the n rules of `list`, with a leaf or a vector if they need one. Returns FC_OK, FC_ENOMEM, or
+ * FC_ELIMIT when the arena is full. */
 static int write_slot(fc_live *v, const uint32_t *list, uint32_t n, uint32_t *slot)
 {
     if (n < 2) {
@@ -298,17 +305,17 @@ static int write_slot(fc_live *v, const uint32_t *list, uint32_t n, uint32_t *sl
     return status;
 }
 
-#define LOOSE 32 /* rules beside a vector, until it is made anew: some 1 ms at 10,000 rules */
+#define LOOSE 32 /* a leaf with more rules outside its vector has that made anew: some 1 ms at 10,000 rules */
 
-/* The slot that is to take the place of `old`: with `number` added or taken out. The same slot: its vector is to lose
- * the number (drop()). */
+/* Makes the slot that is to take the place of `old`, with rule `number` added or taken out. If *slot is `old` itself,
+ * the number is in its vector, from which drop() is to take it. */
 static int changed_slot(fc_live *v, uint32_t old, uint32_t number, int insert, uint32_t *slot)
 {
     fc_forest *f = &v->forest;
     uint32_t small[64], *list = small, n = 0, i = 0, j, vector = 0;
     if (old >> 30 == FC_LEAF) {
         fc_leaf_at leaf = fc_leaf_open(f, old);
-        if (leaf.vector) { /* the rules beside it alone, if that will do */
+        if (leaf.vector) { /* rewrite only the rules outside it, if that will do */
             while ((list[n] = loose(f, &leaf, n)) != FC_EMPTY)
                 n++;
             for (j = 0; j < n && list[j] != number;)
@@ -350,7 +357,7 @@ static int changed_slot(fc_live *v, uint32_t old, uint32_t number, int insert, u
     return status;
 }
 
-/* Takes a number out of a slot's vector, under the eyes of readers. */
+/* Takes a number out of a slot's vector, in place, while readers may be in it. */
 static void drop(fc_live *v, uint32_t slot, uint32_t number)
 {
     fc_vector *vector = (fc_vector *)fc_leaf_open(&v->forest, slot).vector;
@@ -364,8 +371,7 @@ static void drop(fc_live *v, uint32_t slot, uint32_t number)
     }
 }
 
-/* ---- One update, whole
- * ---------------------------------------------------------------------------------------------------- */
+/* ---- One update, whole -------------------------------------------------------------------------- */
 
 static void begin_turn(fc_live *v, const outline *o)
 {
@@ -375,7 +381,7 @@ static void begin_turn(fc_live *v, const outline *o)
         atomic_store_explicit(&c->care[w], o->care[w], memory_order_relaxed);
         atomic_store_explicit(&c->value[w], o->value[w], memory_order_relaxed);
     }
-    /* ordered before the slots by their release stores, after the note by this one */
+    /* this release store comes after the note above; the slots' release stores come after this one */
     atomic_store_explicit(&v->turn, turn + 1, memory_order_release);
 }
 
@@ -385,7 +391,8 @@ static void end_turn(fc_live *v)
     atomic_store_explicit(&v->turn, turn + 1, memory_order_release);
 }
 
-/* Writes all new slots beside the old ones first (what can fail), then announces, then stores them. */
+/* Changes all places of a rule. First it writes all new leaves beside the old ones, which is what can fail. Then it
+ * begins the turn, and then it stores the slots. */
 static int apply(fc_live *v, const outline *o, places *p, uint32_t number, int insert)
 {
     uint32_t fixed[WIDE], *fresh = p->n <= WIDE ? fixed : malloc(p->n * sizeof(*fresh)), done = 0;
@@ -451,7 +458,7 @@ int fc_live_insert(fc_live *v, uint32_t number, const fc_rule *rule)
         v->wide += status == FC_OK;
     }
     if (status == FC_OK) {
-        if (f->priority[number] < t->best_priority) /* before the slots: who sees them sees this */
+        if (f->priority[number] < t->best_priority) /* stored before the slots, so that whoever sees them sees this */
             __atomic_store_n(&t->best_priority, f->priority[number], __ATOMIC_RELEASE);
         status = apply(v, &o, &p, number, 1);
     }
@@ -459,7 +466,7 @@ int fc_live_insert(fc_live *v, uint32_t number, const fc_rule *rule)
     return status;
 }
 
-/* Is the rule among those of the wide tree? */
+/* Is the rule in the wide tree? */
 static int is_in_wide_tree(fc_live *v, uint32_t number)
 {
     uint32_t slot = *wide_tree(v)->slot;
@@ -498,8 +505,7 @@ int fc_live_remove(fc_live *v, uint32_t number, const fc_rule *rule)
     return status;
 }
 
-/* ---- Building, and whether a rule fits
- * ------------------------------------------------------------------------------------- */
+/* ---- Building, and whether a rule fits ---------------------------------------------------------- */
 
 int fc_live_fits(const fc_live *v, const fc_rule *rule)
 {
@@ -562,10 +568,10 @@ void fc_live_release(fc_live *v)
     fc_ring_free(&v->retired);
 }
 
-/* ---- Reading
- * ------------------------------------------------------------------------------------------------------------------ */
+/* ---- Reading ------------------------------------------------------------------------------------ */
 
-/* Is the key inside a rule that changed in updates [first, end)? Bits only: more than needed is harmless. */
+/* Is the key inside a rule that changed in updates [first, end)? Only the rules' fixed bits are compared, so the answer
+ * may be yes for some keys outside, which is harmless. */
 static int concerned(fc_live *v, const fc_key *key, uint64_t first, uint64_t end)
 {
     uint64_t words[FC_MAX_WORDS];
@@ -582,7 +588,7 @@ static int concerned(fc_live *v, const fc_key *key, uint64_t first, uint64_t end
     return 0;
 }
 
-#define TRIES 100 /* of a key alone; a try takes a fraction of an update's time, so two are rare */
+#define TRIES 100 /* to look keys up again; one takes a fraction of an update's time, so a second is rare */
 
 int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *keys, const uint32_t *index, uint32_t n,
                    uint32_t *best)
@@ -602,7 +608,7 @@ int fc_live_lookup(fc_live *v, fc_lookup_fn *lookup, const fc_key *keys, const u
         if (first < last) {
             for (uint32_t i = 0; i < m; i++)
                 redo[i] = last - first >= FC_CHANGES || concerned(v, &keys[again[i]], first, last);
-            /* what was noted of the changes must not have been overwritten while it was read */
+            /* if what was noted of the changes may have been overwritten while it was read, do all keys again */
             atomic_thread_fence(memory_order_acquire);
             uint64_t later = atomic_load_explicit(&v->turn, memory_order_relaxed);
             if (((later + 1) >> 1) - first >= FC_CHANGES)

@@ -1,14 +1,15 @@
-/* partition.c - which rules share a tree: several ways are built from a sample and judged. trees.c has the theory. */
+/* partition.c - chooses which rules share a tree: several partitions are built from a sample of the rules and judged.
+ * trees.c has the theory. */
 #include <stdlib.h>
 
 #include "build.h"
 
-/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table)
- * ----------- */
+/* ---- Which partition: estimated on a sample, by counting work, not time (the same rules give the same table) ---- */
 
 static uint64_t next_random(uint64_t *state) { return fc_scramble(*state += FC_GOLDEN, 0); }
 
-/* A packet inside a rule's box, anything where the rule looks at nothing. */
+/* Makes a random packet inside a rule's bounding box; lanes that no body has are wholly random. Writes its words and
+ * lanes. */
 static void random_packet(const fc_forest *f, const uint16_t *body, uint64_t *state, uint64_t *words, uint16_t *lanes)
 {
     uint64_t r = 0;
@@ -39,7 +40,7 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
         if (f->tree[t].best >= best)
             continue;
         uint32_t slot = fc_root(f, &f->tree[t], words);
-        cost += 10; /* cycles, roughly: the index, its slot, a place in a list */
+        cost += 10; /* in cycles, roughly: to compute the index, read its slot and keep a place in a list */
         for (; slot >> 30 >= FC_BITS; slot = fc_descend(f, slot, words))
             cost += 12;
         if (slot >> 30 == FC_ONE) {
@@ -51,7 +52,7 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
             continue;
         }
         fc_leaf_at at = fc_leaf_open(f, slot);
-        for (uint32_t i = 0; i < at.n && i < 4u * f->vector; i++) { /* a vector takes no longer */
+        for (uint32_t i = 0; i < at.n && i < 4u * f->vector; i++) { /* beyond that a vector is no slower */
             uint32_t number;
             const uint16_t *lo, *span;
             fc_leaf_body(f, &at, i, &number, &lo, &span);
@@ -83,12 +84,13 @@ static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
     return cost / packets;
 }
 
-#define SAMPLE 6000 /* rules that the choice of a partition looks at: 20,000 and 100,000 chose no better */
+#define SAMPLE 6000 /* rules are looked at for the choice of a partition; with 20,000 or 100,000 it was no better */
 #define CANDIDATES 9
 
 void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
 {
-    /* prefix lengths that count as long; IPv6 counterparts by where the allocations of the two families end */
+    /* pairs of prefix lengths (source, destination) from which on a prefix counts as long. IPv6 has counterparts of
+     * IPv4's, by where the allocations of the two families end */
     static const uint8_t candidates[2][CANDIDATES][2] = {
         {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
         {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
@@ -97,7 +99,7 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     double best = 0;
     for (uint32_t i = 0; i < m && sample != NULL; i++)
         sample[i] = list[(uint64_t)i * n / m];
-    if (m < n) { /* the sample's leaves are to be as full as the whole's */
+    if (m < n) { /* so that the sample's leaves are as full as those of all rules would be */
         b->o.slots = b->o.slots > 2 ? b->o.slots : 2;
     }
     b->draft = 1;

@@ -22,24 +22,24 @@
  *
  * Exact rows would be n * 2n bits a field. So intervals are merged until a vector has at most OCTETS octets a rule; a
  * merged one has a 1 where the rule has values in a part of it. Rows then claim too much, never too little, and as
- * every rule left over is compared anyway, answers stay right. Equally many ends of ranges fall inside each merged
- * interval; an end that many rules share begins an interval of its own. Hence at most 2n/K rules are compared in vain
- * for each field of K intervals.
+ * every rule left over is compared anyway, answers stay right. About equally many ends of ranges fall inside each
+ * merged interval; an end that many rules share begins an interval of its own. Hence at most 2n/K rules are compared in
+ * vain for each field of K intervals.
  *
- * Work: a load and an AND a field for each 512 rules: 10,000 rules of five fields are 100 of them, where their bodies
- * would be 10,000 loads. So a leaf's bound is linear: 64,000 rules in eight fields take 1 us, a million (no family
- * comes near) 5 to
- * 10. Filling is two bits a rule and field and a pass over the rows: a bit is set where a rule begins and
- * after it has ended, and each row is the one before it with these toggled. */
+ * A look-up takes one load and one AND for each field and each 512 rules: 100 of them for 10,000 rules of five fields,
+ * where comparing the bodies would take 10,000 loads. So the work is linear in the number of rules: 64,000 rules in
+ * eight fields take 1 us, a million (no known family of sets comes near) 5 to 10 us. To fill the rows, two bits are set
+ * for each rule and field, in the row where the rule begins and in the first one after it has ended. Then one pass over
+ * the rows makes each of them the one before it with these bits toggled. */
 #include <stdlib.h>
 
 #include "build.h"
 
-#define OCTETS 256 /* of rows, a rule */
+#define OCTETS 256 /* a vector's rows have at most so many octets for each rule */
 
 static int same_value(fc_value a, fc_value b) { return a.high == b.high && a.low == b.low; }
 
-/* First and last value of a rule in a field; 0 when it does not ask for the field. */
+/* Sets the first and the last value that a rule takes in a field. Returns 0 when it does not ask for the field. */
 static int span_of(const fc_rule *r, int field, fc_value *first, fc_value *last)
 {
     if (!(r->conditions >> field & 1))
@@ -48,7 +48,8 @@ static int span_of(const fc_rule *r, int field, fc_value *first, fc_value *last)
     return 1;
 }
 
-/* Rising, stable; by octets, those that are the same in all left out. Returns where the result is: at `a` or at `b`. */
+/* Sorts the n values at `a` into rising order, with `b` as further room, octet by octet; octets that are the same in
+ * all values are left out. Returns where the result is: `a` or `b`. */
 static fc_value *sorted(fc_value *a, fc_value *b, uint32_t n)
 {
     fc_value any = {0, 0}, all = {UINT64_MAX, UINT64_MAX};
@@ -84,8 +85,8 @@ static int has_wide_values(const fc_forest *f, int field)
     return f->version == 6 && (1 << field) & (FC_SOURCE | FC_DESTINATION);
 }
 
-/* Where ranges of a field begin, and where they have ended: rising, at `*ends`, in memory for 4 * n. Returns how many
- * rules ask for the field; their ends are *m. */
+/* Collects the *m values at which ranges of a field begin or have just ended, rising, at *ends. `memory` has room for
+ * 4 * n values. Returns how many rules ask for the field. */
 static uint32_t collect_ends(const fc_forest *f, const fc_rule *rules, const uint32_t *list, uint32_t n, int field,
                              fc_value *memory, fc_value **ends, uint32_t *m)
 {
@@ -101,14 +102,14 @@ static uint32_t collect_ends(const fc_forest *f, const fc_rule *rules, const uin
         if (!same_value(first, zero))
             memory[(*m)++] = first;
         last.high += ++last.low == 0;
-        if (!same_value(last, zero) && (wide || last.low <= UINT32_MAX)) /* above a field's largest value: never met */
+        if (!same_value(last, zero) && (wide || last.low <= UINT32_MAX)) /* else above what any key has */
             memory[(*m)++] = last;
     }
     *ends = sorted(memory, memory + 2 * (size_t)n, *m);
     return asking;
 }
 
-/* Octets of the first values of a field's intervals. */
+/* How many octets the first values of a field's intervals take. */
 static size_t first_octets(const struct fc_vector_field *field)
 {
     return field->wide ? sizeof(fc_value) * (size_t)field->rows : 4 * (32 + (size_t)(field->rows + 31) / 32 * 32);
@@ -127,8 +128,9 @@ static void write_first(const struct fc_vector_field *field, const fc_value *fir
         narrow[32 + i] = i < rows ? (uint32_t)first[i].low : UINT32_MAX;
 }
 
-/* Intervals with at most `most` ends inside; their first values to `first` unless NULL. Returns how many, or something
- * above `limit`. */
+/* Cuts the values of a field into intervals with at most `most` of the n ends inside, and writes their first values to
+ * `first` unless that is NULL. Returns how many intervals there are, or some number above `limit` if there are more
+ * than that. */
 static uint32_t cut_intervals(const fc_value *ends, uint32_t n, uint32_t most, uint32_t limit, fc_value *first)
 {
     uint32_t rows = 1, inside = 0, equal;
@@ -160,7 +162,8 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
     p->blocks = (n + 511) / 512;
     uint32_t limit = (uint32_t)((uint64_t)OCTETS * n / (64 * (uint64_t)p->blocks));
     limit = limit < FC_VECTOR_ROWS ? limit : FC_VECTOR_ROWS;
-    /* the fewest ends inside an interval, of 0, 1, 3, 7 ..., with which all fields together keep to the limit */
+    /* find how many ends an interval may have inside: the least of 0, 1, 3, 7 ... with which all fields together need
+     * no more rows than the limit */
     for (int field = 0; field < FC_FIELDS; field++) {
         if (collect_ends(f, rules, list, n, field, memory, &ends, &m)) {
             for (k = 0; k < 32; k++) {
@@ -180,7 +183,7 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
             .field = (uint16_t)field, .wide = (uint16_t)has_wide_values(f, field), .rows = here};
         rows += here;
     }
-    if (p->fields == 0) { /* nobody asks for anything */
+    if (p->fields == 0) { /* no rule asks for any field */
         p->field[p->fields++] = (struct fc_vector_field){.rows = 1};
         p->first[rows++] = (fc_value){0, 0};
     }

@@ -56,8 +56,8 @@ void fc_ids_clear(fc_ids *ids)
 
 uint32_t fc_ids_count(const fc_ids *ids) { return ids->count; }
 
-/* No secret: records are decisions, of which there are as many as bindings, whatever arrives; `limit` bounds the rest.
- */
+/* The hash needs no secret: records are decisions, and there are no more of these than bindings, whatever packets
+ * arrive. `limit` bounds any other use. */
 static uint64_t hash_record(const uint64_t *record, uint32_t words)
 {
     uint64_t h = FC_GOLDEN;
@@ -75,7 +75,7 @@ size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *n
     *n_first = 0;
     for (size_t i = 0; i < n; i++) {
         const uint64_t *record = records + i * words;
-        if (i > 0 && memcmp(record, record - words, size) == 0) { /* as the packet before: often, and no miss */
+        if (i > 0 && memcmp(record, record - words, size) == 0) { /* often the same as before: no need to look */
             numbers[i] = numbers[i - 1];
             continue;
         }

@@ -9,7 +9,7 @@
 
 #include "rows.h"
 
-/* Decimal digits, two at a time. */
+/* Writes v in decimal, two digits at a time, and returns where the text ends. */
 static char *put_u64(char *out, uint64_t v)
 {
     static const char pairs[] =

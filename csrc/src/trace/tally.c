@@ -1,11 +1,12 @@
-/* tally.c - a summary without rows: octets of a capture to counts of decisions, in one pass.
+/* tally.c - makes a summary without rows: from the octets of a capture to counts of decisions, in one pass.
  *
  *      octets --> records --> keys --> packets by key --> packets by decision
  *              capture.c   parse.c     `seen`, a cache    `slots`, all of them
  *
- * Packets come in blocks that stay in the nearest caches from the record header to the count. Most packets of a trace
- * have a key that was there before, so packets are counted by key first. A key is decided once, together with others,
- * when a new one takes its place in the cache, or at the end; it then brings its packets and octets to its decision.
+ * Packets are handled in blocks so small that they stay in the processor's nearest caches from the record header to the
+ * count. Most packets of a trace have a key that came before, so packets are counted by key first, in `seen`. A key is
+ * decided, together with others, when a new one takes its place there, or at the end; its packets and octets are then
+ * added to its decision's.
  *
  * Measured, ns a packet (length 96, 50,000 connections): 110 in whole batches, each step over 16,384 packets with numpy
  * between the steps (140 octets of each packet went to the second-level cache and back with every step); 97 in blocks;
@@ -21,11 +22,11 @@
 #define TALLY_BLOCK 256u
 #define FIRST_SLOTS 1024u /* at most half of them full */
 #define SETS 32768u    /* of two keys each, 4 MiB: the hardware keeps the busy ones near. 4,096: 52 ns instead of 38 */
-#define SETS_AHEAD 16u /* keys whose set is asked for while others are counted */
+#define SETS_AHEAD 16u /* keys whose set is being fetched while others are counted */
 
 typedef struct seen {
     fc_key key;
-    uint64_t packets; /* 0: nobody's */
+    uint64_t packets; /* 0: there is no key here */
     uint64_t octets;
 } seen;
 
@@ -105,8 +106,9 @@ void fc_tally_get(const fc_tally *t, fc_tally_totals *out) { *out = t->totals; }
 
 /* ---- By decision -------------------------------------------------------------------------------- */
 
-/* No secret: there are as many different decisions as bindings, whatever arrives. Octets 0 to 15 of a decision say who
- * decided what, and what follows depends on them. */
+/* The slot where the search for a decision begins. The hash needs no secret, because there are no more different
+ * decisions than bindings, whatever packets arrive. It is over octets 0 to 15, which say what was decided and by which
+ * node; the other octets depend on these. */
 static size_t slot_of(const fc_tally *t, const fc_decision *d)
 {
     uint64_t words[2];
@@ -149,7 +151,7 @@ static int more_slots(fc_tally *t, size_t more)
     return FC_OK;
 }
 
-/* Decides those that wait, and counts. */
+/* Decides the keys that wait, and adds their packets and octets to the counts of their decisions. */
 static int decide(fc_tally *t, fc_fib *fib)
 {
     waiting *w = &t->waiting;
@@ -188,7 +190,7 @@ static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet 
     return w->count == TALLY_BLOCK ? decide(t, fib) : FC_OK;
 }
 
-/* A key from the cache to those that wait. */
+/* Moves a key that leaves the cache to those that wait; does nothing if there is no key in `s`. */
 static int leave(fc_tally *t, fc_fib *fib, seen *s)
 {
     static const fc_packet whole = {0};
@@ -252,7 +254,8 @@ static uint64_t word(const fc_key *key, size_t at)
     return w;
 }
 
-/* No secret: whoever makes keys collide makes this as slow as without the cache. */
+/* The set of the cache that a key belongs to. The hash needs no secret: whoever makes keys collide can only make this
+ * as slow as it would be without the cache. */
 static size_t set_of(const fc_key *key)
 {
     uint64_t h = (word(key, 0) ^ word(key, 3)) * FC_GOLDEN + (word(key, 1) ^ word(key, 5)) * 0xd6e8feb86659fd93u;
@@ -267,7 +270,7 @@ static int same_key(const fc_key *a, const fc_key *b)
     return (off | (word(a, 0) ^ word(b, 0)) | (word(a, 2) ^ word(b, 2)) | (word(a, 4) ^ word(b, 4))) == 0;
 }
 
-/* Is this packet's decision that of its key alone? */
+/* Does this packet's decision depend on its key alone? */
 static int plain(const fc_packet *info) { return !(info->status | (info->flags & FC_PACKET_SIGNALLING)); }
 
 static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets)
@@ -300,7 +303,7 @@ static int count_block(fc_tally *t, fc_fib *fib, size_t n)
             continue;
         size_t j = i - SETS_AHEAD;
         if (t->infos[j].flags & FC_PACKET_OPEN)
-            continue; /* it is for whoever takes the note */
+            continue; /* whoever takes its note counts it */
         if (plain(&t->infos[j]))
             status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j]);
         else {

@@ -1,5 +1,5 @@
-/* tally.h - a capture to counts in one pass, for the command line; not part of the public interface. One caller at a
- * time per object. */
+/* tally.h - counts the decisions for a capture in one pass, for the command line; not part of the public interface. One
+ * caller at a time per object. */
 #ifndef FC_TALLY_H
 #define FC_TALLY_H
 
@@ -11,12 +11,12 @@ typedef struct fc_tally fc_tally;
 typedef struct fc_tally_totals { /* of all packets since the beginning */
     uint64_t packets, octets;    /* octets on the wire */
     uint64_t cut;                /* packets of which fewer octets were captured */
-    uint64_t decisions;          /* different ones: good after fc_tally_decide, until the next packet */
+    uint64_t decisions;          /* how many different ones; right after fc_tally_decide, until the next packet */
 } fc_tally_totals;
 
 /* Packets that were not read as IP, by where the way to an IP header ended (enum fc_unread, and its value). */
 typedef struct fc_tally_unread {
-    uint16_t unread, value; /* both 0: all that came when FC_TALLY_UNREAD different ones were known */
+    uint16_t unread, value; /* both 0: all others, when FC_TALLY_UNREAD different ones were known already */
     uint64_t packets;
 } fc_tally_unread;
 #define FC_TALLY_UNREAD 63
@@ -24,18 +24,20 @@ typedef struct fc_tally_unread {
 int fc_tally_new(fc_tally **out); /* FC_ENOMEM */
 void fc_tally_free(fc_tally *tally);
 
-/* fc_capture_read, and every packet that it finds parsed and counted. Returns as fc_capture_read does; FC_CAPTURE_FULL
- * only for damages that have to be taken first. Packets are decided by the table as it is now or at a later call up to
- * fc_tally_decide: nothing of it may change in between. */
+/* Reads as fc_capture_read does, and parses and counts every packet that it finds. Returns as fc_capture_read does, but
+ * FC_CAPTURE_FULL only when the caller has to take damages first. A packet may be decided in this call or in any later
+ * one up to fc_tally_decide, so the table must not change in between. */
 int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_parse_options *options,
                   const uint8_t *data, size_t size, int last, size_t *consumed);
-int fc_tally_decide(fc_tally *tally, fc_fib *fib); /* all that is not decided yet. FC_ENOMEM */
+/* Decides all packets that are not decided yet. May return FC_ENOMEM. */
+int fc_tally_decide(fc_tally *tally, fc_fib *fib);
 
 void fc_tally_get(const fc_tally *tally, fc_tally_totals *out);
-/* The different decisions, in no order that means anything, and how many packets and octets each; then forgets them.
+/* Writes the different decisions, in no particular order, and how many packets and octets each has, and forgets them.
  * The arrays have room for totals.decisions. */
 void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets);
-/* The packets that were not read since the last call: at most FC_TALLY_UNREAD + 1 entries; returns how many. */
+/* Writes the counts of packets that could not be read as IP since the last call, at most FC_TALLY_UNREAD + 1 entries,
+ * and forgets them. Returns how many entries it wrote. */
 size_t fc_tally_take_unread(fc_tally *tally, fc_tally_unread *out);
 
 #endif
