@@ -1,8 +1,8 @@
-"""Captures: reading them, deciding each packet, replaying binding updates, and what comes out of it.
+"""Captures: reads them, decides each packet, replays binding updates, and writes rows, summaries and reports.
 
     from flowclass.traces import Run, Trace, classify_traces
 
-Names are loaded when they are first used; those that need pyarrow ask for it then.
+A name's module is imported when the name is first used, so pyarrow is needed only for the names that use it.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from .split import Splitter as Splitter
     from .summary import Summary as Summary
 
-# public name -> the module of this package that has it
+# public name -> the module of this package that defines it
 _LAZY = {
     "NO_TIME": "reader",
     "Damage": "reader",

@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Records of a capture, and their keys: the binding of csrc/src/capture/capture.c (and of packet/parse.c, in one call)."""
+"""Records of a capture and their keys: the binding of csrc/src/capture/capture.c, and of packet/parse.c."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -26,8 +26,11 @@ NO_TIME = FC_NO_TIME
 
 
 cdef class RecordArrays:
-    """Room for ``capacity`` records: arrays ``offsets`` u64, ``lengths`` u32, ``originals`` u32, ``times`` i64,
-    ``linktypes`` u16, ``interfaces`` u32."""
+    """Arrays with room for ``capacity`` records.
+
+    They are ``offsets`` u64, ``lengths`` u32, ``originals`` u32, ``times`` i64, ``linktypes`` u16 and ``interfaces``
+    u32; their meaning is that of `flowclass.traces.reader.RecordBatch`.
+    """
 
     cdef readonly object offsets, lengths, originals, times, linktypes, interfaces
     cdef fc_records c
@@ -52,7 +55,7 @@ cdef class RecordArrays:
 
 
 cdef class KeyArrays(RecordArrays):
-    """The same with the keys and what the parser found beside them: ``keys`` and ``infos``."""
+    """Arrays for records and what the parser finds in them: ``keys`` of `KEY_DTYPE`, ``infos`` of `PACKET_DTYPE`."""
 
     cdef readonly object keys, infos
     cdef fc_key *key_ptr
@@ -68,9 +71,9 @@ cdef class KeyArrays(RecordArrays):
 
     @property
     def unused(self):
-        """Whether nobody else holds one of the arrays (or a view of it), so that they may be filled again.
+        """Whether nobody else holds one of the arrays (or a view of it), so that they can be filled again.
 
-        Fresh arrays cost a page fault for each 4 KiB: a third of the time of reading and parsing headers.
+        Reuse pays because new arrays cost a page fault per 4 KiB: a third of the time for reading and parsing headers.
         """
         return (Py_REFCNT(self.offsets) == 1 and Py_REFCNT(self.lengths) == 1 and Py_REFCNT(self.originals) == 1
                 and Py_REFCNT(self.times) == 1 and Py_REFCNT(self.linktypes) == 1 and Py_REFCNT(self.interfaces) == 1
@@ -78,7 +81,10 @@ cdef class KeyArrays(RecordArrays):
 
 
 cdef class Capture:
-    """A capture read as a stream of bytes: `read` finds the records in a window of it. One thread at a time."""
+    """The reader of one capture, which is a stream of bytes: `read` finds the records in a window of the stream.
+
+    Only one thread at a time may use it.
+    """
 
     cdef fc_capture *ptr
 
@@ -91,25 +97,25 @@ cdef class Capture:
 
     @property
     def frames(self):
-        """How many records were given so far."""
+        """How many records were read so far."""
         return fc_capture_frames(self.ptr)
 
     @property
     def position(self):
-        """Offset in the stream of the window to be given next."""
+        """The offset in the stream at which the next window must begin."""
         return fc_capture_position(self.ptr)
 
     @property
     def begun(self):
-        """Offset of the first record after `resume`."""
+        """The offset of the first record that was read after `resume`."""
         return fc_capture_begun(self.ptr)
 
     def stop(self, uint64_t offset):
-        """No record that begins at this offset of the stream or behind it is given: the status is then `STOPPED`."""
+        """Ends reading before the first record that begins at this offset or later: the status is then `STOPPED`."""
         fc_capture_stop(self.ptr, offset)
 
     def state(self):
-        """What the next record depends on (flowclass.h); empty within a record."""
+        """The reader state on which the next record depends (capture/parts.h), as bytes; empty inside a record."""
         cdef size_t size = fc_capture_state(self.ptr, NULL, 0)
         out = bytearray(size)
         cdef uint8_t[::1] view = out
@@ -118,7 +124,11 @@ cdef class Capture:
         return bytes(out)
 
     def resume(self, const uint8_t[::1] state not None, uint64_t offset, bint search):
-        """Begins at an offset with such a state; ``search``: with the first record after it. Raises ValueError."""
+        """Begins reading at an offset of the stream, with a state that `state` returned.
+
+        With ``search``, reading begins at the first record found from the offset on. Raises ValueError if the state is
+        invalid, or reading has already begun.
+        """
         cdef int status = FC_EINVAL
         if state.shape[0]:
             status = fc_capture_resume(self.ptr, &state[0], state.shape[0], offset, search)
@@ -129,16 +139,17 @@ cdef class Capture:
 
     def read(self, const uint8_t[::1] window not None, size_t size, bint last, RecordArrays arrays not None,
              size_t start=0):
-        """Records out of ``window[:size]`` into ``arrays`` from index ``start`` on.
+        """Reads the records in ``window[:size]`` into ``arrays``, from index ``start`` on.
 
-        Returns (status, how many, octets consumed); status is `MORE`, `FULL` or `END`. ``last``: nothing follows the
-        window. Raises ValueError when the bytes are no capture.
+        ``last`` says that the stream ends with this window. Returns (status, number of records, octets consumed). The
+        status is `MORE` (another window is needed), `FULL` (empty the arrays, call `damage`, and go on), `END` or
+        `STOPPED`. Raises ValueError when the bytes are not a capture.
         """
         return self._read(window, size, last, arrays, start, None, 0, None)
 
     def read_keys(self, const uint8_t[::1] window not None, size_t size, bint last, KeyArrays arrays not None,
                   size_t start=0, Fragments fragments=None, unsigned inner=0):
-        """The same, and the keys of these packets into ``arrays.keys`` and ``arrays.infos``."""
+        """Like `read`, and also parses the packets into ``arrays.keys`` and ``arrays.infos``."""
         lock = nullcontext() if fragments is None else fragments.lock
         with lock:
             return self._read(window, size, last, arrays, start, fragments, inner, arrays)
@@ -178,14 +189,14 @@ cdef class Capture:
         return status, r.count, consumed
 
     def damage(self):
-        """Takes the damages found since the last call: list of (kind, offset, skipped, frame)."""
+        """Takes at most 64 damages found since the last call: a list of (kind, offset, skipped, frame)."""
         cdef fc_damage found[64]
         cdef size_t i, n = fc_capture_damage(self.ptr, found, 64)
         return [(found[i].kind, found[i].offset, found[i].skipped, found[i].frame) for i in range(n)]
 
 
 cdef class Tally:
-    """Counts of decisions over one or more captures, for a summary without rows. One thread at a time."""
+    """Counts decisions over one or more captures, for a summary without rows. Only one thread at a time may use it."""
 
     cdef fc_tally *ptr
 
@@ -198,16 +209,19 @@ cdef class Tally:
 
     @property
     def totals(self):
-        """(packets, octets on the wire, packets that were cut) since the beginning."""
+        """(packets, octets on the wire, packets cut by the snap length), counted since the tally was made."""
         cdef fc_tally_totals totals
         fc_tally_get(self.ptr, &totals)
         return totals.packets, totals.octets, totals.cut
 
     def read(self, Capture capture not None, const uint8_t[::1] window not None, size_t size, bint last,
              ForwardingTable table not None, Fragments fragments=None, unsigned inner=0):
-        """Counts the packets of ``window[:size]``; (status, octets consumed) as `Capture.read` has them, `FULL` only for damage
-        that has to be taken. They are decided by ``table`` now or in a later call: it must not change before `take`.
-        Raises ValueError when the bytes are no capture."""
+        """Counts the packets in ``window[:size]``. Returns (status, octets consumed) as `Capture.read` does.
+
+        `FULL` means here that `Capture.damage` must be called before reading goes on. ``table`` decides the packets in
+        this call or in a later one, so it must not change before `take`. Raises ValueError when the bytes are not a
+        capture.
+        """
         lock = nullcontext() if fragments is None else fragments.lock
         cdef size_t consumed = 0
         cdef int status
@@ -229,8 +243,10 @@ cdef class Tally:
         return status, consumed
 
     def take(self, ForwardingTable table not None):
-        """The different decisions since the last call, and the packets and octets of each: arrays of `DECISION_DTYPE`, u64
-        and u64. They are in no order that means anything."""
+        """The different decisions since the last call, in no particular order, with the packets and octets of each.
+
+        Returns three arrays of equal length: of `DECISION_DTYPE`, u64 and u64.
+        """
         cdef fc_tally_totals totals
         cdef int status
         with nogil:
@@ -248,8 +264,11 @@ cdef class Tally:
         return decisions, packets, octets
 
     def take_unread(self):
-        """Packets since the last call that were not read as IP: a list of (unread, value, packets), as `PACKET_DTYPE` has
-        the first two; (0, 0, packets) are those that came when there were very many different ones."""
+        """Why packets since the last call were not read as IP: a list of (unread, value, packets).
+
+        The first two are fields of `PACKET_DTYPE`. Only a limited number of different pairs is kept apart; the packets
+        of all further ones are counted as (0, 0, packets).
+        """
         cdef fc_tally_unread found[FC_TALLY_UNREAD + 1]
         cdef size_t i, n = fc_tally_take_unread(self.ptr, found)
         return [(found[i].unread, found[i].value, found[i].packets) for i in range(n)]

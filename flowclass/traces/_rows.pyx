@@ -1,5 +1,5 @@
 # cython: language_level=3, embedsignature=True
-"""Rows of text from numbered decisions: the binding of csrc/src/trace/rows.c."""
+"""Numbers decisions, and writes rows of text by number: the binding of csrc/src/trace/rows.c."""
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 
@@ -11,9 +11,10 @@ __all__ = ["DecisionNumbers", "RowTexts"]
 
 
 cdef class DecisionNumbers:
-    """Numbers for records that are often alike: equal records get equal numbers, counted from 0 as they come.
+    """Gives numbers to records, of which many are equal: equal records get equal numbers, which count up from 0.
 
-    ``dtype``'s size is a multiple of 8 octets, 128 at most; up to ``limit`` different records (2**24 at most).
+    The size of ``dtype`` must be a multiple of 8 octets, and at most 128. ``limit`` is the largest number of different
+    records, at most 2**24.
     """
 
     cdef fc_ids *ptr
@@ -36,12 +37,14 @@ cdef class DecisionNumbers:
         return fc_ids_count(self.ptr)
 
     def clear(self):
-        """Forgets all records: numbers begin at 0 again."""
+        """Forgets all records: numbers start from 0 again."""
         fc_ids_clear(self.ptr)
 
     def number(self, records):
-        """(numbers u32, first): ``first`` (u32) are the indices of the records that were new, in the order of their
-        numbers. ``numbers`` is shorter than ``records`` when the limit was reached: `clear`, and give the rest again.
+        """The numbers of records: returns (``numbers`` u32, ``first`` u32).
+
+        ``first`` has the indices of the records that were new, in the order of their numbers. ``numbers`` is shorter
+        than ``records`` if the limit was reached: then call `clear`, and pass the rest again.
         """
         if records.dtype != self.dtype or records.ndim != 1:
             raise ValueError(f"records: expected one dimension of {self.dtype}, got {records.dtype}")
@@ -60,7 +63,7 @@ cdef class DecisionNumbers:
 
 
 cdef class RowTexts:
-    """Rows ``head frame middle time tail``; tails are added as their numbers come up, and chosen by number."""
+    """Makes rows ``head frame middle time tail``. The tails are added beforehand, and rows choose them by number."""
 
     cdef bytes middle, null
     cdef list tails
@@ -79,12 +82,15 @@ cdef class RowTexts:
         self.tails, self.text, self.ends = [], None, None
 
     def add(self, tails):
-        """Appends tails (bytes): the first ever has number 0."""
+        """Appends tails (bytes). They are numbered in order; the first one after `clear` has number 0."""
         self.tails += tails
         self.text = None
 
     def rows(self, bytes head not None, frames, times, numbers):
-        """The rows as bytes. ``frames`` u64, ``times`` i64 (`NO_TIME`: null), ``numbers`` u32, of equal length."""
+        """Returns the rows as bytes.
+
+        ``frames`` u64, ``times`` i64 (`NO_TIME` becomes ``null``) and ``numbers`` u32 have equal lengths.
+        """
         cdef const uint64_t[::1] frame = np.ascontiguousarray(frames, np.uint64)
         cdef const int64_t[::1] time = np.ascontiguousarray(times, np.int64)
         numbers = np.ascontiguousarray(numbers, np.uint32)

@@ -1,7 +1,7 @@
 """Rows as .arrow and .parquet files. Needs pyarrow: ``pip install 'flowclass[parquet]'``.
 
-Rows come as ids into a table of outcomes, which is what Arrow calls dictionary encoding: columns are taken from the
-outcomes' own columns, in C.
+Rows arrive as ids into a table of outcomes, which Arrow calls dictionary encoding: the columns of rows are picked by id
+from the columns of the outcomes, in C.
 """
 
 from __future__ import annotations
@@ -50,7 +50,10 @@ def time_column(times: npt.NDArray[np.int64]) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class _Block:
-    """So many rows in a row, whichever batches they came in: ``numbers`` into ``values``."""
+    """Consecutive rows, whichever batches they came in.
+
+    The outcome of row i is ``values[numbers[i]]``. File ``files[k]`` has the next ``lengths[k]`` of the rows.
+    """
 
     files: list[str]
     lengths: list[int]
@@ -63,8 +66,8 @@ class _Block:
 class _Blocks:
     """Cuts rows into blocks of ``size``, the last one shorter.
 
-    A block, and so its octets in a file, depends on its rows alone: not on the batches, parts or processes that they
-    come from. So it has a table of outcomes of its own.
+    A block, and so its octets in a file, must depend only on its rows, not on the batches, parts or processes that they
+    come from. So each block has its own table of outcomes. ``take`` is called with each block.
     """
 
     def __init__(self, size: int, take: Callable[[_Block], None]) -> None:
@@ -72,7 +75,7 @@ class _Blocks:
         self.forget()
 
     def forget(self) -> None:
-        """Drops the rows of the block that is not full."""
+        """Drops the rows of the unfinished block."""
         self._files: list[str] = []
         self._lengths: list[int] = []
         self._frames: list[npt.NDArray[np.uint64]] = []
@@ -110,7 +113,7 @@ class _Blocks:
 
 
 class ArrowWriter:
-    """The Arrow IPC file format, which readers can map into memory."""
+    """Writes the Arrow IPC file format, which readers can map into memory."""
 
     BATCH = 1 << 16
     """Rows in a record batch."""
@@ -128,20 +131,20 @@ class ArrowWriter:
         self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
 
     def close(self) -> None:
-        """Writes what is held back, and the end of the file."""
+        """Writes the rows that are still buffered, and the end of the file."""
         self._blocks.flush()
         self._writer.close()
 
     def abandon(self) -> None:
-        """Forgets what is held back."""
+        """Drops the rows that are still buffered."""
         self._blocks.forget()
 
 
 class ParquetWriter:
-    """Parquet with zstd. Texts go in as dictionaries, which is how Parquet stores them anyway."""
+    """Writes Parquet with zstd. Texts are given to it as dictionaries, which is how Parquet stores them anyway."""
 
     GROUP = 1 << 18
-    """Rows in a row group: what a reader has to take at least."""
+    """Rows in a row group, the smallest piece that a reader can take."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         import pyarrow.parquet as pq
@@ -170,18 +173,18 @@ class ParquetWriter:
         self._writer.write_table(table, row_group_size=len(table))
 
     def close(self) -> None:
-        """Writes what is held back, and the end of the file."""
+        """Writes the rows that are still buffered, and the end of the file."""
         self._blocks.flush()
         self._writer.close()
 
     def abandon(self) -> None:
-        """Forgets what is held back."""
+        """Drops the rows that are still buffered."""
         self._blocks.forget()
-        self._writer.is_open = False  # else it would write the end of the file when it is collected
+        self._writer.is_open = False  # otherwise it would write the end of the file when it is garbage-collected
 
 
 def _repeated(block: _Block) -> npt.NDArray[np.intp]:
-    """For each row the number of its file."""
+    """For each row the index of its file in ``block.files``."""
     return np.repeat(np.arange(len(block.files)), block.lengths)
 
 
@@ -204,10 +207,10 @@ def column(name: str, values: list[Any]) -> Any:
 
 
 def arrow_writer(stream: IO[bytes]) -> ArrowWriter:
-    """Rows as an Arrow file."""
+    """A writer of rows as an Arrow file."""
     return ArrowWriter(stream)
 
 
 def parquet_writer(stream: IO[bytes]) -> ParquetWriter:
-    """Rows as a Parquet file."""
+    """A writer of rows as a Parquet file."""
     return ParquetWriter(stream)

@@ -1,7 +1,7 @@
-"""Per-packet rows in Arrow's shape: .arrow and .parquet files, and a stream that other tools take without a copy.
+"""Per-packet rows as a stream of Arrow record batches, which other tools take without a copy.
 
-Needs pyarrow: ``pip install 'flowclass[parquet]'``. Rows come as ids into a table of outcomes, which is what Arrow
-calls dictionary encoding: columns are taken from the outcomes' own columns, in C.
+Needs pyarrow: ``pip install 'flowclass[parquet]'``. Rows arrive as ids into a table of outcomes, which
+Arrow calls dictionary encoding: the columns of rows are picked by id from the columns of the outcomes, in C.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["SCHEMA", "DecisionStream", "classify_traces", "record_batch"]
 
 
 class _Tables:
-    """The outcomes' columns as Arrow arrays, made anew when there are more outcomes."""
+    """The columns of the outcomes as Arrow arrays, which are rebuilt when there are more outcomes."""
 
     def __init__(self) -> None:
         self._values: list[RowValues] | None = None
@@ -49,15 +49,15 @@ def record_batch(rows: Rows, tables: _Tables | None = None) -> Any:
 
 
 def _place(rows: Rows) -> list[Any]:
-    """file, frame and time_ns."""
+    """The columns file, frame and time_ns."""
     return [pa.repeat(pa.scalar(rows.file, pa.string()), len(rows)), pa.array(rows.frames), time_column(rows.times)]
 
 
 class DecisionStream:
-    """The rows of some traces, as a stream: polars, duckdb, pandas and pyarrow take it through ``__arrow_c_stream__``.
+    """The rows of some traces as a stream that polars, duckdb, pandas and pyarrow take through ``__arrow_c_stream__``.
 
-    Nothing is read before it's asked for, and memory stays constant; each use begins anew. ``summary`` is that of the
-    last use.
+    Traces are read only as rows are asked for, so memory stays constant. Each use reads the traces from the start.
+    ``summary`` is that of the last use.
     """
 
     def __init__(self, make: Callable[[], tuple[Run, Iterator[Rows]]]) -> None:
@@ -65,7 +65,7 @@ class DecisionStream:
         self.summary: Summary | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """pyarrow.RecordBatch values of `SCHEMA`."""
+        """Yields the rows as pyarrow.RecordBatch values of `SCHEMA`."""
         run, stream = self._make()
         self.summary = run.summary
         tables = _Tables()
@@ -88,9 +88,10 @@ def classify_traces(
     profile: str | None = None,
     inner: int = 0,
 ) -> DecisionStream:
-    """What ``flowclass classify`` does, as a table: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
+    """Does what ``flowclass classify`` does, and gives the rows as a stream for tables.
 
-    ``bindings`` is the path of a bindings file; with ``replay`` binding updates in the traces drive the bindings.
+    For example: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
+    ``bindings`` is the path of a bindings file; with ``replay``, binding updates in the traces change the bindings.
     """
     sources: list[Source] = list(traces) if isinstance(traces, (list, tuple)) else [traces]  # type: ignore[list-item]
     if bindings is None and not replay:

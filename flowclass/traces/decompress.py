@@ -1,9 +1,10 @@
-"""Compressed traces: recognised by their magic number, never by the name, and undone on a thread of its own.
+"""Decompresses traces. The format is recognised by its magic number, never by the file name.
 
-The libraries release the GIL while they work, so that reading, decompressing and classifying overlap. Memory is
-bounded by chunks of `OUTPUT` octets, whatever the compression ratio, and by a limit for what the formats themselves
-need (zstd's window, xz's dictionary). Damage (a file that ends early, octets that are no compressed data) ends the
-stream of octets after everything before it was given, and is said in ``damage``; so does the limit, under its own name.
+Each source is decompressed on its own thread. The libraries release the GIL while they work, so reading, decompressing
+and classifying overlap. Memory is bounded: output comes in chunks of `OUTPUT` octets, whatever the compression ratio,
+and there is a limit for what the formats themselves need (zstd's window, xz's dictionary). Damage (a file that ends
+early, octets that are not compressed data) ends the stream, after everything before it was delivered, and is described
+in ``damage``. So is exceeding the memory limit, in words that name the limit.
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ OUTPUT: Final = (
 )  # decompressed octets at a time: larger pieces leave the cache (445 ms for 200 MB; 640 at 1 << 20)
 QUEUED: Final = 4  # chunks of OUTPUT between the two threads
 MEMORY: Final = 272 << 20
-"""Octets that a format may ask for: `zstd --long=28` needs 256 MiB and a little, `xz -9` 65, a hostile file 4 GiB."""
+"""Octets that a format may use: `zstd --long=28` needs a little over 256 MiB, `xz -9` 65 MiB, a hostile file 4 GiB."""
 
-_ZSTD_WINDOW: Final = range(1 << 10, 1 << 31)  # what zstd can be told at all
+_ZSTD_WINDOW: Final = range(1 << 10, 1 << 31)  # the window limits that zstd accepts
 
 _GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
 
@@ -58,7 +59,7 @@ def _gzip_member() -> Callable[[], _Member]:
 
 
 def _errors(*names: str) -> tuple[type[Exception], ...]:
-    """The exceptions with these names ("module.Name") of the modules that are there."""
+    """The exceptions that decompression may raise; ``names`` ("module.Name") are added if the module is installed."""
     found: list[type[Exception]] = [OSError, EOFError, ValueError, RuntimeError, zlib.error, lzma.LZMAError]
     for name in names:
         module, _, attribute = name.rpartition(".")
@@ -70,18 +71,18 @@ def _errors(*names: str) -> tuple[type[Exception], ...]:
 
 
 def _inflate(member: Any, data: bytes) -> Iterator[bytes]:
-    """Everything that ``data`` gives, in pieces of at most `OUTPUT`."""
+    """Yields what ``data`` decompresses to, in pieces of at most `OUTPUT` octets."""
     while True:
         output = member.decompress(data, OUTPUT)
         if output:
             yield output
         if member.eof:
             return
-        if hasattr(member, "needs_input"):  # bz2, lzma, lz4: keeps what it didn't use
+        if hasattr(member, "needs_input"):  # bz2, lzma, lz4: the object keeps input that it has not used
             data = b""
             if member.needs_input:
                 return
-        else:  # zlib: returns it, and may hold back output when the limit was met
+        else:  # zlib: it returns such input, and may have more output when the limit was reached
             data = member.unconsumed_tail
             if not data and len(output) < OUTPUT:
                 return
@@ -94,7 +95,7 @@ def _members(
     errors: tuple[type[Exception], ...],
     memory: int = MEMORY,
 ) -> Iterator[bytes]:
-    """The decompressed octets of one or more members, with zero padding between them."""
+    """Yields the decompressed octets of one or more members, between which there may be zero padding."""
     buffer = memoryview(bytearray(CHUNK))
     member, fresh = new(), True
     while n := source.readinto(buffer):
@@ -118,7 +119,7 @@ def _members(
 
 
 def _why(error: Exception, memory: int, needed: int = 0) -> str:
-    """What ended the decompression: damage, or a limit and how to lift it. ``needed``: octets, if that is known."""
+    """Why decompression ended: damage, or the memory limit. ``needed`` is the memory in octets, 0 if unknown."""
     text = str(error)
     if "too much memory" not in text and "Memory usage limit" not in text:
         return f"the compressed data is damaged ({text})"
@@ -128,7 +129,7 @@ def _why(error: Exception, memory: int, needed: int = 0) -> str:
 
 
 def _size(octets: int, *, up: bool = False) -> str:
-    """Octets in MiB or GiB as the command line takes them; ``up``: not less than they are."""
+    """A number of octets in MiB or GiB as the command line takes it; ``up`` rounds up instead of down."""
     for shift, letter in ((30, "G"), (20, "M")):
         if octets >> shift and (octets % (1 << shift) == 0 or shift == 20):
             return f"{-(-octets >> shift) if up else octets >> shift}{letter}"
@@ -137,16 +138,17 @@ def _size(octets: int, *, up: bool = False) -> str:
 
 @dataclass(slots=True)
 class _ZstdFrames:
-    """Follows the frames of a zstd stream (RFC 8878, 3.1), to know at its end whether it was whole.
+    """Follows the frames of a zstd stream (RFC 8878, 3.1), to know at its end whether it was complete.
 
-    zstandard's reader ends quietly at a cut; its other interfaces have unbounded output.
+    This is needed because zstandard's reader ends without an error at a cut, and its other interfaces don't bound
+    their output.
     """
 
-    pending: bytes = b""  # the start of a header that isn't whole
+    pending: bytes = b""  # the start of a header that is not complete yet
     skip: int = 0
     state: str = "frame"
     checksum: bool = False
-    window: int = 0  # the largest that a frame asked for
+    window: int = 0  # the largest window that a frame asked for, in octets
 
     def feed(self, data: bytes) -> None:
         at, data = 0, self.pending + data
@@ -167,7 +169,7 @@ class _ZstdFrames:
         return self.state == "frame" and not self.skip and not self.pending
 
     def _frame(self, head: bytes) -> int:
-        """The size of the frame header at the start of ``head``, 0 if it isn't all there."""
+        """The size of the frame header at the start of ``head``, or 0 if it is incomplete."""
         if len(head) < 5:
             return 0
         if head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18":  # skippable
@@ -194,7 +196,7 @@ class _ZstdFrames:
         if len(head) < 3:
             return 0
         value = int.from_bytes(head, "little")
-        self.skip = 1 if value >> 1 & 3 == 1 else value >> 3  # run length: one octet
+        self.skip = 1 if value >> 1 & 3 == 1 else value >> 3  # a run-length block has one octet
         if value & 1:
             self.skip += 4 * self.checksum
             self.state = "frame"
@@ -259,7 +261,7 @@ _FORMATS: Final[dict[bytes, Callable[[RawSource, int], Iterator[bytes]]]] = {
     _LZ4: lambda source, memory: _lz4(source),
 }
 
-# what people take for a capture that can be read, by its first octets
+# first octets of other files that users may pass as captures -> what to tell them
 _OTHER_KINDS: Final = {
     b"snoop\0\0\0": "a snoop capture, which is not read: editcap -F pcapng makes one that is",
     b"GMBU": "a Network Monitor capture, which is not read: editcap -F pcapng makes one that is",
@@ -276,7 +278,7 @@ _OTHER_KINDS: Final = {
 
 
 def other_kind(head: bytes) -> str | None:
-    """What the first octets of no capture are, if they say so."""
+    """What kind of file this is, which is not a capture, if its first octets tell; else None."""
     for magic, what in _OTHER_KINDS.items():
         if head.startswith(magic):
             return what
@@ -288,7 +290,7 @@ def other_kind(head: bytes) -> str | None:
 
 
 def _erf_records(head: bytes) -> int:
-    """How many records of an Extensible Record Format file follow each other at the start; there is no magic number."""
+    """How many records of an ERF (Extensible Record Format) file the octets begin with; it has no magic number."""
     count, at = 0, 0
     while len(head) - at >= 16:
         kind, size = head[at + 8] & 0x7F, int.from_bytes(head[at + 10 : at + 12], "big")
@@ -296,14 +298,14 @@ def _erf_records(head: bytes) -> int:
             return 0
         count, at = count + 1, at + size
         if at == len(head):
-            return max(count, 2)  # the whole file is made of them
+            return max(count, 2)  # the whole file consists of records
     return count
 
 
 def decompressed(source: RawSource, memory: int = MEMORY) -> ByteSource:
-    """The source itself, or its octets decompressed, for which the format may take ``memory`` octets.
+    """The source itself, or a source of its decompressed octets; the format may use ``memory`` octets.
 
-    Raises `CaptureError` where the library for it is missing.
+    Raises `CaptureError` if the library for the format is missing.
     """
     head = source.peek(6)
     for magic, opener in _FORMATS.items():
@@ -313,7 +315,7 @@ def decompressed(source: RawSource, memory: int = MEMORY) -> ByteSource:
 
 
 class _Threaded:
-    """Octets made by another thread, at most `QUEUED` chunks ahead."""
+    """A source whose octets are decompressed by another thread, at most `QUEUED` chunks ahead."""
 
     def __init__(self, source: RawSource, chunks: Iterator[bytes]) -> None:
         self.damage: list[str] = []
@@ -322,7 +324,7 @@ class _Threaded:
         self._current = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fills a buffer; less at the end alone."""
+        """Fills the buffer, only at the end less than all of it; returns how many octets."""
         filled = 0
         while filled < len(buffer):
             if not self._current:

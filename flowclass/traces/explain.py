@@ -1,7 +1,7 @@
-"""Why one packet went where it went: every flow binding that was tried, and the field on which it failed.
+"""Explains why one packet went where it went: every flow binding that was tried, and the field on which it failed.
 
-Made by going through the rules one by one, field by field: an explanation that asked the classifier could only say what
-it says. The decision itself is the classifier's.
+The explanation is made by comparing the packet with the rules one by one, field by field, because the classifier tells
+only which rule matched. The decision itself comes from the classifier.
 """
 
 from __future__ import annotations
@@ -36,8 +36,11 @@ __all__ = ["Candidate", "Explanation", "explain_frame", "explain_packet"]
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One flow binding of the node. ``failed`` is the field on which it failed, None when it matched or was not tried;
-    ``words`` says it all."""
+    """One flow binding of the node.
+
+    ``failed`` is the field on which the packet failed it; None if it matched or was not tried. ``words`` is the
+    explanation in words.
+    """
 
     fid: int
     pri: int
@@ -50,7 +53,7 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One frame: what it says, the node that it's for, the flow bindings in the order of matching, the outcome."""
+    """One frame explained: its fields, the node that it is for, the flow bindings in matching order, the outcome."""
 
     file: str
     frame: int
@@ -61,12 +64,12 @@ class Explanation:
     outcome: RowValues
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The explanation as values for JSON."""
         return asdict(self) | {"outcome": self.outcome._asdict()}
 
 
 class _Found(Exception):
-    """The frame has been decided."""
+    """Raised to end a run when the frame has been decided."""
 
 
 def explain_frame(
@@ -79,7 +82,7 @@ def explain_frame(
     memory: int = MEMORY,
     esp_null: bool = True,
 ) -> Explanation:
-    """Explains frame number ``frame`` of a trace; ``updates``: by the state to which binding updates before it led."""
+    """Explains frame number ``frame`` of a trace; with ``updates``, after the binding updates before it."""
     outcomes: list[RowValues] = []
 
     def watch(rows: Rows) -> None:
@@ -101,7 +104,7 @@ def explain_frame(
 
 
 def explain_packet(agent: HomeAgent, packet: bytes, name: str = "packet") -> Explanation:
-    """Explains a whole IP packet by the state that the agent has now."""
+    """Explains a whole IP packet by the present state of the agent."""
     keys, infos = parse([packet])
     table: Any = agent.cache.table
     decision = table.classify_parsed(keys, infos)[0]
@@ -135,13 +138,13 @@ def _explain(agent: HomeAgent, key: Any, info: Any, outcome: RowValues, file: st
 
 
 def _identity(source: Source) -> FileIdentity | None:
-    with contextlib.suppress(OSError, TypeError, ValueError):  # a file object, or nothing at all: it is said later
+    with contextlib.suppress(OSError, TypeError, ValueError):  # a file object, or a missing file: reported later
         return identity_of(os.stat(source))  # type: ignore[arg-type]
     return None
 
 
 def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdentity | None) -> tuple[KeyBatch, int]:
-    """The batch that has a frame, read again: with the memory of fragments as it was."""
+    """Reads the trace again up to a frame, with a new fragment memory; returns its batch and its index in it."""
     with Trace(source, memory=memory) as trace:
         if before != trace.identity:
             raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
@@ -152,7 +155,7 @@ def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdent
 
 
 def _packet(key: Any, info: Any) -> dict[str, Any]:
-    """What the packet says: the fields that are there."""
+    """The fields that the packet has, or why it has none."""
     found: dict[str, Any]
     if not key["version"]:
         found = {"status": ("ok", "not-ip", "malformed")[info["status"]]}
@@ -196,7 +199,7 @@ def _node(agent: HomeAgent, key: Any, outcome: RowValues) -> tuple[Node | None, 
 
 
 def _longest(node: Node, destination: bytes) -> str:
-    """The longest of the node's prefixes that has the address."""
+    """The longest of the node's prefixes that contains the address."""
     bits, value = 8 * len(destination), int.from_bytes(destination, "big")
     best = max(
         ((length, network) for network, length in node.prefixes
@@ -229,7 +232,7 @@ def _list(bids: Sequence[int]) -> str:
 
 
 def _first_failure(flow: Flow, key: Any) -> tuple[str | None, str]:
-    """The first field that the packet fails on, and in words; (None, words) for a match."""
+    """(first field on which the packet fails the flow, explanation in words); the field is None for a match."""
     rule = np.frombuffer(flow.rule, dtype=RULE_DTYPE)[0]
     version = int(rule["version"])
     if version not in (0, int(key["version"])):

@@ -1,4 +1,4 @@
-"""Output files that appear whole or not at all: written beside their place, and renamed when complete."""
+"""Output files that appear complete or not at all: they are written under another name, then renamed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["atomic_file", "check_writable", "mode_of", "named", "open_own", "own
 
 
 def check_writable(path: str) -> None:
-    """`OutputError` if a path can't become a file."""
+    """Raises `OutputError` if no file can be made at this path."""
     folder = os.path.dirname(os.path.realpath(path))
     if not os.path.isdir(folder):
         raise OutputError(f"{path}: there is no folder {folder}")
@@ -25,7 +25,7 @@ def check_writable(path: str) -> None:
 
 @contextlib.contextmanager
 def atomic_file(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` whole or not at all; what was there before is replaced."""
+    """A binary file that appears at ``path`` complete or not at all, and replaces a file that was there before."""
     try:
         with _atomic_file(path) as stream:
             yield stream
@@ -34,7 +34,7 @@ def atomic_file(path: str) -> Iterator[IO[bytes]]:
 
 
 def named(error: OSError, path: str) -> Exception:
-    """The error, and for a full disk one that says which file it is about."""
+    """The error itself, or for a full disk an `OutputError` that names the file."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return OutputError(f"{path}: {error.strerror}")
     return error
@@ -42,10 +42,10 @@ def named(error: OSError, path: str) -> Exception:
 
 @contextlib.contextmanager
 def own_folder(path: str) -> Iterator[int]:
-    """A folder for files of our own, made or found; gives its descriptor.
+    """A folder for temporary files of this program, created unless it exists; yields its file descriptor.
 
-    It is refused if it belongs to somebody else or others may write to it: what is in it is trusted from then on.
-    Raises `OutputError`.
+    Raises `OutputError` if the folder belongs to somebody else or others may write to it, because its contents are
+    trusted from then on.
     """
     with contextlib.suppress(FileExistsError):
         os.mkdir(path, 0o700)
@@ -65,7 +65,7 @@ def own_folder(path: str) -> Iterator[int]:
 
 
 def own_file(path: str, *, fresh: bool = False) -> IO[bytes]:
-    """A file to write to inside such a folder; ``fresh``: a new one, whatever was there. A link is never followed."""
+    """Opens a file in an `own_folder` for writing; ``fresh`` replaces one that exists. Links are never followed."""
     if fresh:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
@@ -74,15 +74,15 @@ def own_file(path: str, *, fresh: bool = False) -> IO[bytes]:
 
 
 def open_own(path: str) -> IO[bytes]:
-    """A file to read inside such a folder."""
+    """Opens a file in an `own_folder` for reading. Links are never followed."""
     return open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb", buffering=1 << 20)
 
 
 @contextlib.contextmanager
 def _atomic_file(path: str) -> Iterator[IO[bytes]]:
-    target = os.path.realpath(path)  # a symbolic link stays one
+    target = os.path.realpath(path)  # a symbolic link is kept, and the file that it points to is replaced
     if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb", buffering=1 << 20) as stream:  # a pipe or device: there is nothing to rename
+        with open(target, "wb", buffering=1 << 20) as stream:  # pipe or device: can't be replaced
             yield stream
         return
     folder, name = os.path.split(target)
@@ -102,7 +102,7 @@ def _atomic_file(path: str) -> Iterator[IO[bytes]]:
 
 
 def mode_of(target: str) -> int:
-    """The permissions of the file that is replaced, else those of any new file (mkstemp's are private)."""
+    """The permissions of the file at ``target``, or else those of any new file (mkstemp's are private)."""
     with contextlib.suppress(OSError):
         return os.stat(target).st_mode & 0o777
     umask = os.umask(0)

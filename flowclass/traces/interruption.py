@@ -1,8 +1,8 @@
-"""Ending well when asked to: the first signal lets a reader finish with what it has, the second one ends at once.
+"""Interruptions by signals: the first signal lets a run finish with what it has read, the second one ends it at once.
 
-A signal may come at any instruction, and an exception there could leave half a batch in an output. So the first one
-only sets a flag, which readers look at between batches. Where the main thread waits for octets that may never come (a
-pipe), it is marked as waiting, and the signal ends the waiting.
+A signal may arrive at any instruction, and an exception raised there could leave half a batch in an output. So the
+first signal only sets a flag, which readers check between batches. While the main thread waits for octets that may
+never come (from a pipe), it is marked as waiting, and then the signal also ends the waiting.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from types import FrameType
 __all__ = ["SIGNALS", "Interruption", "WaitEndedError", "interruptible"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""What ends work that is under way."""
+"""The signals that interrupt work."""
 
 
 class WaitEndedError(Exception):
-    """Raised where the main thread waited for input when the first signal came."""
+    """Raised in the main thread if it waits for input when the first signal comes."""
 
 
 class Interruption:
-    """Whether somebody asked for an end; `Trace` and `Run` take one. A new one: nobody has."""
+    """Whether an end of the work was requested; `Trace` and `Run` take one and check it."""
 
     def __init__(self) -> None:
         self.requested = False
@@ -32,7 +32,7 @@ class Interruption:
 
     @contextlib.contextmanager
     def waiting(self) -> Iterator[None]:
-        """Around a call that may wait for ever; `WaitEndedError` is raised out of it, or before it begins."""
+        """Encloses a call that may wait for ever: a request raises `WaitEndedError` in it, or before it begins."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -45,7 +45,7 @@ class Interruption:
             self._waiting = False
 
     def request(self) -> None:
-        """Asks for an end; the second time raises KeyboardInterrupt. For a signal handler."""
+        """Requests an end, for a signal handler. The second request raises KeyboardInterrupt."""
         if self.requested:
             raise KeyboardInterrupt
         self.requested = True
@@ -56,9 +56,9 @@ class Interruption:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
-    """An `Interruption` that SIGINT, SIGTERM and SIGHUP ask for while the block runs (in the main thread).
+    """An `Interruption` that SIGINT, SIGTERM and SIGHUP request while the block runs (in the main thread).
 
-    A signal that was ignored before (SIGHUP under nohup) stays so.
+    A signal that was ignored before (SIGHUP under nohup) stays ignored.
     """
     found = Interruption()
 

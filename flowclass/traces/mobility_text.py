@@ -31,7 +31,7 @@ def packet_dict(packet: wire.MobilityPacket, profile: wire.Profile) -> dict[str,
 
 
 def _structure(value: Any, profile: wire.Profile) -> dict[str, Any]:
-    """A message, option or sub-option; ``name`` is its class's."""
+    """A message, option or sub-option as a dict, whose ``name`` is that of its class."""
     found: dict[str, Any] = {"name": type(value).__name__}
     if isinstance(kind := getattr(type(value), "type", None), int):
         found["type"] = kind
@@ -54,7 +54,7 @@ def _value(value: Any, profile: wire.Profile = wire.DRAFT) -> Any:
 
 
 def _meanings(value: Any, profile: wire.Profile) -> dict[str, Any]:
-    """What some of the numbers mean."""
+    """What some of the numbers in a structure mean, in words."""
     match value:
         case wire.BindingUpdate():
             letters = _letters(value.flags, _UPDATE_LETTERS, 0x8000)
@@ -87,14 +87,14 @@ def faults_of(packet: dict[str, Any]) -> list[tuple[str, int]]:
 
 
 def message_lines(packet: dict[str, Any]) -> list[str]:
-    """`packet_dict` for reading: a line for the route, one for the message, one for each option and sub-option."""
+    """A `packet_dict` as text lines: one for the route, one for the message, one for each option and sub-option."""
     message = packet["message"]
     route = f"{packet['source']} > {packet['destination']}"
     if packet["home_address"]:
         route += f", home address {packet['home_address']}"
     if packet["routing_home"]:
         route += f", to home address {packet['routing_home']}"
-    answer = message["name"] == "BindingAcknowledgement"  # only there a status says something (R18)
+    answer = message["name"] == "BindingAcknowledgement"  # a status means something only in an acknowledgement (R18)
     lines = [route, _line(message, True) + ("" if packet["checksum_ok"] else " [bad checksum]")]
     for option in message.get("options", ()):
         lines.append(f"  {_line(option, answer)}")
@@ -102,7 +102,7 @@ def message_lines(packet: dict[str, Any]) -> list[str]:
     return lines
 
 
-# what text leaves out: it stands elsewhere in the line, or is about the encoding
+# fields that lines leave out, because they are shown otherwise or concern only the encoding
 _QUIET = frozenset(
     {"name", "type", "options", "suboptions", "checksum", "explicit_ends", "flags", "len_units", "offset"}
     | {"lifetime", "status_text", "pro", "action", "action_text", "request"}
@@ -110,7 +110,7 @@ _QUIET = frozenset(
 
 
 def _line(structure: dict[str, Any], answer: bool) -> str:
-    """``Name: field value, ...`` without what says nothing."""
+    """``Name: field value, ...``, without empty fields."""
     name = structure["name"]
     if name in ("Pad1", "PadN"):
         return "padding"

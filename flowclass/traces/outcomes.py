@@ -1,7 +1,7 @@
-"""What a decision says, once for each different decision.
+"""Outcomes: what decisions say, in words and addresses, stored once for each different decision.
 
-A trace has millions of packets but few different decisions, so that a batch is carried as numbers of `RowValues` values
-(dictionary encoding): texts are made once per outcome, never per packet.
+A trace has millions of packets but few different decisions. So a batch of packets is passed on as ids into a table of
+`RowValues` (dictionary encoding), and texts are made once per outcome, never per packet.
 """
 
 from __future__ import annotations
@@ -30,9 +30,10 @@ DecisionArray: TypeAlias = npt.NDArray[np.void]
 
 
 class RowValues(NamedTuple):
-    """The columns of a row that come from the decision; None and () where a column does not apply.
+    """The columns of a row that come from the decision; None or () where a column does not apply.
 
-    A tuple, as a trace to a million nodes has millions of them: made and found again in a third of a dataclass's time.
+    It is a tuple because a trace to a million nodes has millions of them, and a tuple is created and looked up in a
+    third of the time that a dataclass takes.
     """
 
     action: str
@@ -47,8 +48,9 @@ class RowValues(NamedTuple):
 class Rows:
     """One batch of classified packets of one file, in the order of the file.
 
-    ``frames`` u64, 1-based; ``times`` i64, nanoseconds since the epoch, `NO_TIME` where the capture has none; ``ids``
-    u32 into ``outcomes``; ``sizes`` u32, octets on the wire. All of equal length.
+    The arrays have equal lengths: ``frames`` u64, frame numbers from 1 on; ``times`` i64, nanoseconds since 1970 or
+    `NO_TIME` where the capture has none; ``ids`` u32, indices into ``outcomes.values``; ``sizes`` u32, octets on the
+    wire.
     """
 
     file: str
@@ -63,17 +65,17 @@ class Rows:
 
 
 class Outcomes:
-    """A growing table of outcomes; ``values[id]`` is the outcome of an id.
+    """A growing table of outcomes; ``values[id]`` is the outcome with that id.
 
-    An id is good until `forget`, which raises ``epoch``: whoever keeps something per id compares it. Two tables stand
-    behind each other: equal decisions have equal numbers as long as the bindings stay as they are, and equal outcomes
-    have equal ids, whichever state they came from.
+    Ids stay valid until `forget`, which increments ``epoch``: whoever stores something by id must compare the epoch.
+    Two tables are used one after the other. The first gives equal decision records equal numbers, which hold only while
+    the bindings don't change. The second gives equal outcomes equal ids, whatever the bindings were when they arose.
     """
 
     LIMIT = 1 << 16
-    """When `trim` forgets: some 30 MB of texts in the writers."""
+    """The number of outcomes above which `trim` forgets them; the writers then hold some 30 MB of texts."""
     BATCH = 1 << 16
-    """So many decisions at most in one `intern`."""
+    """The largest number of decisions in one call of `intern`."""
 
     def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
         self.values: list[RowValues] = []
@@ -81,13 +83,13 @@ class Outcomes:
         self.before_forget: Callable[[], None] = lambda: None
         self._ids: dict[RowValues, int] = {}
         self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)
-        self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # by decision number
+        self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # indexed by decision number
 
     def __len__(self) -> int:
         return len(self.values)
 
     def number(self, outcome: RowValues) -> int:
-        """The id of one outcome."""
+        """The id of one outcome, which is added if it is new."""
         known = self._ids.get(outcome)
         if known is None:
             known = self._ids[outcome] = len(self.values)
@@ -95,7 +97,7 @@ class Outcomes:
         return known
 
     def intern(self, decisions: DecisionArray, resolve: Callable[[DecisionArray], Sequence[RowValues]]) -> Ids:
-        """The ids of at most `BATCH` records; ``resolve`` is given those that are new."""
+        """The outcome ids of at most `BATCH` decision records. ``resolve`` turns those that are new into outcomes."""
         known = len(self._numbers)
         numbers, first = self._numbers.number(decisions)
         if len(first):
@@ -104,18 +106,18 @@ class Outcomes:
         return self._id_of[numbers]
 
     def changed(self) -> None:
-        """The bindings have changed: the same record may mean something else from now on."""
+        """Must be called when the bindings have changed, as the same decision record may then mean something else."""
         self._numbers.clear()
 
     def trim(self) -> None:
-        """Makes room; to be called before each `intern`."""
+        """Makes room in the tables. Must be called before each `intern`."""
         if len(self._numbers) > self.LIMIT:
             self._numbers.clear()
         if len(self.values) > self.LIMIT:
             self.forget()
 
     def forget(self) -> None:
-        """Drops all outcomes: ids begin at 0 again, and ``epoch`` is another one."""
+        """Drops all outcomes: ids start from 0 again, and ``epoch`` is incremented."""
         self.before_forget()
         self._numbers.clear()
         self.values = []
@@ -124,10 +126,13 @@ class Outcomes:
 
 
 def address_text(packed: bytes) -> str:
-    """RFC 5952 text of a packed address; the mixed notation for IPv4-mapped ones on every Python version."""
+    """The text of a packed address (4 or 16 octets) as RFC 5952 has it.
+
+    IPv4-mapped addresses are in mixed notation on every Python version.
+    """
     if packed[:12] == bytes(12):
-        return str(IPv6Address(packed))  # where libc writes ::192.0.2.1, which RFC 5952 does not ask for
-    # libc, because the ipaddress module takes 20 us
+        return str(IPv6Address(packed))  # libc would write ::192.0.2.1, which RFC 5952 does not ask for
+    # libc is used because the ipaddress module takes 20 us per address
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
@@ -138,7 +143,7 @@ def row_values_of(
     targets: npt.NDArray[np.void],
     ends: npt.NDArray[np.int64],
 ) -> list[RowValues]:
-    """DECISION_DTYPE records, and what `ForwardingTable.addresses_of` says of them, as outcomes."""
+    """The outcomes of DECISION_DTYPE records; the other arguments are what `ForwardingTable.addresses_of` returns."""
     texts: dict[bytes, str] = {}
     home_addresses = _texts(homes, versions, texts)
     care_of: list[str] = _texts(targets["address"], targets["version"], texts)  # type: ignore[assignment]
@@ -158,7 +163,7 @@ def row_values_of(
 def _texts(
     addresses: npt.NDArray[np.uint8], versions: npt.NDArray[np.uint8], known: dict[bytes, str]
 ) -> list[str | None]:
-    """Of rows of 16 octets; None where the version is neither 4 nor 6."""
+    """The texts of addresses in rows of 16 octets; None where ``versions`` has 0. ``known`` caches the texts."""
     octets, found = addresses.tobytes(), list[str | None]()
     for at, version in enumerate(versions.tolist()):
         packed = octets[16 * at : 16 * at + (16 if version == 6 else 4)]

@@ -1,6 +1,6 @@
-"""Per-packet rows as files, by the ending of their name: text_rows.py and arrow.py have the formats.
+"""Writes per-packet rows to files, in the format that the file name's ending selects (text_rows.py, arrow.py).
 
-A file appears whole or not at all: it's written beside its place and renamed when it's complete.
+A file appears complete or not at all: it is written under another name, and renamed when it is complete.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ __all__ = ["RowWriter", "check_output", "open_output"]
 
 
 class RowWriter(Protocol):
-    """What rows are written to: batches in order, then `close`, or `abandon` if something failed."""
+    """A writer of rows: it takes batches in order, then `close`, or `abandon` if something failed."""
 
     def write(self, rows: Rows) -> None:
         """Appends one batch."""
 
     def close(self) -> None:
-        """Writes what is still held back; the stream stays open."""
+        """Writes the rows that are still buffered; the stream stays open."""
 
     def abandon(self) -> None:
-        """Forgets what is held back: nothing is written any more."""
+        """Drops the rows that are still buffered; writes nothing more."""
 
 
 def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
@@ -41,13 +41,13 @@ def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
 
 
 def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
-    from . import arrow  # late: it needs pyarrow
+    from . import arrow  # imported only when needed, as it needs pyarrow
 
     make: Callable[[IO[bytes]], RowWriter] = getattr(arrow, name)
     return make
 
 
-# ending -> what gives the writer
+# ending -> a function that returns the maker of writers, and imports what it needs
 _WRITERS: dict[str, Callable[[], Callable[[IO[bytes]], RowWriter]]] = {
     ".csv": lambda: _text_writer(TEXT_FORMATS[".csv"]),
     ".jsonl": lambda: _text_writer(TEXT_FORMATS[".jsonl"]),
@@ -57,7 +57,7 @@ _WRITERS: dict[str, Callable[[], Callable[[IO[bytes]], RowWriter]]] = {
 
 
 def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
-    """The writer for a path, by its ending; `OutputError` before any work is done if it can't become a file."""
+    """The maker of writers for the path's ending. Raises `OutputError` if no file can be made at the path."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in _WRITERS:
         raise OutputError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
@@ -67,7 +67,7 @@ def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
 
 @contextlib.contextmanager
 def open_output(path: str) -> Iterator[RowWriter]:
-    """A writer whose file takes its place when the block ends well, and leaves no trace when it does not."""
+    """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises."""
     make = check_output(path)
     with atomic_file(path) as stream:
         writer = make(stream)

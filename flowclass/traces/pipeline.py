@@ -1,7 +1,7 @@
-"""Work on other threads of one process, in order: what comes ahead of a loop, and what is left behind it.
+"""Work on other threads of the same process: `ReadAhead` prepares items for a loop, `WriteBehind` finishes its work.
 
-Both pay because the C code and the system calls that they run release the GIL. A bounded number of items is between two
-threads, so memory is, too.
+Both keep the order of their items. They save time because the C code and the system calls that they run release the
+GIL. The queue between two threads has a fixed length, which bounds memory.
 """
 
 from __future__ import annotations
@@ -15,12 +15,15 @@ from typing import Any, Final, Generic, TypeVar
 __all__ = ["ReadAhead", "WriteBehind"]
 
 T = TypeVar("T")
-_CLOSE_TRIES: Final = 20  # of 50 ms each
+_CLOSE_TRIES: Final = 20  # each waits 50 ms for the thread to end
 _END: Final = object()
 
 
 class ReadAhead(Generic[T]):
-    """An iterator, run by another thread at most ``most`` items ahead. What it raises is raised here, in its turn."""
+    """Runs an iterator on another thread, at most ``most`` items ahead.
+
+    An exception that the iterator raises is raised here, after the items before it.
+    """
 
     def __init__(self, items: Iterator[T], most: int) -> None:
         self._items = items
@@ -48,12 +51,12 @@ class ReadAhead(Generic[T]):
         return value
 
     def close(self) -> bool:
-        """Ends the thread; False if it can't be ended: it waits for a pipe that gives nothing, and is left alone."""
+        """Ends the thread. Returns False, and leaves it running, if it doesn't end: it may wait for a silent pipe."""
         self._stop.set()
         for _ in range(_CLOSE_TRIES):
             if self._thread is None or not self._thread.is_alive():
                 return True
-            with contextlib.suppress(Empty):  # it may wait for room
+            with contextlib.suppress(Empty):  # it may be waiting for room in the queue
                 self._queue.get_nowait()
             self._thread.join(0.05)
         return False
@@ -79,9 +82,10 @@ class ReadAhead(Generic[T]):
 
 
 class WriteBehind:
-    """Calls made by another thread, in order, at most ``most`` behind. What one raises is raised by the next call here.
+    """Makes calls on another thread, in order; at most ``most`` may be waiting.
 
-    Leaving the block well waits for all of them; leaving it for an error drops those that have not begun.
+    An exception that one of them raises is raised by the next method called here. Leaving the block normally waits for
+    all calls; leaving it with an exception drops those that have not begun.
     """
 
     def __init__(self, most: int) -> None:
@@ -102,12 +106,12 @@ class WriteBehind:
             self._check()
 
     def call(self, function: Callable[..., Any], /, *arguments: Any) -> None:
-        """Has the thread make a call after those before it; waits while as many as are allowed are behind."""
+        """Queues a call for the thread. Waits while the queue is full."""
         self._check()
         self._queue.put((function, arguments))
 
     def wait(self) -> None:
-        """Until everything is done that was asked for."""
+        """Waits until all calls that were queued are done."""
         self._queue.join()
         self._check()
 
@@ -124,5 +128,5 @@ class WriteBehind:
                     function(*arguments)
             except BaseException as error:
                 self._error = error
-            del item, arguments  # the next one may be long in coming: what this one held is free
+            del item, arguments  # frees the arguments now: the next call may be long in coming
             self._queue.task_done()

@@ -1,9 +1,9 @@
-"""Reading traces: pcap and pcapng, from anywhere, compressed or not, in constant memory, past damage::
+"""Reads pcap and pcapng traces from files and pipes, compressed or not, in constant memory, and goes on after damage::
 
 with Trace("trace.pcapng.gz") as trace:
     for batch in trace.keys():
         ...                            # batch.keys, batch.infos, batch.times, ...
-    trace.damages                      # what was wrong, and where
+    trace.damages                      # the damaged places
 """
 
 from __future__ import annotations
@@ -41,14 +41,16 @@ _KINDS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One damaged place.
+    """One damaged place of a trace.
 
     ``offset``
-        in octets from the start of the trace, of what came out of it where it is compressed.
+        its place, in octets from the start of the trace (after decompression).
     ``frame``
-        the number that the next good frame has.
+        the number of the next good frame.
     ``skipped``
-        octets that are in no frame because of it.
+        how many octets were passed over, and are in no frame, because of the damage.
+    ``what``
+        what is wrong, in words.
     """
 
     file: str
@@ -65,7 +67,7 @@ class Damage:
 class Damages(list[Damage]):
     """The damaged places of one file: the first `MOST` of them, and how many ``more`` there are.
 
-    A file of a few kilobytes can have millions of places once it is decompressed; they take constant memory.
+    The limit bounds memory: a file of a few kilobytes can have millions of damaged places once it is decompressed.
     """
 
     MOST = 1000
@@ -76,11 +78,11 @@ class Damages(list[Damage]):
 
     @property
     def found(self) -> int:
-        """How many there are in all."""
+        """How many damaged places there are in all."""
         return len(self) + self.more
 
     def add(self, damage: Damage) -> None:
-        """One more: kept, or only counted."""
+        """Keeps one more damaged place, or only counts it when there are `MOST` already."""
         if len(self) < self.MOST:
             self.append(damage)
         else:
@@ -89,10 +91,12 @@ class Damages(list[Damage]):
 
 @dataclass(frozen=True, slots=True)
 class RecordBatch:
-    """Some records: packet i is ``buffer[offsets[i] : offsets[i] + lengths[i]]``, frame ``first_frame + i``.
+    """A batch of records with their octets; all arrays except ``buffer`` have one element per record.
 
-    ``times`` are ns since 1970, `NO_TIME` where the capture has none; ``originals`` the lengths on the wire;
-    ``linktypes`` pcap's link type numbers (LINKTYPE_x); ``interfaces`` the pcapng interface within its section.
+    Packet i is ``buffer[offsets[i] : offsets[i] + lengths[i]]``, and its frame number is ``first_frame + i``. ``times``
+    are ns since 1970, `NO_TIME` where the capture has none. ``originals`` are the lengths on the wire in octets,
+    ``linktypes`` the link types as pcap numbers them (LINKTYPE_x), and ``interfaces`` the index of the pcapng interface
+    within its section.
     """
 
     first_frame: int
@@ -115,9 +119,10 @@ class RecordBatch:
 
 @dataclass(frozen=True, slots=True)
 class KeyBatch:
-    """The keys of some records, without their octets; the arrays are as in `RecordBatch` and `parse`.
+    """The keys of a batch of records, without the records' octets.
 
-    ``kept`` has the octets of those packets that were asked for, by index in the batch.
+    ``keys`` and ``infos`` are as `flowclass.engine.packets.parse` returns them, and the other arrays as in
+    `RecordBatch`. ``kept`` maps the index of a packet in the batch to its octets, for the packets that were asked for.
     """
 
     first_frame: int
@@ -135,44 +140,49 @@ class KeyBatch:
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A place between two records of an uncompressed capture file, and all that a reader must know to begin there."""
+    """A place between two records of an uncompressed capture file, from which a reader can go on.
+
+    ``offset`` is in octets; ``state`` is what the reader must know about the file before it (`Capture.state`).
+    """
 
     offset: int
     state: bytes
 
-    _SEARCH = slice(3, 8)  # what only a search for records looks at: flowclass.h, fc_capture_state
+    _SEARCH = slice(3, 8)  # the octets that only a search for records uses: fc_capture_state in capture/parts.h
 
     def proves(self, guess: Checkpoint) -> bool:
-        """Whether a reader that began at ``guess`` and found a record there read what one that came here would have."""
+        """Whether ``guess`` was right: a reader that began there reads the same as one that begins here."""
         return self.offset == guess.offset and self.matches(guess.state)
 
     def matches(self, state: bytes) -> bool:
-        """Whether two states differ at most in what only a search looks at."""
+        """Whether ``state`` equals this one's, apart from the octets that only a search uses."""
         mine, other = bytearray(self.state), bytearray(state)
         mine[self._SEARCH] = other[self._SEARCH] = b""
         return mine == other
 
 
 class Trace:
-    """One trace, read once from its start to its end: iterate `records` or `keys`.
+    """One trace, read once from its start to its end: iterate over `records` or `keys`.
 
-    ``source`` is a path, ``"-"`` for standard input, or a binary file object; gzip, zstd, xz, bzip2 and lz4 are
-    undone on the way. ``name`` is what damages call it. Raises `CaptureError` when the file is missing or no capture.
+    ``source`` is a path, ``"-"`` for standard input, or a binary file object. gzip, zstd, xz, bzip2 and lz4 are
+    decompressed while reading. ``name`` is what messages about damage call the trace. Raises `CaptureError` when the
+    file is missing or is not a capture.
 
-    A part of an uncompressed file: ``start`` is where it begins (frames are counted from there; ``guess``: with the
-    first record that is found behind it), and no record that begins at ``stop`` or behind it is given.
+    ``start`` and ``stop`` select a part of an uncompressed file. Reading begins at the checkpoint ``start``, from which
+    frames are counted; with ``guess``, it begins at the first record that a search from there on finds. Records that
+    begin at the octet offset ``stop`` or later are not read.
 
-    ``memory`` bounds the octets that decompressing may take. With an `Interruption`, the trace ends early, and without
-    damage, when that is requested.
+    ``memory`` limits the octets that decompression may use. When the ``interruption`` is requested, the trace ends
+    early, which is not reported as damage.
 
     ``damages``
-        what was found so far (`Damages`: the first 1,000 places, the others counted).
+        the damage found so far (`Damages`: the first 1,000 places; further ones are only counted).
     ``frames``
-        how many records were given so far.
+        how many records were read so far.
     ``position``, ``size``
-        octets read of the file, and its size (None for a pipe), for a progress display.
+        how many octets of the file were read, and its size (None for a pipe), for a progress display.
     ``compressed``
-        whether the octets are undone on the way.
+        whether the trace is decompressed while it is read.
     """
 
     def __init__(
@@ -191,11 +201,11 @@ class Trace:
         self.damages = Damages()
         self._capture = Capture()
         self._buffer = np.empty(WINDOW, np.uint8)
-        self._begin = 0  # what is not read yet is self._buffer[self._begin : self._filled]
+        self._begin = 0  # the octets not parsed yet are self._buffer[self._begin : self._filled]
         self._filled = 0
         self._last = False
         self._last_damage: Damage | None = None
-        self._ends_at: int | None = None  # where the octets end that an interruption lets be read
+        self._ends_at: int | None = None  # after an interruption: the offset up to which octets are still read
         self._interruption = Interruption() if interruption is None else interruption
         if stop is not None:
             self._capture.stop(stop)
@@ -217,7 +227,7 @@ class Trace:
         self.close()
 
     def close(self) -> None:
-        """Gives back files and threads."""
+        """Closes the file and ends the thread that decompresses it, if there is one."""
         self._source.close()
 
     @property
@@ -227,35 +237,35 @@ class Trace:
 
     @property
     def compressed(self) -> bool:
-        """Whether the octets are undone on the way."""
+        """Whether the trace is decompressed while it is read."""
         return self._source is not self._raw
 
     @property
     def identity(self) -> FileIdentity | None:
-        """Which state of which file is read; None for what is no regular file. Asked anew each time."""
+        """Which file is read, and its present state; None if it is not a regular file. Looked up at each access."""
         return self._raw.identity()
 
     @property
     def begun(self) -> int:
-        """Where the first record of a part is, when it has been read."""
+        """The offset of the first record of a part, once that record has been read."""
         return self._capture.begun
 
     def checkpoint(self) -> Checkpoint:
-        """Where the next record begins: after `records` or `keys`, the end of the part."""
+        """The place where the next record begins; after `records` or `keys`, this is the end of the part."""
         return Checkpoint(self._capture.position, self._capture.state())
 
     @property
     def position(self) -> int:
-        """Octets read of the file, compressed ones where it is."""
+        """How many octets of the file were read (compressed ones, if it is compressed)."""
         return self._raw.position
 
     @property
     def size(self) -> int | None:
-        """The octets of the file; None for a pipe."""
+        """The size of the file in octets; None for a pipe."""
         return self._raw.size
 
     def records(self, *, batch: int = 16384) -> Iterator[RecordBatch]:
-        """Batches of at most ``batch`` records with their octets. Each batch stays valid."""
+        """Yields batches of at most ``batch`` records with their octets. Batches stay valid when more are read."""
         status = MORE
         while self._goes_on(status):
             arrays = RecordArrays(batch)
@@ -289,12 +299,12 @@ class Trace:
         held: int = 1,
         keep_also: Callable[[npt.NDArray[np.void]], npt.NDArray[np.bool_]] | None = None,
     ) -> Iterator[KeyBatch]:
-        """Batches of exactly ``batch`` keys, the last one shorter.
+        """Yields batches of exactly ``batch`` keys; the last one may be shorter.
 
-        ``fragments`` and ``inner`` as in `flowclass.engine.packets.parse`; ``keep``: the octets of packets whose
-        ``infos["flags"]`` has one of these bits are kept beside the keys, and of those that ``keep_also`` chooses by
-        their keys; ``held``: how many batches the caller still
-        has when it asks for the next one (more is slower, not wrong).
+        ``fragments`` and ``inner`` are as in `flowclass.engine.packets.parse`. A batch also has the octets of packets
+        whose ``infos["flags"]`` has one of the bits of ``keep``. ``keep_also``, which gets an array of keys and returns
+        a boolean for each, can choose more packets; it is not called when ``keep`` is 0. ``held`` is how many batches
+        the caller still uses when it asks for the next one; if it uses more, reading is slower but still correct.
         """
         pool: list[KeyArrays] = []
         arrays, filled, kept = _unused(pool, batch, held), 0, dict[int, bytes]()
@@ -319,7 +329,7 @@ class Trace:
     def tally(
         self, tally: Tally, table: ForwardingTable, *, fragments: Fragments | None = None, inner: int = 0
     ) -> Iterator[int]:
-        """Counts what ``table`` decides about each packet; yields now and then, with the octets read so far."""
+        """Counts in ``tally`` what ``table`` decides about each packet. Yields the octets read so far, now and then."""
         status = MORE
         while self._goes_on(status):
             window = self._window()
@@ -366,20 +376,24 @@ class Trace:
         if status in (END, STOPPED):
             return False
         if self._interruption.requested and self._ends_at is None:
-            # what is there already is read to its end: a record waits for what follows it, to be judged by that
+            # the octets already there are parsed to their end as if nothing followed: a record is otherwise kept back
+            # until the next one shows whether its length is right
             self._last, self._ends_at = True, self._capture.position + self._filled - self._begin
         return True
 
     def _window(self) -> npt.NDArray[np.uint8]:
-        """The octets that are there and not read yet."""
+        """The octets in the buffer that are not parsed yet."""
         return self._buffer[self._begin : self._filled]
 
     def _fill(self, *, fresh: bool = False) -> None:
-        """Appends what the source gives now; notes its end. ``fresh``: batches have the old buffer, it stays."""
+        """Appends octets from the source to the window, and notes when the source ends.
+
+        With ``fresh`` they go to a new buffer, because batches still use the old one.
+        """
         rest = self._window()
         if fresh:
             self._buffer = np.empty(WINDOW, np.uint8)
-        self._buffer[: len(rest)] = rest  # numpy copies overlapping ranges right
+        self._buffer[: len(rest)] = rest  # numpy copies overlapping ranges correctly
         self._begin, self._filled = 0, len(rest)
         assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
         try:
@@ -391,7 +405,7 @@ class Trace:
         self._last = n == 0
 
     def _identify(self) -> None:
-        """Reads enough to know that this is a capture."""
+        """Reads enough to know that this is a capture; raises `CaptureError` if it is not."""
         while not self._last and self._filled < 64 and not self._interruption.requested:
             self._fill()
         if self._interruption.requested:
@@ -407,7 +421,7 @@ class Trace:
     def _collect_damage(self) -> None:
         for kind, offset, skipped, frame in self._capture.damage():
             if self._ends_at is not None and offset + skipped >= self._ends_at:
-                continue  # a record that an interruption cut
+                continue  # not damage: the interruption cut this record short
             self._add_damage(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
 
     def _add_damage(self, damage: Damage) -> None:
@@ -416,9 +430,9 @@ class Trace:
 
     def _end(self, status: int) -> None:
         if status != END or self._ends_at is not None:
-            return  # whatever is wrong behind it is for the next part to say, or nobody waited for it
+            return  # damage after `stop` is reported by the next part; an interruption itself is not damage
         if why := self._source_damage():
-            # the octets ended here for a reason: if a record did too, this is one damage
+            # the compressed data ended early: if a record is cut off there too, both are one damage
             end, skipped, last = self._capture.position, 0, self._last_damage
             if last is not None and last.what == _KINDS[1] and last.offset + last.skipped == end:
                 end, skipped = last.offset, last.skipped
@@ -434,7 +448,7 @@ class Trace:
 
 
 def _unused(pool: list[KeyArrays], capacity: int, held: int) -> KeyArrays:
-    """Arrays that nobody holds any more, or new ones; a caller who keeps every batch gets new ones each time."""
+    """Arrays from the pool that nobody uses any more, or new ones if all are in use."""
     for arrays in pool:
         if arrays.unused:
             return arrays

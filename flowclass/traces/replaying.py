@@ -1,11 +1,14 @@
 """Replay: the binding updates in a trace drive a home agent, and each packet is decided by the state at its time.
 
-A binding update is taken as authenticated and addressed to this home agent; its own row is decided by the state
-before it; acknowledgements in the trace are ignored (docs/interfaces.md). Several traces are read side by side in the
-order of their times, and at equal times in the order in which they were given. Within one trace the order is that of
-the file: a packet whose time lies before that of an earlier packet counts as if it had the same time.
+Every binding update is assumed to be authenticated and addressed to this home agent. The packet that carries it is
+decided by the state before the update. Acknowledgements in the trace are ignored (docs/interfaces.md).
 
-Packets between two events (a binding update, or something that expires) see the same state and are decided in one call.
+Several traces are merged by the times of their packets; at equal times, the trace that was given first goes first. Each
+trace is read in the order of its file: a packet whose time is before that of an earlier packet in the same trace is
+treated as if it had that packet's time.
+
+All packets between two events (a binding update, or the expiry of something) see the same state, and are decided in one
+call.
 """
 
 from __future__ import annotations
@@ -30,14 +33,15 @@ from .summary import FileSummary, Summary, Updates
 __all__ = ["replay", "stream"]
 
 _UDP = Protocol.UDP.value
-_AHEAD = 3  # batches of keys that a thread makes ahead of the decisions
-_HELD = 12  # batches whose arrays are in use at a time: those ahead, and those that rows are being made of
+_AHEAD = 3  # how many batches of keys a reading thread may be ahead of the decisions
+_HELD = 12  # batches whose arrays are in use at a time: those read ahead, and those that rows are made from
 
 
 def replay(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Summary:
-    """All packets of all sources, decided by ``run.agent``, which changes on the way. Raises `CaptureError`.
+    """Decides all packets of all sources by ``run.agent``, whose bindings the updates change on the way.
 
-    ``ahead``: a thread for each source reads it, and makes its keys, ahead of the decisions.
+    With ``ahead``, each source has a thread that reads it and extracts the keys ahead of the decisions. Returns the
+    run's summary. Raises `CaptureError`.
     """
     for _ in stream(run, sources, ahead=ahead):
         pass
@@ -45,7 +49,7 @@ def replay(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Summa
 
 
 def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Iterator[Rows]:
-    """The same, piece by piece: the work is done as pieces are asked for."""
+    """Like `replay`, but yields the rows in pieces, and works only as pieces are asked for."""
     run.summary.updates = Updates()
     with ExitStack() as stack:
         traces = _open_all(run, sources, stack)
@@ -56,7 +60,7 @@ def stream(run: Run, sources: Sequence[Source], *, ahead: bool = False) -> Itera
         while heap and not run.done:
             _, place = heap[0]
             cursor = cursors[place]
-            # what comes after it on the heap is at 1 or 2
+            # the second smallest element of a heap is at index 1 or 2
             bound = min(heap[1:3]) if len(heap) > 1 else None
             stop = cursor.end_before(bound, place)
             yield from _take(run, cursor, stop, clock)
@@ -77,16 +81,17 @@ def _open_all(run: Run, sources: Sequence[Source], stack: ExitStack) -> list[Tra
 
 
 def _may_be_signalling(keys: np.typing.NDArray[np.void]) -> np.typing.NDArray[np.bool_]:
-    """Packets in which signalling may be hidden: ESP, and UDP of RFC 5555."""
+    """Which packets may carry signalling inside ESP or UDP (RFC 5555): a boolean for each key."""
     protocols = keys["protocol"]
     in_udp = (protocols == _UDP) & ((keys["destination_port"] == DSMIPV6_PORT) | (keys["source_port"] == DSMIPV6_PORT))
     return np.asarray((protocols == ESP) | in_udp)
 
 
 class _Clock:
-    """Nanoseconds since the epoch to the seconds that a home agent is told.
+    """Converts capture times (ns since 1970) to the seconds, as floats, that a home agent takes.
 
-    They begin at the first packet: counted from 1970 a float would have lost the nanoseconds.
+    Seconds are counted from the first packet that has a time: counted from 1970, a float could not hold the
+    nanoseconds.
     """
 
     def __init__(self) -> None:
@@ -102,7 +107,10 @@ class _Clock:
 
 
 class _Cursor:
-    """A place in one trace: ``batch`` and the position in it."""
+    """The place up to which one trace has been replayed: the current ``batch``, and the ``position`` in it.
+
+    ``times`` are the times of the batch, adjusted so that they never decrease; ``updates`` its binding updates.
+    """
 
     def __init__(self, run: Run, trace: Trace, threads: ExitStack | None) -> None:
         self.trace = trace
@@ -111,7 +119,7 @@ class _Cursor:
         self.batch: KeyBatch | None = None
         self.position = 0
         self.times = np.empty(0, dtype=np.int64)
-        self.updates: list[tuple[int, bytes]] = []  # position, IPv6 packet
+        self.updates: list[tuple[int, bytes]] = []  # (position in the batch, IPv6 packet)
         assert run.summary.updates is not None
         self._signalling = Signalling(run.summary.updates.unread, esp_null=run.esp_null)
         self._latest = NO_TIME
@@ -133,7 +141,7 @@ class _Cursor:
         return int(self.times[self.position])
 
     def advance(self, position: int) -> bool:
-        """Moves to a position, into the next batch at the end of this one; False at the end of the trace."""
+        """Moves to a position in the batch, or to the next batch at its end. Returns False at the end of the trace."""
         self.position = position
         if self.batch is not None and position < len(self.batch):
             return True
@@ -151,7 +159,7 @@ class _Cursor:
 
     def _next(self) -> KeyBatch | None:
         if not isinstance(self._batches, ReadAhead):
-            return next(self._batches, None)  # the trace itself looks at the interruption
+            return next(self._batches, None)  # here the trace itself checks for an interruption
         try:
             with self.run.interruption.waiting():
                 return next(self._batches, None)
@@ -165,7 +173,11 @@ class _Cursor:
                 yield i, update
 
     def end_before(self, bound: tuple[int, int] | None, place: int) -> int:
-        """The first position from here on whose turn comes after ``bound``, another trace's (time, place)."""
+        """The first later position in the batch whose packet must wait for the next packet of another trace.
+
+        ``bound`` is that packet's (time, index of its trace), or None if no other trace is left; ``place`` is the index
+        of this trace.
+        """
         if bound is None:
             return len(self.times)
         side = "right" if place < bound[1] else "left"
@@ -173,7 +185,7 @@ class _Cursor:
 
 
 def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]:
-    """Decides the packets from the cursor to ``stop``."""
+    """Decides the packets from the cursor up to ``stop``, applying expiries and binding updates on the way."""
     batch, agent, counts = cursor.batch, run.agent, run.summary.updates
     assert batch is not None
     assert counts is not None
@@ -183,7 +195,7 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]
     while start < stop:
         deadline = agent.next_deadline()
         if deadline is not None and deadline <= now[start]:
-            agent.tick(float(now[start]))  # requests to refresh have nobody to go to
+            agent.tick(float(now[start]))  # its refresh requests are dropped: there is nobody to send them to
             run.changed()
             deadline = agent.next_deadline()
         end = stop

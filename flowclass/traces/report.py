@@ -1,4 +1,4 @@
-"""One HTML page about traces: what went where and when, with pictures, in one file that asks nothing of a network."""
+"""Makes one HTML page about traces: what went where and when, with pictures. It loads nothing from a network."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .unread import unread_words
 __all__ = ["make_report"]
 
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 300, 64, 8, 22, 34
-_MOST_ROWS = 200  # of a table; a page should stay well under a megabyte
+_MOST_ROWS = 200  # per table, as a page should stay well under a megabyte
 _MOST_MARKS = 400
 _COUNT_NAMES = ("packets", "octets")
 _BY_REASON = {"default": 3, "signalling": 4, "unbound": 5, "malformed": 6, "not-ip": 7}
@@ -35,7 +35,10 @@ _BY_ACTION = {"forward": 0, "n-cast": 1, "discard": 2}
 def make_report(
     agent: HomeAgent, sources: Sequence[Source], *, updates: bool, inner: int = 0, **how: Any
 ) -> tuple[str, Summary]:
-    """The page and the summary of traces; ``updates``: binding updates in them drive the bindings; ``how``: `Run`."""
+    """Returns the HTML page about traces, and their summary.
+
+    With ``updates``, binding updates in the traces change the bindings. ``how`` are further arguments of `Run`.
+    """
     timeline, marks = Timeline(), list[tuple[int, bool]]()
     run = Run(agent, observers=[timeline.add], inner=inner, updated=lambda t, ok: marks.append((t, ok)), **how)
     summary = replay(run, sources) if updates else run.classify(sources)
@@ -70,7 +73,7 @@ def _subtitle(timeline: Timeline) -> str:
 
 
 def _time(ns: int) -> str:
-    """Date and time to the millisecond; far outside of the calendar, seconds."""
+    """Date and time to the millisecond, or seconds if the time is outside the calendar."""
     try:
         return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ns % 10**9 // 10**6:03d}"
     except (OverflowError, ValueError, OSError):
@@ -78,7 +81,7 @@ def _time(ns: int) -> str:
 
 
 def _duration(ns: int) -> str:
-    """To four digits, in the largest unit that is not larger."""
+    """A duration with four digits, in the largest unit that is not larger than it."""
     for unit, name in ((86_400 * 10**9, "d"), (3600 * 10**9, "h"), (60 * 10**9, "min"), (10**9, "s"), (10**6, "ms")):
         if ns >= unit:
             return f"{float(f'{ns / unit:.4g}'):g} {name}"
@@ -145,7 +148,7 @@ def _timeline_section(
 
 
 def _bars(counts: npt.NDArray[np.int64], used: list[int], what: int) -> str:
-    """Stacked bars, one path for each kind, and the scale at the left."""
+    """SVG of stacked bars, with one path for each kind, and of the scale on the left."""
     largest = max(int(counts.sum(axis=0).max()), 1)
     top = _nice(largest)
     n = counts.shape[1]
@@ -174,7 +177,7 @@ def _bars(counts: npt.NDArray[np.int64], used: list[int], what: int) -> str:
 
 
 def _nice(largest: int) -> int:
-    """The next number of the kind 1, 2, 4, 8 times a power of ten: quarters of it are easily read."""
+    """The next number that is 1, 2, 4 or 8 times a power of ten, as quarters of it are easy to read."""
     power = 1
     while True:
         for factor in (1, 2, 4, 8):
@@ -191,7 +194,7 @@ def _short(value: float) -> str:
 
 
 def _time_axis(start: int, length: int, first: int) -> str:
-    """Ticks at round times after the first packet, which the first span may begin before."""
+    """Ticks at round times after the first packet; the first span may begin before that packet."""
     parts, step = [], _round_time(length / 5)
     for offset in range(0, start + length - first, step):
         x = _LEFT + (first + offset - start) / length * (_WIDTH - _LEFT - _RIGHT)
@@ -203,7 +206,7 @@ def _time_axis(start: int, length: int, first: int) -> str:
 
 
 def _round_time(ns: float) -> int:
-    """The next time that is a round number of its unit."""
+    """The next longer duration that is a round number in its unit."""
     second = 10**9
     for unit, numbers in ((second, (1, 2, 5, 10, 20, 30)), (60 * second, (1, 2, 5, 10, 20, 30)),
                           (3600 * second, (1, 2, 3, 6, 12))):  # fmt: skip
@@ -272,7 +275,7 @@ def _node_section(summary: Summary) -> str:
     totals: dict[str, int] = {}
     for home, _, _, _, way in ways:
         totals[home] = totals.get(home, 0) + way.packets
-    ways.sort(key=lambda entry: -totals[entry[0]])  # stable: a node's ways stay together
+    ways.sort(key=lambda entry: -totals[entry[0]])  # the sort is stable, so the rows of a node stay together
     largest = max(way.packets for *_, way in ways)
     rows, last = [], ""
     for home, reason, action, fid, way in ways[:_MOST_ROWS]:
@@ -300,7 +303,7 @@ def _addresses(way: FlowSummary) -> str:
 
 
 def _never_section(agent: HomeAgent, summary: Summary) -> str:
-    """Flow bindings there are (at the end) that no packet matched."""
+    """The flow bindings, of those that exist at the end, that no packet matched."""
     matched = {(home, fid) for home, reason, _, fid, _ in summary.ways() if reason == "flow"}
     rows, count, flows = list[str](), 0, 0
     for node in agent.cache:

@@ -1,11 +1,11 @@
-"""Traces in, a decision for each packet out.
+"""Classifies traces: reads the packets, and makes a decision for each.
 
     run = Run(load_bindings("bindings.toml"))
     summary = run.classify(["a.pcap", "b.pcapng.gz"])
 
-The keys of a batch of packets are made while the capture is read; here they become decisions, the decisions become
-numbers of outcomes (outcomes.py), and these go to a writer of rows and into the summary. Nothing is done per packet.
-Where nobody wants rows, decisions are counted in C.
+The reader extracts the keys of a batch of packets. Here the batch is decided, the decisions are turned into outcome ids
+(outcomes.py), and these go to a writer of rows and into the summary. No Python code runs per packet. When nobody wants
+rows, decisions are counted in C.
 """
 
 from __future__ import annotations
@@ -45,9 +45,10 @@ Source = str | os.PathLike[str] | BinaryIO
 
 
 def new_fragments(*, defer: bool = False) -> Fragments:
-    """The fragment memory of one input, or of a part of it.
+    """A new fragment memory, for one input or for a part of one (``defer``: see `Fragments`).
 
-    The oldest is evicted, whatever the hash: its secret changes no answer.
+    Its hash has a random secret, which doesn't affect results: when the memory is full, the oldest entry is evicted,
+    whatever its hash.
     """
     return Fragments(defer=defer)
 
@@ -55,15 +56,16 @@ def new_fragments(*, defer: bool = False) -> Fragments:
 class Run:
     """Classifies traces one after the other against the bindings of a home agent.
 
-    ``writer`` gets the rows, ``observers`` are called with each batch of them; ``inner`` says which IP header counts,
-    as in `flowclass.engine.packets.parse`; ``progress`` is told the octets read so far, ``updated`` the time of each
-    binding update that a replay met, and whether it was accepted. With ``behind`` counting and writing are done there:
-    when that is left, they are complete. ``memory`` bounds what decompressing may take. With an ``interruption`` the
-    run ends early when that is requested, with what it has.
-    ``selection`` says which packets are decided and counted.
+    ``writer`` gets the rows, and ``observers`` are called with each batch of rows. ``inner`` says which IP header
+    counts, as in `flowclass.engine.packets.parse`. ``progress`` is called with the octets read so far, and ``updated``
+    with the time in ns of each binding update in a replay, and whether it was accepted. With ``behind``, counting and
+    writing are done on its thread, and are complete when its block has been left. ``memory`` limits the octets that
+    decompression may use. When ``interruption`` is requested, the run ends early, with the results so far.
+    ``selection`` says which packets are decided and counted. ``esp_null`` says whether a replay looks for signalling in
+    ESP with NULL encryption.
 
-    Of several traces, one that is missing, empty or no capture doesn't stop the others: its `FileSummary` has the
-    ``error``. A single one, and the last of several of which none could be read, raise it.
+    Among several traces, one that is missing, empty or not a capture doesn't stop the others: its `FileSummary` has the
+    ``error``. If no trace can be read, the error of the last one is raised.
     """
 
     def __init__(
@@ -101,7 +103,7 @@ class Run:
             self._outcomes.before_forget = behind.wait
 
     def classify(self, sources: Sequence[Source]) -> Summary:
-        """All packets of all sources, by the bindings as they stand. Raises `CaptureError`."""
+        """Decides all packets of all sources by the present bindings; returns the summary. Raises `CaptureError`."""
         if self._takers or self.selection is not None:
             for _ in self.stream(sources):
                 pass
@@ -110,7 +112,7 @@ class Run:
         return self.summary
 
     def _count(self, sources: Sequence[Source]) -> None:
-        """The summary alone: three times as fast, as nothing about a single packet leaves C."""
+        """Makes only the summary. This is three times as fast, as nothing about single packets leaves C."""
         tally = Tally()
         for trace in self.open_each(sources):
             file = self.begin_file(trace)
@@ -120,7 +122,7 @@ class Run:
         self.end_count(tally)
 
     def open_each(self, sources: Sequence[Source]) -> Iterator[Trace]:
-        """The traces one after the other, each open until the next one; none after an interruption."""
+        """Yields the traces one after the other, each open until the next is asked for; ends when the run is done."""
         readable = False
         for number, source in enumerate(sources, 1):
             if self.done:
@@ -132,7 +134,7 @@ class Run:
                     yield trace
 
     def open(self, source: Source, *, raises: bool) -> Trace | None:
-        """A trace; one that is missing or no capture is noted in the summary, or its `CaptureError` raised."""
+        """Opens a trace. If that fails, raises `CaptureError` or, without ``raises``, notes it in the summary."""
         try:
             return Trace(source, memory=self._memory, interruption=self.interruption)
         except CaptureError as error:
@@ -143,7 +145,7 @@ class Run:
             return None
 
     def count(self, file: FileSummary, trace: Trace, tally: Tally, fragments: Fragments) -> Iterator[None]:
-        """One trace, in pieces; packets that ``fragments`` leaves open are in the file, but in no decision."""
+        """Counts one trace in pieces. Packets that ``fragments`` leaves open count for the file, not for a decision."""
         packets, octets, cut = tally.totals
         for _ in trace.tally(tally, self._table, fragments=fragments, inner=self.inner):
             yield
@@ -152,17 +154,17 @@ class Run:
 
     @property
     def done(self) -> bool:
-        """Whether nothing more is to be read: somebody asked for an end, or the selection is complete."""
+        """Whether nothing more is to be read: an end was requested, or the selection is complete."""
         return self.interruption.requested or (self.selection is not None and self.selection.done)
 
     def end_count(self, tally: Tally) -> None:
-        """What was counted, into the summary."""
+        """Adds what was counted to the summary."""
         decisions, each_packets, each_octets = tally.take(self._table)
         add_unread(self.summary.unread, tally.take_unread())
         self.summary.add_decisions(decisions, self._table.addresses_of(decisions), each_packets, each_octets)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
-        """The same, batch by batch: the work is done as batches are asked for."""
+        """Like `classify`, but yields the rows batch by batch, and works only as batches are asked for."""
         for trace in self.open_each(sources):
             file = self.begin_file(trace)
             for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
@@ -173,14 +175,14 @@ class Run:
             self.end_file(trace)
 
     def begin_file(self, trace: Trace) -> FileSummary:
-        """The counts of a trace that is about to be read, in the summary."""
+        """Adds the counts of a trace that is about to be read to the summary, and returns them."""
         file = FileSummary(trace.name)
         file.damage = trace.damages  # grows while the trace is read
         self.summary.files.append(file)
         return file
 
     def end_file(self, trace: Trace) -> None:
-        """The trace has been read: for the progress."""
+        """Notes, for the progress, that a trace has been read."""
         self._done += trace.position
 
     def tell(self, trace: Trace) -> None:
@@ -188,7 +190,7 @@ class Run:
         self._progress(self._done + trace.position)
 
     def take(self, file: FileSummary, batch: KeyBatch, start: int, stop: int) -> Rows:
-        """Decides the packets ``start`` to ``stop`` of a batch by the present state, and hands them on."""
+        """Decides the packets ``start`` to ``stop`` of a batch by the present state, and counts and writes them."""
         part: slice | npt.NDArray[np.intp] = slice(start, stop)
         frames = np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64)
         if self.selection is not None:
@@ -215,15 +217,15 @@ class Run:
     def decide(
         self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times = _NO_TIMES
     ) -> Rows:
-        """Decides packets by the present state, and counts nothing; at most `Outcomes.BATCH` of them."""
+        """Decides at most `Outcomes.BATCH` packets by the present state, without counting them."""
         decisions = self._table.classify_parsed(keys, infos)
         self._outcomes.trim()
         return Rows(file, frames, times, self._outcomes.intern(decisions, self._resolve), self._outcomes, sizes)
 
     def changed(self) -> None:
-        """To be told whenever the agent's bindings have changed."""
+        """Must be called whenever the agent's bindings have changed."""
         self._outcomes.changed()
 
     def _resolve(self, decisions: npt.NDArray[np.void]) -> list[RowValues]:
-        """What decisions say in addresses: at once, as node numbers are good only until the state changes."""
+        """The outcomes of decisions. They are made at once, as node numbers are valid only until the state changes."""
         return row_values_of(decisions, *self._table.addresses_of(decisions))

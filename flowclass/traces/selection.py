@@ -1,4 +1,4 @@
-"""A part of what is read, by time and by order. All of it drives a replay; the part alone is decided and counted."""
+"""Selects packets by time and order. Only these are decided and counted; all packets still drive a replay."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ _RFC3339: Final = re.compile(
 
 
 def time_ns(text: str) -> int:
-    """Nanoseconds since 1970 of RFC 3339 text, or of seconds.
+    """Converts RFC 3339 text, or a number of seconds since 1970, to nanoseconds since 1970.
 
-    Without an offset it is UTC, and a date alone is its midnight. Raises `FlowclassError` for anything
-    else. Digits behind the nanoseconds are dropped.
+    A time without an offset is in UTC, and a date alone is its midnight. Digits after the nanoseconds are dropped.
+    Raises `FlowclassError` for any other text.
     """
     if found := _EPOCH.fullmatch(text.strip()):
         seconds, fraction = found.groups()
@@ -44,10 +44,10 @@ def time_ns(text: str) -> int:
 
 
 class Selection:
-    """Packets from ``start`` on and before ``stop`` (ns since 1970); of those the ``first`` ones after ``skip``.
+    """Selects packets with times from ``start`` to before ``stop`` (ns since 1970); of these, ``first`` after ``skip``.
 
-    The order is that in which packets are read, over all traces. A packet without a time is in no span of time. One
-    object serves one run.
+    Packets are counted in the order in which they are read, over all traces. With ``start`` or ``stop``, packets
+    without a time are not selected. An object counts what it has selected, so each run needs a new one.
     """
 
     def __init__(
@@ -58,11 +58,11 @@ class Selection:
 
     @property
     def done(self) -> bool:
-        """Whether nothing that is still to be read can be in it."""
+        """Whether no packet that is still to be read can be selected."""
         return self._left == 0
 
     def choose(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-        """The indices of the chosen packets of those that come now."""
+        """The indices of the selected packets among the next ones, whose times these are."""
         chosen = np.ones(len(times), dtype=bool)
         if self._start is not None:
             chosen &= times >= self._start

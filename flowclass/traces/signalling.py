@@ -1,9 +1,9 @@
-"""Binding updates out of the packets of a capture, also where testbeds hide them.
+"""Extracts binding updates from the packets of a capture, also from fragments, ESP and UDP.
 
-A binding update may come in fragments, which are put together; in ESP with NULL encryption (RFC 5879 tells how such
-packets are told apart: by a trailer that makes sense), which IPsec testbeds use so that captures can be read; or in UDP
-to port 4191, in which a mobile node behind an IPv4 network puts its IPv6 packets (RFC 5555 section 4.1). Each becomes a
-plain IPv6 packet with a Mobility Header. What was signalling and could not be read is counted by its reason.
+A binding update may come in fragments, which are reassembled. It may be in ESP with NULL encryption, which IPsec
+testbeds use so that captures can be read; such packets are recognised by a plausible ESP trailer (RFC 5879). Or it may
+be in UDP with port 4191, which a mobile node in an IPv4 network uses to carry its IPv6 packets (RFC 5555 section 4.1).
+Each is turned into a plain IPv6 packet with a Mobility Header. Signalling that could not be read is counted by reason.
 """
 
 from __future__ import annotations
@@ -25,15 +25,18 @@ _DESTINATION_OPTIONS = Protocol.DESTINATION_OPTIONS.value
 _BINDING_UPDATE: Final = MessageType.BINDING_UPDATE.value
 _FIRST, _LATER = 1, 2  # enum fc_fragment
 _CUT: Final = 2  # FC_PACKET_CUT
-_DATAGRAMS: Final = 64  # that are put together at one time
+_DATAGRAMS: Final = 64  # how many are reassembled at a time
 _LIFETIME: Final = 60 * 10**9  # ns, RFC 8200 section 4.5
-_CHECK_VALUES: Final = (12, 16, 24, 32, 0)  # octets of ESP's integrity check value, the commonest first
-_INITIALIZATION: Final = (0, 8)  # octets in front of the payload: none with NULL encryption, 8 with AES-GMAC
+_CHECK_VALUES: Final = (12, 16, 24, 32, 0)  # possible octets of ESP's integrity check value, commonest first
+_INITIALIZATION: Final = (0, 8)  # octets before the payload: none with NULL encryption, 8 with AES-GMAC
 
 
 @dataclass(slots=True)
 class _Datagram:
-    """The pieces of a packet that came so far: offset -> octets. ``head``: what stands before the Fragment header."""
+    """A fragmented packet: the pieces received so far (offset -> octets), and ``head``, all before the Fragment header.
+
+    ``time`` is that of its first piece; ``size`` is the length of all pieces, known from the last one.
+    """
 
     time: int
     head: bytes = b""
@@ -42,9 +45,10 @@ class _Datagram:
 
 
 class Signalling:
-    """Takes packets of one capture in their order; one memory of fragments. ``esp_null`` False leaves ESP alone.
+    """Finds the binding updates of one capture, whose packets it takes in their order.
 
-    ``unread`` counts what was signalling, or seems to have been, and could not be read, by the reason.
+    ``unread`` counts, by reason, packets that were signalling, or probably were, and could not be read. With
+    ``esp_null`` False, ESP is not looked into.
     """
 
     def __init__(self, unread: dict[str, int], *, esp_null: bool = True) -> None:
@@ -72,7 +76,7 @@ class Signalling:
         return None
 
     def finish(self) -> None:
-        """The capture ends: what is not whole by now never will be."""
+        """Must be called at the end of the capture: packets that are incomplete then are counted as unread."""
         if self._datagrams:
             self._count("fragments are missing", len(self._datagrams))
             self._datagrams.clear()
@@ -111,7 +115,7 @@ class Signalling:
         if not more:
             datagram.size = offset + len(octets)
         overlaps = any(o < offset + len(octets) and offset < o + len(p) for o, p in datagram.pieces.items())
-        if overlaps and datagram.pieces.get(offset) != octets:  # not merely the same one again
+        if overlaps and datagram.pieces.get(offset) != octets:  # not just a repetition of the same fragment
             del self._datagrams[identity]
             self._count("fragments overlap")  # RFC 5722
             return None
@@ -124,7 +128,7 @@ class Signalling:
         return self._read(datagram.head + body)
 
     def _forget(self, time: int) -> None:
-        """Datagrams that are too old, and the oldest if there are too many."""
+        """Drops datagrams that are too old, and the oldest one if there are too many."""
         while self._datagrams:
             oldest = next(iter(self._datagrams.values()))
             known = NO_TIME not in (time, oldest.time)
@@ -134,7 +138,7 @@ class Signalling:
             self._count("fragments are missing")
 
     def _read(self, packet: bytes) -> bytes | None:
-        """A whole packet: with its right length, if it is a binding update."""
+        """Looks for a binding update in a whole packet, whose payload length is corrected first."""
         if len(packet) - 40 > 0xFFFF:
             return None
         packet = packet[:4] + (len(packet) - 40).to_bytes(2, "big") + packet[6:]
@@ -176,7 +180,7 @@ class Signalling:
 
 
 def _header(packet: bytes, wanted: int) -> tuple[int, int] | None:
-    """Where the first extension header of a kind begins, and where the octet is that announces it."""
+    """(place of the Next Header octet that announces it, place where it begins) of the first header of a kind."""
     pointer, at = 6, 40
     while at + 2 <= len(packet):
         kind = packet[pointer]
@@ -198,7 +202,7 @@ def _size(packet: bytes, kind: int, at: int) -> int | None:
 
 
 def _pointer(packet: bytes, end: int) -> int:
-    """Where the octet is that announces what begins at ``end``."""
+    """The place of the Next Header octet that announces the header beginning at ``end``."""
     pointer, at = 6, 40
     while at < end:
         size = _size(packet, packet[pointer], at)
@@ -209,7 +213,7 @@ def _pointer(packet: bytes, end: int) -> int:
 
 
 def _has_home_address(packet: bytes, end: int) -> bool:
-    """Whether a Home Address option stands before ``end``: what a mobile node sends to its home agent has one."""
+    """Whether a Home Address option is before ``end``, as in packets from a mobile node to its home agent."""
     found = _header(packet[:end], _DESTINATION_OPTIONS)
     if found is None:
         return False

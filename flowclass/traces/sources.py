@@ -1,6 +1,6 @@
-"""Where the bytes of a trace come from: files, pipes, standard input, file objects.
+"""Sources of the bytes of a trace: files, pipes, standard input, file objects.
 
-A source fills a buffer (`readinto`), as a raw file does; 0 means the end. What is compressed is undone in
+A source fills a buffer (`readinto`), as a raw file does; 0 means the end. Compressed sources are decompressed in
 `flowclass.traces.decompress`.
 """
 
@@ -19,7 +19,7 @@ __all__ = ["ByteSource", "FileIdentity", "RawSource", "identity_of", "open_raw",
 
 
 class FileIdentity(NamedTuple):
-    """A state of a file: another file under the same name differs in it, and so does this one when it is written to."""
+    """Identifies a file and its state: it differs for another file of the same name, and after a write to the file."""
 
     device: int
     inode: int
@@ -28,30 +28,30 @@ class FileIdentity(NamedTuple):
 
 
 def identity_of(about: os.stat_result) -> FileIdentity | None:
-    """None for what is no regular file."""
+    """The identity of a file from what `os.stat` says; None if it is not a regular file."""
     if not S_ISREG(about.st_mode):
         return None
     return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
 
 
 class ByteSource(Protocol):
-    """Bytes in order. ``damage`` says (after the end) what was wrong with the encoding, if anything was."""
+    """A source of bytes in order. After the end, ``damage`` says what was wrong with the encoding, if anything."""
 
     damage: list[str]
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fills the front of a buffer; how many octets, 0 at the end."""
+        """Fills the front of a buffer; returns how many octets, 0 at the end."""
 
     def close(self) -> None:
-        """Gives back files and threads."""
+        """Closes files and ends threads."""
 
 
 @dataclass(slots=True)
 class RawSource:
-    """A file, a pipe or a file object, with a little read ahead put back (to look at the magic number).
+    """A file, a pipe or a file object, from which the first octets can be peeked at (for the magic number).
 
-    ``position`` counts the octets taken from it, for progress; ``size`` is None where it can't be had; ``file`` is the
-    descriptor of what was opened by its path.
+    ``position`` counts the octets taken from it, for progress; ``size`` in octets is None where it is unknown; ``file``
+    is the descriptor of a file that was opened by its path.
     """
 
     name: str
@@ -64,11 +64,11 @@ class RawSource:
     _ahead: bytes = b""
 
     def identity(self) -> FileIdentity | None:
-        """Which state of which file this is; None for what is no regular file."""
+        """Which file this is, and its present state; None if it is not a regular file opened by its path."""
         return None if self.file is None else identity_of(os.fstat(self.file))
 
     def readinto(self, buffer: memoryview, /) -> int:
-        """Fills the front of a buffer; how many octets, 0 at the end."""
+        """Fills the front of a buffer; returns how many octets, 0 at the end."""
         if self._ahead:
             n = min(len(buffer), len(self._ahead))
             buffer[:n] = self._ahead[:n]
@@ -96,12 +96,12 @@ class RawSource:
 
 
 def path_text(path: str) -> str:
-    """A path for people and outputs, which are UTF-8: an octet that is none is written as \\xNN."""
+    """A path as text for people and outputs, which are UTF-8: octets that are not UTF-8 are written as \\xNN."""
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def source_name(source: str | os.PathLike[str] | BinaryIO) -> str:
-    """What results call a source."""
+    """The name of a source in results."""
     if isinstance(source, (str, os.PathLike)):
         return path_text(os.fspath(source))
     name = getattr(source, "name", None)
@@ -109,9 +109,9 @@ def source_name(source: str | os.PathLike[str] | BinaryIO) -> str:
 
 
 def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0) -> RawSource:
-    """A path, ``-`` for standard input, or a binary file object (which stays the caller's to close).
+    """Opens a path, ``-`` for standard input, or a binary file object (which the caller has to close).
 
-    ``offset``: where to begin in a file that is given as a path.
+    ``offset`` is where reading begins in a file that is given as a path.
 
     Raises `CaptureError` when the file is missing or can't be opened.
     """

@@ -1,15 +1,15 @@
-"""The packets themselves, one pcapng file for each care-of address, flow, node or action.
+"""Writes the packets of traces to pcapng files, one for each care-of address, flow, node or action.
 
     splitter = Splitter(agent, "links", by="care-of", encapsulate=True)
     result = splitter.split(["a.pcap"], replay=True)
 
-A trace is gone through twice: first every packet is decided, as for `classify`, and what is kept of it is the number of
-the set of outputs that it goes to, four octets a packet; then the records are copied. Outputs are not held open: what
-goes to each is gathered and appended now and then, so that thousands of them need one descriptor and bounded memory.
+A trace is read twice. First every packet is decided, as for `classify`, and the number of the set of outputs to which
+it goes is kept: four octets per packet. Then the records are copied. Outputs are not kept open: their records are
+gathered in memory and appended now and then, so thousands of outputs need only one descriptor and bounded memory.
 
-A copy keeps its time in nanoseconds, its link type (an interface of the pcapng file for each), both its lengths and the
-comments that a pcapng file has for it. An encapsulated one is what a home agent sends: the packet behind the header of
-a tunnel (RFC 2473), without the link layer that it was captured with.
+A copy keeps its time in nanoseconds, its link type (the pcapng file has an interface for each), its captured and
+original lengths, and the comments that a pcapng trace has for it. An encapsulated copy is what a home agent sends: the
+packet after the header of a tunnel (RFC 2473), without the link layer with which it was captured.
 """
 
 from __future__ import annotations
@@ -44,15 +44,15 @@ By: TypeAlias = Literal["care-of", "flow", "node", "action"]
 BY: Final[tuple[By, ...]] = ("care-of", "flow", "node", "action")
 
 _RAW: Final = 101  # LINKTYPE_RAW
-_GATHERED: Final = 64 << 20  # octets in all outputs until they are appended
+_GATHERED: Final = 64 << 20  # octets that are gathered for all outputs before they are appended
 _TUNNEL_HOPS: Final = 64  # hop limit of the outer header
-_ENCAPSULATION_LIMIT: Final = bytes((4, 1, 4, 1, 0))  # RFC 2473 section 4.1.1: the option, and padding behind it
-_LONG_AGO: Final = 9 * 10**9  # seconds: what times before 1970 are counted from, so that they are no negative numbers
+_ENCAPSULATION_LIMIT: Final = bytes((4, 1, 4, 1, 0))  # RFC 2473 section 4.1.1: the option, and padding after it
+_LONG_AGO: Final = 9 * 10**9  # seconds before 1970: times before 1970 are counted from there, so as not to be negative
 
 
 @dataclass(slots=True)
 class Output:
-    """One file: how many packets are in it, and how many octets they had on the wire, tunnel headers included."""
+    """One output file: how many packets it has, and their octets on the wire, including tunnel headers."""
 
     file: str
     packets: int = 0
@@ -61,8 +61,11 @@ class Output:
 
 @dataclass(slots=True)
 class Split:
-    """What came of it: the files in the order of their names; ``packets`` of the traces, ``left_out``: those that are
-    in no file, because nothing sends them anywhere."""
+    """The result of a split.
+
+    ``outputs`` are the files in the order of their names, ``packets`` is the number of packets in the traces, and
+    ``left_out`` the number of those that are in no file, because they are not sent anywhere.
+    """
 
     outputs: list[Output] = field(default_factory=list)
     packets: int = 0
@@ -78,16 +81,16 @@ class Split:
         }
 
 
-Copy: TypeAlias = tuple[str, bytes | None]  # a file's name; the care-of address to encapsulate to, or None: as it is
+Copy: TypeAlias = tuple[str, bytes | None]  # file name; care-of address to encapsulate to, or None
 
 
 class Splitter:
     """Splits traces by what ``agent`` decides about their packets.
 
-    ``by``: what a file is for. ``encapsulate``: the outer header of a tunnel from ``home_agents`` (one address of
-    each IP version) to the care-of address is put in front, once for each copy that is sent; what isn't sent is left
-    out. ``selection``: a part of the packets only. ``inner`` as in `flowclass.engine.packets.parse`: the packet whose
-    header decided is the one that is encapsulated.
+    ``by`` says what each file is for. With ``encapsulate``, each copy that is sent gets the outer header of a tunnel
+    from ``home_agents`` (one address of each IP version) to the care-of address; packets that are not sent are left
+    out. ``selection`` restricts the split to some of the packets. ``inner`` is as in `flowclass.engine.packets.parse`:
+    the packet that is encapsulated is the one whose header was decided on.
     """
 
     def __init__(
@@ -116,10 +119,10 @@ class Splitter:
         self._of_values: dict[RowValues, int] = {}
 
     def split(self, traces: Sequence[str], *, replay: bool = False) -> Split:
-        """Reads the traces, each a file that is read twice, and writes into the folder, which is made if need be.
+        """Splits the traces into files in the folder, which is created unless it exists.
 
-        All files appear when everything is written, or none; one of the same name is replaced. Raises `CaptureError`,
-        and `OutputError` for a folder that can't be written.
+        Each trace must be a file, as it is read twice. The outputs appear when all of them are complete, and replace
+        files of the same names. Raises `CaptureError`, and `OutputError` for a folder that can't be written to.
         """
         sets, summary = self._decide(traces, replay)
         os.makedirs(self.folder, exist_ok=True)
@@ -235,12 +238,12 @@ class Splitter:
                 files.add(name, _RAW, time, len(header) + size, (header, inside), comments)
 
     def _tunnel_header(self, care_of: bytes, first: bytes, size: int) -> bytes:
-        """The header in front of an IP packet that begins with these octets and is ``size`` octets long."""
+        """The tunnel header for an IP packet that begins with the four octets ``first`` and is ``size`` octets long."""
         version = first[0] >> 4
         protocol = 41 if version == 6 else 4
         word = int.from_bytes(first, "big")
         traffic_class = word >> 20 & 0xFF if version == 6 else word >> 16 & 0xFF
-        if len(care_of) == 16:  # traffic class and flow label are the packet's (RFC 2473 section 6)
+        if len(care_of) == 16:  # traffic class and flow label are copied from the packet (RFC 2473 section 6)
             flow_label = word & 0xFFFFF if version == 6 else 0
             options = bytes((protocol, 0)) + _ENCAPSULATION_LIMIT + b"\0"
             length = len(options) + size
@@ -260,12 +263,12 @@ class Splitter:
 
 
 def file_name(what: str) -> str:
-    """A file's name that every system takes: colons become hyphens."""
+    """A file name that is valid on every system: other characters, such as colons, become hyphens."""
     return re.sub(r"[^0-9A-Za-z._-]", "-", what) + ".pcapng"
 
 
 def _comments(octets: memoryview, start: int, captured: int) -> bytes:
-    """The comments of the packet at ``start``, if an Enhanced Packet Block is around it: as options, little-endian."""
+    """The comments of the packet at ``start`` as little-endian pcapng options, if it is in an Enhanced Packet Block."""
     if start < 28:
         return b""
     kind = bytes(octets[start - 28 : start - 24])
@@ -281,7 +284,7 @@ def _comments(octets: memoryview, start: int, captured: int) -> bytes:
     if int.from_bytes(octets[start - 8 : start - 4], order) != captured or end > len(octets):
         return b""
     if bytes(octets[end : end + 4]) != bytes(octets[start - 24 : start - 20]):
-        return b""  # no block after all
+        return b""  # it was not a block after all
     found = b""
     while end - at >= 4:
         code, size = (int.from_bytes(octets[i : i + 2], order) for i in (at, at + 2))
@@ -303,7 +306,7 @@ _SECTION: Final = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
 
 
 class _Files:
-    """pcapng files that grow together; `outputs` says what is in each."""
+    """Writes several pcapng files at the same time; ``outputs`` has the counts of each."""
 
     def __init__(self, folder: str) -> None:
         self.outputs: dict[str, Output] = {}
@@ -322,7 +325,7 @@ class _Files:
     def add(
         self, name: str, linktype: int, time: int, original: int, parts: Sequence[bytes | memoryview], comments: bytes
     ) -> None:
-        """One packet, in parts; ``time`` in ns since 1970, or `NO_TIME`, which becomes 1970."""
+        """Adds one packet, given in parts. ``time`` is in ns since 1970; `NO_TIME` is written as 1970."""
         output = self.outputs.get(name)
         if output is None:
             output = self.outputs[name] = Output(name)

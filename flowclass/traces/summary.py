@@ -1,4 +1,4 @@
-"""What a run over traces came to: packets per action, reason, node, flow and care-of address, and what was damaged."""
+"""The summary of a run over traces: packets per action, reason, node, flow and care-of address, and the damage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,11 @@ __all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Updates"]
 
 @dataclass(slots=True)
 class FileSummary:
-    """What was read of one trace. ``error``: why nothing could be, where it is missing, empty or no capture."""
+    """What was read of one trace.
+
+    ``octets`` are those on the wire. ``error`` says why nothing could be read of a trace that is missing, empty or not
+    a capture.
+    """
 
     file: str
     packets: int = 0
@@ -29,14 +33,17 @@ class FileSummary:
 
 @dataclass(slots=True)
 class FlowSummary:
-    """Packets of one node that went one way: those of a flow, its default, its signalling, ..."""
+    """Counts of the packets of one node that were treated alike: those of a flow, of its default, its signalling, ...
+
+    ``care_of`` has the number of packets sent to each care-of address.
+    """
 
     packets: int = 0
     octets: int = 0
     care_of: dict[str, int] = field(default_factory=dict)
 
     def add(self, packets: int, octets: int, care_of: Iterable[str]) -> None:
-        """Counts packets that went to each of these addresses."""
+        """Adds ``packets`` packets, with ``octets`` in all, each of which went to all of these care-of addresses."""
         self.packets += packets
         self.octets += octets
         for address in care_of:
@@ -45,10 +52,14 @@ class FlowSummary:
 
 @dataclass(slots=True)
 class Updates:
-    """Binding updates that a replay met. ``accepted`` and ``rejected`` go by the status of the acknowledgement;
-    ``ignored`` got none: unreadable, a bad checksum, or none of a home agent's business. Flows go by the status of
-    their own option. ``statuses`` and ``flow_statuses``: how many had which (names: `wire.BINDING_STATUS`, those of the
-    ``profile``). ``unread``: signalling that could not be read, by the reason."""
+    """Counts of the binding updates that a replay met.
+
+    ``accepted`` and ``rejected`` are counted by the status of the acknowledgement. Updates that are ``ignored`` got no
+    acknowledgement: they were unreadable, had a bad checksum, or were not meant for a home agent. Flows are counted by
+    the status of their own option. ``statuses`` and ``flow_statuses`` map each status to how often it occurred (for the
+    names see `wire.BINDING_STATUS` and the statuses of the ``profile``). ``unread`` counts the signalling that could
+    not be read, by reason.
+    """
 
     received: int = 0
     accepted: int = 0
@@ -66,7 +77,7 @@ _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -
 
 
 class SavedSummary(NamedTuple):
-    """A `Summary` as plain values, which msgspec reads back with their types checked."""
+    """A `Summary` as plain values, for a file; msgspec checks their types when it reads them back."""
 
     files: list[tuple[str, int, int, list[Damage], int, str | None]]
     cut: int
@@ -75,7 +86,7 @@ class SavedSummary(NamedTuple):
 
 
 class Summary:
-    """Counts of everything, fed batch by batch; its size depends on nodes and flows, not on packets."""
+    """All counts of a run, to which batches are added. Its size depends on the nodes and flows, not on the packets."""
 
     def __init__(self) -> None:
         self.files: list[FileSummary] = []
@@ -83,20 +94,20 @@ class Summary:
         self.unread: Unread = {}
         self.updates: Updates | None = None
         self._folded: dict[_Key, FlowSummary] = {}
-        # counts by outcome id, folded into `_folded` when somebody asks or the ids are forgotten
+        # counts by outcome id; they are added to `_folded` when somebody asks for counts, or when the ids are forgotten
         self._values: list[RowValues] = []
         self._packets = np.zeros(0, dtype=np.int64)
         self._octets = np.zeros(0, dtype=np.float64)  # exact up to 2**53
-        self._counted: list[tuple[Any, ...]] = []  # what add_decisions got, folded in when somebody asks
+        self._counted: list[tuple[Any, ...]] = []  # arguments of add_decisions, added to `_folded` when somebody asks
 
     def add(self, rows: Rows, file: FileSummary) -> None:
-        """Counts one batch; n-cast counts one packet for each of its care-of addresses."""
+        """Counts one batch. An n-cast packet adds 1 to the count of each of its care-of addresses."""
         self.count(rows)
         file.packets += len(rows)
         file.octets += int(rows.sizes.sum(dtype=np.uint64))
 
     def count(self, rows: Rows, sign: int = 1) -> None:
-        """Counts what became of packets, not that they are there; ``sign`` -1 takes rows of the last batch back."""
+        """Counts the outcomes of rows, but not the packets of their file. ``sign`` -1 removes rows counted before."""
         if self._values is not rows.outcomes.values:
             self._fold()
             self._values = rows.outcomes.values
@@ -115,9 +126,10 @@ class Summary:
         packets: npt.NDArray[np.uint64],
         octets: npt.NDArray[np.uint64],
     ) -> None:
-        """Counts made by decision (DECISION_DTYPE), and what `ForwardingTable.addresses_of` said of these.
+        """Adds the numbers of ``packets`` and ``octets`` of decisions (`DECISION_DTYPE`), one element per decision.
 
-        The packets and octets of the files are the caller's business. Texts are made when somebody asks for them.
+        ``addresses`` is what `ForwardingTable.addresses_of` returned for these decisions. The caller has to count the
+        packets and octets of the files. Texts are made only when somebody asks for them.
         """
         self._counted.append((decisions, addresses, packets, octets))
 
@@ -148,7 +160,7 @@ class Summary:
 
     @property
     def damage(self) -> list[Damage]:
-        """The damaged places of all files, of each the first 1,000."""
+        """The damaged places of all files; of each file the first 1,000."""
         return [damage for file in self.files for damage in file.damage]
 
     @property
@@ -167,7 +179,7 @@ class Summary:
         return sum(file.octets for file in self.files)
 
     def by_reason(self) -> dict[str, FlowSummary]:
-        """Packets and octets for each reason, in the order in which reasons are asked."""
+        """Packets and octets for each reason, in the order of `REASONS`."""
         return self._by(1, REASONS)
 
     def by_action(self) -> dict[str, FlowSummary]:
@@ -191,8 +203,11 @@ class Summary:
                 for home, reason, action, fid in keys]  # fmt: skip
 
     def merge(self, other: Summary, *, same_file: bool = False) -> None:
-        """Adds the counts of another run, whose files come after this one's; ``same_file``: which went on in the last
-        file of this one, with frames counted from 1 again."""
+        """Adds the counts of another run, whose files come after those of this one.
+
+        ``same_file`` means that the other run read the next part of this one's last file, and counted its frames from 1
+        again.
+        """
         if same_file:
             last, more = self.files[-1], other.files[0]
             for damage in more.damage:
@@ -212,7 +227,7 @@ class Summary:
                 mine.care_of[address] = mine.care_of.get(address, 0) + packets
 
     def to_saved(self) -> SavedSummary:
-        """All counts but those of binding updates, to be written to a file."""
+        """All counts except those of binding updates, in a form that can be written to a file."""
         files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error)
                  for file in self.files]  # fmt: skip
         unread = [(*key, packets) for key, packets in self.unread.items()]
@@ -220,7 +235,7 @@ class Summary:
 
     @classmethod
     def from_saved(cls, saved: SavedSummary) -> Summary:
-        """What `to_saved` gave."""
+        """The summary of which `to_saved` made ``saved``."""
         found = cls()
         found.cut = saved.cut
         add_unread(found.unread, saved.unread)
@@ -231,7 +246,7 @@ class Summary:
         return found
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON. Every action and reason is there, also with 0 packets."""
+        """The summary as values for JSON. Every action and reason is included, even with 0 packets."""
         return {
             "packets": self.packets,
             "octets": self.octets,

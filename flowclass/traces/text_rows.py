@@ -23,7 +23,11 @@ COLUMNS = ("file", "frame", "time_ns", "action", "reason", "home_address", "fid"
 
 @dataclass(frozen=True, slots=True)
 class TextFormat:
-    """Rows as lines: what comes before the frame number, between the fields, and after the time (rows.c)."""
+    """The constant texts of a text format, around the numbers that rows.c writes: ``head frame middle time tail``.
+
+    ``head`` makes the text before the frame number from the file's name, ``tail`` that after the time from an outcome.
+    ``middle`` stands between the two numbers, ``null`` replaces a missing time, and ``first_line`` begins the file.
+    """
 
     first_line: str
     head: Callable[[str], str]
@@ -33,7 +37,7 @@ class TextFormat:
 
 
 class TextWriter:
-    """Rows as lines, without the first line: a file or a piece of one."""
+    """Writes rows as lines of text, without the first line of a file, so that it can also write a piece of one."""
 
     def __init__(self, stream: IO[bytes], form: TextFormat) -> None:
         self._stream = stream
@@ -53,14 +57,14 @@ class TextWriter:
         self._stream.write(self._texts.rows(head, rows.frames, rows.times, rows.ids))
 
     def close(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: all rows have been written to the stream."""
 
     def abandon(self) -> None:
-        """Nothing is held back."""
+        """Does nothing: no rows are buffered."""
 
 
 class TextSize:
-    """How many octets rows will have as text, but for their frame numbers, before anybody writes them."""
+    """Computes how many octets rows will have as text, without their frame numbers, before they are written."""
 
     def __init__(self, form: TextFormat) -> None:
         self.octets = 0
@@ -75,7 +79,7 @@ class TextSize:
         self.add_tails(rows, 1)
 
     def add_tails(self, rows: Rows, sign: int) -> None:
-        """What comes after the time alone; ``sign`` -1 takes it back."""
+        """Counts only the texts after the time; ``sign`` -1 subtracts them again."""
         outcomes = rows.outcomes
         if self._epoch != outcomes.epoch:
             self._tails, self._epoch = np.zeros(0, dtype=np.int64), outcomes.epoch
@@ -97,7 +101,7 @@ class TextSize:
 
 
 def frame_digits(first: int, count: int) -> int:
-    """The octets of ``count`` frame numbers from ``first`` (1 or more) on, as text."""
+    """How many octets the ``count`` frame numbers from ``first`` (1 or more) on have as text."""
     total, stop = 0, first + count
     while first < stop:
         width = len(str(first))
@@ -109,12 +113,12 @@ def frame_digits(first: int, count: int) -> int:
 
 def _csv_line(values: list[object]) -> str:
     out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(values)  # so that either character in a value is quoted
+    csv.writer(out, lineterminator="\r\n").writerow(values)  # \r and \n in values are quoted
     return out.getvalue()[:-2]
 
 
 def _csv_tail(outcome: RowValues) -> str:
-    # several care-of addresses are separated by spaces, which no address holds
+    # several care-of addresses are separated by spaces, which no address contains
     values: list[object] = [outcome.action, outcome.reason, outcome.home_address, outcome.fid, outcome.bid]
     return f",{_csv_line([*values, ' '.join(outcome.care_of)])}\n"
 

@@ -1,4 +1,4 @@
-"""Packets over time in constant memory, whatever the length of a trace."""
+"""Counts packets over time, in constant memory however long a trace is."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ Sizes: TypeAlias = npt.NDArray[np.uint32]
 __all__ = ["KINDS", "Timeline", "kind_of"]
 
 KINDS = ("flow", "n-cast", "discard", "default", "signalling", "unbound", "malformed", "not IP")
-"""What happened to a packet, for a picture."""
+"""The kinds of packets that a picture tells apart, by what happened to them."""
 
 
 def kind_of(outcome: RowValues) -> int:
-    """Index into `KINDS`."""
+    """The kind of an outcome, as an index into `KINDS`."""
     if outcome.reason == "not-ip":
         return KINDS.index("not IP")
     if outcome.reason == "flow":
@@ -32,22 +32,23 @@ def kind_of(outcome: RowValues) -> int:
 class Timeline:
     """Packets and octets of each kind in `BINS` equal spans of time.
 
-    Nobody knows beforehand how long a trace is: it begins with spans of a microsecond, and when a packet falls outside
-    two neighbours become one, so that the spans double until it fits. Packets without a time are left out, and so are
-    those few (``left_out``, one in `FEW` at most) whose times are so far from all others that a picture with them would
-    show nothing else: a flipped bit makes months of a second.
+    How long a trace is isn't known beforehand. So spans are a microsecond long at first; when a packet falls outside
+    them, each two neighbours are merged, which doubles the spans, until it fits.
+
+    Packets without a time are left out. So are a few (``left_out``, at most one in `FEW`) whose times are so far from
+    all others that nothing else could be seen in a picture with them: one flipped bit can turn a second into months.
     """
 
     BINS = 512
     FAR = 64
-    """A packet this many times as far away as all that was seen before is put off."""
+    """A packet is set aside if it is further from the middle of the spans than this many times their whole length."""
     FEW = 10_000
     MOST_FAR = 1000
 
     def __init__(self) -> None:
         self.origin: int | None = None
-        self.width = 1000  # ns
-        self.counts = np.zeros((2, len(KINDS), self.BINS), dtype=np.int64)  # packets, octets
+        self.width = 1000  # ns, the length of a span
+        self.counts = np.zeros((2, len(KINDS), self.BINS), dtype=np.int64)  # [0]: packets, [1]: octets
         self.first: int | None = None
         self.last: int | None = None
         self._total = 0
@@ -57,7 +58,7 @@ class Timeline:
 
     @property
     def left_out(self) -> int:
-        """How many packets have times that are too far from all others for a picture."""
+        """How many packets have been set aside because their times are too far from all others."""
         return sum(len(times) for times, _, _ in self._far)
 
     def add(self, rows: Rows) -> None:
@@ -69,7 +70,7 @@ class Timeline:
         kinds = self._kinds_of(rows.outcomes)[rows.ids[timed]]
         sizes = rows.sizes[timed]
         if self.origin is None:
-            # the first packets as a whole: one of them may be the odd one
+            # fit the spans to the first packets without the extreme ones, as any single time may be wrong
             ordered, edge = np.sort(times), len(times) // 64
             self.origin = int(ordered[edge])
             while self.width * self.BINS <= int(ordered[-1 - edge]) - self.origin:
@@ -116,14 +117,18 @@ class Timeline:
         return self._kinds
 
     def _double(self, place: int) -> None:
-        """Spans twice as long; what there is goes to ``place`` on."""
+        """Makes the spans twice as long, and moves the present counts to the spans from ``place`` on."""
         half = self.counts.reshape(2, len(KINDS), self.BINS // 2, 2).sum(axis=3)
         self.counts[:] = 0
         self.counts[:, :, place : place + self.BINS // 2] = half
         self.width *= 2
 
     def spans(self, most: int = 128) -> tuple[int, int, npt.NDArray[np.int64]]:
-        """(start ns, width ns, counts of shape (2, kinds, n)) over the time that has packets, n at most ``most``."""
+        """The counts over the time from the first to the last packet, in at most ``most`` spans.
+
+        Returns (start in ns, width of a span in ns, counts of shape (2, kinds, spans)); index 0 of the counts has
+        packets, 1 octets.
+        """
         if self.left_out > self._total // self.FEW:
             self._take_far()
         if self.origin is None or self.first is None or self.last is None:

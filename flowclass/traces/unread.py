@@ -1,4 +1,4 @@
-"""Why a packet was not read as IP, in words: "not read" is not the same as "no IP".
+"""Why a packet was not read as IP, in words. A packet that was "not read" may still carry IP.
 
 The numbers are those of enum fc_unread in flowclass.h (``unread`` and ``unread_value`` of `PACKET_DTYPE`).
 """
@@ -13,10 +13,10 @@ import numpy.typing as npt
 __all__ = ["Unread", "add_unread", "unread_of", "unread_words"]
 
 Unread = dict[tuple[int, int], int]
-"""(unread, value) to packets."""
+"""Maps (unread, value) to the number of packets."""
 
 _OTHERS = (0, 0)
-_MOST = 64  # different ones that are kept apart
+_MOST = 64  # how many different reasons are kept apart
 _CARRIES_NO_IP = {
     0x0806: "ARP", 0x8035: "RARP", 0x88CC: "LLDP", 0x8863: "PPPoE discovery", 0x888E: "802.1X", 0x8809: "LACP",
     0x88E1: "HomePlug", 0x8892: "PROFINET", 0x88F7: "PTP", 0x9000: "loopback", 0x8137: "IPX", 0x809B: "AppleTalk",
@@ -24,7 +24,7 @@ _CARRIES_NO_IP = {
 
 
 def unread_words(unread: int, value: int) -> str:
-    """One reason."""
+    """One reason in words."""
     match unread:
         case 1:
             return f"link type {value} is not read"
@@ -55,14 +55,14 @@ def unread_words(unread: int, value: int) -> str:
 
 
 def add_unread(total: Unread, more: Iterable[tuple[int, int, int]]) -> None:
-    """Adds (unread, value, packets); when there are very many different ones, the rest is counted together."""
+    """Adds counts (unread, value, packets). Beyond `_MOST` different reasons, further ones are counted together."""
     for unread, value, packets in more:
         key = (unread, value) if (unread, value) in total or len(total) < _MOST else _OTHERS
         total[key] = total.get(key, 0) + packets
 
 
 def unread_of(infos: npt.NDArray[np.void]) -> list[tuple[int, int, int]]:
-    """(unread, value, packets) of rows of `PACKET_DTYPE`."""
+    """The counts (unread, value, packets) of an array of `PACKET_DTYPE`."""
     chosen = infos[infos["unread"] != 0]
     if not len(chosen):
         return []

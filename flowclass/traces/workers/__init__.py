@@ -1,4 +1,4 @@
-"""Many traces, and parts of large ones, shared among processes.
+"""Classifying many traces, and parts of large ones, in several processes.
 
-`jobs` cuts the work and puts it together, `parts` does one piece of it, `pools` has the processes.
+`jobs` divides the work and assembles the output, `parts` does one piece of it, and `pools` holds the worker processes.
 """

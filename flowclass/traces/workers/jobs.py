@@ -1,11 +1,14 @@
-"""Many traces, and parts of large ones, by many processes, with the octets of one.
+"""Classifies many traces, and parts of large ones, in many processes. The output is the same as that of one process.
 
-Units (parts.py) are done in any order; one after the other, in the order of the output, they are taken: guesses are
-proved, fragments that were left open are settled, counts are added up, and frame numbers become known. Text is then
-made of a unit's rows, again by any process, straight in its place in the output, as its size is known beforehand:
-nothing is copied together. Arrow and Parquet go through one writer, whose octets depend on the rows alone.
+Workers do the units (parts.py) in any order. This process then takes the finished units one after the other, in the
+order of the output: it checks the guesses with which they began, decides the fragments that they left open, adds up the
+counts, and thereby learns the number of each unit's first frame. Only then is a unit's text made from its rows, again
+by any worker. The size of the text is known beforehand, so where workers can share a file they write it directly to its
+place in the output and nothing is copied. Arrow and Parquet go through one writer, whose octets depend on the rows
+alone.
 
-What is done stays done: a run that was interrupted finds its units again, as their names say what they were made from.
+Finished units survive an interruption. The name of a unit's files is a hash of everything that they were made from, so
+the next run of the same command finds them.
 """
 
 from __future__ import annotations
@@ -39,7 +42,7 @@ __all__ = ["Job", "parts_folder", "run_job"]
 
 
 def parts_folder(output: str) -> str:
-    """Where the parts of an output are until it's whole."""
+    """The path of the folder that holds the parts of an output until the output is complete."""
     folder, name = os.path.split(os.path.realpath(output))
     return os.path.join(folder, f".{name}.parts")
 
@@ -55,12 +58,15 @@ def run_job(
     progress: Callable[[int], None] = lambda done: None,
     interruption: Interruption | None = None,
 ) -> Summary:
-    """Does what is not done yet, puts the parts together, and takes them away. Raises what a unit raised.
+    """Classifies ``traces``, writes the rows to ``output`` (None: no rows are wanted), and returns the summary.
 
-    ``folder`` holds the parts; it's made, and removed when all is well or a unit can't be done, but left when the job
-    is interrupted. Traces larger than ``part_size`` octets are cut. Of several traces, those that are no captures are
-    passed over; their `FileSummary` has the ``error``. An ``interruption`` stops the workers; without an output the
-    summary of what is done by then is given back, with one KeyboardInterrupt is raised.
+    ``folder`` holds the parts. It is created here, and removed when the job succeeds or a unit raises an error, which
+    is raised again here. It stays when a job with an output is interrupted, or a worker dies: the next run reuses the
+    finished parts. Traces larger than ``part_size`` octets are cut into parts. ``progress`` is called with the octets
+    of the units done so far.
+    Among several traces, those that are not captures are skipped, and their `FileSummary` has the ``error``. A request
+    to ``interruption`` stops the workers; a job without an output then returns the summary of what it has assembled,
+    and one with an output raises KeyboardInterrupt.
     """
     stop = Interruption() if interruption is None else interruption
     shared = not pool.one_file
@@ -88,19 +94,22 @@ def _check_any_readable(summary: Summary) -> None:
 
 @contextlib.contextmanager
 def _only_user(handle: int, output: str | None) -> Iterator[None]:
-    """Nobody else may make the same output meanwhile. The lock ends with this process, however that ends."""
+    """Locks the folder, so that no other run makes the same output. The lock ends with this process, even if killed."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise FlowclassError(f"{output}: another run is making it") from None
     except OSError:
-        pass  # some clusters' file systems have no locks
+        pass  # the file systems of some clusters don't support locks
     yield
 
 
 @dataclass(slots=True, eq=False)
 class _Slot:
-    """A unit in the order of the output; ``trace`` is its trace's number. The unit changes when a guess was wrong."""
+    """A place in the order of the output. ``trace`` is the index of its trace.
+
+    ``unit`` is replaced when it turns out to have begun with a wrong guess, and is then done again.
+    """
 
     unit: Unit
     trace: int
@@ -108,7 +117,7 @@ class _Slot:
 
 
 class _Work:
-    """One job under way."""
+    """A job that is being done: which units are left, which calls are running, and the output so far."""
 
     def __init__(
         self,
@@ -122,7 +131,7 @@ class _Work:
     ) -> None:
         self._job, self._slots, self._folder, self._pool, self._progress = job, slots, folder, pool, progress
         self._output, self._interruption = output, interruption
-        # the largest first: the last one to be finished is then a small one
+        # largest first: the units that finish last are then small, and all workers stay busy until the end
         self._todo = deque(sorted(slots, key=lambda slot: -slot.unit.size))
         self._running: dict[Future[Any], Callable[[], None]] = {}
         self._octets = 0
@@ -157,7 +166,10 @@ class _Work:
         return done
 
     def _stopped(self) -> bool:
-        """Whether somebody asked for an end. What is done can't be put together to an output then."""
+        """Whether an interruption was requested; if so, stops the workers.
+
+        Raises KeyboardInterrupt when the job has an output, as an unfinished one can't be assembled.
+        """
         if not self._interruption.requested:
             return False
         self._pool.stop()
@@ -166,13 +178,13 @@ class _Work:
         return True
 
     def give_up(self) -> None:
-        """Waits for what has begun."""
+        """Cancels the calls that have not begun, and waits for those that have."""
         for future in self._running:
             future.cancel()
         wait(self._running)
 
     def _part(self, unit: Unit) -> str:
-        if unit not in self._parts:  # once: a trace may be written to meanwhile
+        if unit not in self._parts:  # only once, as the name must not change if the trace is written to
             self._parts[unit] = os.path.join(self._folder, self._job.part_name(unit))
         return self._parts[unit]
 
@@ -190,12 +202,15 @@ class _Work:
             self._running[future] = lambda slot=slot, unit=unit: self._finished(slot, unit)  # type: ignore[misc]
 
     def _finished(self, slot: _Slot, unit: Unit) -> None:
-        if slot.unit is unit:  # else it's to be done again, for a guess that has proved wrong meanwhile
+        if slot.unit is unit:  # otherwise its guess has proved wrong meanwhile, and the slot waits for another unit
             slot.done = True
             self._octets += unit.size
 
     def _take(self, number: int) -> bool:
-        """Takes a unit that is done; False, and it is to be done again, if it began with a wrong guess."""
+        """Adds a finished unit to the output.
+
+        If the unit began with a wrong guess, schedules it again instead and returns False.
+        """
         slot = self._slots[number]
         part = self._part(slot.unit)
         result = Result.read(part)
@@ -210,7 +225,10 @@ class _Work:
         return True
 
     def _again(self, number: int, place: Checkpoint) -> None:
-        """This unit from the true place; those after it that assumed another state, with this one."""
+        """Schedules a unit again, beginning at ``place``, where the unit before it ended.
+
+        Later units of the same trace that assumed another reader state are done again with the state of ``place``.
+        """
         slot = self._slots[number]
         again = [slot]
         slot.unit = replace(slot.unit, start=place, guess=False)
@@ -232,16 +250,17 @@ class _Work:
 
 @dataclass(slots=True)
 class _Text:
-    """A piece of text to be made, and what to do when it is."""
+    """A call of `render` that is still to be made: its arguments, and what to do afterwards."""
 
     arguments: tuple[Any, ...]
     after: Callable[[], None]
 
 
 class _Assembly:
-    """The output and the summary, by units in their order.
+    """Assembles the output and the summary from finished units, which `take` receives in the order of the output.
 
-    ``place`` is where the last unit ended, None at the beginning of a trace; ``texts`` are to be made.
+    ``place`` is where the last unit taken ended, and None at the beginning of a trace. ``texts`` are the pieces of text
+    that are still to be made.
     """
 
     def __init__(self, job: Job, output: str | None, folder: str, one_file: bool) -> None:
@@ -262,7 +281,7 @@ class _Assembly:
             make = check_output(self._output)
             self._stream = own_file(self._target, fresh=True)
             self._writer = make(self._stream)
-            self._stream.flush()  # the first line, if there is one: others write behind it
+            self._stream.flush()  # a header line, if the format has one: the workers write after it
             self._octets = self._stream.tell()
         return self
 
@@ -285,7 +304,10 @@ class _Assembly:
             raise named(error, self._output) from None
 
     def take(self, part: str, result: Result, *, first: bool, last: bool) -> None:
-        """``first`` and ``last`` of its trace."""
+        """Adds the next unit to the summary and the output.
+
+        ``part`` is the path of its files; ``first`` and ``last`` say whether it is the first or last unit of its trace.
+        """
         settled = self._settle(part) if result.notes else None
         self.summary.merge(result.summary, same_file=not first)
         if self._writer is not None:
@@ -316,13 +338,13 @@ class _Assembly:
             arguments = (self._job.ending, part, self._first_frame, settled, self._target, offset, size)
             self.texts.append(_Text(arguments, lambda: None))
         else:
-            piece = f"{part}.{offset}.text"  # a trace may be given twice
+            piece = f"{part}.{offset}.text"  # the offset keeps the names apart when the same trace is given twice
             own_file(piece, fresh=True).close()
             arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
             self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
 
     def _settle(self, part: str) -> Settled:
-        """The rows that a part left open, by what is remembered of the fragments before them."""
+        """Decides the rows that a part left open, from the first fragments remembered from the parts before it."""
         if self._run is None:
             self._run = Run(agent_of(self._job), inner=self._job.inner)
         numbers: dict[RowValues, int] = {}
@@ -340,7 +362,10 @@ class _Assembly:
 
 
 def _copy(piece: str, target: str, offset: int) -> None:
-    """A piece of text to its place, and away; within the kernel (or the file server) where that can be."""
+    """Copies a piece of text to its place in the output, and deletes the piece.
+
+    The copy is made inside the kernel (or by the file server) where that is possible.
+    """
     with open_own(piece) as source, own_file(target) as sink:
         left, done = os.fstat(source.fileno()).st_size, 0
         try:
@@ -349,7 +374,7 @@ def _copy(piece: str, target: str, offset: int) -> None:
                 if moved == 0:
                     break
                 done += moved
-        except (OSError, AttributeError):  # another file system, an old kernel, no Linux
+        except (OSError, AttributeError):  # across file systems, on an old kernel, or not on Linux
             pass
         source.seek(done)
         sink.seek(offset + done)
@@ -358,9 +383,9 @@ def _copy(piece: str, target: str, offset: int) -> None:
 
 
 def _put_in_place(made: str, output: str) -> None:
-    target = os.path.realpath(output)  # a symbolic link stays one
+    target = os.path.realpath(output)  # a symbolic link is kept, and the file that it points to is replaced
     if os.path.exists(target) and not os.path.isfile(target):
-        with open_own(made) as source, open(target, "wb") as sink:  # a pipe or device: there is nothing to rename
+        with open_own(made) as source, open(target, "wb") as sink:  # pipe or device: can't be replaced
             shutil.copyfileobj(source, sink, 1 << 20)
         return
     os.chmod(made, mode_of(target))

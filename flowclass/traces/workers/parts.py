@@ -1,18 +1,20 @@
-"""Units of work: whole traces and parts of large ones, each decided by whoever gets it, without looking at the others.
+"""Units of work: whole traces and parts of large ones. Any worker can do any unit, without looking at the others.
 
-What a packet becomes depends on what comes before it in its file only in these ways, and a part deals with each:
+The row of a packet depends on what precedes it in its file in only three ways, and a part deals with each of them:
 
-*Where records begin.* A part begins at the first record behind its cut, which it has to search for, with the state
-(byte order, units, pcapng's interfaces) that the beginning of the file has. Both are guesses. The reader of the part
-before stops at a place of its own, and if that is the same the guess was right; if not, the part is done again from the
-true place (jobs.py). Nothing is read twice when guesses are right, and no index has to be made first: hopping over the
-records of a file that is in memory costs as much as classifying them.
+*Where records begin.* A part searches for the first record after its cut, and begins there with the reader state (byte
+order, time units, pcapng interfaces) found at the beginning of the file. Both are guesses. The reader of the part
+before stops where the next record begins. If both place and state are the same there, the guesses were right;
+otherwise the part is done again from the true place (jobs.py). When the guesses are right nothing is read twice, and no
+index of the records is needed. Making one would cost too much: skipping over the records of a file that is in memory
+takes as long as classifying them.
 
-*Frame numbers* are counted from 1 in each part. What a unit leaves are decisions and times; text is made of them when
-the number of frames before the part is known.
+*Frame numbers* are counted from 1 in each part. A unit stores only decisions and times. Text is made from them later,
+when the number of frames before the part is known.
 
-*Fragments.* A later fragment is decided as its first one, which may be in another part. Where that could be, it is left
-open, and a note is taken for the memory of the parts before (fragments.c).
+*Fragments.* A later fragment is decided like the first fragment of its packet, which may be in another part. Where that
+is possible the row is left open, and a note is stored from which it is decided when the parts before are known
+(fragments.c).
 """
 
 from __future__ import annotations
@@ -59,15 +61,18 @@ __all__ = [
 ]
 
 PART_SIZE: Final = 256 << 20
-_LAYOUT: Final = 3  # of the files of a part; a job finds no parts of another layout
+_LAYOUT: Final = 3  # version of the format of part files: a job ignores parts of another version
 _OPEN: Final = np.uint32(0xFFFFFFFF)  # the id of a row that is left open
 
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """A whole trace, or a part of one: from ``start`` (None: its beginning; ``guess``: from the first record that is
-    found there) to ``stop`` (None: its end). ``size`` is about how many octets, ``identity`` the state of the file that
-    all of its units have to see."""
+    """A whole trace, or a part of one.
+
+    It reaches from ``start`` (None: the beginning of the trace) up to the octet offset ``stop`` (None: the end of the
+    trace). With ``guess``, it begins at the first record that a search from ``start`` on finds. ``size`` is the
+    approximate number of octets. ``identity`` is the state of the file, which must be the same for all of its units.
+    """
 
     trace: str
     size: int
@@ -84,7 +89,12 @@ class Unit:
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is the same for all units. ``ending`` is that of the output, None where there is only a summary."""
+    """What all units have in common.
+
+    ``found`` are the bindings; ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`;
+    ``ending`` is the output's file name ending, None where only a summary is wanted; ``memory`` limits the octets that
+    decompression may use. ``key`` is a hash of all this.
+    """
 
     found: BindingsFile
     inner: int = 0
@@ -97,16 +107,20 @@ class Job:
         object.__setattr__(self, "key", hashlib.sha256(msgspec.msgpack.encode(about)).digest())
 
     def part_name(self, unit: Unit) -> str:
-        """The name of a unit's part: another bindings file, option, trace or state of the trace gives another one."""
+        """The file name of a unit's part: a hash of the job, the unit, and the path and state of the trace."""
         about = (unit, os.fsencode(os.path.abspath(unit.trace)))
         return hashlib.sha256(self.key + msgspec.msgpack.encode(about)).hexdigest()[:40]
 
 
 @dataclass(slots=True)
 class Result:
-    """What a unit came to. ``begun`` and ``ended`` are None for a whole trace; ``text``: octets of the rows as text,
-    but for the frame numbers and for what is left open; ``notes``: how many there are. ``firsts``, ``told``: what the
-    memory of fragments holds at the end."""
+    """The result of a unit, apart from its rows.
+
+    ``begun`` and ``ended`` are where the first record was found and where the last one ended; None for a whole trace.
+    ``text`` is the size in octets of the rows as text, without the frame numbers and without the ends of the rows left
+    open. ``notes`` is the number of notes about fragments. ``firsts`` and ``told`` are the content of the fragment
+    memory at the end of the unit.
+    """
 
     summary: Summary
     begun: Checkpoint | None = None
@@ -118,11 +132,11 @@ class Result:
 
     @property
     def packets(self) -> int:
-        """How many packets the unit has."""
+        """The number of packets in the unit."""
         return self.summary.packets
 
     def write(self, stream: IO[bytes]) -> None:
-        """As octets that `read` takes, and nothing else: no code is ever read from a file."""
+        """Writes the result in the format that `read` takes. It is plain data: reading it never executes code."""
         firsts = None if self.firsts is None else self.firsts.tobytes()
         saved = _SavedResult(self.summary.to_saved(), self.begun, self.ended, self.text, self.notes, firsts, self.told)
         stream.write(msgspec.msgpack.encode(saved))
@@ -152,10 +166,11 @@ class _SavedResult(NamedTuple):
 
 
 def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
-    """The units of a trace: parts of at most ``size`` octets, or the whole where it is small, compressed or no capture.
+    """Divides a trace into units: parts of at most ``size`` octets.
 
-    ``shared``: other machines read it too, whose numbers of devices are others. Raises `CaptureError` for what is no
-    file.
+    A trace that is small or compressed, or not a capture, is a single unit. ``shared`` means that other machines read
+    the trace too: the device number, which differs between them, is then left out of its identity. Raises
+    `CaptureError` for a path that is not a regular file.
     """
     identity = identity_of(os.stat(trace))
     if identity is None:
@@ -170,7 +185,7 @@ def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
     try:
         reader = Trace(trace)
     except CaptureError:
-        return whole  # its unit says so
+        return whole  # the error is reported when the unit is done
     with reader:
         if reader.compressed:
             return whole
@@ -196,7 +211,7 @@ _agents: dict[bytes, HomeAgent] = {}
 
 
 def agent_of(job: Job) -> HomeAgent:
-    """One per process: bindings are loaded once, not for each unit."""
+    """The home agent of a job. It is kept, so that each process loads the bindings once, not for each unit."""
     if job.key not in _agents:
         agent = HomeAgent(job.found.profile)
         agent.load(job.found)
@@ -206,10 +221,10 @@ def agent_of(job: Job) -> HomeAgent:
 
 
 def do_unit(job: Job, unit: Unit, part: str) -> None:
-    """Classifies a unit into a part: ``part`` with .rows, .notes and .result, which is there only if all is whole.
+    """Classifies a unit and writes its part: the files ``part``.rows, ``part``.notes and ``part``.result.
 
-    A trace that is no capture has a result too, which says so. Raises `FlowclassError` if the file is not, or no
-    longer, that of the unit's identity.
+    .result is written last, so a part that has one is complete. A trace that is not a capture has a result too, which
+    says so. Raises `FlowclassError` if the file is not, or no longer, in the state of the unit's ``identity``.
     """
     run = Run(agent_of(job), inner=job.inner)
     result = Result(run.summary)
@@ -264,14 +279,18 @@ def _check_identity(trace: Trace, unit: Unit) -> None:
 
 
 class _NotesFile:
-    """Notes about fragments that are left open, as they come."""
+    """Writes the notes about fragments that a part leaves open, as they arise."""
 
     def __init__(self, stream: IO[bytes], memory: Fragments) -> None:
         self.count = 0
         self._stream, self._memory = stream, memory
 
     def take(self, rows: Rows | None = None) -> Rows | None:
-        """Writes the notes there are; of ``rows``, where these are the ones they are about, gives those left open."""
+        """Writes the notes that have arisen since the last call.
+
+        ``rows`` are the rows that the notes are about; those of them that are left open are returned (None: there are
+        none, or no ``rows`` were given).
+        """
         places = []
         while len(notes := self._memory.notes()):
             if rows is not None:
@@ -288,7 +307,7 @@ class _NotesFile:
 
 
 def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
-    """The notes of a part, in pieces."""
+    """The notes of a part, as arrays of `NOTE_DTYPE` with at most ``most`` notes each."""
     with open_own(f"{part}.notes") as stream:
         while octets := stream.read(most * NOTE_DTYPE.itemsize):
             yield np.frombuffer(octets, dtype=NOTE_DTYPE).copy()
@@ -296,7 +315,7 @@ def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.voi
 
 @dataclass(slots=True)
 class Settled:
-    """What has become of the rows that a part left open: row ``rows[i]`` (from 0) is ``outcomes[ids[i]]``."""
+    """Decisions on the rows that a part left open: the outcome of row ``rows[i]`` (from 0) is ``outcomes[ids[i]]``."""
 
     rows: npt.NDArray[np.int64]
     ids: Ids
@@ -304,17 +323,17 @@ class Settled:
 
 
 class _RowsHead(NamedTuple):
-    """Before each batch in a .rows file, with its own size in 8 octets: then come the times and the ids."""
+    """The head of a batch in a .rows file. Its size in 8 octets precedes it; the times and the ids follow it."""
 
     file: str
     packets: int
     first: int
-    """The number of the first outcome of ``fresh``; 0: numbers begin anew."""
+    """The id of the first outcome in ``fresh``. 0 means that ids start again from 0, and earlier ones are forgotten."""
     fresh: list[RowValues]
 
 
 class _RowsFile:
-    """Decisions and times, for text or columns to be made of them: 12 octets a row."""
+    """Writes decisions and times, 12 octets per row, from which text or columns are made later."""
 
     def __init__(self, stream: IO[bytes], ending: str) -> None:
         self.size = TextSize(TEXT_FORMATS[ending]) if ending in TEXT_FORMATS else None
@@ -343,7 +362,7 @@ class _RowsFile:
 
 
 def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> Iterator[Rows]:
-    """The rows of a part, whose first frame has this number."""
+    """Reads the rows of a part, numbers its frames from ``first_frame`` on, and fills in the rows left open."""
     outcomes, known = Outcomes(), np.zeros(0, dtype=np.uint32)
     done = 0
     with open_own(f"{part}.rows") as stream:
@@ -377,7 +396,7 @@ def _settle(raw: Ids, known: Ids, outcomes: Outcomes, settled: Settled, done: in
 def render(
     ending: str, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
 ) -> None:
-    """A part's rows as text, into a file of the job's own from an offset on: exactly ``size`` octets."""
+    """Writes the rows of a part as text to the file ``target``, from ``offset`` on: exactly ``size`` octets."""
     with own_file(target) as stream:
         stream.seek(offset)
         writer = TextWriter(stream, TEXT_FORMATS[ending])

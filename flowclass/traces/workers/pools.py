@@ -1,4 +1,4 @@
-"""Pools: what does units of work. Processes of this machine, or the workers of a Dask cluster."""
+"""Pools of workers, which do units of work: processes of this machine, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -21,30 +21,35 @@ __all__ = ["DaskPool", "LocalPool", "Pool"]
 
 
 class Pool(Protocol):
-    """``ahead``: how many calls to have under way at a time; ``one_file``: whether its workers may write into one file
-    at the same time, each in a place of its own."""
+    """A set of workers that make calls.
+
+    ``one_file`` says whether several workers may write to one file at the same time, each at its own offset.
+    """
 
     one_file: bool
 
     @property
     def ahead(self) -> int:
-        """How many calls to have under way at a time."""
+        """How many calls should be submitted and unfinished at a time, so that no worker waits for work."""
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
         """Has one of the workers make a call."""
 
     def stop(self) -> None:
-        """Ends the calls that are under way, without waiting for them."""
+        """Stops the calls that are running or waiting; does not wait for them to finish."""
 
 
 def _begin_worker() -> None:
-    for number in SIGNALS:  # the parent is told too, and ends the pool
+    for number in SIGNALS:  # the parent gets the signal too, and stops the pool itself
         signal.signal(number, signal.SIG_IGN)
     Thread(target=_end_with_parent, daemon=True).start()
 
 
 def _end_with_parent() -> None:
-    """A parent that was killed can't end its workers, and they would wait for it for ever."""
+    """Waits for the parent process to end, and then ends this worker.
+
+    A parent that is killed can't end its workers, which would otherwise wait for more work for ever.
+    """
     parent = parent_process()
     if parent is not None:
         parent.join()
@@ -52,18 +57,21 @@ def _end_with_parent() -> None:
 
 
 def _start_method() -> str:
-    """How to make a process: fork, which has everything imported and loaded, where no other thread exists whose locks
-    the copy would find in whatever state they are; else a new interpreter, which takes 0.3 s of processor time."""
+    """How to start worker processes: ``"fork"`` while this process has only one thread, otherwise ``"spawn"``.
+
+    A forked worker already has all modules and data loaded. But if another thread held a lock at that moment, the lock
+    would stay held in the copy for ever. Spawning a new interpreter is safe, and takes 0.3 s of processor time.
+    """
     try:
         return "fork" if len(os.listdir("/proc/self/task")) == 1 else "spawn"
-    except OSError:  # no Linux
+    except OSError:  # not Linux
         return "spawn"
 
 
 class LocalPool:
-    """Processes of this machine. Leaving the block early cancels what has not begun.
+    """A pool of ``workers`` processes on this machine. Leaving the block with an exception kills them.
 
-    What this process has loaded, the workers have too, where it can be: see `_start_method`.
+    Where they can be forked, the workers have everything that this process has loaded: see `_start_method`.
     """
 
     one_file = True
@@ -71,7 +79,7 @@ class LocalPool:
     def __init__(self, workers: int) -> None:
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context(_start_method()), initializer=_begin_worker)
         self.ahead = workers + 2
-        self._pool.submit(int)  # makes the processes now, while there is no other thread
+        self._pool.submit(int)  # starts the processes now, while this process has no other thread
 
     def __enter__(self) -> LocalPool:
         return self
@@ -82,7 +90,7 @@ class LocalPool:
         self._pool.shutdown(cancel_futures=True)
 
     def stop(self) -> None:
-        """An interruption doesn't wait for a large trace: parts are whole or not there at all."""
+        """Kills the processes. No part is left half-written, as a part appears only when it is complete."""
         for process in list((self._pool._processes or {}).values()):
             process.kill()
 
@@ -92,12 +100,14 @@ class LocalPool:
 
 
 class DaskPool:
-    """A Dask cluster, by the address of its scheduler; "local": processes of this machine under Dask.
+    """The workers of a Dask cluster.
 
-    Its workers see the traces and the output's folder under the same paths, and have flowclass installed.
+    ``scheduler`` is the address of its scheduler, or "local" for a new cluster of ``workers`` processes on this
+    machine. The workers must have flowclass installed, and the traces and the output's folder must have the same paths
+    on all machines.
     """
 
-    one_file = False  # not every file system of a cluster takes writers on several machines
+    one_file = False  # not every cluster file system supports writers on several machines
 
     def __init__(self, scheduler: str, workers: int | None = None) -> None:
         try:
@@ -108,7 +118,7 @@ class DaskPool:
         try:
             address: Any = scheduler
             if scheduler == "local":
-                # what it says when it shuts down under load is of no use to anybody here
+                # the messages that Dask logs when it shuts down under load help nobody here
                 quiet = {"silence_logs": logging.CRITICAL, "dashboard_address": None}
                 cluster = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, **quiet)
                 address = self._stack.enter_context(cluster)
@@ -123,7 +133,7 @@ class DaskPool:
 
     @property
     def ahead(self) -> int:
-        """As many as there are threads, twice; the cluster may grow meanwhile."""
+        """Twice the present number of worker threads, at least 8. Asked each time, as the cluster may grow."""
         threads: dict[str, int] = self._client.nthreads()
         return max(8, 2 * sum(threads.values()))
 
@@ -132,7 +142,7 @@ class DaskPool:
         self._stack.close()
 
     def stop(self) -> None:
-        """Forgets the calls; a worker ends the one that it is at."""
+        """Drops the calls that have not begun. A worker still finishes the call that it is making."""
         self._executor.shutdown(wait=False)
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
