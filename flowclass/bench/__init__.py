@@ -1,1 +1,1 @@
-"""Measuring the classifier: what `flowclass bench` and the suites in benchmarks/ share."""
+"""Measurements of the classifier, for `flowclass bench` and the suites in benchmarks/."""

@@ -1,4 +1,4 @@
-"""Look-ups in one flat rule set: right answers first, then packets per second beside the peers."""
+"""Measures look-ups in one flat rule set beside the peers, after checking that the answers are right."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ __all__ = ["Case", "LookupResult", "file_case", "generated_case", "measure", "sl
 
 Keys = npt.NDArray[np.void]
 Answers = npt.NDArray[np.int32]
-Trace = tuple[Keys, Answers | None]  # the answers that the file claims, if it does
+Trace = tuple[Keys, Answers | None]  # the keys, and the answers if the trace file has them
 
 LATENCY_BATCH = 256
-# a check by linear search costs about 3 ns per comparison: at most some two seconds per trace
+# comparisons per trace in a check by linear search: at about 3 ns each, some two seconds
 _CHECKED = 600_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A rule set and its traces; the right answers where a file has them."""
+    """A rule set and its traces, with the right answers if a file has them."""
 
     name: str
     rules: npt.NDArray[np.void]
@@ -49,7 +49,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class PeerResult:
-    """A peer on one trace: Mpps by algorithm, and how many times faster flowclass is than its best one."""
+    """The result of a peer on one trace.
+
+    ``mpps`` are million packets/s by algorithm; ``ratio`` is how many times faster flowclass is than the best of them.
+    """
 
     name: str
     mpps: Mapping[str, Spread]
@@ -59,7 +62,7 @@ class PeerResult:
     bytes: int | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {
             "name": self.name,
             "mpps": {name: spread.as_dict() for name, spread in self.mpps.items()},
@@ -72,7 +75,7 @@ class PeerResult:
 
 @dataclass(frozen=True, slots=True)
 class LookupResult:
-    """One rule set on one trace. Rates in million packets/s, latencies in microseconds for a batch."""
+    """The result of one rule set on one trace. Rates are in million packets/s, latencies in microseconds per batch."""
 
     case: str
     trace: str
@@ -89,7 +92,7 @@ class LookupResult:
     peers: Sequence[PeerResult] = field(default=())
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {
             "set": self.case,
             "trace": self.trace,
@@ -118,10 +121,10 @@ def file_case(
 ) -> Case:
     """A rule set in a file: ClassBench's format, or OpenFlow rules as ClassBench-ng writes them.
 
-    Its traces are ``files``, where any are given. Else ``NAME_trace``, as ClassBench's trace_generator calls it
-    (``acl1.rules_trace``, ``acl1_trace``), if there is one, and the kinds of ``traces``: of a file
-    ``NAME.KIND.trace`` with its answers, or generated (``uniform`` if nothing else is there). All may end in .gz.
-    ``notes`` receives what is to be said about the files.
+    Its traces are ``files``, if any are given. Otherwise they are ``NAME_trace``, as ClassBench's trace_generator names
+    it (``acl1.rules_trace``, ``acl1_trace``), if it exists, and a trace of each of the kinds ``traces``: read from
+    ``NAME.KIND.trace`` with its answers if that exists, or else generated (``uniform`` if there is no other trace). All
+    file names may end in .gz. Remarks about the files are appended to ``notes``.
     """
     left_out: set[str] = set()
     rules = read_classbench(path, left_out=left_out)
@@ -161,8 +164,11 @@ def _existing(paths: Iterable[Path]) -> Path | None:
 def _file_trace(
     path: Path, rules: npt.NDArray[np.void], version: int, *, claims: bool, notes: list[str] | None
 ) -> Trace:
-    """A trace from a file. Answers that linear search contradicts are not taken: where the rule matches, but is not the
-    first, the column is the filter that the packet was drawn from; else the file is wrong, a FlowclassError."""
+    """Reads a trace from a file, and checks its answers by linear search.
+
+    If an answer is a rule that matches, but is not the first to match, the column is taken for the filter from which
+    each packet was drawn, and not used as answers. Raises FlowclassError if an answer doesn't match at all.
+    """
     keys, answers = read_trace(path, version=version, claims=claims)
     if answers is None:
         return keys, None
@@ -183,7 +189,7 @@ def _file_trace(
 
 
 def generated_case(family: str, n: int, version: int, traces: Sequence[str], packets: int, seed: int) -> Case:
-    """A set of the project's own generator, adversarial ones included."""
+    """A rule set from this project's generators, including the adversarial ones."""
     make = adversarial_set if family in ADVERSARIAL else rule_set
     rules = make(family, n, version=version, seed=seed)
     made: dict[str, Trace] = {k: (_trace(rules, packets, k, seed), None) for k in traces or ("uniform",)}
@@ -191,7 +197,7 @@ def generated_case(family: str, n: int, version: int, traces: Sequence[str], pac
 
 
 def _trace(rules: npt.NDArray[np.void], packets: int, kind: str, seed: int) -> Keys:
-    """A generated trace; for ``worst`` the candidates that `slowest` then chooses from."""
+    """A generated trace; for the kind ``worst``, the candidates from which `slowest` then chooses."""
     if kind != "worst":
         return key_trace(rules, packets, kind=kind, seed=seed)
     third = max(packets // 3, 1)
@@ -200,10 +206,10 @@ def _trace(rules: npt.NDArray[np.void], packets: int, kind: str, seed: int) -> K
 
 
 def slowest(table: Classifier, keys: Keys, *, candidates: int = 3000, kept: int = 16) -> Keys:
-    """A trace of the length of ``keys`` made of the few that this table takes longest for, found by trying them.
+    """A trace as long as ``keys``, which repeats the few keys on which this table takes longest.
 
-    Each candidate is looked up as a batch of 32 copies, the smallest of six times counts. So the packets are aimed at
-    the worst leaf of the table as it was built, and differ from build to build.
+    They are found by looking up each candidate as a batch of 32 copies, of which the smallest of six times counts. So
+    the packets are aimed at the worst leaf of the table as it was built, and may differ from build to build.
     """
     tried = keys[np.linspace(0, len(keys) - 1, min(candidates, len(keys))).astype(np.intp)]
     out, times = np.empty(32, np.int32), np.empty(len(tried))
@@ -220,10 +226,10 @@ def slowest(table: Classifier, keys: Keys, *, candidates: int = 3000, kept: int 
 
 
 def verify(case: Case, trace: str, keys: Keys, table: Classifier, names: Sequence[str]) -> tuple[Answers, int]:
-    """The answers of all kernels, which agree, and how many of them are known to be right from elsewhere.
+    """Checks that all kernels agree; returns their answers, and how many of these were compared with right answers.
 
-    Known are a trace file's own answers, else linear search over as many keys as take some two seconds (all of them
-    for a small set). Raises FlowclassError at the first wrong answer: nothing is timed then.
+    The right answers are those of the trace file, or else those of linear search over as many keys as take some two
+    seconds (all keys for a small set). Raises FlowclassError at the first wrong answer, so that nothing is timed then.
     """
     right = case.traces[trace][1]
     if right is None:
@@ -242,7 +248,7 @@ def verify(case: Case, trace: str, keys: Keys, table: Classifier, names: Sequenc
 
 
 def _latency(table: Classifier, keys: Keys) -> dict[str, float]:
-    """p50 and p99 of single calls with 256 keys, in microseconds, over the trace repeated to at least 1,000 calls."""
+    """p50 and p99 of the time of a call with 256 keys, in microseconds, over at least 1,000 calls along the trace."""
     batches = [keys[i : i + LATENCY_BATCH] for i in range(0, max(1, len(keys) - LATENCY_BATCH + 1), LATENCY_BATCH)]
     out = np.empty(len(batches[0]), np.int32)
     times = []
@@ -260,14 +266,14 @@ def _mpps(packets: int, seconds: list[float]) -> Spread:
 
 
 def _beside(peer: Peer, keys: Keys, answers: Answers, ours: Any, rounds: int, seconds: float) -> PeerResult:
-    """The peer's rates: all algorithms in a few rounds, then the best of them in turn with ours."""
+    """Measures a peer: all of its algorithms in a few rounds, then the best of them in turn with flowclass."""
     trace = peer.prepare(keys)
     for name, call in trace.calls.items():
         call()
         if not np.array_equal(trace.answers(), answers[: trace.packets]):
             raise FlowclassError(f"{peer.name}, {name}: gives other answers than flowclass")
     first = alternate(trace.calls, 3, seconds=seconds)
-    best = min(first, key=lambda name: min(first[name]))  # as it is when nothing disturbs it
+    best = min(first, key=lambda name: min(first[name]))  # the shortest time is the least disturbed one
     pair = alternate({"ours": ours, "theirs": trace.calls[best]}, rounds, seconds=seconds)
     mpps = {name: _mpps(trace.packets, times) for name, times in first.items()}
     mpps[best] = _mpps(trace.packets, pair["theirs"])
@@ -284,9 +290,10 @@ def measure(
     seconds: float = 0.01,
     notes: list[str] | None = None,
 ) -> list[LookupResult]:
-    """Every trace of the case: answers verified, then ``rounds`` alternating rounds of at least ``seconds`` per call.
+    """Measures every trace of the case: verifies the answers, then times ``rounds`` alternating rounds.
 
-    ``chosen``: kernels (default: all that run here); ``notes`` receives a line for each peer that is absent.
+    In each round, each call is repeated for at least ``seconds``. ``chosen`` are the kernels (default: all that this
+    CPU runs). A line for each peer that is missing is appended to ``notes``.
     """
     names = list(chosen) or [name for name, runs in kernels().items() if runs]
     start = time.perf_counter()

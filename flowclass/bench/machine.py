@@ -1,4 +1,4 @@
-"""What a result was measured on: figures without it mean nothing."""
+"""Describes the machine on which a result was measured, without which figures mean nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A forwarding table of many mobile nodes: decisions per second, memory, and what publishing costs its readers."""
+"""Measures a forwarding table of many mobile nodes: decisions per second, memory, and what publishing costs readers."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ __all__ = ["NodesResult", "measure", "nodes_of", "publish_arguments", "verify"]
 
 Keys = npt.NDArray[np.void]
 
-# a reader takes batches of this many keys, as a trace reader or a home agent under load does
+# keys in a batch, about as many as a trace reader or a home agent under load takes
 BATCH = 4096
 PUBLISH_RATE = 10_000
 _CHECKED = 3000
 
 
 def publish_arguments(people: NodeSet, node: int) -> dict[str, Any]:
-    """What `ForwardingTable.publish` takes for one node of the set."""
+    """The arguments of `ForwardingTable.publish` for one node of the set."""
     targets = people.targets[people.target_offsets[node] : people.target_offsets[node + 1]]
     flows = people.flows[people.flow_offsets[node] : people.flow_offsets[node + 1]]
     return {
@@ -47,15 +47,18 @@ def publish_arguments(people: NodeSet, node: int) -> dict[str, Any]:
 
 
 def nodes_of(people: NodeSet, keys: Keys) -> list[int]:
-    """Which node each key is for."""
+    """For each key, the index of the node that it is for."""
     known = {home.tobytes(): i for i, home in enumerate(people.home_addresses)}
     return [known[words.tobytes()] for words in keys["destination"].astype(">u8")]
 
 
 @dataclass(frozen=True, slots=True)
 class NodesResult:
-    """One table. Rates in million packets/s; publishing in microseconds; ``reader_ratio``: what is left of a reader's
-    rate (batches of 4,096) while another Python thread publishes ``publish_rate`` nodes a second."""
+    """The result for one table.
+
+    Rates are in million packets/s, and publishing times in microseconds. ``reader_ratio`` is the share of a reader's
+    rate (in batches of 4,096) that is left while another Python thread publishes ``publish_rate`` nodes per second.
+    """
 
     nodes: int
     flows: float
@@ -70,7 +73,7 @@ class NodesResult:
     pytricia_mpps: float | None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {
             "nodes": self.nodes,
             "flows_per_node": self.flows,
@@ -87,8 +90,11 @@ class NodesResult:
 
 
 def verify(table: ForwardingTable, people: NodeSet, keys: Keys, nodes: Sequence[int], names: Sequence[str]) -> int:
-    """How many decisions were compared with linear search in the node's own flows; FlowclassError at a wrong one, or
-    where the kernels differ on any key. ``nodes``: which node each of the first keys is for."""
+    """Compares decisions with a linear search in the node's own flows; returns how many were compared.
+
+    ``nodes`` are the indices of the nodes that the first keys are for. Raises FlowclassError at a wrong decision, or if
+    the kernels differ on any key.
+    """
     decisions = table.classify(keys)
     for kernel in names:
         if table.classify(keys, kernel=kernel).tobytes() != decisions.tobytes():
@@ -108,7 +114,7 @@ def verify(table: ForwardingTable, people: NodeSet, keys: Keys, nodes: Sequence[
 
 
 def _kernels(table: ForwardingTable, key: Keys) -> list[str]:
-    """Those that this CPU runs and that decide for nodes (the flat classifier may have more)."""
+    """The kernels that this CPU runs and that support nodes (the flat classifier may have more)."""
     names = []
     for name, runs in kernels().items():
         try:
@@ -120,7 +126,7 @@ def _kernels(table: ForwardingTable, key: Keys) -> list[str]:
 
 
 def _reader_rate(table: ForwardingTable, batches: Sequence[Keys], seconds: float) -> float:
-    """Packets per second of a loop over the batches."""
+    """The packets per second that a loop over the batches classifies."""
     out = np.empty(BATCH, DECISION_DTYPE)
     done, i, start = 0, 0, time.perf_counter()
     while (passed := time.perf_counter() - start) < seconds:
@@ -153,7 +159,7 @@ class _Publisher(threading.Thread):
 def _beside(
     table: ForwardingTable, batches: Sequence[Keys], prepared: Sequence[dict[str, Any]], rounds: int
 ) -> tuple[Spread, float]:
-    """(what is left of the reader's rate, publishes per second): rounds with and without a publisher in turn."""
+    """(share of the reader's rate left, publishes per second), from rounds with and without a publisher in turn."""
     ratios, published, busy = [], 0, 0.0
     for _ in range(rounds):
         alone = _reader_rate(table, batches, 0.1)
@@ -169,7 +175,7 @@ def _beside(
 
 
 def measure(nodes: int, *, flows: tuple[int, int], packets: int, rounds: int, seed: int, peers: bool) -> NodesResult:
-    """Loads the nodes from arrays, verifies, measures, and verifies again."""
+    """Loads a set of nodes, verifies decisions, measures, and verifies again."""
     people = node_set(nodes, seed, flows=flows)
     table = ForwardingTable()
     start = time.perf_counter()

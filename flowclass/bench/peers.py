@@ -1,6 +1,6 @@
-"""Other classifiers beside ours, measured in the same process: linear search, rte_acl, and whatever keeps the protocol.
+"""Peers: other classifiers, measured in the same process. They are linear search, rte_acl, and any that you provide.
 
-A classifier of your own stands beside them when it is a class (or a function) that takes rules and gives an object:
+Your own classifier must be a class (or a function) that takes rules and returns an object:
 
     class Mine:
         name = "tuple space search"                 # optional; in tables and pictures
@@ -8,10 +8,10 @@ A classifier of your own stands beside them when it is a class (or a function) t
         def __init__(self, rules): ...              # an array of RULE_DTYPE, the first rule that matches wins
         def classify(self, keys): ...               # an array of KEY_DTYPE -> int32 array, the rule's index, or -1
 
-and, where it can do more:
+and may also have:
 
-        bytes = 12345                               # memory of what was built, all in; an attribute or property
-        most_keys = 1000                            # a slow one is given no more keys a call than this
+        bytes = 12345                               # all memory of what was built; an attribute or property
+        most_keys = 1000                            # for a slow one: the most keys per call
         def prepare(self, keys): ...                # keys in its own layout; `classify` is then given that
         algorithms = ("scalar", "avx2")             # `classify(keys, algorithm)`, each measured by itself
         def insert(self, rules, priorities): ...    # -> ids, for `flowclass bench updates`
@@ -46,23 +46,26 @@ Rules = npt.NDArray[np.void]
 Keys = npt.NDArray[np.void]
 
 ENTRY_POINTS: Final = "flowclass.peers"
-"""The group of entry points in which a package offers its classifiers."""
+"""The entry-point group in which packages offer their classifiers."""
 
-# a linear search is timed over as many keys as cost about 20 ms (3 ns per comparison)
+# linear search is timed over as many keys as take about 20 ms (3 ns per comparison)
 _LINEAR_COMPARISONS = 6_000_000
 
 
 @runtime_checkable
 class OwnClassifier(Protocol):
-    """What a classifier of somebody else's has to have: see the head of this module, also for what it may have."""
+    """What a classifier that you provide must have; the docstring of this module says what else it may have."""
 
     def classify(self, keys: Any) -> Any:
-        """Keys -> for each the index of the first rule that matches, or -1; int32."""
+        """For each key, the index of the first rule that matches, or -1: an int32 array."""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerTrace:
-    """A trace in the peer's own layout: a call over its first ``packets`` keys per algorithm, and the last answers."""
+    """A trace in the peer's own layout.
+
+    ``calls`` has a call over the first ``packets`` keys for each algorithm; ``answers`` returns those of the last call.
+    """
 
     packets: int
     calls: Mapping[str, Callable[[], object]]
@@ -71,7 +74,7 @@ class PeerTrace:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A rule set built by somebody else's classifier. ``bytes`` is None where it can't be told."""
+    """A rule set built by another classifier. ``bytes`` is its memory, or None if that is unknown."""
 
     name: str
     build_seconds: float
@@ -93,7 +96,7 @@ def _linear(rules: Rules) -> Peer:
 
 
 def harness(name: str) -> ModuleType | str:
-    """The module `flowclass.bench.harness.NAME`, or what is missing for it."""
+    """The module `flowclass.bench.harness.NAME`, or a text that says what it needs and is missing."""
     module = importlib.import_module(f"flowclass.bench.harness.{name}")
     missing: str | None = module.available()
     return missing or module
@@ -115,7 +118,7 @@ def _rte_acl(rules: Rules) -> Peer | str:
             try:
                 trace.run(name)
             except RuntimeError:
-                continue  # an algorithm that this CPU lacks
+                continue  # this CPU doesn't support the algorithm
             calls[name] = partial(trace.run, name)
         return PeerTrace(len(keys), calls, trace.answers)
 
@@ -123,9 +126,10 @@ def _rte_acl(rules: Rules) -> Peer | str:
 
 
 def load_peer(name: str) -> Callable[[Rules], OwnClassifier]:
-    """What ``--peer NAME`` means: ``module:attribute`` (the current folder is searched, too), or an entry point.
+    """The classifier that ``--peer NAME`` means: ``module:attribute`` or the name of an entry point.
 
-    Raises FlowclassError for what can't be imported, and names the entry points that there are.
+    Modules are also searched in the current folder. Raises FlowclassError, which lists the existing entry points, if
+    the classifier can't be imported.
     """
     module, colon, attribute = name.partition(":")
     if not colon:
@@ -181,7 +185,7 @@ _BUILT_IN: Final[Mapping[str, Callable[[Rules], Peer | str]]] = {"rte_acl": _rte
 
 
 def peers_for(rules: Rules, names: tuple[str, ...] = ("rte_acl", "linear")) -> tuple[list[Peer], list[str]]:
-    """The peers that can take this rule set, built, and a line for each that can't."""
+    """Builds the rule set in each peer; returns these peers, and a line for each peer that can't take the set."""
     peers: list[Peer] = []
     absent: list[str] = []
     for name in names:
@@ -194,7 +198,7 @@ def peers_for(rules: Rules, names: tuple[str, ...] = ("rte_acl", "linear")) -> t
 
 
 def pytricia_rate(home_addresses: list[bytes], asked: list[bytes], *, seconds: float = 0.3) -> float | None:
-    """Million look-ups/s of pytricia (frozen, packed keys), one per call: all that it offers. None without pytricia."""
+    """Million look-ups/s of pytricia (frozen, packed keys), one per call, as it has no batches; None without it."""
     try:
         pytricia = importlib.import_module("pytricia")
     except ImportError:

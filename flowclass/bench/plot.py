@@ -1,7 +1,7 @@
-"""Curves over size, both axes logarithmic, each point with its spread: one drawing, written as SVG, PNG or PDF.
+"""Draws curves over size with logarithmic axes, each point with its spread, as SVG, PNG or PDF.
 
-The drawing is a list of lines, dots and words. SVG is written here and needs nothing; PNG and PDF are the same lines,
-dots and words handed to matplotlib (``pip install 'flowclass[plot]'``).
+The drawing is a list of lines, dots and words. SVG is written here without other packages. For PNG and PDF,
+the same lines, dots and words are passed to matplotlib (``pip install 'flowclass[plot]'``).
 """
 
 from __future__ import annotations
@@ -203,12 +203,12 @@ def _by_matplotlib(drawing: _Drawing, ending: str) -> bytes:
 
 
 def svg(curves: Mapping[str, Curve], *, title: str, x_label: str, y_label: str, subtitle: str = "") -> str:
-    """An SVG picture of named curves. FlowclassError when there is no point to draw."""
+    """An SVG picture of named curves. Raises FlowclassError if there is no point to draw."""
     return _as_svg(_draw(curves, title, subtitle, x_label, y_label))
 
 
 def check_plot(path: str) -> None:
-    """FlowclassError, before anything is measured, for a picture that could not be made."""
+    """Raises FlowclassError for a picture that could not be made; to be called before anything is measured."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in ENDINGS:
         raise FlowclassError(f"{path}: a plot's name ends in .svg, .png or .pdf")

@@ -1,4 +1,4 @@
-"""Timing on machines that others use too: a pinned process, alternating rounds, medians with their spread."""
+"""Timing on shared machines: the process is pinned, rounds alternate, and results are medians with their spread."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """Several measurements of one thing: their median, the smallest and the largest."""
+    """The median, the smallest and the largest of several measurements of the same thing."""
 
     median: float
     low: float
@@ -30,7 +30,7 @@ class Spread:
         return cls(statistics.median(values), min(values), max(values))
 
     def as_dict(self) -> dict[str, float]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {"median": self.median, "low": self.low, "high": self.high}
 
 
@@ -60,11 +60,12 @@ def _seconds(call: Call, repeat: int, clock: Clock) -> float:
 def alternate(
     calls: Mapping[str, Call], rounds: int, *, seconds: float = 0.01, clock: Clock = time.thread_time
 ) -> dict[str, list[float]]:
-    """Seconds per call of each, measured in turn: first, second, ..., first, second, ..., so that what disturbs the
-    machine falls on all of them. Every measurement repeats its call for at least ``seconds``, after one warm-up.
+    """Measures calls in turn; returns the seconds per call of each of them, in each round.
 
-    The clock is the processor time of this thread: that other processes had their turn meanwhile doesn't count. For
-    what runs in other threads or processes it has to be `time.perf_counter`.
+    The order is first, second, ..., first, second, ..., so that disturbances affect all calls alike. Every measurement
+    repeats its call for at least ``seconds``, after one warm-up. The default clock is the processor time of this
+    thread, which doesn't include the time of other processes. Calls whose work is done in other threads or processes
+    need `time.perf_counter`.
     """
     repeats = {}
     for name, call in calls.items():
@@ -78,5 +79,5 @@ def alternate(
 
 
 def ratio(ours: list[float], theirs: list[float]) -> Spread:
-    """How many times faster ours is: from the seconds of rounds that were measured side by side."""
+    """How many times faster ``ours`` is than ``theirs``, from the seconds of rounds measured side by side."""
     return Spread.of([b / a for a, b in zip(ours, theirs, strict=True)])

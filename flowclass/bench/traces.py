@@ -1,5 +1,8 @@
-"""Captures: nanoseconds per packet for reading, for making keys, for decisions with a summary or rows, beside tcpdump's
-and libpcap's. Processor time of all threads and processes, and of the system (copies out of the page cache), counts."""
+"""Measures captures: nanoseconds per packet for reading, extracting keys, and decisions with a summary or with rows.
+
+tcpdump and libpcap are measured beside them. The processor time of all threads and processes counts, including that of
+the system (copies from the page cache).
+"""
 
 from __future__ import annotations
 
@@ -35,17 +38,20 @@ from flowclass.traces.run import Run
 __all__ = ["FILTER", "TracesResult", "generated", "generated_traffic", "measure"]
 
 FILTER: Final = "tcp port 22 or tcp port 443 or udp port 53 or udp port 5060 or esp"
-"""Five terms: what tcpdump has to do for each packet, where a home agent tries eight flows of a hundred nodes."""
-_DISTINCT = 5000  # made packet by packet in Python; a longer trace repeats them
+"""The filter that tcpdump tests on each packet, while flowclass tries the eight flows of one of a hundred nodes."""
+_DISTINCT = 5000  # generated packet by packet in Python; a longer trace repeats these packets
 _DECOMPRESS = {".gz": "gzip -dc", ".zst": "zstd -dc", ".xz": "xz -dc", ".bz2": "bzip2 -dc"}
 _SUMMARY = "summary"
 
 
 @dataclass(frozen=True, slots=True)
 class TracesResult:
-    """One capture file. ``nanoseconds`` of processor time per packet by what is done: each includes what stands before
-    it, but for the peers, whose start is included; ``wall`` likewise. ``ratios``: how many times faster than each peer
-    the summary is, round by round (processor time, then wall)."""
+    """The result for one capture file.
+
+    ``nanoseconds`` are processor time per packet for each pass; a pass includes the work of those before it. ``peers``
+    are the same for other programs, and include their start. ``wall`` has the elapsed nanoseconds per packet of all.
+    ``ratios`` say how many times faster than each peer the summary is, round by round: (processor time, wall time).
+    """
 
     file: str
     packets: int
@@ -56,7 +62,7 @@ class TracesResult:
     ratios: Mapping[str, tuple[Spread, Spread]]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {
             "file": self.file,
             "packets": self.packets,
@@ -73,7 +79,7 @@ class TracesResult:
 
 @contextmanager
 def generated(packets: int, seed: int, *, nodes: int = 100, flows: int = 8) -> Iterator[tuple[Path, Path]]:
-    """A capture of at least so many packets, and the bindings file of the nodes that they go to; gone afterwards."""
+    """Yields a capture of at least ``packets`` packets and a bindings file of their nodes; deletes both afterwards."""
     rng = random.Random(seed)
     people = random_nodes(rng, nodes, flows)
     made = [Frame(p.time_ns, p.frame) for p in mobility_trace(rng, people, min(packets, _DISTINCT))]
@@ -88,7 +94,10 @@ def generated(packets: int, seed: int, *, nodes: int = 100, flows: int = 8) -> I
 def generated_traffic(
     folder: Path, name: str, packets: int, *, seed: int = 1, snap_length: int = 262144, skew: float = 1.0
 ) -> tuple[Path, Path]:
-    """``name`` in ``folder``: traffic to 100 nodes with 8 flows each (`generate.traffic`), and its bindings."""
+    """Writes traffic to 100 nodes with 8 flows each (`generate.traffic`) to ``name`` in ``folder``, and the bindings.
+
+    Returns the paths of both.
+    """
     rng = random.Random(seed)
     people = random_nodes(rng, 100, 8)
     trace, bindings = folder / name, folder / f"{name}.toml"
@@ -101,8 +110,10 @@ def generated_traffic(
 
 
 def _read_again(path: Path) -> None:
-    """Has the page cache hold a file as it does after reading it from a disk: in large pieces, where writing leaves
-    small ones, out of which copying takes twice as long (87 instead of 37 ns for each 713 octets)."""
+    """Reads a file from the disk again, so that the page cache holds it in large pieces.
+
+    Writing leaves small pieces, from which copying takes twice as long (87 instead of 37 ns per 713 octets).
+    """
     with path.open("rb", buffering=0) as stream:
         os.fsync(stream.fileno())
         os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
@@ -138,8 +149,10 @@ def _rows(path: str, agent: HomeAgent, output: str) -> int:
 
 
 def _tools(path: str) -> dict[str, Callable[[], object]]:
-    """What people have: copying the octets, libpcap's bare loop, tcpdump with and without a filter; behind gzip or zstd
-    where the capture is compressed."""
+    """The peers as calls by name: cat, the decompressor, libpcap's bare loop, and tcpdump with and without a filter.
+
+    For a compressed capture, tcpdump reads the output of the decompressor.
+    """
     unpack = _DECOMPRESS.get(os.path.splitext(path)[1])
     quoted = shlex.quote(path)
     source, before = ("-", f"{unpack} {quoted} | ") if unpack else (quoted, "")
@@ -157,14 +170,14 @@ def _tools(path: str) -> dict[str, Callable[[], object]]:
 
 
 class _Cost(NamedTuple):
-    """Seconds of one call."""
+    """The seconds that one call took."""
 
     processor: float
     wall: float
 
 
 def _processor() -> float:
-    """Seconds of processor time of this process, all of its threads, and the processes that it has waited for."""
+    """The processor time in seconds of this process with all threads, and of the processes that it has waited for."""
     children = resource.getrusage(resource.RUSAGE_CHILDREN)
     return time.process_time() + children.ru_utime + children.ru_stime
 
@@ -176,8 +189,12 @@ def _cost(call: Callable[[], object]) -> _Cost:
 
 
 def measure(path: Path, bindings: Path | None, *, rounds: int, peers: bool, parquet: bool = False) -> TracesResult:
-    """Every pass has to see the same number of packets, or FlowclassError. Without bindings nothing is decided. All
-    take turns, pinned to one processor; for compressed captures to two, as two processes or threads work at once."""
+    """Measures all passes over a capture in turn, and the peers if wanted.
+
+    Without ``bindings``, packets are only read. The measurement is pinned to one processor, or for compressed captures
+    to two, as two processes or threads work at the same time. Raises FlowclassError unless every pass sees the same
+    number of packets.
+    """
     name = str(path)
     passes: dict[str, Callable[[], int]] = {"read": partial(_records, name), "keys": partial(_keys, name)}
     with TemporaryDirectory() as folder:

@@ -1,4 +1,4 @@
-"""Rules removed and inserted while packets are classified: updates per second, and what they cost the readers."""
+"""Measures removing and inserting rules while packets are classified: updates per second, and their cost to readers."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ __all__ = ["Updater", "UpdatesResult", "measure"]
 
 Keys = npt.NDArray[np.void]
 
-# rules per call of insert and remove; a reader's batch; updates per second beside the reader
+# rules per call of insert and remove; keys in a reader's batch; updates per second beside the reader
 CHUNK, BATCH, RATE = 100, 4096, 100_000
 _CHECKED = 300_000_000
 
 
 class Updater:
-    """A classifier whose rules come and go, and which of them has which id just now."""
+    """A classifier whose rules are removed and inserted, and the present id of each rule (-1 while it is removed)."""
 
     def __init__(self, case: Case, seed: int, make: Callable[[Any], Any] = Classifier) -> None:
         self.rules = case.rules
@@ -45,7 +45,7 @@ class Updater:
         self.count += len(some)
 
     def insert(self, some: npt.NDArray[np.int64]) -> None:
-        """Each at the place that it had at first."""
+        """Inserts the rules at these indices, each with its original priority."""
         self.ids[some] = self.table.insert(self.rules[some], some)
         self.count += len(some)
 
@@ -56,14 +56,14 @@ class Updater:
         self.insert(some)
 
     def indices(self, answers: npt.NDArray[np.int32]) -> npt.NDArray[np.int64]:
-        """Ids as places in ``rules``."""
+        """Converts ids to indices in ``rules``; -1, no match, stays -1."""
         place = np.full(int(self.ids.max(initial=0)) + 2, -1, np.int64)
         here = np.flatnonzero(self.ids >= 0)
         place[self.ids[here]] = here
-        return place[answers]  # -1, no match, is the last of them: -1 again
+        return place[answers]  # -1, no match, selects the last element, which is -1
 
     def verify(self, keys: Keys, when: str) -> int:
-        """How many answers are right, which are all that were asked for; FlowclassError at a wrong one."""
+        """Checks answers by linear search; returns how many were checked, and raises FlowclassError at a wrong one."""
         here = np.flatnonzero(self.ids >= 0)
         some = keys[: max(64, _CHECKED // max(len(here), 1))]
         found = first_match(self.rules[here], some)
@@ -78,11 +78,12 @@ class Updater:
 
 @dataclass(frozen=True, slots=True)
 class UpdatesResult:
-    """One rule set.
+    """The result for one rule set.
 
-    ``updates``: million removals and insertions per second, 100 to a call; ``single_us``: one to a call; ``mpps``: of
-    a table without updates, after ``updates_done`` of them, and after a rebuild; ``reader_ratio``: what is left of a
-    reader's rate (batches of 4,096) beside ``beside_rate`` updates per second in another thread.
+    ``updates`` is in million removals and insertions per second, with 100 per call. ``single_us`` are microseconds for
+    one removal or insertion per call. ``mpps`` are the rates of a table without updates, after ``updates_done`` of
+    them, and after a rebuild. ``reader_ratio`` is the share of a reader's rate (in batches of 4,096) that is left
+    beside ``beside_rate`` updates per second in another thread.
     """
 
     case: str
@@ -97,10 +98,10 @@ class UpdatesResult:
     reader_ratio: Spread
     bytes_per_rule: float
     peers: Mapping[str, Spread] = field(default_factory=dict)
-    """Million updates per second of peers that have insert and remove, by name, 100 to a call."""
+    """Million updates per second, with 100 per call, of the peers that have insert and remove, by name."""
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """The result as values for JSON."""
         return {
             "set": self.case,
             "rules": self.rules,
@@ -118,7 +119,7 @@ class UpdatesResult:
 
 
 def _mpps(tables: Mapping[str, Classifier], keys: Keys, rounds: int) -> dict[str, float]:
-    """Million packets per second of each, measured in turn."""
+    """The rate of each table in million packets per second, measured in turn."""
     out = np.empty(len(keys), np.int32)
     times = alternate({name: partial(table.classify, keys, out) for name, table in tables.items()}, rounds)
     return {name: len(keys) / Spread.of(seconds).median / 1e6 for name, seconds in times.items()}
@@ -138,7 +139,7 @@ def _single(updater: Updater, calls: int) -> dict[str, float]:
 
 
 def _reader_rate(table: Classifier, keys: Keys, seconds: float) -> float:
-    """Packets per second of a loop over batches."""
+    """The packets per second that a loop over batches classifies."""
     batches = [keys[i : i + BATCH] for i in range(0, len(keys), BATCH)]
     out = np.empty(BATCH, np.int32)
     done, i, start = 0, 0, time.perf_counter()
@@ -151,7 +152,7 @@ def _reader_rate(table: Classifier, keys: Keys, seconds: float) -> float:
 
 
 def _write(updater: Updater, stop: threading.Event) -> None:
-    """Updates at a steady `RATE` until told to stop."""
+    """Makes updates at a steady `RATE` until ``stop`` is set."""
     start, before = time.perf_counter(), updater.count
     while not stop.is_set():
         if updater.count - before < (time.perf_counter() - start) * RATE:
@@ -161,7 +162,7 @@ def _write(updater: Updater, stop: threading.Event) -> None:
 
 
 def _beside(updater: Updater, keys: Keys, rounds: int) -> tuple[Spread, float]:
-    """(what is left of the reader's rate, updates per second): rounds with and without a writer in turn."""
+    """(share of the reader's rate left, updates per second), from rounds with and without a writer in turn."""
     ratios, before, busy = [], updater.count, 0.0
     for _ in range(rounds):
         alone = _reader_rate(updater.table, keys, 0.1)
@@ -177,7 +178,7 @@ def _beside(updater: Updater, keys: Keys, rounds: int) -> tuple[Spread, float]:
 
 
 def _peer(name: str, case: Case, keys: Keys, rounds: int, seed: int) -> tuple[str, Spread]:
-    """A peer's name, and its million updates per second; its answers are checked with a third of the rules gone."""
+    """A peer's name and its million updates per second; its answers are checked with a third of the rules removed."""
     updater = Updater(case, seed, load_peer(name))
     if not (hasattr(updater.table, "insert") and hasattr(updater.table, "remove")):
         raise FlowclassError(f"--peer {name}: no methods insert and remove")
@@ -194,7 +195,7 @@ def _peer(name: str, case: Case, keys: Keys, rounds: int, seed: int) -> tuple[st
 
 
 def measure(case: Case, *, rounds: int, seed: int, peer_names: Sequence[str] = ()) -> UpdatesResult:
-    """Verifies with a third of the rules gone, and again after all updates; measures in between."""
+    """Measures updates of a rule set; verifies answers before, with a third of the rules removed, and after them."""
     keys = next(iter(case.traces.values()))[0]
     updater = Updater(case, seed)
     with quiet():

@@ -1,7 +1,7 @@
-"""The command line: one module per command, imported when it's asked for.
+"""The command line. Each command has its own module, which is imported only when the command is used.
 
 Exit status: 0 done; 1 done, but some input was damaged (or ``check`` found something); 2 wrong usage, a configuration
-error, a file that is missing or no capture; 130 interrupted. An error is one line on stderr, without a traceback.
+error, or a file that is missing or not a capture; 130 interrupted. An error is one line on stderr, without a traceback.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main"]
 
 DONE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
-# command -> what it does, in the order of --help; the texts are here so that --help imports no command
+# command -> its help text, in the order of --help; the texts are kept here so that --help imports no command
 COMMANDS = {
     "demo": "The draft's usage scenario on data made on the spot; start here.",
     "classify": "Decide each packet of capture files.",
@@ -43,7 +43,7 @@ COMMANDS = {
 
 
 class _ReaderGone(Exception):
-    """A broken pipe, under a name that click has no ending of its own for."""
+    """A broken pipe: raised in place of BrokenPipeError, which click would handle itself."""
 
 
 class Commands(click.Group):
@@ -61,7 +61,7 @@ class Commands(click.Group):
         return command
 
     def invoke(self, ctx: click.Context) -> object:
-        """Runs the command; a broken pipe leaves it as `_ReaderGone`, which `main` ends quietly."""
+        """Runs the command; turns a broken pipe into `_ReaderGone`, on which `main` ends without a message."""
         try:
             return super().invoke(ctx)
         except BrokenPipeError:
@@ -88,7 +88,7 @@ def flowclass() -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the exit status."""
+    """Runs one command and returns the exit status."""
     # numpy's BLAS starts a thread per core that spins for 60 ms of CPU time; nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
@@ -118,20 +118,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _drop_output()
             return _fail(f"standard output: {error.strerror}")
         return _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
-    except UnicodeError as error:  # a lone surrogate, which JSON and file names can hold
+    except UnicodeError as error:  # a lone surrogate, which can occur in JSON and file names
         return _fail(f"a text that is no Unicode: {error}")
     return status if isinstance(status, int) else DONE
 
 
 def _fail(message: str) -> int:
-    line = " ".join(message.split())  # one line, whatever the message held
+    line = " ".join(message.split())  # one line, even if the message has several
     print(f"flowclass: error: {line}", file=sys.stderr)
     return USAGE
 
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end a command as SIGINT does, so that nothing half made stays; not where they are ignored."""
+    """Makes SIGTERM and SIGHUP interrupt a command as SIGINT does, so that no half-made output stays.
+
+    Signals that are ignored, or have a handler already, are left alone.
+    """
 
     def handle(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
@@ -154,7 +157,7 @@ def _hint(error: click.ClickException) -> str:
 
 
 def _broken_pipe() -> int:
-    """The reader has had enough (``| head``): nothing went wrong. What is still buffered has nowhere to go."""
+    """Drops buffered output when its reader has closed the pipe (``| head``), which is not an error."""
     _drop_output()
     return DONE
 

@@ -1,4 +1,4 @@
-"""What the commands print: tables, counts, progress, warnings."""
+"""Printing for all commands: tables, counts, progress, warnings."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ _SHOWN_DAMAGE = 10
 
 
 def make_console() -> Console:
-    """For standard output: colours and the terminal's width on a terminal, plain text elsewhere."""
+    """A console for standard output, with colours and the terminal's width on a terminal, and plain text elsewhere."""
     from rich.console import Console
 
     class Here(Console):
         def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # main knows what to do; rich would end with status 1
+            raise BrokenPipeError  # `main` handles it; rich would exit with status 1
 
-    # a pipe or file has no width: wide enough for two IPv6 addresses and their counts side by side
+    # a pipe or file has no width, so this one has room for two IPv6 addresses and their counts side by side
     return Here(highlight=False, width=None if sys.stdout.isatty() else 132)
 
 
@@ -43,22 +43,22 @@ def make_table(title: str, *columns: tuple[str, str]) -> Table:
 
 
 def count_text(number: int) -> str:
-    """1234567 as 1 234 567 (narrow no-break spaces would not survive every terminal)."""
+    """1234567 as "1 234 567", with plain spaces, because not every terminal shows narrow no-break spaces."""
     return f"{number:,}".replace(",", " ")
 
 
 def counted(number: int, noun: str) -> str:
-    """1 packet, 1 234 packets."""
+    """A number with its noun: "1 packet", "1 234 packets"."""
     return f"{count_text(number)} {noun}{'s' * (number != 1)}"
 
 
 def warn(message: str) -> None:
-    """One line on standard error."""
+    """Prints one line to standard error."""
     print(f"flowclass: {' '.join(message.split())}", file=sys.stderr)
 
 
 def warn_damage(summary: Summary) -> None:
-    """A line for each file that could not be read and each damaged place of the others."""
+    """Warns of each file that could not be read, and of the damaged places of the others."""
     for file in summary.files:
         if file.error is not None:
             warn(f"{file.file}: {file.error}: passed over")
@@ -66,7 +66,7 @@ def warn_damage(summary: Summary) -> None:
 
 
 def warn_places(file: str, damages: Damages) -> None:
-    """A line for each damaged place of a file, but few: one flipped bit in a .gz makes hundreds of places."""
+    """Warns of the first damaged places of a file only, because one flipped bit in a .gz can cause hundreds."""
     for damage in damages[:_SHOWN_DAMAGE]:
         warn(str(damage))
     if damages.found > _SHOWN_DAMAGE:

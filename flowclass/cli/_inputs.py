@@ -1,4 +1,4 @@
-"""What the commands are given: traces, bindings, and options that mean the same everywhere."""
+"""Inputs of the commands: traces, bindings, and the options that several commands share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def traces_argument(function: F) -> F:
-    """TRACE... and -r; the command gives both to `expand_traces`."""
+    """Adds TRACE... and -r to a command, which passes both to `expand_traces`."""
     function = click.option(
         "-r", "--recursive", is_flag=True, help="A TRACE that is a folder stands for all files in it and below."
     )(function)
@@ -47,10 +47,11 @@ def traces_argument(function: F) -> F:
 
 
 def expand_traces(traces: Sequence[str], recursive: bool) -> tuple[str, ...]:
-    """The files that are meant: folders (with -r) and patterns that no shell has expanded, in the order of their names.
+    """The files that the arguments mean: expands folders (with -r) and patterns that the shell has not expanded.
 
-    Numbers in names are compared as numbers, so that the files of a rotation (trace.pcap9, trace.pcap10) follow each
-    other in time. Hidden files, and outputs that are being written, are no traces.
+    The files of a folder or pattern are in the order of their names. Numbers in names are compared as numbers, so that
+    the files of a rotation (trace.pcap9, trace.pcap10) are in the order of time. Hidden files, and outputs that are
+    being written, are left out.
     """
     found: list[str] = []
     for name in traces:
@@ -82,7 +83,7 @@ def _natural(name: str) -> list[tuple[int, str]]:
 
 
 def bindings_options(function: F) -> F:
-    """--bindings, --replay and --no-esp-null."""
+    """Adds --bindings, --replay and --no-esp-null to a command."""
     for option in (
         click.option("--no-esp-null", "esp_null", is_flag=True, flag_value=False, default=True,
                      help="With --replay: no binding updates out of ESP (NULL encryption, told by its trailer)."),
@@ -95,7 +96,7 @@ def bindings_options(function: F) -> F:
 
 
 def profile_options(function: F) -> F:
-    """--profile and --option-type."""
+    """Adds --profile and --option-type to a command."""
     for option in (
         click.option("--option-type", type=click.IntRange(7, 255), metavar="N",
                      help="Mobility option type of flow identification in the draft profile (18 if not given)."),
@@ -106,7 +107,7 @@ def profile_options(function: F) -> F:
 
 
 def profile_of(name: str | None, option_type: int | None) -> Profile:
-    """The wire profile that the two options ask for."""
+    """The wire profile that --profile and --option-type ask for."""
     from dataclasses import replace
 
     from flowclass.wire import get_profile
@@ -120,7 +121,7 @@ def profile_of(name: str | None, option_type: int | None) -> Profile:
 
 
 class Size(click.ParamType[int]):
-    """Octets: a number, with K, M or G for the powers of 1024."""
+    """The type of options that take octets: a number, which may end in K, M or G for powers of 1024."""
 
     name = "size"
 
@@ -136,7 +137,7 @@ class Size(click.ParamType[int]):
 
 
 def selection_options(function: F) -> F:
-    """--from, --to, --skip and --first; the command gives them to `make_selection`."""
+    """Adds --from, --to, --skip and --first to a command, which passes them to `make_selection`."""
     for option in (
         click.option("--first", type=click.IntRange(min=1), metavar="N", help="At most N packets (of those)."),
         click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N",
@@ -150,7 +151,7 @@ def selection_options(function: F) -> F:
 
 
 def make_selection(since: str | None, before: str | None, skip: int, first: int | None) -> Selection | None:
-    """What the four options choose; None for everything."""
+    """The selection that the four options describe; None if they select everything."""
     if since is None and before is None and not skip and first is None:
         return None
     from flowclass.traces.selection import Selection, time_ns
@@ -161,7 +162,7 @@ def make_selection(since: str | None, before: str | None, skip: int, first: int 
 
 
 def memory_option(function: F) -> F:
-    """--memory."""
+    """Adds --memory to a command."""
     from flowclass.traces.decompress import MEMORY
 
     return click.option(
@@ -171,7 +172,7 @@ def memory_option(function: F) -> F:
 
 
 class _Depth(click.ParamType[int]):
-    """1 for the outermost IP header, N for the N-th, or "innermost"."""
+    """The type of --inner: 1 for the outermost IP header, N for the N-th, or "innermost"."""
 
     name = "depth"
 
@@ -186,10 +187,10 @@ class _Depth(click.ParamType[int]):
 
 
 class InnerCommand(click.Command):
-    """A command with --inner: what follows it is its value only if it looks like one, else the next argument."""
+    """A command with --inner, whose value is optional: the next argument is its value only if it looks like one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Gives ``--inner`` its value where none follows."""
+        """Inserts the value of an ``--inner`` that has none."""
         for i, argument in enumerate(args):
             if argument == "--":
                 break
@@ -200,7 +201,7 @@ class InnerCommand(click.Command):
 
 
 def inner_option(function: F) -> F:
-    """--inner [N]."""
+    """Adds --inner [N] to a command."""
     return click.option(
         "--inner", type=_Depth(), default=0, metavar="[N]",
         help="Decide by an inner IP header of tunnels: the innermost, or the N-th (1: the outermost).",
@@ -224,7 +225,7 @@ def make_agent(bindings_file: str | None, replay: bool, profile: str | None, opt
 
 
 def check_traces(traces: Sequence[str]) -> None:
-    """Raises for traces that can't be read, before anything is read or written."""
+    """Raises `CaptureError` or a usage error for missing traces, before anything is read or written."""
     from flowclass.errors import CaptureError
     from flowclass.traces.sources import path_text
 
@@ -236,9 +237,9 @@ def check_traces(traces: Sequence[str]) -> None:
 
 
 def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
-    """Raises `OutputError` for an output that is one of the files that are read (``-``: standard input).
+    """Raises `OutputError` if the output is one of the files that are read (``-`` is standard input).
 
-    Links to the same file, symbolic or hard, are the same file.
+    Symbolic and hard links to the same file count as the same file.
     """
     if output is None or not os.path.exists(output):
         return
@@ -252,7 +253,7 @@ def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
             continue
         try:
             read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
-        except (OSError, ValueError):  # a missing file is for others to say; a replaced standard input is no file
+        except (OSError, ValueError):  # a missing file is reported elsewhere
             continue
         if os.path.samestat(read, there):
             raise OutputError(f"{output}: the output would replace {_called(name)}, which is read")
@@ -263,7 +264,7 @@ def _called(name: str) -> str:
 
 
 def total_size(traces: Sequence[str]) -> int | None:
-    """Octets in all, None when one of them can't say."""
+    """The size of all traces in octets; None if one of them is not a file."""
     if all(os.path.isfile(name) for name in traces):
         return sum(os.path.getsize(name) for name in traces)
     return None

@@ -1,4 +1,4 @@
-"""The live view of ``flowclass ctl watch``: one screen about a running home agent."""
+"""The live view of ``flowclass ctl watch``: one screen that shows the state of a running home agent."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _KINDS: Final = ("flow", "n-cast", "default", "discard", "reverse")
 
 
 def watch_agent(path: str, interval: float, count: int | None) -> None:
-    """Look every ``interval`` seconds, ``count`` times or until interrupted."""
+    """Shows the agent at the socket ``path`` every ``interval`` seconds, ``count`` times or until interrupted."""
     asker = Asker(path)
     view = View()
     console = make_console()
@@ -48,7 +48,7 @@ def watch_agent(path: str, interval: float, count: int | None) -> None:
 
 
 def _rate(value: float, unit: str) -> str:
-    """1234567 per second as 1.2 M."""
+    """A rate with its unit and a short prefix: 1234567 per second as 1.2 M."""
     for limit, prefix in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
         if value >= limit:
             return f"{value / limit:.1f} {prefix}{unit}"
@@ -74,7 +74,10 @@ def _since(seconds: float) -> str:
 
 
 class View:
-    """Remembers what it saw, for rates. ``look`` takes answers of the agent, ``screen`` draws them."""
+    """The state of the view: `look` takes answers of the agent, `screen` draws them.
+
+    Earlier answers are remembered, as rates are computed from differences.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""``flowclass bench``: the classifier measured on this machine, right answers first."""
+"""``flowclass bench``: measures the classifier on this machine, after checking that its answers are right."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from flowclass.bench.updates import UpdatesResult
 
 F = TypeVar("F", bound=Callable[..., Any])
-Point = tuple[float, ...]  # size and value, perhaps with the lowest and highest of several
+Point = tuple[float, ...]  # (size, value), or (size, value, lowest, highest) for several measurements
 
 
 def size(text: str) -> int:
-    """A number of rules, nodes or packets: 500, 10k, 1M."""
+    """Converts the text of a number of rules, nodes or packets, such as 500, 10k or 1M."""
     factor = {"k": 1_000, "m": 1_000_000}.get(text[-1:].lower(), 1)
     digits = text[:-1] if factor > 1 else text
     if not digits.isdecimal() or not 1 <= int(digits) * factor <= MAX_RULES:
@@ -69,7 +69,7 @@ def _cases(
     trace_files: Sequence[Path] = (),
     notes: list[str] | None = None,
 ) -> Iterator[Case]:
-    """The files' rule sets, or generated ones; one at a time, as the large ones take memory."""
+    """Yields the rule sets of the files, or generated ones; one at a time, as large ones take much memory."""
     from flowclass.bench.lookup import file_case, generated_case
 
     for path in files:
@@ -167,7 +167,7 @@ def lookup(
 
 
 def _rates(result: LookupResult) -> dict[str, Spread]:
-    """Mpps of the default kernel and of each peer's best algorithm."""
+    """The rates in Mpps of the default kernel and of each peer's best algorithm."""
     return {"flowclass": result.mpps["auto"]} | {p.name: p.mpps[p.best] for p in result.peers}
 
 
@@ -450,7 +450,7 @@ def _finish(
     labels: tuple[str, str, str],
     tables: Callable[[Sequence[Any]], list[Any]],
 ) -> None:
-    """Results to standard output, the plot to its file, what was absent to standard error."""
+    """Writes results to standard output, the plot to its file, and ``notes`` to standard error."""
     from flowclass.bench.machine import describe
     from flowclass.traces.files import atomic_file
 
@@ -478,7 +478,7 @@ def _finish(
 
 
 def _csv(results: Sequence[Any]) -> None:
-    """A line for each number: what it was measured with, the figure's name, its value, the lowest and the highest."""
+    """Prints a line per figure: what was measured, the figure's name, its value, the lowest and the highest."""
     texts = list(dict.fromkeys(k for r in results for k, v in r.as_dict().items() if isinstance(v, str)))
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow([*texts, "figure", "value", "low", "high"])
@@ -490,7 +490,7 @@ def _csv(results: Sequence[Any]) -> None:
 
 
 def _figures(path: str, value: Any) -> Iterator[tuple[str, tuple[Any, Any, Any]]]:
-    """The numbers of a result as (name, (value, low, high)); a peer's figures are named for it."""
+    """The numbers of a result as (name, (value, low, high)); the figures of a peer are named after the peer."""
     if isinstance(value, dict) and set(value) == {"median", "low", "high"}:
         yield path, (value["median"], value["low"], value["high"])
     elif isinstance(value, dict):

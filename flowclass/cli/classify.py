@@ -191,7 +191,7 @@ def _by_workers(
     with ExitStack() as stack:
         pool: LocalPool | DaskPool
         if scheduler is None:
-            agent_of(job)  # before the workers are made: they have it then
+            agent_of(job)  # loads the bindings before the workers are forked, which then have them
             pool = stack.enter_context(LocalPool(workers or 1))
         else:
             pool = stack.enter_context(DaskPool(scheduler, workers))
@@ -218,7 +218,7 @@ def _by_workers(
 
 
 def show(summary: Summary, output: str | None) -> None:
-    """The summary as tables."""
+    """Prints the summary as tables."""
     from flowclass.wire import BINDING_STATUS, get_profile
 
     console = make_console()
@@ -250,7 +250,7 @@ def show(summary: Summary, output: str | None) -> None:
 
 
 def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], console: Console) -> None:
-    """Why binding updates were rejected."""
+    """Prints why binding updates or flows were rejected: the statuses from 128 on."""
     rejected = [f"{count_text(n)} with {status} ({names.get(status, 'unknown')})" for status, n in counts.items()
                 if status >= 128]  # fmt: skip
     if rejected:
@@ -258,7 +258,7 @@ def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], co
 
 
 def _show_unread(summary: Summary, console: Console) -> None:
-    """Where the way to an IP header ended: what is not read is not the same as what is no IP."""
+    """Prints why packets were not read as IP. A link layer that is not read may still carry IP."""
     from flowclass.traces.unread import unread_words
 
     found = sorted(summary.unread.items(), key=lambda item: -item[1])

@@ -12,7 +12,7 @@ from ._console import count_text, counted, make_console, make_table
 
 
 def _said_later(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-    """--socket and --json after the command mean what they mean before it."""
+    """Gives --socket and --json the same meaning after the command as before it."""
     path, as_json = ctx.obj or ("flowclass.sock", False)
     if param.name == "path" and value is not None:
         path = value
@@ -21,7 +21,7 @@ def _said_later(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 
 
 class _Asking(click.Command):
-    """A command that takes the group's options too, wherever they stand."""
+    """A subcommand that also accepts the options of the group."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -46,7 +46,7 @@ def command(ctx: click.Context, path: str, as_json: bool) -> None:
 
 
 def _ask(ctx: click.Context, name: str, **arguments: Any) -> dict[str, Any] | None:
-    """The answer; None where it was printed as JSON."""
+    """Asks the agent, and returns the answer; None if it was printed as JSON."""
     from flowclass.agent.control import ask
 
     path, as_json = ctx.obj

@@ -63,7 +63,7 @@ def command(
 
 
 class _Faults:
-    """Messages that break a rule: the first are kept to be told at the end, the others counted."""
+    """Messages that break a rule: the first are kept, to be reported at the end, and the others are counted."""
 
     MOST = 1000
 
@@ -73,7 +73,7 @@ class _Faults:
         self._kept: list[str] = []
 
     def add(self, entry: dict[str, Any]) -> None:
-        """Those of a message."""
+        """Adds the faults of one message."""
         for fault in [entry] if "error" in entry else entry["faults"]:
             self.count += 1
             if self.count <= self.MOST:
@@ -81,7 +81,7 @@ class _Faults:
                 self._kept.append(f"{self._file}: {place}: {fault['error']}")
 
     def warn(self) -> None:
-        """A line for each, on standard error."""
+        """Prints a line for each to standard error."""
         for line in self._kept:
             warn(line)
         if self.count > self.MOST:
@@ -89,7 +89,7 @@ class _Faults:
 
 
 def messages(trace: Trace, profile: Profile, selection: Selection | None = None) -> Iterator[dict[str, Any]]:
-    """Every frame with a Mobility Header behind its outermost IP header: frame, time_ns, and the packet or an error."""
+    """Every frame with a Mobility Header after its outermost IP header: frame, time_ns, and the packet or an error."""
     from flowclass.engine.packets import SIGNALLING
     from flowclass.traces.reader import NO_TIME
     from flowclass.traces.run import new_fragments
@@ -116,7 +116,7 @@ def _decoded(batch: KeyBatch, i: int, profile: Profile) -> dict[str, Any]:
     try:
         packet = packet_dict(decode_packet(batch.kept[i][start:], profile), profile)
     except DecodeError as error:
-        # where in the frame, as a hex dump or Wireshark counts it
+        # the offset counts from the start of the frame, as in a hex dump or Wireshark
         return {"error": error.reason, "offset": start + error.offset}
     faults = [{"error": reason, "offset": start + offset} for reason, offset in faults_of(packet)]
     return packet | {"faults": faults}
@@ -141,7 +141,7 @@ def _print_text(found: Iterator[dict[str, Any]], trace: Trace, faults: _Faults) 
 
 
 def _print_json(profile: Profile, found: Iterator[dict[str, Any]], trace: Trace, faults: _Faults) -> None:
-    """Streamed, so that memory stays constant."""
+    """Prints the messages as JSON one by one, so that memory stays constant."""
     click.echo(f'{{"file": {json.dumps(trace.name)}, "profile": {json.dumps(profile.name)}, "messages": [', nl=False)
     between = "\n"
     for entry in found:

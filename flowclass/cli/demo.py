@@ -1,4 +1,4 @@
-"""``flowclass demo``: section 5 of the draft, made, written to a capture, read back and classified."""
+"""``flowclass demo``: generates the scenario of the draft's section 5 as a capture, reads it back and classifies it."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def _show_updates(console: Console, steps: list[Step], profile: Profile) -> None
     for number, step in enumerate(steps, 1):
         if not step.words.startswith("binding update"):
             continue
-        packet = wire.decode_packet(step.frame.data[14:], profile)  # behind the Ethernet header
+        packet = wire.decode_packet(step.frame.data[14:], profile)  # after the Ethernet header
         route, *lines = message_lines(packet_dict(packet, profile))
         console.print(f"  frame {number}: {route}", style="cyan", markup=False)
         for line in lines:
@@ -107,7 +107,7 @@ def _show_updates(console: Console, steps: list[Step], profile: Profile) -> None
 
 
 def _write(folder: str, steps: list[Step], profile: Profile) -> str:
-    """The trace, and the bindings as they are at its end; the trace's path."""
+    """Writes the trace, and the bindings as they are at its end; returns the path of the trace."""
     from flowclass.generate.captures import write_pcapng
     from flowclass.generate.scenario import BINDINGS_TOML
     from flowclass.traces.files import atomic_file
@@ -121,7 +121,7 @@ def _write(folder: str, steps: list[Step], profile: Profile) -> str:
 
 
 def _classify(path: str, profile: Profile) -> tuple[list[Any], dict[str, Any]]:
-    """The outcome of each frame, and the summary: what ``classify --replay`` does."""
+    """Does what ``classify --replay`` does; returns the outcome of each frame, and the summary."""
     from flowclass.mobility import HomeAgent
     from flowclass.traces.replaying import replay
     from flowclass.traces.run import Run
@@ -154,7 +154,7 @@ def _packet_table(steps: list[Step], outcomes: list[Any]) -> Any:
 
 
 def _because(step: Step, outcome: Any) -> str:
-    """The reason for somebody who hears of it for the first time."""
+    """The reason for an outcome, in words for newcomers."""
     if outcome.reason == "flow":
         return f"flow {outcome.fid} matches"
     if outcome.reason == "default":

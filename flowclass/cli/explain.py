@@ -53,7 +53,7 @@ def command(
 
 
 def show(found: Explanation) -> None:
-    """Prints one explanation, for people."""
+    """Prints one explanation as text."""
     console = make_console()
     fields = ", ".join(f"{name.replace('_', ' ')} {value}" for name, value in found.packet.items())
     console.print(f"frame {found.frame} of {found.file}: {fields}", markup=False)

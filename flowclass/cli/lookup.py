@@ -1,4 +1,4 @@
-"""``flowclass lookup``: which rule each packet header gets, for comparing another classifier's answers with ours."""
+"""``flowclass lookup``: prints which rule each packet header matches, to compare another classifier with this one."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ _SHOWN = 40
 
 
 def _home_agents(addresses: tuple[str, ...]) -> tuple[IPv6Address, IPv4Address]:
-    """The sources of tunnels: what was given, documentation addresses where nothing was."""
+    """The source addresses of tunnels: those given, or else documentation addresses."""
     six, four = IPv6Address("2001:db8::"), IPv4Address("192.0.2.0")
     for text in addresses:
         try:

@@ -1,4 +1,4 @@
-"""Seeded rule sets that are made to hurt a classifier; each function says which structure it hurts, and why."""
+"""Seeded rule sets that are hard for a classifier. Each function says for which data structure, and why."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def _set_ranges(rules: Rules, name: str, first: npt.NDArray[np.int64], last: npt
 
 
 def _until_unique(make: Callable[[int], Rules], n: int) -> Rules:
-    """``n`` different rules of what ``make(count)`` draws."""
+    """``n`` different rules; ``make(count)`` draws ``count`` rules, which may have duplicates."""
     rules = make(n)
     while len(rules := rules[first_occurrences(rules)]) < n:
         rules = np.concatenate([rules, make(n)])
@@ -49,7 +49,7 @@ def _until_unique(make: Callable[[int], Rules], n: int) -> Rules:
 
 
 def prefix_pairs(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Every pair of prefix lengths alike: hundreds of tuples for hashing by tuple, no good first cut for a tree."""
+    """All pairs of prefix lengths equally often: hundreds of tuples for tuple space search, no good cut for a tree."""
 
     def make(count: int) -> Rules:
         rules = full_ranges(count, version)
@@ -62,7 +62,7 @@ def prefix_pairs(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def nested_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Source port ranges, each inside the next: no bit tells them apart, and the middle is in all of them.
+    """Source port ranges, each inside the next: no single bit separates them, and the middle is in all of them.
 
     Above 32,768 rules the nests repeat, one for each protocol.
     """
@@ -88,12 +88,12 @@ def _rectangles(rng: np.random.Generator, n: int, version: int, smallest: int, l
 
 
 def small_rectangles(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Small rectangles of ports without prefix shape: each becomes dozens of prefixes where ranges are split."""
+    """Small rectangles of ports that are not prefixes: splitting ranges into prefixes makes dozens of each."""
     return _rectangles(rng, n, version, 2, 64)
 
 
 def medium_rectangles(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Rectangles of ports that overlap by the hundred in every point: leaves are long or copies many."""
+    """Rectangles of ports, hundreds of which overlap in every point: a tree has long leaves or many copies."""
     return _rectangles(rng, n, version, 1024, 8192)
 
 
@@ -121,7 +121,7 @@ def tuple_explosion(rng: np.random.Generator, n: int, version: int) -> Rules:
     centre = _words(rng, 2, version)
     for i, side in enumerate(("source", "destination")):
         lengths = 1 + (combination // bits**i) % bits
-        # the last bit of the prefix is wrong: the centre itself matches none of them
+        # the last bit of the prefix is flipped, so the centre itself matches none of them
         flip = np.zeros((n, 2), np.uint64)
         position = bits - lengths
         word = np.where(position >= 64, 0, 1)
@@ -136,7 +136,7 @@ def tuple_explosion(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def one_leaf(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Boxes around one header, seldom one inside another: what is wide in one field is narrow in the next."""
+    """Boxes around one header, seldom one inside another: a box that is wide in one field is narrow in another."""
     bits = 32 if version == 4 else 128
     centre = _words(rng, 2, version)
 
@@ -159,7 +159,7 @@ def one_leaf(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def _shifted(words: npt.NDArray[np.uint64], by: npt.NDArray[np.int64]) -> npt.NDArray[np.uint64]:
-    """128-bit numbers, (n, 2) words, shifted right by 0 to 127 bits."""
+    """Shifts 128-bit numbers, given as (n, 2) words, right by 0 to 127 bits."""
     near, far = np.minimum(by, 63).astype(np.uint64), np.clip(by - 64, 0, 63).astype(np.uint64)
     carried = np.where(near > 0, words[:, 0] << (np.uint64(64) - np.maximum(near, np.uint64(1))), np.uint64(0))
     low = np.where(by < 64, words[:, 1] >> near | carried, words[:, 0] >> far)
@@ -169,7 +169,7 @@ def _shifted(words: npt.NDArray[np.uint64], by: npt.NDArray[np.int64]) -> npt.ND
 def _some_ranges(
     rng: np.random.Generator, n: int, version: int
 ) -> tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]:
-    """First and last of address ranges: the span has a random number of bits, up to six short of all."""
+    """First and last addresses of ranges; the size of each has a random number of bits, at most six less than all."""
     bits = 32 if version == 4 else 128
     top = np.array([0, 0xFFFFFFFF] if version == 4 else [0xFFFFFFFFFFFFFFFF] * 2, np.uint64)
     first = _words(rng, n, version)
@@ -182,7 +182,7 @@ def _some_ranges(
 
 
 def address_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Source and destination ranges that are no prefixes, from two addresses to a hundredth of all, some nested."""
+    """Source and destination ranges that are not prefixes, from two addresses to a hundredth of all, some nested."""
 
     def make(count: int) -> Rules:
         rules = full_ranges(count, version)
@@ -195,7 +195,7 @@ def address_ranges(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def eight_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Two to eight fields per rule, arbitrary ranges in all: what no five-tuple classifier takes."""
+    """Rules with two to eight fields, all with arbitrary ranges, which no five-tuple classifier supports."""
 
     def make(count: int) -> Rules:
         rules = address_ranges(rng, count, version)
@@ -236,7 +236,7 @@ def staggered(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def one_box(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Address ranges with the same bounding product of 16-bit ranges, which is all that a comparison of lanes sees.
+    """Address ranges with the same bounding box of 16-bit ranges, which is all that a comparison by 16-bit lanes sees.
 
     They begin in the upper half of one block of 16 bits less and end in the lower half of the next.
     """
@@ -257,7 +257,7 @@ def one_box(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def present_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Wide source port ranges; each rule also asks for some fields to be there, whatever their value.
+    """Wide source port ranges; each rule also requires some fields to be present, with any value.
 
     No value proves that a packet has a field, so no rule covers a region.
     """
@@ -270,8 +270,8 @@ def present_fields(rng: np.random.Generator, n: int, version: int) -> Rules:
 
 
 def corners(rng: np.random.Generator, n: int, version: int) -> Rules:
-    """Boxes in all eight fields that hold one header, but for one field, in which they end just before it."""
-    order = ("source", "flow_label", "spi", "source_port", "traffic_class")  # in which the seed is drawn from
+    """Boxes in all eight fields that contain one header, except in one field, in which they end just before it."""
+    order = ("source", "flow_label", "spi", "source_port", "traffic_class")  # the order of random draws
     bits = {
         name: 32 if version == 4 and name in ADDRESSES else _WIDTH[name]
         for name in (*order, "destination", "destination_port", "protocol")

@@ -1,4 +1,4 @@
-"""Mobile nodes with flow bindings, seeded: as a bindings file, and as the binding updates that make the same state."""
+"""Seeded mobile nodes with flow bindings, which can be written as a bindings file."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class NodeSpec:
 def random_nodes(rng: random.Random, nodes: int, flows: int, *, actions: bool = True) -> list[NodeSpec]:
     """``nodes`` mobile nodes with 2 to 4 care-of addresses and ``flows`` flow bindings each, all eight fields in use.
 
-    Every fourth node is a mobile router with a /56. ``actions``: discard and n-cast too, not forward alone.
+    Every fourth node is a mobile router with a /56. With ``actions``, some flows discard or n-cast; else all forward.
     """
     return [_random_node(rng, number, flows, actions) for number in range(1, nodes + 1)]
 
@@ -64,12 +64,12 @@ def _random_node(rng: random.Random, number: int, flows: int, actions: bool) -> 
 def _random_flow(rng: random.Random, fid: int, home: int, bids: int, actions: bool) -> FlowSpec:
     action = rng.choices(("forward", "n-cast", "discard"), (8, 1, 1))[0] if actions else "forward"
     chosen = rng.sample(range(1, bids + 1), rng.randint(2, bids) if action == "n-cast" else rng.choice((1, 1, 1, 2)))
-    pri = rng.randint(1, 8)  # equal ones are legal and happen (K14)
+    pri = rng.randint(1, 8)  # equal priorities are legal and occur (K14)
     return FlowSpec(fid, pri, action, () if action == "discard" else tuple(chosen), _random_selector(rng, home))
 
 
 def _random_selector(rng: random.Random, home: int) -> dict[str, Range]:
-    """What people write: mostly a protocol and a port; all eight fields and odd ranges now and then."""
+    """A selector such as people write: mostly a protocol and a port, sometimes other fields and odd ranges."""
     selector: dict[str, Range] = {}
     if rng.random() < 0.4:
         bits = rng.choice((0, 4, 16, 64, 72))

@@ -1,4 +1,4 @@
-"""Capture files: classic pcap (either time unit, either byte order) and pcapng."""
+"""Writes capture files: classic pcap (with either time unit and byte order) and pcapng."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ def write_pcap(
     order: Literal["<", ">"] = "<",
     snap_length: int = _SNAP_LENGTH,
 ) -> int:
-    """Writes a classic pcap file; how many frames. Times are truncated to ``unit``, frames cut at ``snap_length``."""
+    """Writes a classic pcap file; returns the number of frames.
+
+    Times are truncated to ``unit``, and frames are cut at ``snap_length`` octets.
+    """
     stream.write(struct.pack(order + "IHHiIII", _MAGIC[unit], 2, 4, 0, 0, snap_length, linktype))
     pack = struct.Struct(order + "IIII").pack
     divisor = 10**9 // _PER_SECOND[unit]
@@ -51,7 +54,7 @@ def write_pcapng(
     order: Literal["<", ">"] = "<",
     snap_length: int = _SNAP_LENGTH,
 ) -> int:
-    """Writes a pcapng file of one section and one interface with nanosecond times; how many frames."""
+    """Writes a pcapng file of one section and one interface with nanosecond times; returns the number of frames."""
     block = _Blocks(order)
     stream.write(block(0x0A0D0D0A, struct.pack(order + "IHHq", 0x1A2B3C4D, 1, 0, -1)))
     # option 9 is if_tsresol: 9 stands for 10**-9 s; option 0 ends the list
@@ -68,7 +71,7 @@ def write_pcapng(
 
 
 class _Blocks:
-    """pcapng's frame around everything: type, length, body padded to 4 octets, length again."""
+    """Makes pcapng blocks: type, length, body padded to 4 octets, and the length again."""
 
     def __init__(self, order: str) -> None:
         self._two = struct.Struct(order + "II")

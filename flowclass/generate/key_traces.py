@@ -27,11 +27,11 @@ _ONES: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 def _words_inside(
     rng: np.random.Generator, first: npt.NDArray[np.uint64], last: npt.NDArray[np.uint64]
 ) -> npt.NDArray[np.uint64]:
-    """Addresses between two others, both inclusive: uniform when their number is a power of two, else nearly so."""
+    """Random addresses between two others, inclusive: uniform if their number is a power of two, else nearly so."""
     borrow = (last[:, 1] < first[:, 1]).astype(np.uint64)
     high, low = last[:, 0] - first[:, 0] - borrow, last[:, 1] - first[:, 1]
     noise = rng.integers(0, _ONES, first.shape, np.uint64, endpoint=True)
-    # cut to the bit length of the span, so below twice the span: halving what is above it is enough
+    # cut to the bit length of the span, so at most twice the span: halving those above the span is enough
     noise[:, 0] &= _fill_right(high)
     noise[:, 1] &= np.where(high > 0, _ONES, _fill_right(low))
     over = (noise[:, 0] > high) | ((noise[:, 0] == high) & (noise[:, 1] > low))
@@ -49,7 +49,7 @@ def _fill_right(a: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
 
 
 def _bounds(rules: Rules, name: str, version: npt.NDArray[np.uint8]) -> tuple[Any, Any]:
-    """The range of a field in each rule: the field's full one where the rule has no condition on it."""
+    """The range of a field in each rule; the full range of the field if the rule has no condition on it."""
     stated = (rules["conditions"] & BITS[name]) != 0
     first, last = rules[f"{name}_first"].copy(), rules[f"{name}_last"].copy()
     first[~stated] = 0
@@ -64,7 +64,7 @@ def _bounds(rules: Rules, name: str, version: npt.NDArray[np.uint8]) -> tuple[An
 def _keys_inside(
     rng: np.random.Generator, rules: Rules, chosen: npt.NDArray[np.integer[Any]], corner: bool = False
 ) -> Keys:
-    """One key for each chosen rule: inside it, or with every field at an end of its range."""
+    """A key for each chosen rule: anywhere inside the rule, or with every field at an end of its range."""
     rows = rules[chosen]
     present = _FIVE_TUPLE | int(np.bitwise_or.reduce(rules["conditions"])) if len(rules) else _FIVE_TUPLE
     keys = np.zeros(len(rows), KEY_DTYPE)
@@ -88,12 +88,13 @@ def key_trace(rules: Rules, n: int, *, kind: str = "uniform", seed: int = 0, flo
     """``n`` keys for a rule set, each made from a rule drawn uniformly: an array of `KEY_DTYPE`.
 
     kind
-        ``corner``: every field at an end of the rule's range; ``uniform``: anywhere inside the rule; ``zipf``: as
-        uniform, but there are only ``flows`` different keys (a sixteenth of ``n`` unless given) and the k-th most
-        popular comes with a weight of 1/k.
+        ``corner``: every field is at an end of the rule's range; ``uniform``: anywhere inside the rule; ``zipf``: like
+        uniform, but with only ``flows`` different keys (a sixteenth of ``n`` unless given), of which the k-th most
+        popular has a weight of 1/k.
 
-    Keys have the five-tuple's fields and every other one that a rule of the set looks at. The first match of a key is
-    often another rule than the one it was made from. Raises ClassifierError for an unknown kind or no rules.
+    Keys have the fields of the five-tuple, and all others on which a rule of the set has a condition. The first match
+    of a key is often another rule than the one it was made from. Raises ClassifierError for an unknown kind or an empty
+    rule set.
     """
     if kind not in TRACES:
         raise ClassifierError(f"no trace kind named {kind!r}: one of {', '.join(TRACES)} expected")
@@ -112,17 +113,17 @@ def key_trace(rules: Rules, n: int, *, kind: str = "uniform", seed: int = 0, flo
 def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst: int = 16) -> Keys:
     """``n`` keys aimed at the worst place of a rule set, whatever structure it is put into: an array of `KEY_DTYPE`.
 
-    Candidates mix the corners of different rules, field by field. A rule that agrees with a candidate in all but one
-    field is one that a lookup may have to compare in vain; the ``worst`` candidates with the most of them ahead of
-    their first match are repeated at random. Counted over a sample of 1,024 rules.
+    Candidates mix the corners of different rules, field by field. A lookup may have to compare a rule in vain if it
+    agrees with the candidate in all fields but one. The ``worst`` candidates that have the most such rules before their
+    first match, counted over a sample of 1,024 rules, are repeated in random order.
     """
     rng = np.random.default_rng([seed, n, 7])
     sample = rules if len(rules) <= 1024 else rules[np.sort(rng.choice(len(rules), 1024, replace=False))]
     candidates = _keys_inside(rng, rules, rng.integers(0, len(rules), tries), True)
-    for name in BITS:  # from the k-th rule the addresses, from another one the ports, ...
+    for name in BITS:  # the addresses come from one rule, the ports from another, ...
         if rng.random() < 0.7:
             candidates[name] = candidates[name][rng.permutation(tries)]
-    candidates["protocol"][::3] = 255 - candidates["protocol"][::3]  # what few rules expect
+    candidates["protocol"][::3] = 255 - candidates["protocol"][::3]  # a protocol that few rules match
     score = np.zeros(tries, np.int64)
     for i, key in enumerate(candidates):
         failed = _failed_fields(sample, key)
@@ -133,7 +134,7 @@ def near_misses(rules: Rules, n: int, *, seed: int = 0, tries: int = 4096, worst
 
 
 def _failed_fields(rules: Rules, key: Any) -> npt.NDArray[np.int64]:
-    """On how many fields each rule fails for one key (a wrong version counts for many)."""
+    """The number of fields on which a key fails each rule (a wrong IP version counts as many)."""
     failed = np.where((rules["version"] == 0) | (rules["version"] == key["version"]), 0, 99)
     for name, bit in BITS.items():
         stated = (rules["conditions"] & bit) != 0

@@ -1,7 +1,7 @@
-"""A trace of packets to mobile nodes, as a home agent's link sees them, with the right answer beside each.
+"""Makes a trace of packets to mobile nodes, as seen on a home agent's link, with the right answer for each packet.
 
-What makes captures of such links hard to read is in it: VLAN tags, extension headers of every kind, fragments in and
-out of order, tunnels, packets that are not IP. The answer is not parsed from the bytes: it's what they were made from.
+It has all that makes captures of such links hard to read: VLAN tags, extension headers of every kind, fragments in and
+out of order, tunnels, packets that are not IP. The answers are not parsed from the bytes: the bytes are made from them.
 """
 
 from __future__ import annotations
@@ -43,9 +43,12 @@ _FOREIGN = IPv6Address("2001:db8:ffff::1")
 
 @dataclass(frozen=True, slots=True)
 class TracePacket:
-    """One frame. ``fields``: what its outermost IP header says, None if it isn't IP; ``ports``: whether ports or SPI
-    can be known (not in a later fragment that came before its first); ``inner``: what its innermost IP header says;
-    ``traits``: what makes it hard to read: "VLAN tag", "extension header", "fragment", "tunnel"."""
+    """One frame with the right answers.
+
+    ``fields`` are those of its outermost IP header, or None if it is not IP; ``inner`` are those of its innermost IP
+    header. ``ports`` says whether ports or SPI can be known, which they can't in a later fragment that comes before the
+    first one. ``traits`` say what makes the frame hard to read: "VLAN tag", "extension header", "fragment", "tunnel".
+    """
 
     time_ns: int
     frame: bytes
@@ -58,7 +61,7 @@ class TracePacket:
 def mobility_trace(
     rng: random.Random, nodes: Sequence[NodeSpec], packets: int, *, payload: int = 32, interval_ns: int = 10_007
 ) -> Iterator[TracePacket]:
-    """At least ``packets`` frames (a fragmented packet is not broken off), ``interval_ns`` apart."""
+    """Makes frames ``interval_ns`` apart: ``packets`` of them, or a few more to complete a fragmented packet."""
     count = 0
     while count < packets:
         for packet in _next(rng, nodes, payload):
@@ -96,7 +99,7 @@ def _tags(rng: random.Random) -> tuple[int, ...]:
 
 
 def extension_chain(rng: random.Random, node: NodeSpec) -> list[Extension]:
-    """The extension headers of a packet: none for most, else a few of all kinds that mobility traffic has."""
+    """The extension headers of a packet: none for most packets, else a few of the kinds that mobility traffic has."""
     if rng.random() < 0.85:
         return []
     extensions = []
@@ -116,11 +119,11 @@ def _fragments(rng: random.Random, fields: Fields, tags: tuple[int, ...], traits
     first, *later = [TracePacket(0, ethernet(part, tags), fields, True, fields, traits) for part in parts]
     if rng.random() < 0.8:
         return [first, *later]
-    return [*(replace(part, ports=False) for part in later), first]  # nothing is known before the first
+    return [*(replace(part, ports=False) for part in later), first]  # the ports are unknown before the first fragment
 
 
 def node_fields(rng: random.Random, node: NodeSpec) -> Fields:
-    """Half of the packets are on the edges of one of the node's flows, the others are anything."""
+    """The fields of a packet: half are at the edges of one of the node's flows, the others are random."""
     destination = int(node.home_address)
     if node.prefixes and rng.random() < 0.5:
         network, length = node.prefixes[0]
@@ -154,10 +157,10 @@ def _aim(rng: random.Random, flow: FlowSpec, values: dict[str, int]) -> None:
 
 
 def _made_of(values: dict[str, int]) -> Fields:
-    """What such a packet really says: no ports without a protocol that has them, and so on."""
+    """The fields that a real packet with these values has: no ports if its protocol has none, and so on."""
     protocol = values["protocol"]
     if protocol not in (*_WITH_PORTS, ESP, ICMP6):
-        protocol = UDP  # the edge of a protocol range: a number that would need a header of its own
+        protocol = UDP  # such a protocol, from the edge of a range, would need a header of its own
     ports = protocol in _WITH_PORTS
     return Fields(
         source=values["source"].to_bytes(16, "big"),

@@ -1,4 +1,4 @@
-"""Names of the rule sets that can be generated, apart from their makers: `flowclass bench --help` loads no numpy."""
+"""Names of the rule sets that can be generated; kept apart, so that `flowclass bench --help` doesn't load numpy."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Seeded mobile nodes for tables of any size: home addresses, care-of addresses, flows, and keys of packets to them.
 
-What a node's flows look like follows what a mobile node would ask for: most name a remote network (a site's /48, a
+The flows are such as a mobile node would ask for: most name a remote network (a site's /48, a
 subnet's /64, one host, now and then a provider's /32), many a protocol and a port or a range of ports at either end.
 """
 
@@ -28,7 +28,7 @@ _PORTS: Final = np.array([22, 25, 53, 80, 123, 143, 443, 993, 1883, 3478, 5060, 
 
 @dataclass(frozen=True, slots=True)
 class NodeSet:
-    """The arguments of `ForwardingTable.load`: n nodes."""
+    """A set of n nodes, as the arguments of `ForwardingTable.load`."""
 
     home_addresses: npt.NDArray[np.uint8]
     targets: Records
@@ -39,7 +39,7 @@ class NodeSet:
     flow_targets: npt.NDArray[np.uint16]
 
     def load(self, table: ForwardingTable) -> npt.NDArray[np.uint32]:
-        """Publishes all of them; returns their numbers."""
+        """Publishes all nodes in a table; returns their numbers."""
         return table.load(**{name: getattr(self, name) for name in self.__slots__})
 
 

@@ -1,7 +1,6 @@
-"""IP packets byte by byte: headers, extension headers, fragments, tunnels, link layers; checksums are right.
+"""Makes IP packets: headers, extension headers, fragments, tunnels and link layers, with correct checksums.
 
-What a packet is meant to say stands in a `Fields` value, from which the bytes are made: tests and benchmarks know the
-right answer without parsing anything.
+The bytes are made from a `Fields` value, so tests and benchmarks know the right answer without parsing anything.
 """
 
 from __future__ import annotations
@@ -43,9 +42,9 @@ _PORTS = frozenset({TCP, UDP, DCCP, SCTP, UDPLITE})
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """What the outermost IP header and the transport header of a packet say; addresses are packed, 4 or 16 octets.
+    """The fields of the outermost IP header and the transport header; addresses are packed, 4 or 16 octets.
 
-    Ports count for TCP, UDP, UDP-Lite, SCTP and DCCP, the SPI for ESP, the flow label for IPv6.
+    Ports are used for TCP, UDP, UDP-Lite, SCTP and DCCP, the SPI for ESP, the flow label for IPv6.
     """
 
     source: bytes
@@ -63,7 +62,7 @@ class Fields:
         return 4 if len(self.destination) == 4 else 6
 
 
-Extension = tuple[int, bytes]  # its protocol number, and its octets with a next-header octet of 0 in front
+Extension = tuple[int, bytes]  # protocol number; octets, which begin with a Next Header octet of 0
 
 
 def hop_by_hop(size: int = 8) -> Extension:
@@ -91,7 +90,7 @@ def authentication(size: int = 24) -> Extension:
 
 
 def ip_packet(fields: Fields, *, extensions: Sequence[Extension] = (), payload: int = 16) -> bytes:
-    """A whole packet with ``payload`` octets after its transport header. Extensions are for IPv6."""
+    """A whole packet with ``payload`` octets after its transport header. Only IPv6 packets may have extensions."""
     # the pseudo header has the final destination, which a routing header knows (RFC 8200 section 8.1)
     final = next((octets[-16:] for number, octets in extensions if number == 43), fields.destination)
     upper = _upper(fields, final, payload)
@@ -101,7 +100,7 @@ def ip_packet(fields: Fields, *, extensions: Sequence[Extension] = (), payload: 
 
 
 def ipv6(fields: Fields, protocol: int, upper: bytes, extensions: Sequence[Extension] = ()) -> bytes:
-    """``upper`` of type ``protocol`` behind an IPv6 header and ``extensions``."""
+    """An IPv6 packet: the header, ``extensions``, and then ``upper``, whose protocol number is ``protocol``."""
     chain = b""
     following = protocol
     for number, octets in reversed(extensions):
@@ -153,7 +152,7 @@ def _checked(fields: Fields, final: bytes, segment: bytes, at: int) -> bytes:
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071), 1 to 0xFFFF: of its two zeros the one that UDP sends too."""
+    """The Internet checksum (RFC 1071), from 1 to 0xFFFF: zero is represented as 0xFFFF, as UDP requires."""
     data += b"\0" * (len(data) & 1)
     # 2**16 is 1 modulo 0xFFFF: the one's complement sum of 16-bit words is the number itself modulo 0xFFFF
     total = int.from_bytes(data, "big") % 0xFFFF
@@ -162,7 +161,7 @@ def checksum(data: bytes) -> int:
 
 @cache
 def _payload(size: int) -> bytes:
-    """Octets that look like nothing: every size is a prefix of the same sequence (a small linear generator)."""
+    """Pseudo-random octets from a small linear generator: every size is a prefix of the same sequence."""
     state, out = 12345, bytearray()
     while len(out) < size:
         state = (state * 1103515245 + 12345) & 0x7FFFFFFF

@@ -106,9 +106,9 @@ FAMILIES: Final[Mapping[str, Family]] = {
         protocols={17: 375, -1: 340, 6: 270, 1: 10, 47: 2, 50: 1, 51: 2},
     ),
 }
-"""acl: hosts on both sides; fw: one side wild, both port columns in use; ipc: middling prefixes, many protocols."""
+"""acl: hosts on both sides; fw: a wild card on one side, both ports in use; ipc: medium prefixes, many protocols."""
 
-# what administrators write most; the rest of the pool is drawn from the registered range
+# the ports that administrators use most; the rest of the pool is drawn from the registered range
 _SERVICES: Final = (80, 443, 25, 53, 22, 21, 110, 143, 123, 161, 389, 1521, 3306, 3389, 5060, 8080, 137, 139, 445, 500)
 
 
@@ -144,7 +144,10 @@ def full_ranges(n: int, version: int) -> Rules:
 
 
 def first_occurrences(rules: Rules) -> npt.NDArray[np.intp]:
-    """Where each different rule stands first, ascending. Rows are told apart by a 64-bit hash: at worst one is lost."""
+    """The index of the first occurrence of each rule, ascending.
+
+    Rows are compared by a 64-bit hash; a collision would only lose a rule.
+    """
     words = np.ascontiguousarray(rules).view(np.uint64).reshape(len(rules), -1)
     digest = np.zeros(len(rules), np.uint64)
     for column in words.T:
@@ -292,7 +295,7 @@ def rule_set(family: str, n: int, *, version: int = 4, seed: int = 0) -> Rules:
     trees = (_grow(rng, chosen.source_tree, n), _grow(rng, chosen.destination_tree, n))
     pools = (_port_pools(rng), _port_pools(rng))
     rules, width = np.empty(0, RULE_DTYPE), np.empty(0)
-    while len(rules) < n:  # duplicates go: draw some more than is missing
+    while len(rules) < n:  # duplicates are dropped, so more are drawn than are missing
         more, wider = _draw(rng, chosen, trees, pools, (n - len(rules)) * 5 // 4 + 16, version)
         rules, width = np.concatenate([rules, more]), np.concatenate([width, wider])
         first = first_occurrences(rules)[:n]

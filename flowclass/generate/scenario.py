@@ -68,14 +68,14 @@ BINDINGS_TOML = {
     profile: _BINDINGS.format(profile=profile, home=HOME_ADDRESS, coa1=CARE_OF_1, coa2=CARE_OF_2, second=second)
     for profile, second in (("draft", 1), ("rfc6089", 2))
 }
-"""What the two updates come to, by profile, as a bindings file."""
+"""The bindings that result from the two updates, by profile, as a bindings file."""
 
 _LIFETIME = 150  # units of 4 seconds: ten minutes
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One frame and what it is, in words; ``care_of`` is where section 5 says it goes, None where it goes nowhere."""
+    """A frame and its description; ``care_of`` is where section 5 says it goes, or None if it is not forwarded."""
 
     frame: Frame
     words: str

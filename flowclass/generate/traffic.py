@@ -1,7 +1,7 @@
-"""Traffic as on a backbone or a home agent's link, for measuring how fast captures are read: packet sizes and protocols
-as they are there, connections of which few are large, some VLAN tags, extension headers and tunnels.
+"""Makes traffic as on a backbone or a home agent's link, for measuring how fast captures are read.
 
-Unlike `mobility_trace`, where every other packet is a trap, most of these are plain.
+Packet sizes and protocols are realistic, few of the connections are large, and some packets have VLAN tags, extension
+headers or tunnels. Unlike in `mobility_trace`, where every other packet is hard to read, most packets are plain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from .packets import DCCP, ESP, ICMP6, SCTP, TCP, UDP, UDPLITE, Extension, Field
 __all__ = ["OCTETS", "traffic"]
 
 OCTETS = 697
-"""Of a frame on average; 713 with the header of a pcap record."""
+"""Average octets of a frame; 713 with the header of a pcap record."""
 # (share, smallest, largest) payload: calls and acknowledgements, a little of everything, full segments
 _SIZES = ((0.45, 0, 60), (0.17, 100, 1000), (0.38, 1360, 1400))
 _PROTOCOLS = {TCP: 0.72, UDP: 0.22, ESP: 0.03, ICMP6: 0.01, SCTP: 0.01, DCCP: 0.005, UDPLITE: 0.005}
@@ -50,10 +50,11 @@ def traffic(
     skew: float = 1.0,
     interval_ns: int = 10_007,
 ) -> Iterator[Frame]:
-    """``packets`` Ethernet frames: IPv6 to ``nodes`` (half of it at the edges of their flows), IPv4 to nobody.
+    """Yields ``packets`` Ethernet frames: IPv6 to ``nodes`` (half at the edges of their flows), and IPv4 to no node.
 
-    Each packet is of a connection chosen anew; the n-th largest of ``connections`` has 1 / n^``skew`` of the packets of
-    the largest (1: Zipf's law, which traffic follows; 0: all alike, which no traffic is and caches like least).
+    A connection is chosen for each packet; the n-th largest of ``connections`` has 1 / n^``skew`` as many packets as
+    the largest. A skew of 1 is Zipf's law, which real traffic follows; with 0 all connections are equally large, which
+    is unrealistic, and worst for caches.
     """
     made = [_connection(rng, nodes) for _ in range(connections)]
     sizes = [[rng.randint(smallest, largest) for _, smallest, largest in _SIZES] for _ in made]

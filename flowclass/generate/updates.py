@@ -1,4 +1,4 @@
-"""The binding updates by which a mobile node comes to the bindings of a `NodeSpec`."""
+"""Makes the binding updates with which a mobile node registers the bindings of a `NodeSpec`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ACTIONS = {"forward": wire.Action.FORWARD, "discard": wire.Action.DISCARD, "n-c
 def update_packets(node: NodeSpec, profile: wire.Profile = wire.DRAFT, *, lifetime: int = 150) -> list[bytes]:
     """IPv6 packets, the first of which registers all care-of addresses (RFC 5648 section 5.3), each with some flows.
 
-    ``lifetime`` is in units of 4 seconds. A mobile router's have the R flag and its prefixes.
+    ``lifetime`` is in units of 4 seconds. The updates of a mobile router have the R flag and its prefixes.
     """
     flags = wire.UpdateFlag.ACKNOWLEDGE | wire.UpdateFlag.HOME_REGISTRATION
     if node.prefixes:

@@ -1,7 +1,7 @@
-"""Others' classifiers and readers, driven by small C programs of our own that are compiled when they are first needed.
+"""Peers in C: other projects' classifiers and readers, run by small C programs that are compiled when first needed.
 
-What is compiled is kept in the user's cache folder (``$XDG_CACHE_HOME/flowclass``, else ``~/.cache/flowclass``), under
-a name that says what it was made from.
+The compiled files are kept in the user's cache folder (``$XDG_CACHE_HOME/flowclass``, or ``~/.cache/flowclass``), under
+names with a hash of what they were made from.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ def _folder() -> Path:
 
 
 def compiled(source: Path, flags: Sequence[str], libraries: Sequence[str], *, depends: Sequence[Path] = ()) -> Path:
-    """The program or shared library that ``cc flags source libraries`` makes; made only once.
+    """The program or shared library that ``cc flags source libraries`` makes; it is compiled only once.
 
-    Raises RuntimeError with what the compiler said.
+    Raises RuntimeError with the compiler's messages.
     """
     text = b"".join(path.read_bytes() for path in (source, *depends))
     key = hashlib.sha256("\0".join((*flags, *libraries)).encode() + text).hexdigest()[:16]

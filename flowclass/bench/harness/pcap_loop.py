@@ -1,4 +1,4 @@
-"""libpcap's loop over a capture as a peer: a small program, built on demand where libpcap's headers are."""
+"""libpcap's loop over a capture as a peer: a small program, built on demand if libpcap's headers are installed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SOURCE: Final = Path(__file__).with_name("pcap_loop_peer.c")
 
 @cache
 def available() -> str | None:
-    """None when the peer can be built, else what is missing."""
+    """None if the peer can be built, otherwise what is missing."""
     if shutil.which("cc") is None:
         return "libpcap: no C compiler"
     test = subprocess.run(
@@ -29,5 +29,5 @@ def available() -> str | None:
 
 @cache
 def program() -> str:
-    """Its path."""
+    """The path of the program, which is compiled if need be."""
     return str(compiled(_SOURCE, ["-O2", "-Wall"], ["-lpcap"]))

@@ -1,4 +1,4 @@
-"""DPDK's rte_acl as a peer: built on demand where pkg-config finds libdpdk, run in this process."""
+"""DPDK's rte_acl as a peer. It is built on demand if pkg-config finds libdpdk, and runs in this process."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ __all__ = ["ALGORITHMS", "Prepared", "RteAcl", "available", "version"]
 ALGORITHMS: Final = {"scalar": 1, "sse": 2, "avx2": 3, "avx512x16": 6, "avx512x32": 7}
 
 _SOURCE: Final = Path(__file__).with_name("rte_acl_peer.c")
-# most that DPDK may allocate, half of the machine's memory: without huge pages it is reserved, not touched. 100k
-# firewall rules need up to 1.7 GB to run and several times that to build.
+# the most that DPDK may allocate, half of the machine's memory; without huge pages it is only reserved, not touched.
+# 100k firewall rules need up to 1.7 GB to run, and several times that to build.
 _MEGABYTES: Final = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2 >> 20
 
 
@@ -36,7 +36,7 @@ def _pkg_config(option: str) -> list[str]:
 
 @cache
 def available() -> str | None:
-    """None when the peer can be built, else what is missing."""
+    """None if the peer can be built, otherwise what is missing."""
     if os.uname().machine != "x86_64":
         return "rte_acl: the harness is for x86-64"
     if shutil.which("pkg-config") is None or shutil.which("cc") is None:
@@ -53,7 +53,7 @@ def version() -> str:
 
 @cache
 def _library() -> ctypes.CDLL:
-    """Compiled when it is first asked for; DPDK is started once."""
+    """The compiled library. It is made, and DPDK is started, at the first call."""
     include = Path(fc.get_include())
     flags = [
         "-std=gnu11",
@@ -89,7 +89,7 @@ def _library() -> ctypes.CDLL:
 class RteAcl:
     """A rule set in rte_acl.
 
-    ``build_seconds``: adding the rules and building; ``bytes``: what the build left allocated.
+    ``build_seconds`` is the time for adding the rules and building; ``bytes`` is what is allocated after the build.
     Raises ValueError for a rule that rte_acl can't express, MemoryError or RuntimeError when it can't build the set.
     """
 
@@ -113,12 +113,12 @@ class RteAcl:
             self._library.peer_free(self._peer)
 
     def prepare(self, keys: npt.NDArray[np.void]) -> Prepared:
-        """Keys in rte_acl's layout, with one pointer each, and room for results."""
+        """Converts keys to rte_acl's layout, with a pointer to each, and makes room for the results."""
         return Prepared(self._library, self._peer, self.version, np.ascontiguousarray(keys))
 
 
 class Prepared:
-    """A trace ready to be timed: `run` is one call over all of it."""
+    """A trace that is ready to be timed: `run` makes one call over all of it."""
 
     def __init__(self, library: ctypes.CDLL, peer: int | None, version: int, keys: npt.NDArray[np.void]) -> None:
         self._library, self._peer, self._n = library, peer, len(keys)
@@ -128,7 +128,7 @@ class Prepared:
         library.peer_pack(keys.ctypes.data, self._n, version, self._octets.ctypes.data, self._pointers.ctypes.data)
 
     def run(self, algorithm: str) -> None:
-        """One call; RuntimeError where this machine lacks the algorithm."""
+        """Makes one call. Raises RuntimeError if this machine doesn't support the algorithm."""
         status = self._library.peer_classify(
             self._peer, self._pointers.ctypes.data, self._n, ALGORITHMS[algorithm], self._results.ctypes.data
         )
@@ -136,5 +136,5 @@ class Prepared:
             raise RuntimeError(f"rte_acl: {algorithm}: {os.strerror(-status)}")
 
     def answers(self) -> npt.NDArray[np.int32]:
-        """The results of the last `run` as `Classifier.classify` gives them."""
+        """The results of the last `run`, in the form that `Classifier.classify` returns."""
         return self._results.view(np.int32) - np.int32(1)

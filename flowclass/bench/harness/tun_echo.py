@@ -1,4 +1,4 @@
-"""A bare TUN echo loop in C as a peer: how fast a program can be that does nothing with its packets."""
+"""A bare TUN echo loop in C as a peer, to show how fast a program that does nothing with its packets can be."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _SOURCE: Final = Path(__file__).with_name("tun_echo_peer.c")
 
 
 def available() -> str | None:
-    """None when the peer can be built, else what is missing."""
+    """None if the peer can be built, otherwise what is missing."""
     return None if shutil.which("cc") else "TUN echo: no C compiler"
 
 
 @cache
 def program() -> str:
-    """Its path."""
+    """The path of the program, which is compiled if need be."""
     return str(compiled(_SOURCE, ["-O2", "-Wall"], []))

@@ -15,5 +15,5 @@ _SOURCE: Final = Path(__file__).with_name("tunnel_end_peer.c")
 
 @cache
 def program() -> str:
-    """Its path."""
+    """The path of the program, which is compiled if need be."""
     return str(compiled(_SOURCE, ["-O2", "-Wall"], []))
