@@ -1,4 +1,4 @@
-"""The flow options of both profiles: flow identification with its sub-options, and flow summary."""
+"""The mobility options about flows, for both profiles: flow identification with its sub-options, and flow summary."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ __all__ = [
 @fast_init
 @dataclass(frozen=True, slots=True)
 class BindingReference:
-    """The BIDs that a flow goes to (draft 3.2, R29-R34; RFC 6089 4.2.1.3): one or more."""
+    """Binding reference sub-option: the BIDs, one or more, of the bindings that a flow's packets are sent to.
+
+    Draft section 3.2 (R29 to R34), RFC 6089 section 4.2.1.3.
+    """
 
     bids: tuple[int, ...]
 
@@ -38,7 +41,10 @@ class BindingReference:
 @fast_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelectorOption(Received):
-    """The description of a flow (RFC 6089 4.2.1.4; in the draft profile by K8 and K22)."""
+    """Traffic selector sub-option: it describes which packets belong to a flow.
+
+    Defined in RFC 6089 section 4.2.1.4; decisions K8 and K22 say how the draft profile uses it.
+    """
 
     _late: ClassVar[tuple[str, ...]] = ("selector",)
 
@@ -50,7 +56,8 @@ class TrafficSelectorOption(Received):
 
     @property
     def octets(self) -> bytes:
-        """TS Format, a reserved octet, and the selector as it is on the wire."""
+        """The content of the sub-option on the wire: the TS Format octet, a reserved octet, and the encoded
+        selector."""
         octets: bytes | None = getattr(self, "_octets", None)
         if octets is None:
             octets = bytes((self.selector.format, 0)) + encode_selector(self.selector)
@@ -63,7 +70,10 @@ received_selector = received(TrafficSelectorOption)
 
 @dataclass(frozen=True, slots=True)
 class UnknownSubOption:
-    """A sub-option that the profile does not know: skipped by receivers, kept for a round trip."""
+    """A sub-option of a type that the profile doesn't know.
+
+    Receivers skip it. Its type and data are kept, so that encoding gives the same octets again.
+    """
 
     type: int
     data: bytes
@@ -71,11 +81,12 @@ class UnknownSubOption:
 
 @dataclass(frozen=True, slots=True)
 class MalformedSubOption:
-    """A sub-option that breaks a rule: its octets with type and length, why, and where.
+    """A sub-option that breaks a rule of the profile.
 
-    When the fault is in the sub-option's own length, ``octets`` is all that is left of the flow identification option.
-    It does not make the message unreadable: the receiver answers for this flow alone, with the profile's status
-    "malformed" (R18, R25).
+    ``octets`` are its octets, type and length included; ``reason`` says which rule it breaks, and ``offset`` where.
+    When its own length is wrong, nothing after it can be decoded, and ``octets`` is the whole rest of the flow
+    identification option. The rest of the message stays readable: the receiver refuses this one flow, with the
+    profile's status "malformed" (R18, R25).
     """
 
     octets: bytes
@@ -89,11 +100,13 @@ SubOption = Pad1 | PadN | BindingReference | TrafficSelectorOption | UnknownSubO
 @fast_init
 @dataclass(frozen=True, slots=True)
 class FlowIdentification(Received):
-    """What is asked for, or was done, with one flow (draft 3.1; RFC 6089 4.2).
+    """Flow identification option: in a binding update a request about one flow, in an acknowledgement its answer.
 
-    ``pri`` orders flows, lower first. ``action`` and ``pro`` are the draft's (numbers, so that undefined ones survive);
-    in the RFC 6089 profile they are always FORWARD and ADD. ``status`` counts in acknowledgements only (R18).
-    ``suboptions`` that are a plain tuple get alignment padding when encoded, `Verbatim` ones are written as they are.
+    Draft section 3.1, RFC 6089 section 4.2. ``fid`` is the flow's identifier. ``pri`` is its priority: flows with
+    lower numbers are matched first. ``action`` and ``pro`` (the request) exist in the draft only and are plain numbers,
+    so that undefined values can be represented; in the RFC 6089 profile they are always FORWARD and ADD. ``status``
+    has a meaning in acknowledgements only (R18). When ``suboptions`` is a plain tuple, the encoder inserts alignment
+    padding; a `Verbatim` tuple is written unchanged.
     """
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)  # RFC 6089 4.2; harmless in the draft profile (K15)
@@ -105,11 +118,12 @@ class FlowIdentification(Received):
     status: int = 0
     suboptions: tuple[SubOption, ...] = ()
     len_units: bool = field(default=False, compare=False)
-    """Received with its length in 8-octet units (K2): only how it was written, so not compared."""
+    """Whether the received option had its length in units of 8 octets (K2). This concerns the encoding, not the
+    meaning, so that comparisons leave it out."""
 
     @property
     def bids(self) -> tuple[int, ...]:
-        """All BIDs of all binding references in order, each once (K16)."""
+        """The BIDs of all binding reference sub-options, in order and without duplicates (K16)."""
         found: dict[int, None] = {}
         for sub in self.suboptions:
             if type(sub) is BindingReference:
@@ -118,7 +132,8 @@ class FlowIdentification(Received):
 
     @property
     def selector(self) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector | None:
-        """The flow description; None: there is none (a wild card when a draft Add has none, R62)."""
+        """The first traffic selector, or None if there is none; in an Add of the draft, none means a wild card
+        (R62)."""
         for sub in self.suboptions:
             if type(sub) is TrafficSelectorOption:
                 return sub.selector
@@ -126,22 +141,23 @@ class FlowIdentification(Received):
 
     @property
     def has_reference(self) -> bool:
-        """Whether a well-formed binding reference is present."""
+        """Whether the option has a well-formed binding reference sub-option."""
         return any(type(sub) is BindingReference for sub in self.suboptions)
 
     @property
     def error(self) -> MalformedSubOption | None:
-        """The first sub-option that breaks a rule; None: well formed."""
+        """The first sub-option that breaks a rule, or None if all sub-options are well formed."""
         for sub in self.suboptions:
             if type(sub) is MalformedSubOption:
                 return sub
         return None
 
     def answer(self, status: int, *, whole: bool) -> FlowIdentification:
-        """The copy that goes into an acknowledgement: with all sub-options, or the fixed 8 octets alone.
+        """Return the copy of this option that goes into an acknowledgement, with the given status.
 
-        ``whole`` is the profile's ``echo_whole``. Only the status changes (R73, R74, R129), and the length, which
-        always counts octets (K2, K7).
+        ``whole`` is the ``echo_whole`` of the profile: if True, the copy has all sub-options, otherwise it is the fixed
+        part of 8 octets alone. Only the status differs from the original (R73, R74, R129), and the length field, which
+        in a copy always counts octets (K2, K7).
         """
         if not whole:
             return FlowIdentification(self.fid, self.pri, self.action, self.pro, status)
@@ -155,12 +171,13 @@ class FlowIdentification(Received):
 
 
 received_flow = received(FlowIdentification)
-"""``_octets`` are those of the sub-options: the encoder takes them as they are."""
+"""The decoder's constructor. Its first argument, ``_octets``, holds the encoded sub-options, which the encoder copies
+unchanged."""
 
 
 @dataclass(frozen=True, slots=True)
 class FlowSummary:
-    """The flows to keep (RFC 6089 4.2.2): 1 to 127 FIDs."""
+    """Flow summary option (RFC 6089 section 4.2.2): the FIDs, 1 to 127, of flows that the receiver is to keep."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 

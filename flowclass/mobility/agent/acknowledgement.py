@@ -1,4 +1,4 @@
-"""Binding acknowledgements: what was decided about an update, as a packet (R73, R129; RFC 6275 section 9.5.4)."""
+"""Encodes the decision about a binding update as a Binding Acknowledgement (R73, R129; RFC 6275 section 9.5.4)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _KEY_MANAGEMENT_FLAG: Final = AcknowledgementFlag.KEY_MANAGEMENT.value
 _ROUTER_FLAG: Final = AcknowledgementFlag.MOBILE_ROUTER.value
 
 
-# Copies are values, and mobile nodes count their flows and BIDs from 1: the same few come again and again.
+# The options in acknowledgements are immutable, and mobile nodes number their flows and BIDs from 1: the same few
+# recur.
 _flow_copy = lru_cache(maxsize=4096)(FlowIdentification)
 _bid_copy = lru_cache(maxsize=4096)(BindingIdentifier)
 
@@ -33,22 +34,23 @@ Seal = Callable[[BindingAcknowledgement, Update, Outcome], BindingAcknowledgemen
 def acknowledge(
     update: Update, outcome: Outcome, profile: Profile, *, advice: float | None = None, seal: Seal | None = None
 ) -> bytes:
-    """The packet: to the update's source, by way of a type 2 routing header if it had a Home Address option.
+    """Return the packet with the acknowledgement of ``update``, whose decision is ``outcome``.
 
-    The status of the acknowledgement isn't touched by what became of flows (R128). IPv4 address acknowledgements come
-    first (RFC 5648 section 8.2), then BID options, then a copy of each flow identification option. Refresh advice is
-    last: ``advice`` is the share of the lifetime that it is (K17).
-    ``seal`` adds what makes an acknowledgement believed (a correspondent node's authenticator).
+    It goes to the source of the update, with a type 2 routing header if the update had a Home Address option. The
+    statuses of flows don't change the status of the acknowledgement (R128). IPv4 address acknowledgements come first
+    (RFC 5648 section 8.2), then BID options, then a copy of each flow identification option. The last option is the
+    Binding Refresh Advice, if ``advice`` is given: its interval is this share of the lifetime (K17). ``seal`` is a
+    function that adds the option which authenticates the message.
     """
     options: list[Option] = list(outcome.extra)
     for option, status in zip(update.bids, outcome.bids, strict=True):
-        # RFC 6089 section 5.3.5: BID-PRI is copied; before RFC 5648 its place was the status', so it can't be
+        # RFC 6089 section 5.3.5: BID-PRI is copied, except where the format before RFC 5648 has the status in its place
         priority = 0 if profile.bid_priority_in_status else option.priority
         options.append(_bid_copy(option.bid, None, priority, status, option.home))
     if outcome.flows is not None:
         whole = profile.echo_whole
         for copied, status in zip(update.flows, outcome.flows, strict=True):
-            # K7: eight octets with the length rewritten, or (RFC 6089 section 5.3.5) the option as it came
+            # K7: the fixed eight octets with a new length, or (RFC 6089 section 5.3.5) the whole option as received
             options.append(
                 copied.answer(status, whole=True)
                 if whole
@@ -80,8 +82,11 @@ def _packet(update: Update, outcome: Outcome, options: list[Option], profile: Pr
 
 
 def _encode_less(encode: Callable[[tuple[Option, ...]], bytes], options: list[Option]) -> bytes:
-    """More than the 2048 octets of a Mobility Header: without alignment (which nobody needs to read it), and with as
-    many options as fit, the first ones first."""
+    """Encode an acknowledgement that exceeds the 2048 octets of a Mobility Header.
+
+    The options are not aligned, which receivers don't need for decoding. If that doesn't suffice, the last options are
+    left out until the rest fits.
+    """
     fit, count = 0, len(options)
     best = _encode_plain(encode, options)
     if best is not None:
@@ -94,12 +99,12 @@ def _encode_less(encode: Callable[[tuple[Option, ...]], bytes], options: list[Op
             count = middle
         else:
             fit, best = middle, made
-    assert best is not None  # without options it always fits
+    assert best is not None  # a message without options always fits
     return best
 
 
 def _encode_plain(encode: Callable[[tuple[Option, ...]], bytes], options: list[Option]) -> bytes | None:
-    """Without alignment, filled up to a multiple of eight octets; None: it is too long."""
+    """Encode without alignment, padded to a multiple of eight octets; None if the message is too long."""
     values = list(options)
     for _ in range(8):
         try:

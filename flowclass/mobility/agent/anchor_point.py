@@ -1,7 +1,8 @@
 """The mobility anchor point (section 9 of the draft; RFC 5380): a home agent for regional care-of addresses.
 
-The Home Address option holds the RCoA, so everything is keyed by that and the targets are LCoAs (R132); what tells a
-local binding update from one to a home agent is the M flag. The MAP never learns the mobile node's home address.
+The Home Address option contains the regional care-of address (RCoA), so that bindings are stored under the RCoA and
+lead to on-link care-of addresses (LCoA, R132). The M flag distinguishes a local binding update from one to a home
+agent. The mobility anchor point (MAP) never learns the home address of the mobile node.
 """
 
 from __future__ import annotations
@@ -25,10 +26,11 @@ _MAP_REGISTRATION: Final = UpdateFlag.MAP_REGISTRATION.value
 
 
 class MobilityAnchorPoint(Agent):
-    """A MAP without sockets; arguments and calls are those of `HomeAgent`.
+    """A mobility anchor point without sockets; its arguments and methods are those of `HomeAgent`.
 
-    ``home_prefixes`` are those of its RCoAs. ``care_of_prefixes``, where given, are the only ones that LCoAs may have
-    (RFC 5380 section 6.2: 129); both are pairs (packed network, length).
+    Both kinds of prefixes are pairs (packed network, length). ``home_prefixes`` are the prefixes of its RCoAs. If
+    ``care_of_prefixes`` is given, LCoAs must lie in one of these; others are refused with status 129 (RFC 5380
+    section 6.2).
     """
 
     def __init__(self, *arguments: Any, care_of_prefixes: Iterable[Prefix] = (), **more: Any) -> None:

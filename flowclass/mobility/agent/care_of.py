@@ -1,10 +1,10 @@
 """Care-of addresses of one node: binding identifier options (RFC 5648 section 6.2) and plain updates.
 
-Both functions change a transaction's working copy.
+`register` and `deregister_bids` change the working copy of a transaction.
 
-A status that concerns one of several BIDs goes into that BID's option and the acknowledgement has 4, MCOA NOTCOMPLETE;
-one that concerns the only BID there is, or the update as a whole, is the acknowledgement's (RFC 5648 section 6.2, last
-paragraphs).
+The status of one of several BIDs is put into the option of that BID, and the acknowledgement gets status 4, MCOA
+NOTCOMPLETE. The status of a single BID, or of the update as a whole, is put into the acknowledgement itself (RFC 5648
+section 6.2, last paragraphs).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["BindingContext", "deregister_bids", "register"]
 
 
 class BindingContext(Struct, gc=False):
-    """What the care-of addresses of one update are judged by, and when they expire."""
+    """The inputs for deciding about the care-of addresses of one update, and the times at which these expire."""
 
     node: Node
     update: Update
@@ -37,11 +37,11 @@ class BindingContext(Struct, gc=False):
 
 
 def register(context: BindingContext) -> tuple[int, list[int], int | None]:
-    """Register what an update with a lifetime asks for.
+    """Register the care-of addresses of an update whose lifetime isn't 0.
 
     Returns the status of the acknowledgement, one for each BID option, and the BID of the update's own care-of address
-    (K18; None: it has no binding, or several). Raises `RefusedUpdateError`, also when none of several BIDs can be
-    registered: then nothing has changed, and no lifetime is granted.
+    (K18), which is None if that address has no binding, or several. Raises `RefusedUpdateError` if the update is
+    refused as a whole, or none of its BIDs can be registered; then no lifetime is granted.
     """
     update = context.update
     if update.malformed_bid:
@@ -80,7 +80,10 @@ def _check_bulk(context: BindingContext) -> None:
 
 
 def _register_plain(context: BindingContext) -> int:
-    """An update without BID option: it replaces everything (RFC 5648 section 6.2), but for K37."""
+    """Register an update without BID option; return the BID of its care-of address.
+
+    The update replaces all bindings (RFC 5648 section 6.2), except in the case of decision K37.
+    """
     node, update = context.node, context.update
     address = update.care_of
     if not is_routable(address) or _loops(context, address):
@@ -101,12 +104,12 @@ def _register_plain(context: BindingContext) -> int:
 def _register_bid(context: BindingContext, option: BindingIdentifier, known: Mapping[int, CareOf]) -> int:
     node, bid = context.node, option.bid
     if bid == PLAIN:
-        return BindingStatus.MCOA_MALFORMED  # reserved
+        return BindingStatus.MCOA_MALFORMED  # 0 is reserved
     old = known.get(bid)
     if option.home:
         if not context.policy.capabilities.home_and_foreign or context.policy.correspondent:
             return BindingStatus.MCOA_HOME_AND_FOREIGN_PROHIBITED
-        address = node.home  # RFC 5648 section 6.2: whatever the field holds
+        address = node.home  # RFC 5648 section 6.2: the address in the option is ignored
     elif (packed := option.packed) is not None:
         outer = context.update.outer
         address = packed if len(packed) != 4 or outer is None or len(context.update.bids) > 1 else outer[0]
@@ -117,7 +120,7 @@ def _register_bid(context: BindingContext, option: BindingIdentifier, known: Map
     elif old is not None and not old.home and not context.policy.correspondent:
         address = old.address
     elif context.policy.correspondent or _takes_source(context.policy):
-        # a correspondent node knows that somebody answers there, and of an address in its cache no more than that
+        # a correspondent node takes the source, where the token has arrived, rather than the address in its cache
         address = context.update.care_of
         if not is_routable(address):
             return BindingStatus.MCOA_MALFORMED
@@ -145,19 +148,22 @@ def _port(update: Update) -> int:
 
 
 def _takes_source(policy: Policy) -> bool:
-    """Whether a BID option without an address, for an unknown BID, stands for the update's own care-of address."""
+    """Whether a BID option that has no address, for an unknown BID, means the care-of address of the update itself."""
     switch = policy.switches.bid_source_address
     return policy.profile.bid_source_address if switch is None else switch
 
 
 def _loops(context: BindingContext, address: bytes) -> bool:
-    """Whether what is sent to a care-of address would come back: it is the agent's own, lies behind the node itself, or
-    belongs to a node whose own care-of addresses lead back."""
+    """Whether packets sent to a care-of address would come back to the agent in a loop.
+
+    They do if the address is the agent's own, lies in a prefix of the node itself, or belongs to a node whose care-of
+    addresses lead back.
+    """
     node = context.node
     if address == context.update.destination:
         return True
     if context.policy.correspondent:
-        return False  # it tunnels nothing
+        return False  # a correspondent node has no tunnels
     behind = node.prefixes
     if node.also:
         behind += tuple((home, 8 * len(home)) for home in node.also)
@@ -165,7 +171,7 @@ def _loops(context: BindingContext, address: bytes) -> bool:
 
 
 def _leave_home(context: BindingContext) -> None:
-    """RFC 5648 section 5.6.5: H clear in an update ends forwarding to the home link."""
+    """End forwarding to the home link if no BID option of the update has the H flag (RFC 5648 section 5.6.5)."""
     care_of = context.node.care_of
     at_home = [bid for bid, entry in care_of.items() if entry.home]
     if (
@@ -179,7 +185,11 @@ def _leave_home(context: BindingContext) -> None:
 
 
 def deregister_bids(context: BindingContext) -> tuple[int, list[int]]:
-    """Lifetime 0 with BID options: these go, the others stay, and so do the flows of either (K30)."""
+    """De-register the BIDs that an update with lifetime 0 names; other BIDs and all flows stay (K30).
+
+    Returns the status of the acknowledgement, and one for each BID option. Raises `RefusedUpdateError` if none of the
+    BIDs is registered.
+    """
     update = context.update
     if update.malformed_bid:
         raise RefusedUpdateError(BindingStatus.MCOA_MALFORMED)

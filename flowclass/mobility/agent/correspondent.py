@@ -1,8 +1,9 @@
 """The correspondent node (section 7 of the draft; RFC 6275 sections 9.4, 9.5): route optimization.
 
-No IPsec here: an update is believed because its authenticator was made with tokens that went to the home address and to
-the care-of address. Hence the rule that a flow is bound only to an address whose token was used (R106): each binding in
-this cache got there with a token for its own address, and an update names one such address at a time.
+There is no IPsec with a correspondent node. An update is authentic if its authenticator was made with the keygen tokens
+that were sent to the home address and to the care-of address. Therefore a flow can only be bound to an address whose
+token was used (R106): every binding in this cache was made with the token of its own care-of address, and an update
+names only one such address.
 """
 
 from __future__ import annotations
@@ -43,12 +44,12 @@ _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 class CorrespondentNode(Agent):
     """A correspondent node without sockets; arguments and calls are those of `HomeAgent`.
 
-    ``nonces`` (a `NonceTable`) are its own by default. It answers test init messages as well.
+    ``nonces`` is a `NonceTable`, by default a new one. A correspondent node also answers test init messages.
     """
 
     correspondent = True
     always_acknowledges = False
-    replay_memory = MAX_NONCE_LIFETIME  # RFC 6275 section 5.2.8: as long as the nonces may still be used
+    replay_memory = MAX_NONCE_LIFETIME  # RFC 6275 section 5.2.8: as long as its nonces may be used
 
     def __init__(
         self, profile: str | Profile = "draft", *arguments: Any, nonces: NonceTable | None = None, **more: Any
@@ -62,7 +63,7 @@ class CorrespondentNode(Agent):
     # ---- return routability
 
     def _other(self, packet: MobilityPacket, now: float) -> Pending:
-        """Test init messages (RFC 6275 sections 9.4.1 to 9.4.4): answered without keeping anything."""
+        """Answer a test init message (RFC 6275 sections 9.4.1 to 9.4.4); no state is kept for it."""
         message = packet.message
         if not isinstance(message, (HomeTestInit, CareOfTestInit)):
             return self._ignore("other message")
@@ -73,7 +74,7 @@ class CorrespondentNode(Agent):
         if isinstance(message, HomeTestInit):
             reply = HomeTest(index, message.cookie, self.nonces.home_token(index, packet.source))
         else:
-            # RFC 5648 section 4.3: the BID that is being tested, if said, comes back
+            # RFC 5648 section 4.3: the answer has the BID of the tested address, if the message has one
             bids = tuple(BindingIdentifier(o.bid) for o in message.options if isinstance(o, BindingIdentifier))
             token = self.nonces.care_of_token(index, packet.source)
             reply = CareOfTest(index, message.cookie, token, bids)
@@ -96,12 +97,15 @@ class CorrespondentNode(Agent):
             )  # R109: route optimization isn't for mobile routers
         if update.authorized is not None:
             return update.authorized
-        # R106, R113f: this one, and those that got into the cache in the same way
+        # R106, R113f: this address, and those in the cache, which were verified in the same way
         registered = () if node is None else (entry.address for entry in node.care_of.values())
         return frozenset((care_of, *registered))
 
     def _key(self, update: Update, care_of: bytes, now: float) -> bytes:
-        """The binding management key, after the authenticator has been checked with it (RFC 6275 section 9.5.1)."""
+        """Return the binding management key, after verifying the authenticator with it (RFC 6275 section 9.5.1).
+
+        Raises `RefusedUpdateError` for expired nonces, `SilentlyIgnored` for a missing or wrong authenticator.
+        """
         nonces = update.nonces
         if nonces is None or update.authorization is None:
             raise SilentlyIgnored("no authenticator")
@@ -115,7 +119,7 @@ class CorrespondentNode(Agent):
         if not care_of_valid:
             raise RefusedUpdateError(BindingStatus.EXPIRED_CARE_OF_NONCE)
         home_token = self.nonces.home_token(nonces.home, IPv6Address(update.home))
-        # section 5.2.6: a de-registration depends on the home keygen token alone, and its care-of address is the home's
+        # section 5.2.6: a de-registration needs the home keygen token only; its care-of address is the home address
         token = b"" if deletes else self.nonces.care_of_token(nonces.care_of, IPv6Address(care_of))
         key = binding_key(home_token, token)
         if not is_authentic(
@@ -125,11 +129,15 @@ class CorrespondentNode(Agent):
         return key
 
     def _wants_answer(self, update: Update, status: int) -> bool:
-        """RFC 6275 section 9.5.4; and the draft wants one for flow options (R72, R113i)."""
+        """Whether to send an acknowledgement (RFC 6275 section 9.5.4); for flow options, the draft demands one (R72,
+        R113i)."""
         return bool(update.flags & _ACKNOWLEDGE) or status >= REFUSED or bool(update.flows)
 
     def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
-        """With the authenticator at its end, unless the key isn't known any more (RFC 6275 section 9.5.4)."""
+        """Return the acknowledgement with the authenticator as its last option (RFC 6275 section 9.5.4).
+
+        Nothing is added if the key is unknown, because a nonce has expired.
+        """
         if update.key is None or BindingStatus.EXPIRED_HOME_NONCE <= outcome.status <= BindingStatus.EXPIRED_NONCES:
             return message
         care_of = IPv6Address(_secured_address(update))
@@ -137,7 +145,7 @@ class CorrespondentNode(Agent):
 
 
 def _secured_address(update: Update) -> bytes:
-    """The care-of address that an authenticator covers (RFC 6275 section 6.2.7, RFC 5648 section 5.2)."""
+    """Return the care-of address that the authenticator covers (RFC 6275 section 6.2.7, RFC 5648 section 5.2)."""
     if update.lifetime == 0:
         return update.home
     option = update.bids[0] if len(update.bids) == 1 else None

@@ -1,4 +1,4 @@
-"""What an agent has answered, by status code, and what it has passed over in silence, by reason."""
+"""Counters of an agent: its answers by status code, and the packets that it has silently ignored by reason."""
 
 from __future__ import annotations
 
@@ -15,18 +15,21 @@ def _zeros() -> list[int]:
 
 @dataclass(slots=True)
 class Counters:
-    """``updates``, ``bids`` and ``flows`` are indexed by the status that was sent: of a binding acknowledgement, of a
-    binding identifier option in one, of a flow identification option in one."""
+    """Counters of one agent.
+
+    ``updates``, ``bids`` and ``flows`` are indexed by a status that was sent: that of a binding acknowledgement, of a
+    binding identifier option in it, or of a flow identification option in it. ``ignored`` has a count for each reason.
+    """
 
     updates: list[int] = field(default_factory=_zeros)
     bids: list[int] = field(default_factory=_zeros)
     flows: list[int] = field(default_factory=_zeros)
     ignored: Counter[str] = field(default_factory=Counter)
     traffic: dict[tuple[bytes, int], tuple[int, int]] = field(default_factory=dict)  # (home, FID) -> packets, octets
-    actions_zero: int = 0  # K4: forward by the number that section 5 of the draft gives
+    actions_zero: int = 0  # flows with Action 0, by section 5 of the draft: forward (K4)
 
     def as_dict(self) -> dict[str, dict[str, int]]:
-        """Those that aren't zero, by name and status, for a report."""
+        """Return the counters that aren't zero, by name and status, for a report."""
         found = {
             name: {str(status): count for status, count in enumerate(counts) if count}
             for name, counts in (("updates", self.updates), ("bids", self.bids), ("flows", self.flows))
@@ -35,7 +38,7 @@ class Counters:
 
     def count(self, table: Any, decisions: Any, lengths: Any = None) -> None:
         """Add decisions of a forwarding table to `traffic`; see `Agent.account`."""
-        import numpy as np  # an agent without a data plane does without
+        import numpy as np  # imported late: an agent without a data plane doesn't need it
 
         chosen = (decisions["flags"] & 1) != 0
         flows = decisions["node"][chosen].astype(np.uint64) << np.uint64(16) | decisions["fid"][chosen]

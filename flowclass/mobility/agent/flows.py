@@ -1,8 +1,8 @@
-"""Flow identification options against one node: draft sections 8.1 and 8.3.1, RFC 6089 sections 5.3.2 to 5.3.4.
+"""Applies flow identification options to one node: draft sections 8.1 and 8.3.1, RFC 6089 sections 5.3.2 to 5.3.4.
 
-Both functions work on a transaction's working copy and answer with one status per option, in the options' order. The
-checks of the draft are made in exactly the order of its section 8.1: an option with two faults has the
-status of the first.
+`apply_explicit` and `apply_implicit` change the working copy of a transaction and return one status per option, in the
+order of the options. The checks of the draft are made in exactly the order of its section 8.1: an option with two
+faults gets the status of the first one.
 """
 
 from __future__ import annotations
@@ -35,46 +35,49 @@ _REFRESH: Final = Request.REFRESH.value
 _REMOVE: Final = Request.REMOVE.value
 
 _RESERVED: Final = 0
-"""The Action that the draft's section 3.1 reserves, and its section 5 sends (K4)."""
+"""The Action 0, which section 3.1 of the draft reserves although its section 5 uses it (K4)."""
 
 _IPV4: Final = SelectorFormat.IPV4.value
 _IPV6: Final = SelectorFormat.IPV6.value
 
 
 class _Refused(Exception):
-    """One option is refused; carries its status."""
+    """One flow option is refused, with this status."""
 
     def __init__(self, status: int) -> None:
         self.status = status
 
 
 class FlowContext(Struct, gc=False):
-    """What the flow options of one binding update are judged by."""
+    """The inputs for deciding about the flow options of one binding update."""
 
-    node: Node  # the working copy
+    node: Node  # the working copy of the transaction
     policy: Policy
-    lifetime: float  # granted, seconds; 0 in a de-registration
+    lifetime: float  # granted, in seconds; 0 in a de-registration
     expires: float
     refresh_at: float
     packet_bid: int | None  # the BID of the update's own care-of address (K18), PLAIN for a binding without BID
     packet_address: bytes  # that address
-    authorized: frozenset[bytes] | None = None  # correspondent node: addresses with a token in the key (R106)
-    granted: int = 0  # the status that local policy accepts the option at hand with
+    authorized: frozenset[bytes] | None = None  # correspondent node: addresses whose token was used (R106)
+    granted: int = 0  # the status with which local policy accepts the present option
 
     @property
     def profile(self) -> Profile:
-        """The wire format and rules that the update came in."""
+        """The profile, wire format and rules, of the update."""
         return self.policy.profile
 
     @property
     def can_ncast(self) -> bool:
         """Whether a flow may be copied to several addresses."""
-        # K20: never at a correspondent node by the draft; RFC 6089 section 5.3 knows no such exception
+        # K20: the draft forbids it at a correspondent node; RFC 6089 section 5.3 has no such exception
         return self.policy.capabilities.ncast and not (self.policy.correspondent and self.profile.explicit_actions)
 
 
 def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
-    """The draft: PRO says what to do; one option after the other, also with the same FID twice (K25)."""
+    """Apply options of the draft, whose PRO field says what to do; return a status for each.
+
+    They are applied one after the other, also if several have the same FID (K25).
+    """
     statuses = []
     for option in options:
         try:
@@ -90,11 +93,11 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     node, codes = context.node, context.policy.profile.status
     content = _read(option)
     if content.error is not None and _is_framing(content.error):
-        raise _Refused(codes.malformed)  # nothing after it can be trusted
+        raise _Refused(codes.malformed)  # the octets after it can't be interpreted
     fid, request = option.fid, option.pro
     old = node.flows.get(fid)
     if request == _REMOVE:
-        # R68, R125 to R127, K21: nothing but the FID counts
+        # R68, R125 to R127, K21: all fields but the FID are ignored
         if old is None:
             raise _Refused(codes.fid_not_found)
         del node.flows[fid]
@@ -120,7 +123,7 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
     if old is None:
         _room(context)
         if context.lifetime <= 0:
-            raise _Refused(codes.unspecified)  # a de-registration grants nothing to live on
+            raise _Refused(codes.unspecified)  # a de-registration grants no lifetime
     if rule is None:
         # K11: Replace keeps the filter. K9, R62: Add without one is a wild card
         rule = WILD_CARD if old is None else old.rule
@@ -130,12 +133,12 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> None:
 
 
 class _Content(Struct):
-    """What the sub-options of one option say, found in one walk."""
+    """The content of the sub-options of one flow identification option."""
 
     error: MalformedSubOption | None
     description: TrafficSelectorOption | None
     descriptions: int
-    bids: tuple[int, ...]  # of all binding references, in order, each once (K16)
+    bids: tuple[int, ...]  # of all binding references, in order, without duplicates (K16)
     references: int
 
 
@@ -161,18 +164,18 @@ def _read(option: FlowIdentification) -> _Content:
 
 
 def _is_framing(error: MalformedSubOption) -> bool:
-    """Whether the fault is in the sub-option's own length, rather than in what it holds.
+    """Whether the length of the sub-option itself is wrong, rather than its content.
 
-    By 1.13 the first is found before PRO is looked at, so that it refuses a Remove too; the second is nobody's business
-    in a Remove or a Refresh.
+    In the order of checks of 1.13, a wrong length is found before PRO is examined, so that even a Remove is refused.
+    Wrong content doesn't matter in a Remove or a Refresh.
     """
     octets = error.octets
-    # the length counts the two octets of type and length or doesn't, by profile; a wrong length matches neither
+    # depending on the profile, the length includes the octets of type and length; a wrong one fits neither way
     return len(octets) < 2 or octets[1] < 2 or len(octets) not in (octets[1], octets[1] + 2)
 
 
 def _lost(context: FlowContext) -> int:
-    """Replace or Refresh of an unknown FID (K6)."""
+    """Return the status for a Replace or Refresh of an unknown FID (K6)."""
     codes = context.policy.profile.status
     if context.policy.correspondent or context.policy.switches.unknown_fid_status == "not-found":
         return codes.fid_not_found
@@ -184,7 +187,7 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
     if action == FORWARD:
         return FORWARD
     if action == _RESERVED and context.policy.switches.accept_action_zero:
-        return FORWARD  # K4: section 5 sends it
+        return FORWARD  # K4: section 5 of the draft uses it
     if action == DISCARD:
         if not context.policy.capabilities.discard:
             raise _Refused(codes.discard_unsupported)
@@ -197,7 +200,7 @@ def _action(context: FlowContext, option: FlowIdentification) -> int:
 
 
 def _description(context: FlowContext, option: FlowIdentification, content: _Content) -> bytes | None:
-    """The rule of an option's flow description; None: it has none. Checks in the order of 1.13."""
+    """Return the rule for the flow description of an option, or None without one; checks are in the order of 1.13."""
     codes = context.policy.profile.status
     rule = None if content.description is None else _rule(context, content.description)
     if content.error is not None or content.descriptions > 1:
@@ -222,9 +225,9 @@ def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
 
 
 def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> None:
-    """R26: each element that this receiver can't match has its own status."""
+    """Refuse elements of a selector that this receiver can't match; each has its own status (R26)."""
     for bounds in (selector.source, selector.destination):
-        # RFC 6088 has ranges only; one address is no prefix, anything wider stands for one
+        # RFC 6088 knows only ranges: a range of more than one address counts as a prefix
         if bounds is not None and bounds[0] != bounds[1] and not able.prefixes:
             raise _Refused(codes.prefix_unsupported)
     if not able.ports and (selector.source_port is not None or selector.destination_port is not None):
@@ -236,7 +239,10 @@ def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSele
 
 
 def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
-    """Every BID is registered (R31), and at a correspondent node its address is one that was tested (R113f, K20)."""
+    """Refuse BIDs that aren't registered (R31), and more of them than the limit allows.
+
+    At a correspondent node, the address of each BID must have been tested (R113f, K20).
+    """
     care_of = context.node.care_of
     for bid in bids:
         entry = care_of.get(bid)
@@ -252,22 +258,22 @@ def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
 
 
 def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[int, ...]:
-    """The BIDs that an Add or a Replace of the draft binds the flow to."""
+    """Return the BIDs to which an Add or a Replace of the draft binds the flow."""
     if bids:
         _check_bids(context, bids)
         if action != NCAST or len(bids) > 1:
-            return bids  # K19: two BIDs or more: exactly those
+            return bids  # K19: n-cast with two BIDs or more uses exactly these
         return _bicast(context, bids[0])
     if action == DISCARD:
         return ()
-    # R57, K11, K18: the update's own care-of address
+    # R57, K11, K18: without BIDs, the care-of address of the update itself is meant
     if context.packet_bid is None:
         raise _Refused(context.policy.profile.status.malformed)
     return (context.packet_bid,)
 
 
 def _bicast(context: FlowContext, bid: int) -> tuple[int, ...]:
-    """n-cast with one BID: to it and to the update's own care-of address, stored as BIDs (R121, K19)."""
+    """Return the BIDs for n-cast with one BID: this BID, and that of the update's own care-of address (R121, K19)."""
     own = context.packet_bid
     if context.node.care_of[bid].address == context.packet_address:
         if context.policy.switches.single_own_bid_ncast == "reject":
@@ -284,7 +290,7 @@ def _room(context: FlowContext) -> None:
 
 
 def _until(flow: Flow, context: FlowContext) -> Flow:
-    """The same flow with the lifetime of this update (R134, K12); a de-registration has none, and leaves the old."""
+    """Return the flow with the lifetime of this update (R134, K12); a de-registration leaves its lifetime unchanged."""
     if context.lifetime <= 0:
         return flow
     return Flow(
@@ -299,10 +305,11 @@ def _with_times(flow: Flow, old: Flow) -> Flow:
 def apply_implicit(
     context: FlowContext, options: Sequence[FlowIdentification], summary: Sequence[int], keep: bool = False
 ) -> tuple[list[int], list[int]]:
-    """RFC 6089: a known FID is an update, an unknown one an add, one that isn't named goes (section 5.3.4), unless the
-    caller says to keep it.
+    """Apply the options of an RFC 6089 update: a known FID changes its flow, an unknown one adds a flow.
 
-    Returns a status for each option, and the FIDs of flow summary options that aren't there (5.3.3).
+    Flows that the update doesn't name are removed (section 5.3.4), unless ``keep`` is True. ``summary`` has the FIDs of
+    its flow summary options. Returns a status for each option, and the FIDs in ``summary`` that don't exist
+    (section 5.3.3).
     """
     node, codes = context.node, context.policy.profile.status
     fids = [option.fid for option in options]
@@ -310,7 +317,7 @@ def apply_implicit(
     if not keep:
         purge(node, named)
     if len(set(fids)) < len(fids):
-        statuses = [codes.malformed] * len(options)  # K25: all of them, not only the duplicates
+        statuses = [codes.malformed] * len(options)  # K25: all options are refused, not only the duplicates
     else:
         statuses = _implicit(context, options)
     missing = []
@@ -324,7 +331,7 @@ def apply_implicit(
 
 
 def purge(node: Node, named: set[int]) -> None:
-    """Remove every flow that a valid update doesn't name (RFC 6089 section 5.3.4; K12 with omission = "purge")."""
+    """Remove every flow whose FID isn't in ``named`` (RFC 6089 section 5.3.4; K12 with omission = "purge")."""
     if not named.issuperset(node.flows):
         node.flows = {fid: flow for fid, flow in node.flows.items() if fid in named}
 
@@ -359,7 +366,7 @@ def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int
     if rule is None and old is None:
         raise _Refused(codes.malformed)  # 5.3.2.1: a new FID needs a traffic selector
     if content.references > 1 or (content.references == 0 and old is None):
-        raise _Refused(codes.malformed)  # exactly one, at most one
+        raise _Refused(codes.malformed)  # a new flow needs exactly one, a known flow at most one
     bids = content.bids
     _check_bids(context, bids)
     if len(bids) > 1 and not context.can_ncast:
@@ -368,20 +375,21 @@ def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int
         if len(node.flows) + pending >= context.policy.limits.flows_per_node or context.lifetime <= 0:
             raise _Refused(codes.unspecified)
     else:
-        # 5.3.2.2: what is missing is kept
+        # 5.3.2.2: what the option leaves out stays as it was
         rule = old.rule if rule is None else rule
         bids = bids or old.bids
     assert rule is not None
-    action = NCAST if len(bids) > 1 else FORWARD  # K27: a copy to each
+    action = NCAST if len(bids) > 1 else FORWARD  # K27: each BID gets a copy
     flow = Flow(fid, option.pri, action, bids, rule, context.expires, context.refresh_at)
     return flow if context.lifetime > 0 or old is None else _with_times(flow, old)
 
 
 def _clashing(node: Node, made: dict[int, Flow]) -> list[int]:
-    """FIDs of `made` whose FID-PRI another flow would share (K14: unique per node, no code named: malformed).
+    """Return the FIDs in ``made`` whose FID-PRI another flow of the node has, too.
 
-    The options of one update are judged together, so that two flows may exchange their priorities. One that is refused
-    leaves its old self in place, with which another of them may then clash: hence the loop.
+    FID-PRI must be unique in a node (K14); the RFC names no status for this, so that the caller uses "malformed". The
+    options of one update are checked together, so that two flows may exchange their priorities. When one is refused,
+    its old flow stays in place, and another one may then clash with that. The loop ends when there is no such clash.
     """
     refused: list[int] = []
     while True:

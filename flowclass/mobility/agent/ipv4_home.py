@@ -1,4 +1,4 @@
-"""IPv4 home addresses beside the IPv6 one (RFC 5555 section 4.5): the same bindings and flows serve both."""
+"""IPv4 home addresses in addition to the IPv6 one (RFC 5555 section 4.5); all share the same bindings and flows."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def register_ipv4(
     policy: Policy,
     owners: Owners,
 ) -> tuple[IPv4AddressAcknowledgement, ...]:
-    """Give the node the addresses that an accepted update asks for, and no others; one answer per option.
+    """Set the IPv4 home addresses of a node to those that an accepted update requests; return one answer per option.
 
-    An address is the node's when the policy's ``ipv4_homes`` have it for the node, or, for a node that they don't have,
-    when ``allocate_ipv4`` gives it; what that once gave stays with the node. Any other is refused (130), as it is when
-    another node has it. Prefixes aren't delegated (133). Configured addresses remain without being asked for.
+    A node may have the address that the policy's ``ipv4_homes`` has for it. A node that isn't in there may have one
+    that ``allocate_ipv4`` returns, and keeps it. A request for any other address, or for that of another node, is
+    refused with status 130. Prefixes are not delegated (133). A configured address stays even if it isn't requested.
     """
     own = policy.ipv4_homes.get(node.home)
     if own is None and not update.ipv4_homes:
@@ -57,7 +57,7 @@ def _judge(
 ) -> tuple[int, bytes]:
     address = option.address.packed
     if option.prefix_length == 0:
-        return IPv4Status.UNSPECIFIED, address  # RFC 5555 section 3.1.1: an error, whose code isn't said
+        return IPv4Status.UNSPECIFIED, address  # RFC 5555 section 3.1.1: this is an error, but has no status of its own
     if option.request_prefix:
         return IPv4Status.NO_PREFIX, address
     if address == _ANY:

@@ -1,4 +1,4 @@
-"""What a correspondent node knows of return routability: node keys and nonces (RFC 6275 sections 5.2.1 to 5.2.7)."""
+"""The node keys and nonces of a correspondent node, for return routability (RFC 6275 sections 5.2.1 to 5.2.7)."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class _Nonce:
 
 
 class NonceTable:
-    """Nonces with the node key of their time, by index; none is accepted 240 seconds after its first use.
+    """The nonces by their index, each with the node key that belongs to it; none is valid for longer than 240 seconds.
 
-    ``random`` gives that many octets that nobody can guess; anything else than os.urandom is for tests.
+    ``random`` returns the given number of unpredictable octets; tests may use something else than os.urandom.
     """
 
     def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
@@ -38,26 +38,27 @@ class NonceTable:
         self._current = 0
 
     def current(self, now: float) -> int:
-        """The index to hand out tokens with; makes a nonce when the last one is 30 seconds old."""
+        """Return the index of the nonce for new tokens; when the last nonce is 30 seconds old, a new one is made."""
         last = self._nonces.get(self._current)
         if last is not None and now - last.first_used < _INTERVAL:
             return self._current
         self._nonces = {i: n for i, n in self._nonces.items() if now - n.first_used < MAX_NONCE_LIFETIME}
-        self._current = self._current % 0xFFFF + 1  # 0 is what a de-registration carries in place of one
+        self._current = self._current % 0xFFFF + 1  # de-registrations contain 0 in place of an index
         self._nonces[self._current] = _Nonce(self._random(_KEY_SIZE), self._random(_NONCE_SIZE), now)
         return self._current
 
     def valid(self, index: int, now: float) -> bool:
-        """Whether a nonce with this index is still good (RFC 6275 section 5.2.7)."""
+        """Whether the nonce with this index exists and may still be used (RFC 6275 section 5.2.7)."""
         found = self._nonces.get(index)
         return found is not None and now - found.first_used < MAX_NONCE_LIFETIME
 
     def home_token(self, index: int, home: IPv6Address) -> bytes:
-        """The home keygen token for a home address (RFC 6275 section 5.2.5)."""
+        """Return the home keygen token for a home address (RFC 6275 section 5.2.5); KeyError for an unknown index."""
         found = self._nonces[index]
         return home_keygen_token(found.key, home, found.nonce)
 
     def care_of_token(self, index: int, care_of: IPv6Address) -> bytes:
-        """The care-of keygen token for a care-of address (RFC 6275 section 5.2.5)."""
+        """Return the care-of keygen token for a care-of address (RFC 6275 section 5.2.5); KeyError for an unknown
+        index."""
         found = self._nonces[index]
         return care_of_keygen_token(found.key, care_of, found.nonce)

@@ -1,4 +1,4 @@
-"""What one agent judges every update by: its settings, and what was configured for its nodes."""
+"""The policy by which an agent decides updates: its settings, and the configuration of its nodes."""
 
 from __future__ import annotations
 
@@ -18,33 +18,37 @@ __all__ = ["Policy", "verdict"]
 
 
 class Policy(Struct, gc=False):
-    """The inputs of `process` that are the same for each update; addresses are packed."""
+    """The inputs of `process` that are the same for all updates of an agent; addresses are packed."""
 
     profile: Profile
     switches: Switches = Switches()
     limits: Limits = Limits()
     capabilities: Capabilities = Capabilities()
     correspondent: bool = False
-    """Whether a correspondent node decides: it has no IPsec, and binds addresses with a token only."""
+    """Whether this is a correspondent node, which has no IPsec and binds only addresses whose token was used."""
     replay_memory: float = 0.0
-    """Seconds for which a sequence number outlives its binding, whichever way that ends."""
+    """For how many seconds a sequence number is remembered after its binding has expired or was removed."""
     prefix_table: Mapping[bytes, Sequence[Prefix]] = {}
-    """Mobile network prefixes by home address: those of implicit mode, and those that explicit mode may name."""
+    """Mobile network prefixes by home address, for implicit mode, and as those that explicit mode may register."""
     ipv4_homes: Mapping[bytes, bytes] = {}
-    """IPv4 home addresses by home address: a node has the one that stands here, and no other."""
+    """IPv4 home addresses by home address; a node that is listed here can have no other one."""
     home_prefixes: Sequence[Prefix] = ()
-    """Those that home addresses may have, and mobile network prefixes that no table names; empty: any."""
+    """Prefixes in which home addresses must lie, as must mobile network prefixes that aren't in the table; empty:
+    any."""
     closed_prefixes: bool = False
-    """Whether ``prefix_table`` was configured: then a prefix that it doesn't have is nobody's."""
+    """Whether ``prefix_table`` was configured; if so, nobody can register a prefix that isn't in it."""
     allocate_ipv4: Callable[[bytes], bytes | None] | None = None
-    """Makes up an IPv4 home address for a home address; None refuses."""
+    """Returns an IPv4 home address for a given home address, or None to refuse."""
     admit_flow: Callable[[Node, FlowIdentification], int | None] | None = None
-    """Local policy about one flow option (`verdict` reads its answer); None admits all."""
+    """Local policy about one flow option; `verdict` interprets its result. Without one, all flows are admitted."""
 
 
 def verdict(name: str, answer: object, refusal: int) -> int:
-    """What a hook has answered, as a status: True, None and 0 accept with 0; 1 to 127 accept with that status; False
-    refuses with `refusal`, 128 to 255 with that status."""
+    """Return the status that corresponds to the result of a policy hook.
+
+    True, None and 0 accept with status 0, and 1 to 127 accept with that status. False refuses with the status
+    ``refusal``, and 128 to 255 refuse with that status. Any other result raises a FlowclassError that names the hook.
+    """
     if answer is None or answer is True:
         return 0
     if answer is False:

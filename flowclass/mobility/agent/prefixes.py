@@ -1,4 +1,4 @@
-"""Mobile network prefixes of an update (RFC 3963 section 6.2): which ones a mobile router may have."""
+"""Decides which mobile network prefixes a mobile router may register (RFC 3963 section 6.2)."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 
 
 def network_prefixes(update: Update, home: bytes, policy: Policy, owners: Owners) -> tuple[Prefix, ...]:
-    """The mobile network prefixes that an accepted update registers (RFC 3963 section 6.2).
+    """Return the mobile network prefixes that an accepted update registers (RFC 3963 section 6.2).
 
-    Explicit mode: those of its options, all or none. Implicit mode: those that the policy has for the home address.
-    Without the R flag the sender is a mobile node, and nothing is forwarded to a network behind it.
+    In explicit mode these are the prefixes in its options, all or none; in implicit mode those that the policy's
+    prefix table has for the home address. Without the R flag the sender is a mobile node and has no prefixes.
 
-    Whose they are: with a closed table, the prefixes that it has for the home address, to the letter (else 142). With
-    an open one, for a home address that it doesn't have, those that lie in the agent's own prefixes where these are
-    known (else 141), and are in nobody's way: not another's, nor around or inside another's, nor around another's home
-    address (else 142).
+    `RefusedUpdateError` is raised for a prefix that the sender may not have. If the table has the home address, or is
+    closed, exactly its prefixes for this address are allowed (status 142 for others). Otherwise a prefix must lie
+    within the agent's own prefixes, if these are known (status 141). It must not be that of another node, contain or
+    lie within such a prefix, or contain the home address of another node (status 142).
     """
     if not update.flags & _MOBILE_ROUTER:
         return ()
@@ -55,7 +55,7 @@ def network_prefixes(update: Update, home: bytes, policy: Policy, owners: Owners
 
 
 def _reserved(prefix: Prefix, home: bytes, policy: Policy) -> bool:
-    """Whether the table has something in the way of a prefix for another home address."""
+    """Whether the prefix table gives another home address a prefix that overlaps with this one."""
     return any(
         other != home and any(is_inside(prefix, theirs) or is_inside(theirs, prefix) for theirs in prefixes)
         for other, prefixes in policy.prefix_table.items()

@@ -1,8 +1,8 @@
-"""The decision about one binding update: what it makes of one node, and what is answered.
+"""Decides one binding update: how it changes one node, and what is answered.
 
-`process` knows no agent and no cache. It changes the working copy of a node that it is given, and returns the
-`Outcome`; when it raises `RefusedUpdateError` or `SilentlyIgnored` the copy is to be dropped. What comes before it,
-whether the update is believed and in sequence, is each role's own.
+`process` doesn't depend on an agent or a cache. It changes the working copy of a node that it is given, and returns the
+`Outcome`; when it raises `RefusedUpdateError` or `SilentlyIgnored`, the caller drops the copy. Each role has checked
+before whether the update is authentic and its sequence number valid.
 """
 
 from __future__ import annotations
@@ -40,8 +40,9 @@ def process(
 ) -> Outcome:
     """Apply an update to the working copy of its node (RFC 6275 section 10.3, RFC 5648 section 6.2, draft section 8).
 
-    ``owners`` says who has which prefix and address, and where care-of addresses lead. ``authorized`` are the care-of
-    addresses that a correspondent node has seen a token for; None: the update may name any.
+    ``owners`` knows which node has which prefix and address, and where care-of addresses lead. ``authorized`` are the
+    care-of addresses whose tokens a correspondent node has verified; None means that the update may name any address.
+    Returns what is to be answered; raises `RefusedUpdateError` when the update is refused as a whole.
     """
     known = bool(node.care_of or node.flows)
     lifetime = min(update.lifetime, policy.limits.lifetime)
@@ -50,7 +51,7 @@ def process(
     context = BindingContext(node, update, policy, owners, expires, refresh_at)
     if update.lifetime == 0 or (update.care_of == update.home and not update.bids):
         if not known and (update.bids or not policy.correspondent):
-            # a correspondent node says yes: its first answer may have got lost (RFC 6275 section 9.5.3 names no status)
+            # a correspondent node accepts it: its first answer may be lost, and RFC 6275 section 9.5.3 has no status
             raise RefusedUpdateError(BindingStatus.NOT_HOME_AGENT)
         node.sequence, node.memory = update.sequence, policy.replay_memory
         if not update.bids and not update.malformed_bid:
@@ -80,13 +81,13 @@ def process(
 
 
 def times(now: float, lifetime: float, lead: float) -> tuple[float, float]:
-    """When an entry made now expires, and when to ask for its refresh."""
+    """Return when an entry made now expires, and when to ask for its refresh (infinite without a ``lead``)."""
     expires = now + lifetime
     return expires, (expires - min(lead, lifetime / 2) if lead > 0 else inf)
 
 
 def _deregister(update: Update, node: Node, policy: Policy) -> Outcome:
-    """A de-registration of everything takes the flows along, whatever its options say (R108, RFC 6089 5.3.3)."""
+    """De-register everything, flows included, whatever the flow options say (R108, RFC 6089 section 5.3.3)."""
     outcome = Outcome(BindingStatus.ACCEPTED, 0, [])
     if policy.capabilities.flow_bindings:
         codes = policy.profile.status
@@ -128,6 +129,6 @@ def _flows(
         outcome.flows = apply_explicit(context, options)
     else:
         unread = update.malformed_summary
-        # what a summary that can't be read has named is not known, so that nothing is removed for not being named
+        # the FIDs of an unreadable summary are unknown, so that no flow is removed for not being named
         outcome.flows, outcome.missing = apply_implicit(context, options, update.summary, keep=unread is not None)
         outcome.malformed = tuple(dict.fromkeys(unread or ()))

@@ -1,4 +1,4 @@
-"""A binding update as its receiver sees it: the packet's addresses and the options sorted by kind."""
+"""A received binding update, with the addresses of its packet and its options sorted by kind."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ _OVERWRITE_OR_PROXY: Final = (UpdateFlag.OVERWRITE | UpdateFlag.PROXY_REGISTRATI
 
 
 class Update(Struct):
-    """The facts of one binding update; addresses are packed."""
+    """The content of one binding update; addresses are packed."""
 
     packet: MobilityPacket
     home: bytes
     source: bytes
     destination: bytes
-    away: bool  # the home address came in a Home Address option; else it's the packet's source
+    away: bool  # the home address is in a Home Address option; otherwise it is the packet's source
     sequence: int
     flags: int
-    lifetime: int  # as asked for, in units of 4 seconds
+    lifetime: int  # the requested lifetime, in units of 4 seconds
     bids: list[BindingIdentifier] = []
     flows: list[FlowIdentification] = []
     summary: tuple[int, ...] = ()
@@ -55,8 +55,8 @@ class Update(Struct):
     nonces: NonceIndices | None = None
     authorization: bytes | None = None
     key: bytes | None = None  # the binding management key that secured it (correspondent node)
-    authorized: frozenset[bytes] | None = None  # care-of addresses with tokens, as the embedder has found
-    octets: bytes = b""  # the packet as received, where the octets themselves count
+    authorized: frozenset[bytes] | None = None  # care-of addresses whose tokens the embedder has verified
+    octets: bytes = b""  # the packet as received, if its octets are needed
     authentication: MessageAuthentication | None = None  # RFC 4285
     timestamp: int | None = None  # RFC 4285, in the format of NTP
     identifier: bytes | None = None  # RFC 4283
@@ -66,15 +66,20 @@ class Update(Struct):
 
     @property
     def care_of(self) -> bytes:
-        """The care-of address of the update itself, BID options apart: alternate, IPv4, else source (R57, K18)."""
+        """The care-of address of the update itself, regardless of BID options (R57, K18).
+
+        It is the one in the Alternate Care-of Address option, or in the IPv4 one, or the packet's source.
+        """
         if self.outer is not None and self.alternate is None:
-            return self.outer[0]  # RFC 5555 section 4.4.2: what the NAT has made of it, if there is one
+            return self.outer[0]  # RFC 5555 section 4.4.2: a NAT may have changed the address
         return self.alternate or self.ipv4_care_of or self.source
 
     @property
     def uses_udp(self) -> bool:
-        """Whether packets to the care-of address must go in UDP: a NAT has changed the address that the update says, or
-        the mobile node wants it (F flag; RFC 5555 sections 3.1.3 and 4.1)."""
+        """Whether packets to the care-of address must be sent in UDP (RFC 5555 sections 3.1.3 and 4.1).
+
+        That is so when a NAT has changed the address, or when the mobile node asks for it with the F flag.
+        """
         if self.outer is None:
             return False
         said = self.bids[0].packed if len(self.bids) == 1 else self.ipv4_care_of
@@ -82,7 +87,8 @@ class Update(Struct):
 
     @property
     def overwrite(self) -> bool:
-        """The O flag: bit 0x0040 means it only without P (K36), and only with BID options (RFC 5648 section 4.2)."""
+        """Whether the O flag (overwrite, RFC 5648 section 4.2) is set: bit 0x0040 has this meaning without the P flag
+        (K36)."""
         return self.flags & _OVERWRITE_OR_PROXY == _OVERWRITE
 
 
@@ -92,17 +98,17 @@ class Outcome(Struct):
     status: int  # of the acknowledgement
     lifetime: int  # granted, in units of 4 seconds
     bids: list[int]  # a status for each BID option
-    flows: list[int] | None = None  # a status for each flow identification option; None: they aren't understood
-    missing: list[int] = []  # FIDs of a flow summary that aren't there (RFC 6089 5.3.3)
+    flows: list[int] | None = None  # a status for each flow identification option; None: flows aren't supported
+    missing: list[int] = []  # FIDs of a flow summary that don't exist (RFC 6089 section 5.3.3)
     malformed: tuple[int, ...] = ()  # FIDs of a flow summary whose length is wrong
     router: bool = False
     key_management: bool = False  # the K flag (RFC 6275 10.3.1)
-    sequence: int | None = None  # the last one accepted, where the status is 135
+    sequence: int | None = None  # with status 135: the last one that was accepted
     extra: tuple[Option, ...] = ()
 
 
 class RefusedUpdateError(Exception):
-    """The update is refused as a whole: an acknowledgement with this status, and nothing changes."""
+    """The update is refused as a whole: nothing changes, and the acknowledgement has this status."""
 
     def __init__(self, status: int, sequence: int | None = None, bids: list[int] | None = None) -> None:
         self.status = status
@@ -111,15 +117,17 @@ class RefusedUpdateError(Exception):
 
 
 class SilentlyIgnored(Exception):  # nothing went wrong here, so no Error
-    """The update is discarded without an answer; `reason` is a counter's name."""
+    """The update is discarded without an answer; ``reason`` is the name of the counter for it."""
 
     def __init__(self, reason: str) -> None:
         self.reason = reason
 
 
 def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
-    """Sort the options; unknown ones and padding are skipped (R96). Of a second one of a kind that is there once, the
-    last counts."""
+    """Return the content of a binding update, with its options sorted by kind.
+
+    Unknown options and padding are skipped (R96). If an option that may occur once is repeated, the last one counts.
+    """
     source, destination, home, _ = packet.addresses
     update = Update(
         packet,
@@ -166,5 +174,5 @@ def _collect_rare(update: Update, option: object) -> None:
             update.authorization = option.authenticator
         case MalformedOption() if option.type == OptionType.BINDING_IDENTIFIER:
             update.malformed_bid = True
-        case MalformedOption():  # the other one is a flow summary
+        case MalformedOption():  # the only other kind is a flow summary
             update.malformed_summary = (update.malformed_summary or ()) + whole_numbers(option.data)

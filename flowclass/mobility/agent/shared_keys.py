@@ -1,5 +1,5 @@
-"""Binding updates that are believed because of a key that each mobile node shares with its home agent (RFC 4285), where
-there is no IPsec."""
+"""Authentication of binding updates without IPsec, by a key that a mobile node shares with its home agent (RFC
+4285)."""
 
 from __future__ import annotations
 
@@ -24,38 +24,38 @@ __all__ = ["Association", "Security", "SharedKeys"]
 
 
 class Security(Protocol):
-    """How an agent tells whether an update is to be believed, and makes its answers believed.
+    """Authenticates the binding updates that an agent receives, and the acknowledgements that it sends.
 
-    `check` raises `RefusedUpdateError` with a status, or `SilentlyIgnored`, for an update that isn't. `seal` returns
-    the acknowledgement with what makes it authentic; that of a refusal too.
+    For an update that is not authentic, `check` raises `RefusedUpdateError` with a status, or `SilentlyIgnored`. `seal`
+    returns the acknowledgement with an authenticator added; it is called for refusals, too.
     """
 
     def check(self, update: Update) -> None:
-        """Raise what the update is refused or passed over with, if it is not authentic."""
+        """Raise `RefusedUpdateError` or `SilentlyIgnored` if the update is not authentic."""
 
     def seal(self, message: BindingAcknowledgement, update: Update, profile: Profile) -> BindingAcknowledgement:
-        """The acknowledgement with what authenticates it."""
+        """Return the acknowledgement with the options that authenticate it."""
 
 
 class Association(Struct, frozen=True):
-    """A mobility security association of RFC 4285: it's good for one home address (packed) and no other."""
+    """A mobility security association of RFC 4285. It authenticates updates for one home address (packed) only."""
 
     spi: int
     home: bytes
     key: bytes
     identifier: bytes = b""
-    """The network access identifier that updates must carry (RFC 4283); empty: any, or none."""
+    """The mobile node identifier that updates must contain (RFC 4283); empty means that they may have any, or none."""
     timestamps: bool = True
-    """Whether updates must carry a timestamp (RFC 4285 section 6)."""
+    """Whether updates must contain a timestamp (RFC 4285 section 6)."""
 
 
 class SharedKeys:
-    """`Security` by the MN-HA mobility message authentication option, with timestamps against replays.
+    """`Security` by the MN-HA mobility message authentication option, with timestamps against replays (RFC 4285).
 
-    ``wall`` tells the time since the epoch in seconds; a timestamp may be ``window`` seconds off, and must be greater
-    than those accepted before. What is refused: 146 a wrong authenticator or identifier, 144 a timestamp, 145 none, 129
-    the home address of somebody else. Without an option, or with an SPI that nobody has, an update is ignored in
-    silence (RFC 4285 section 5.1).
+    ``wall`` returns the time in seconds since the epoch. A timestamp may differ from it by ``window`` seconds, and must
+    be greater than those accepted before. An update is refused with status 146 for a wrong authenticator or identifier,
+    144 for a wrong timestamp, 145 for a missing one, and 129 for a home address to which the key doesn't belong. An
+    update without the option, or with an unknown SPI, is silently ignored (RFC 4285 section 5.1).
     """
 
     def __init__(self, associations: Iterable[Association], *, wall: Callable[[], float], window: float = 7.0) -> None:
@@ -66,7 +66,10 @@ class SharedKeys:
         self.replace(associations)
 
     def replace(self, associations: Iterable[Association]) -> None:
-        """Other associations from now on; timestamps are remembered where the SPI stays."""
+        """Use these associations instead of the present ones; FlowclassError if two have the same SPI.
+
+        The last timestamp of an SPI is remembered if the SPI is still among them.
+        """
         found: dict[int, Association] = {}
         for association in associations:
             if association.spi in found:
@@ -76,7 +79,7 @@ class SharedKeys:
         self._latest = {spi: latest for spi, latest in self._latest.items() if spi in found}
 
     def check(self, update: Update) -> None:
-        """Raise what the update is refused or passed over with, if no key authenticates it (RFC 4285)."""
+        """Raise `RefusedUpdateError` or `SilentlyIgnored` if no key authenticates the update (RFC 4285)."""
         option = update.authentication
         association = None if option is None else self._associations.get(option.spi)
         if option is None or association is None:
@@ -102,14 +105,14 @@ class SharedKeys:
         self._latest[spi] = timestamp
 
     def seal(self, message: BindingAcknowledgement, update: Update, profile: Profile) -> BindingAcknowledgement:
-        """The acknowledgement with the option that authenticates it, made with the key of the update."""
+        """Return the acknowledgement with the options that authenticate it, made with the key of the update."""
         option = update.authentication
         association = None if option is None else self._associations.get(option.spi)
         if association is None:
             return message
         more: tuple[Option, ...] = ()
         if message.status == BindingStatus.ID_MISMATCH:
-            more = (ReplayProtection(ntp_timestamp(self.wall())),)  # so that the mobile node sets its clock by ours
+            more = (ReplayProtection(ntp_timestamp(self.wall())),)  # the mobile node sets its clock by ours
         elif update.timestamp is not None:
             more = (ReplayProtection(update.timestamp),)
         message = replace(message, options=(*message.options, *more))
@@ -118,5 +121,5 @@ class SharedKeys:
 
 
 def _care_of(update: Update) -> bytes:
-    """The care-of address that the authenticator covers: the update's own, which BID options don't change."""
+    """Return the care-of address that the authenticator covers: that of the update itself, not one in a BID option."""
     return update.alternate or update.source

@@ -1,9 +1,10 @@
-"""The mobile node (section 6 of the draft; RFC 6275 section 11): what it asks of home agents, anchor points and
-correspondent nodes, and what they have agreed to.
+"""The mobile node (section 6 of the draft; RFC 6275 section 11): it registers care-of addresses and flows with home
+agents, anchor points and correspondent nodes, and keeps track of what they have accepted.
 
-Policy is the caller's (R6): it says which care-of addresses and flows it wants where. Each call returns the packets to
-send now; `tick` returns those that are due later (retransmissions with back-off, refreshes), `receive` those that an
-answer leads to. What a receiver won't do comes to the `listener` as a `Refusal`, after the wish was rolled back.
+The policy is the caller's (R6): the caller decides which care-of addresses and flows to register with which receiver.
+Each call returns the packets to send now; `tick` returns those that are due later (retransmissions with back-off, and
+refreshes), and `receive` those that follow from an answer. When a receiver refuses something, the request is rolled
+back and the `listener` gets a `Refusal`.
 """
 
 from __future__ import annotations
@@ -66,17 +67,17 @@ _ROLES: Final[tuple[str, ...]] = get_args(Role)
 
 
 _RESYNCHRONIZED: Final = 4
-"""So many answers about a sequence number (135) to one update are followed at once."""
+"""How many refusals of one update for its sequence number (status 135) are followed by a retransmission at once."""
 
 _REMARKS: Final = (BindingStatus.PREFIX_DISCOVERY_NECESSARY, BindingStatus.MCOA_RETURNHOME_WO_NDP)
-"""Statuses that accept, and that the caller has to do something about."""
+"""Statuses of acceptance that require an action of the caller."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _one_at_a_time(method: Callable[Concatenate[MobileNode, P], R]) -> Callable[Concatenate[MobileNode, P], R]:
-    """A method that holds the node's lock, and afterwards tells the listener what happened."""
+    """Decorate a method so that it holds the node's lock, and calls the listener after releasing it."""
 
     @wraps(method)
     def locked(self: MobileNode, /, *arguments: P.args, **how: P.kwargs) -> R:
@@ -89,24 +90,26 @@ def _one_at_a_time(method: Callable[Concatenate[MobileNode, P], R]) -> Callable[
 
 
 class MobileNode:
-    """A mobile node, or mobile router with its prefixes, for one home address (at an anchor point: regional address).
+    """A mobile node or mobile router with one home address (at an anchor point, one regional care-of address).
 
-    ``lifetime`` is what it asks for, in units of 4 seconds, 1 to 65535. ``prefixes`` are those of a mobile router,
-    pairs (network as an IPv6Address, length). ``listener`` is called with a receiver's address and each `Refusal`.
-    ``random`` gives octets for cookies and first sequence numbers. With ``security``, a `SharedKey`, updates to home
-    agents and anchor points have an authenticator, and their answers must have one (RFC 4285). Times are the caller's
-    seconds, as everywhere: finite, and one that lies before an earlier call's counts as that.
+    ``lifetime`` is the lifetime that updates ask for, in units of 4 seconds, 1 to 65535. ``prefixes`` are the mobile
+    network prefixes of a mobile router, as pairs (network as an IPv6Address, length). ``listener`` is called with the
+    address of a receiver and each `Refusal` of that receiver. ``random`` returns random octets, for cookies and for the
+    first sequence numbers. With ``security``, a `SharedKey`, updates to home agents and anchor points have an
+    authenticator, and their answers must have one (RFC 4285). The caller passes the time to each call, in seconds; it
+    must be finite. A time earlier than that of a previous call is replaced by the previous one.
 
-    The arguments of a call are checked first: FlowclassError, and nothing has changed.
+    Each call checks its arguments first; when it raises FlowclassError for one of them, nothing has changed.
 
-    At most sixteen updates a second go to one receiver, three of them about new care-of addresses; to a correspondent
-    node three in all (RFC 6275 section 11.8). What was refused (the whole update, a BID or a flow in its option, a
-    lifetime of 0 in an acceptance) isn't asked again by itself before a while that doubles with each refusal, from 1
-    second to 32; a call of yours that asks for something is not held back.
+    A receiver gets at most sixteen updates a second, of which three may register new care-of addresses; a correspondent
+    node gets at most three in all (RFC 6275 section 11.8). After a refusal (of a whole update, of a BID or flow in its
+    option, or by an acceptance with lifetime 0) the node sends nothing to this receiver by itself for a while, which
+    doubles with each refusal from 1 second to 32. A call that asks for something is not held back.
 
-    Any number of threads may call any method: calls wait for each other. The listener is called after a call has done
-    its work, and may call back; what it raises is logged and changes nothing. A `Refusal` whose status is below 128 is
-    a remark about an update that was accepted: 1, prefix discovery is necessary, or 5, no neighbor discovery at home.
+    Methods may be called from any number of threads; calls wait for each other. The listener is called after a call
+    has done its work, and may call methods itself; exceptions that it raises are logged and change nothing. A
+    `Refusal` with a status below 128 is a remark about an update that was accepted: 1 means that prefix discovery is
+    necessary, 5 that the node has returned home without neighbor discovery (RFC 5648).
     """
 
     def __init__(
@@ -147,8 +150,10 @@ class MobileNode:
 
     @_one_at_a_time
     def add_receiver(self, peer: IPv6Address, role: Role = "home-agent") -> UpdateList:
-        """Start a binding update list for a receiver; nothing is sent yet. `role` is "home-agent", "map" or
-        "correspondent"."""
+        """Start and return a binding update list for the receiver at address ``peer``; nothing is sent yet.
+
+        ``role`` is "home-agent", "map" or "correspondent".
+        """
         check_address("peer", peer)
         if role not in _ROLES:
             raise FlowclassError(f"role: one of {', '.join(_ROLES)} expected, got {role!r}")
@@ -171,7 +176,7 @@ class MobileNode:
 
     @_one_at_a_time
     def update_list(self, peer: IPv6Address) -> UpdateList:
-        """The binding update list of a receiver: wanted, known, outstanding."""
+        """Return the binding update list of a receiver: its wanted and known entries, and the outstanding update."""
         return self._receiver(peer).updates
 
     def _receiver(self, peer: IPv6Address) -> Peer:
@@ -183,7 +188,8 @@ class MobileNode:
             raise ArgumentError("peer", "an IPv6Address", peer) from None
 
     def _at(self, peer: IPv6Address, now: float) -> tuple[Peer, float]:
-        """A receiver, and what time it is, before anything is changed."""
+        """Return the receiver with this address and the time to use; a wrong argument raises before anything has
+        changed."""
         receiver = self._receiver(peer)
         self._clock = later(now, self._clock)
         return receiver, self._clock
@@ -200,9 +206,12 @@ class MobileNode:
         home: bool = False,
         flush: bool = True,
     ) -> list[bytes]:
-        """Register a care-of address, or change it: all flows on the BID move along (R66, R104). `bid` 0: without a BID
-        option. `home`: the home link as one of several (RFC 5648 section 5.6). ``flush=False``: say it with the
-        next. `priority`: 0 (none) to 127, lower is preferred."""
+        """Register a care-of address under a BID, or change the one that the BID has; return the packets to send.
+
+        All flows on the BID move along with it (R66, R104). With ``bid`` 0 the update has no BID option. ``priority``
+        is 0 (none) to 127; lower numbers are preferred. ``home=True`` registers the home link as one of several
+        attachments (RFC 5648 section 5.6). With ``flush=False`` nothing is sent now; a later update carries it.
+        """
         check_number("bid", bid, 0, 0xFFFF)
         check_number("priority", priority, 0, MAX_BID_PRIORITY)
         check_address("address", address, ipv4=True)
@@ -210,12 +219,12 @@ class MobileNode:
         moved = receiver.updates.wanted_care_of.get(bid)
         receiver.updates.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
         if moved is not None and moved.address != address:
-            self._give_up(receiver)  # what is under way comes from an address that may be gone
+            self._give_up(receiver)  # the outstanding update was sent from an address that may be gone
         return self._flush(receiver, now) if flush else []
 
     @_one_at_a_time
     def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
-        """Give up care-of addresses; with none left, everything."""
+        """De-register the care-of addresses of these BIDs; when none is left, flows are removed as well."""
         for bid in bids:
             check_number("bids", bid, 0, 0xFFFF)
         receiver, now = self._at(peer, now)
@@ -224,7 +233,7 @@ class MobileNode:
 
     @_one_at_a_time
     def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
-        """Abolish all bindings, flows included, from the home link (R108; RFC 6275 section 11.5.5)."""
+        """De-register all bindings, flow bindings included, from the home link (R108; RFC 6275 section 11.5.5)."""
         receiver, now = self._at(peer, now)
         receiver.updates.leave(at_home=True)
         self._give_up(receiver)
@@ -243,7 +252,10 @@ class MobileNode:
         now: float,
         flush: bool = True,
     ) -> list[bytes]:
-        """A new flow binding (R52, R85, R89, R92): the FID must not be in the list. No selector: a wild card (R62)."""
+        """Add a flow binding (R52, R85, R89, R92); return the packets to send.
+
+        The FID must not be in the list yet. Without a selector the flow is a wild card (R62).
+        """
         entry = FlowEntry(fid, pri, action, _bids(bids), selector)
         check_flow(entry)
         receiver, now = self._at(peer, now)
@@ -266,7 +278,7 @@ class MobileNode:
         action: int | None = None,
         flush: bool = True,
     ) -> list[bytes]:
-        """Change attributes of a flow; what isn't given stays (R63, R64, R86, R93)."""
+        """Change attributes of a flow binding; attributes that aren't given stay as they are (R63, R64, R86, R93)."""
         receiver, now = self._at(peer, now)
         old = self._flow(receiver, fid, "R86")
         new = replace(
@@ -282,7 +294,7 @@ class MobileNode:
 
     @_one_at_a_time
     def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
-        """Tell the receiver that a flow is still valid (R69, R87); `tick` does it in time by itself."""
+        """Refresh a flow binding now (R69, R87); `tick` does so automatically before it expires."""
         receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R87")
         known = receiver.updates.flows.get(fid)
@@ -292,7 +304,7 @@ class MobileNode:
 
     @_one_at_a_time
     def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
-        """Remove a flow binding (R67, R88)."""
+        """Remove a flow binding (R67, R88); return the packets to send."""
         receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R88")
         del receiver.updates.wanted_flows[fid]
@@ -308,8 +320,11 @@ class MobileNode:
 
     @_one_at_a_time
     def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
-        """Movement with flow options (R100 to R103): the flows on BID `old` are replaced to go to BID `new`, which has
-        the new address. The other way, changing the address of a BID, is `register`."""
+        """Move to a new care-of address by replacing flow bindings (R100 to R103); return the packets to send.
+
+        The flows on BID ``old`` go to BID ``new``, which gets the new address. To give a BID another address and leave
+        the flow bindings alone, use `register`.
+        """
         check_number("old", old, 0, 0xFFFF)
         check_number("new", new, 0, 0xFFFF)
         check_address("address", address, ipv4=True)
@@ -320,7 +335,7 @@ class MobileNode:
         for entry in list(updates.wanted_flows.values()):
             if old in entry.bids:
                 bids = dict.fromkeys(new if bid == old else bid for bid in entry.bids)
-                # copies to one address only are no n-cast (R122)
+                # n-cast needs more than one address (R122)
                 action = FORWARD if entry.action == NCAST and len(bids) == 1 else entry.action
                 updates.wanted_flows[entry.fid] = replace(entry, bids=tuple(bids), action=action)
         if new != old:
@@ -332,7 +347,7 @@ class MobileNode:
 
     @_one_at_a_time
     def flush(self, peer: IPv6Address, *, now: float) -> list[bytes]:
-        """Send what the receiver hasn't been told, if nothing is under way to it."""
+        """Return the next binding update to send, if something has to be changed and no update is outstanding."""
         return self._flush(*self._at(peer, now))
 
     def _give_up(self, receiver: Peer) -> None:
@@ -340,8 +355,11 @@ class MobileNode:
         receiver.next_at = inf
 
     def _flush(self, receiver: Peer, now: float, *, asked: bool = True) -> list[bytes]:
-        """Send what the receiver hasn't been told. What nobody has ``asked`` for just now, because an answer came or
-        the time did, waits for a while after a refusal."""
+        """Return the packets of the next binding update, if it may be sent now.
+
+        ``asked`` is False when an answer or the clock is the cause, rather than a call of the node's user; after a
+        refusal, such an update has to wait.
+        """
         updates = receiver.updates
         if updates.outstanding is not None:
             return []
@@ -374,7 +392,7 @@ class MobileNode:
         return [self._send(receiver, plan, now)]
 
     def _send(self, receiver: Peer, plan: Plan, now: float) -> bytes:
-        """Each transmission has a sequence number of its own (RFC 6275 section 11.8)."""
+        """Return the packet of an update; each transmission has a new sequence number (RFC 6275 section 11.8)."""
         updates = receiver.updates
         updates.sequence = (updates.sequence + 1) & 0xFFFF
         plan.sent[updates.sequence] = now
@@ -390,7 +408,7 @@ class MobileNode:
             if self.mobile_router:
                 flags |= UpdateFlag.MOBILE_ROUTER
                 if plan.lifetime:
-                    # RFC 3963 section 5.2: in all updates, refreshing ones too
+                    # RFC 3963 section 5.2: all updates have the prefixes, also those that refresh
                     options += tuple(MobileNetworkPrefix(network, length) for network, length in self.prefixes)
         message = BindingUpdate(updates.sequence, plan.lifetime, flags.value, options)
         source = self.home if plan.source is None else plan.source
@@ -405,8 +423,11 @@ class MobileNode:
 
     @_one_at_a_time
     def receive(self, packet: bytes, *, now: float, authenticated: bool = True) -> list[bytes]:
-        """A packet for this node -> packets to send. `authenticated`: IPsec of the home agent or anchor point was
-        right. Nothing is raised for what the packet holds."""
+        """Process a packet that was sent to this node; return the packets to send in turn.
+
+        ``authenticated`` says whether IPsec with the home agent or anchor point has authenticated the packet. The
+        content of a packet never makes this method raise.
+        """
         self._clock = now = later(now, self._clock)
         try:
             found = decode_packet(packet, self.profile)
@@ -438,7 +459,7 @@ class MobileNode:
         return self._flush(receiver, now, asked=False)
 
     def _refresh_requested(self, receiver: Peer, message: BindingRefreshRequest, now: float) -> list[bytes]:
-        """RFC 5648 section 5.8: the BIDs that are named, or everything. Nothing for who isn't in the list."""
+        """Refresh the BIDs that a Binding Refresh Request names, or all if it names none (RFC 5648 section 5.8)."""
         updates = receiver.updates
         bids = {o.bid for o in message.options if isinstance(o, BindingIdentifier)} or set(updates.care_of)
         for bid in bids & updates.care_of.keys():
@@ -449,10 +470,11 @@ class MobileNode:
         return self._flush(receiver, now, asked=False)
 
     def _lost(self, receiver: Peer, message: BindingError, now: float) -> list[bytes]:
-        """A Binding Error: the receiver has no binding of ours (RFC 6275 section 11.3.6)."""
+        """Handle a Binding Error which says that the receiver has no binding for this node (RFC 6275 section
+        11.3.6)."""
         updates = receiver.updates
         if message.status != BindingErrorStatus.UNKNOWN_BINDING or updates.role != "correspondent":
-            return []  # it isn't protected, and a home agent has better ways
+            return []  # the message isn't protected, and a home agent has safer means to say so
         updates.give_up()
         updates.care_of.clear()
         updates.doubtful |= updates.flows
@@ -468,18 +490,18 @@ class MobileNode:
         now: float,
         authenticated: bool,
     ) -> list[bytes]:
-        """RFC 6275 section 11.7.3."""
+        """Process a Binding Acknowledgement (RFC 6275 section 11.7.3)."""
         updates, plan = receiver.updates, receiver.updates.outstanding
         if plan is None or not self._is_ours(receiver, packet, octets, plan, authenticated):
             return []
         if message.status == BindingStatus.SEQUENCE_OUT_OF_WINDOW:
             if not not_greater(updates.sequence, message.sequence):
-                return []  # about an older one, that a newer one has overtaken
+                return []  # it answers an older update; a newer one was sent since
             updates.sequence = message.sequence
             plan.resynchronized += 1
             recent = sum(now - time < 1.0 for time in plan.sent.values())
             if plan.resynchronized > _RESYNCHRONIZED or recent >= MAX_UPDATE_RATE:
-                return []  # it's sent again in time
+                return []  # the retransmission timer sends it again
             return [self._send(receiver, plan, now)]
         if message.sequence not in plan.sent:
             return []
@@ -490,11 +512,11 @@ class MobileNode:
             refusals = settle(updates, message)
             self._advised(updates, message, plan.sent[message.sequence])
             if plan.lifetime and self._is_no_router(updates, message):
-                # RFC 3963 section 5.3: what was registered is to be given up
+                # RFC 3963 section 5.3: the router has to de-register again
                 updates.leave(at_home=False)
                 refusals.append(Refusal("update", -1, BindingStatus.MOBILE_ROUTER_NOT_PERMITTED))
             elif plan.lifetime and not message.lifetime and not refusals:
-                refusals.append(Refusal("update", -1, message.status))  # accepted, but for no time
+                refusals.append(Refusal("update", -1, message.status))  # accepted with a lifetime of 0
             elif message.status in _REMARKS:
                 remarks.append(Refusal("update", -1, message.status))
         else:
@@ -510,7 +532,8 @@ class MobileNode:
         return self._flush(receiver, now, asked=False)
 
     def _is_no_router(self, updates: UpdateList, message: BindingAcknowledgement) -> bool:
-        """Whether a receiver has taken a mobile router for a mobile node."""
+        """Whether a receiver has registered this mobile router as a mobile node: the R flag is missing from its
+        answer."""
         return (
             self.mobile_router
             and updates.role != "correspondent"
@@ -518,7 +541,7 @@ class MobileNode:
         )
 
     def _is_ours(self, receiver: Peer, packet: MobilityPacket, octets: bytes, plan: Plan, authenticated: bool) -> bool:
-        # the home address is in a routing header unless it's the destination (RFC 5380 section 6.1: or ignore it)
+        # the home address is in the routing header, or else is the destination; RFC 5380 section 6.1: ignore others
         if (packet.routing_home or packet.destination) != self.home:
             return False
         if receiver.updates.role != "correspondent":
@@ -527,14 +550,14 @@ class MobileNode:
             return self.security.is_authentic(octets, plan.alternate or packet.destination, self.home)
         assert isinstance(packet.message, BindingAcknowledgement)
         if BindingStatus.EXPIRED_HOME_NONCE <= packet.message.status <= BindingStatus.EXPIRED_NONCES:
-            return True  # without authenticator: believed no further than to start over
+            return True  # it has no authenticator, so that all it can cause is a new start
         options = packet.message.options
         if not options or not isinstance(options[-1], BindingAuthorizationData):
             return False
         return receiver.is_authentic(octets, plan)
 
     def _advised(self, updates: UpdateList, message: BindingAcknowledgement, start: float) -> None:
-        """K17: refresh at the interval advised; not from correspondent nodes."""
+        """Refresh as early as a Binding Refresh Advice option says (K17); one of a correspondent node is ignored."""
         for option in message.options:
             if isinstance(option, BindingRefreshAdvice) and updates.role != "correspondent" and option.interval:
                 at = start + LIFETIME_UNIT * option.interval
@@ -544,7 +567,11 @@ class MobileNode:
                     updates.flows[fid] = replace(flow, refresh_at=min(flow.refresh_at, at))
 
     def _refused(self, receiver: Peer, message: BindingAcknowledgement) -> list[Refusal]:
-        """The whole update: what can be put right is tried again, the rest is rolled back."""
+        """Handle an update that was refused as a whole, and return what to report.
+
+        Where the next update can avoid the cause of the refusal, nothing is reported; otherwise the update's requests
+        are rolled back.
+        """
         status = message.status
         updates, plan = receiver.updates, receiver.updates.outstanding
         assert plan is not None
@@ -560,7 +587,7 @@ class MobileNode:
             return []
         if status == BindingStatus.MCOA_NON_MCOA_BINDING_EXISTS and not plan.overwrite:
             updates.outstanding = None
-            updates.fresh = True  # RFC 5648 section 5.7: with the O flag
+            updates.fresh = True  # RFC 5648 section 5.7: register again with the O flag
             updates.care_of.clear()
             return []
         if status == BindingStatus.MCOA_BULK_REGISTRATION_PROHIBITED and updates.bulk:
@@ -579,17 +606,19 @@ class MobileNode:
 
     @_one_at_a_time
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do."""
+        """Return the time at which `tick` has to be called next, or None if nothing is due."""
         times = [self._due(receiver) for receiver in self._receivers.values()]
         when = min(times, default=inf)
         return None if when == inf else when
 
     @_one_at_a_time
     def tick(self, now: float) -> list[bytes]:
-        """Retransmit what wasn't answered, with the timeout doubled up to 32 seconds, and refresh what is to expire.
+        """Return the packets that are due: retransmissions of unanswered updates, and refreshes before entries expire.
 
-        A receiver whose message can't be made (octets of ``random`` that don't fit, say) waits for 32 seconds and
-        doesn't keep the others' from being sent; EncodeError is raised only when there is nothing else to send."""
+        The timeout doubles with each retransmission, up to 32 seconds. When the message for one receiver can't be
+        encoded (because ``random`` returns too few octets, for example), this receiver waits for 32 seconds, and the
+        packets for the others are returned; EncodeError is raised only if there are none.
+        """
         self._clock = now = later(now, self._clock)
         packets = []
         failed: EncodeError | None = None

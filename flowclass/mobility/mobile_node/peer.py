@@ -1,5 +1,5 @@
-"""A mobile node's dealings with one peer that receives its updates: timers, and return routability with a correspondent
-node (RFC 6275 section 11.6)."""
+"""The state that a mobile node keeps for one receiver of its binding updates: retransmission timers, rate limits, and
+the tokens of return routability with a correspondent node (RFC 6275 section 11.6)."""
 
 from __future__ import annotations
 
@@ -23,15 +23,17 @@ __all__ = ["MAX_HOME_UPDATE_RATE", "Peer", "Rate"]
 
 
 MAX_HOME_UPDATE_RATE: Final = 16
-"""Updates a second to a home agent or anchor point, for which RFC 6275 has no number."""
+"""The most updates that are sent to a home agent or anchor point in a second; RFC 6275 sets no limit for these."""
 
 _CORRECTIONS: Final = 2
-"""So many answers in a row that can be put right are put right at once."""
+"""How many refusals in a row, of the kind that a changed update can avoid, are followed by that update at once."""
 
 
 class Rate:
-    """When messages of one kind were sent to one receiver: at most ``most`` of them within a second, by default the
-    `MAX_UPDATE_RATE` of RFC 6275 sections 11.5.3 and 11.8."""
+    """A rate limit for messages of one kind to one receiver: at most ``most`` of them within a second.
+
+    The default is `MAX_UPDATE_RATE` of RFC 6275 sections 11.5.3 and 11.8.
+    """
 
     __slots__ = ("_times",)
 
@@ -39,12 +41,12 @@ class Rate:
         self._times: deque[float] = deque(maxlen=most)
 
     def next(self, now: float) -> float:
-        """When the next may go: `now`, or later."""
+        """Return the time, ``now`` or later, at which the next message may be sent."""
         times = self._times
         return now if len(times) < (times.maxlen or 0) else max(now, times[0] + 1.0)
 
     def count(self, now: float) -> None:
-        """One is sent."""
+        """Note that a message is sent now."""
         self._times.append(now)
 
 
@@ -59,7 +61,7 @@ class _Token:
 
 @dataclass(slots=True)
 class _Test:
-    """A test init message that is waiting for its answer."""
+    """A Home Test Init or Care-of Test Init message that was sent and is not answered yet."""
 
     cookie: bytes
     next_at: float
@@ -68,7 +70,7 @@ class _Test:
 
 @dataclass(slots=True)
 class Peer:
-    """A receiver of updates: its update list, its timers, its tokens."""
+    """A receiver of binding updates, with its update list, timers, rate limits and keygen tokens."""
 
     updates: UpdateList
     home: IPv6Address
@@ -77,37 +79,42 @@ class Peer:
     timeout: float = INITIAL_BINDACK_TIMEOUT
     tokens: dict[IPv6Address, _Token] = field(
         default_factory=dict
-    )  # by the address tested; the home address among them
+    )  # by the tested address, which may be the home address
     tests: dict[IPv6Address, _Test] = field(default_factory=dict)
     updates_sent: Rate = field(default_factory=Rate)
-    moves_sent: Rate = field(default_factory=Rate)  # updates about a new care-of address
-    hold_until: float = -inf  # after a refusal: nothing is sent by itself before
+    moves_sent: Rate = field(default_factory=Rate)  # updates that register a new care-of address
+    hold_until: float = -inf  # after a refusal, nothing is sent automatically before this time
     backoff: float = INITIAL_BINDACK_TIMEOUT
-    corrections: int = 0  # answers in a row that were to be put right at once
+    corrections: int = 0  # refusals in a row that the next update was to avoid
     home_tests: Rate = field(default_factory=Rate)
     care_of_tests: Rate = field(default_factory=Rate)
 
     def refused(self, now: float) -> None:
-        """Something was refused: what is asked again by itself waits, each time twice as long (RFC 6275 11.8)."""
+        """Note a refusal: automatic updates wait from now on, with each refusal twice as long as before.
+
+        This is the back-off of RFC 6275 section 11.8.
+        """
         self.hold_until = now + self.backoff
         self.backoff = min(2 * self.backoff, MAX_BINDACK_TIMEOUT)
 
     def corrected(self, now: float) -> None:
-        """A refusal that the next update puts right, which goes at once; unless that is said again and again."""
+        """Note a refusal that the next update avoids. It is sent at once, unless there were too many of these in a
+        row."""
         self.corrections += 1
         if self.corrections > _CORRECTIONS:
             self.refused(now)
 
     def accepted(self) -> None:
-        """All of an update was accepted."""
+        """Note that an update was accepted completely: the back-off starts anew."""
         self.backoff = INITIAL_BINDACK_TIMEOUT
         self.hold_until = -inf
         self.corrections = 0
 
     def test(self, plan: Plan, now: float) -> list[bytes] | None:
-        """Test init messages for the tokens that are missing; None: all are there, and will be for a while.
+        """Return the test init messages to send now for the tokens that ``plan`` needs and that are missing.
 
-        The home test goes through the home agent: the caller tunnels what has the home address as its source.
+        None means that no token is missing or about to expire. The Home Test Init has to go through the home agent: the
+        caller tunnels the packets whose source is the home address (RFC 6275 section 11.6.1).
         """
         needed = [self.home] + ([plan.secured] if plan.secured is not None else [])
         missing = []
@@ -137,7 +144,10 @@ class Peer:
         return packets
 
     def tested(self, address: IPv6Address, message: HomeTest | CareOfTest, home: bool, now: float) -> bool:
-        """Take a token that came to the address that was tested, with the cookie that was sent (section 11.6.2)."""
+        """Store the token of a Home Test or Care-of Test message; return whether the message was accepted.
+
+        It must have arrived at the tested address and contain the cookie that was sent (RFC 6275 section 11.6.2).
+        """
         test = self.tests.get(address)
         if test is None or test.cookie != message.cookie or home != (address == self.home):
             return False
@@ -153,7 +163,10 @@ class Peer:
         return binding_key(home.token, b"" if care_of is None else care_of.token)
 
     def secure(self, plan: Plan, message: BindingUpdate) -> BindingUpdate:
-        """With nonce indices and authenticator (section 5.2.6); the tokens must be there."""
+        """Return the message with the nonce indices and the authenticator added (RFC 6275 section 5.2.6).
+
+        The tokens that the plan needs must be there.
+        """
         key, tested = self._key(plan), plan.secured
         assert key is not None
         care_of = 0 if tested is None else self.tokens[tested].index
@@ -162,7 +175,8 @@ class Peer:
         return authorize(message, key, tested or self.home, self.updates.peer, self.updates.profile)
 
     def is_authentic(self, packet: bytes, plan: Plan) -> bool:
-        """Whether an acknowledgement of the plan has the authenticator that its tokens make."""
+        """Whether an acknowledgement of the plan has the right authenticator, made with the key of the plan's
+        tokens."""
         key = self._key(plan)
         return key is not None and is_authentic(
             mobility_header(packet), key, plan.secured or self.home, self.updates.peer

@@ -1,4 +1,4 @@
-"""What a mobile node asks for, as values: care-of addresses, flows, and the binding update that carries them."""
+"""The requests of a mobile node as values: care-of addresses, flows, and the binding update that carries them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CareOfEntry:
     """A care-of address, wanted or known; ``certain`` is False when the receiver may have it or not. It may have it
     until ``lingers``, where that is later than ``expires``."""
 
-    bid: int  # PLAIN: registered without a BID option
+    bid: int  # PLAIN: the address is registered without a BID option
     address: Address
     priority: int = 0
     home: bool = False
@@ -62,8 +62,11 @@ class CareOfEntry:
 
 @dataclass(frozen=True, slots=True)
 class FlowEntry:
-    """A flow binding, wanted or known; ``certain`` is False when only its existence is known. A receiver may have it
-    until ``lingers``, where that is later than ``expires``."""
+    """A wanted or known flow binding.
+
+    ``certain`` is False when the receiver is known to have the flow, but not with which content. The receiver may have
+    the flow until ``lingers``, if that is later than ``expires``.
+    """
 
     fid: int
     pri: int
@@ -76,7 +79,8 @@ class FlowEntry:
     lingers: float = 0.0
 
     def same(self, other: FlowEntry) -> bool:
-        """Whether the peer is known to have exactly this."""
+        """Whether the receiver is known to have this flow with exactly these attributes; ``other`` is the known
+        entry."""
         return other.certain and (self.pri, self.action, self.bids, self.selector) == (
             other.pri,
             other.action,
@@ -87,10 +91,11 @@ class FlowEntry:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something that a receiver won't do; with a status below 128 a remark about what it did.
+    """Something that a receiver has refused or, if ``status`` is below 128, a remark about something that it accepted.
 
-    ``what`` is "update", "bid", "flow", "flows" (it knows none of them) or "bids"; ``number`` the BID or FID, -1 where
-    there is none; ``status`` -1 where the refusal was silence.
+    ``what`` is "update" (the whole update), "bid", "flow", "flows" or "bids"; the last two say that the receiver
+    doesn't support flow bindings or BIDs at all. ``number`` is the BID or FID, or -1 if there is none. ``status`` is
+    the status code, or -1 if the acknowledgement has no answer to this request.
     """
 
     what: Literal["update", "bid", "flow", "flows", "bids"]
@@ -100,19 +105,19 @@ class Refusal:
 
 @dataclass(slots=True)
 class Plan:
-    """One binding update to send: what's in it, and where from."""
+    """One binding update to send: its content, and the address that it is sent from."""
 
     lifetime: int  # units of 4 seconds
-    source: IPv6Address | None  # None: the home address itself
+    source: IPv6Address | None  # None: sent from the home address
     overwrite: bool = False
-    care_of: list[CareOfEntry] = field(default_factory=list)  # registered, or with lifetime 0 removed
+    care_of: list[CareOfEntry] = field(default_factory=list)  # to register, or with lifetime 0 to remove
     flows: list[FlowIdentification] = field(default_factory=list)
-    entries: dict[int, FlowEntry] = field(default_factory=dict)  # what an Add or Replace in `flows` makes
+    entries: dict[int, FlowEntry] = field(default_factory=dict)  # the flows that an Add or Replace in `flows` creates
     summary: tuple[int, ...] = ()
-    everything: bool = False  # a de-registration of it all
+    everything: bool = False  # de-registers all bindings
     alternate: IPv6Address | None = None
-    sent: dict[int, float] = field(default_factory=dict)  # sequence number -> when
-    resynchronized: int = 0  # how often its sequence number was corrected (135)
+    sent: dict[int, float] = field(default_factory=dict)  # sequence number -> time of sending
+    resynchronized: int = 0  # how often its sequence number was corrected after status 135
 
     def options(self) -> tuple[Option, ...]:
         found: list[Option] = []
@@ -131,7 +136,10 @@ class Plan:
 
     @property
     def secured(self) -> IPv6Address | None:
-        """The care-of address whose token must secure it at a correspondent node; None: the home address' alone."""
+        """The care-of address whose keygen token has to secure this update at a correspondent node.
+
+        None means that the token of the home address suffices (RFC 6275 section 5.2.6).
+        """
         if self.lifetime == 0:
             return None
         address = self.care_of[0].address
@@ -139,7 +147,7 @@ class Plan:
 
 
 def rank(entry: CareOfEntry) -> tuple[int, int]:
-    """The order of care-of addresses, best first (K13)."""
+    """Return the sort key of a care-of address: the most preferred one sorts first (K13)."""
     return entry.priority or 256, entry.bid
 
 
@@ -148,8 +156,10 @@ def octets_of(option: FlowIdentification) -> tuple[int, int, int, int]:
 
 
 def check_flow(entry: FlowEntry) -> None:
-    """That the parts of a flow have the types that they should, and an encoding; which values are allowed is up to the
-    profile, and to the update list."""
+    """Check that the parts of a flow have the right types and can be encoded; FlowclassError if not.
+
+    Which values are allowed depends on the profile; the update list checks that.
+    """
     check_number("fid", entry.fid, 0, 0xFFFF)
     check_number("pri", entry.pri, 0, 0xFFFF)
     check_number("action", entry.action, 0, 0xFF)
@@ -162,7 +172,7 @@ def check_flow(entry: FlowEntry) -> None:
     )
     try:
         encode_selector(entry.selector)
-    except (AttributeError, TypeError, ValueError, error) as wrong:  # what a value in it makes of the encoder
+    except (AttributeError, TypeError, ValueError, error) as wrong:  # raised by the encoder for a wrong value
         raise FlowclassError(f"selector: {wrong}") from None
 
 

@@ -1,8 +1,8 @@
 """Reading a binding acknowledgement into the update list of its sender (RFC 6275 section 11.7.3, draft section 6).
 
-`settle` takes the acknowledgement of an update that was accepted, `refuse` the status of one that was refused as a
-whole. Both end the update that is under way, change what the list knows and wants, and return what was refused: a
-request that is refused for good is rolled back, so that what is wanted becomes what is known.
+`settle` takes the acknowledgement of a binding update that was accepted; `refuse` takes the status of one that was
+refused as a whole. Both end the outstanding update, change the known and the wanted entries of the list, and return
+what was refused. A request that is refused for good is rolled back: the wanted entry becomes the known one again.
 """
 
 from __future__ import annotations
@@ -23,10 +23,11 @@ from .update_list import UpdateList
 __all__ = ["refuse", "settle"]
 
 _REFRESH_AT: Final = 0.75
-"""The share of a lifetime after which an entry is refreshed."""
+"""An entry is refreshed when this share of its lifetime has passed."""
 
 _ATTEMPTS: Final = 4
-"""How often a flow is asked for when the answers contradict each other (in use, replaced, lost, added again)."""
+"""How often a flow is requested before it is rolled back, when the answers contradict each other (an Add is answered
+with "in use", the Replace that follows with "lost", and so on)."""
 
 
 class _Times(TypedDict):
@@ -38,7 +39,7 @@ class _Times(TypedDict):
 
 
 def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal]:
-    """Read the acceptance of the outstanding update; returns what was refused in it."""
+    """Read the acknowledgement of the outstanding update, which was accepted; return the parts that were refused."""
     plan, updates.outstanding = updates.outstanding, None
     assert plan is not None
     start = plan.sent[message.sequence]
@@ -58,7 +59,7 @@ def settle(updates: UpdateList, message: BindingAcknowledgement) -> list[Refusal
     if plan.lifetime and message.lifetime:
         updates.fresh = False
     if plan.flows and not any(isinstance(o, FlowIdentification) for o in message.options):
-        # R75, R98: it doesn't know flow bindings, or won't
+        # R75, R98: the receiver doesn't support flow bindings, or refuses to use them
         updates.supports_flows = False
         updates.flows.clear()
         updates.doubtful.clear()
@@ -81,7 +82,7 @@ def _forget_all(updates: UpdateList) -> None:
 
 def _settle_care_of(updates: UpdateList, plan: Plan, message: BindingAcknowledgement, times: _Times) -> list[Refusal]:
     if plan.lifetime == 0:
-        for entry in plan.care_of:  # gone, or never there (133)
+        for entry in plan.care_of:  # the receiver has removed it, or never had it (status 133)
             updates.care_of.pop(entry.bid, None)
         return []
     if plan.overwrite or plan.care_of[0].bid == PLAIN:
@@ -124,7 +125,7 @@ def _settle_explicit(updates: UpdateList, plan: Plan, message: BindingAcknowledg
     refusals = []
     copies = [o for o in message.options if isinstance(o, FlowIdentification)]
     for option in plan.flows:
-        # R97: the copy has the same octets but for the status; missing: a negative acknowledgement
+        # R97: the copy of an option differs from it in the status only; a missing copy means that it is refused
         copy = next((c for c in copies if octets_of(c) == octets_of(option)), None)
         status = -1 if copy is None else copy.status
         if copy is not None:
@@ -141,13 +142,13 @@ def _settle_flow(
     fid, request = option.fid, option.pro
     codes = updates.profile.status
     if request == REMOVE:
-        # whatever the answer was: a flow that can't be removed is left to expire
+        # this holds for any answer: a flow that the receiver doesn't remove is left to expire
         updates.flows.pop(fid, None)
         updates.doubtful.pop(fid, None)
         done = 0 <= status < REFUSED or status in (
             codes.fid_not_found,
             DraftFlowStatus.CLASSIFIER_UNSUPPORTED,
-        )  # K5: 137 is what section 8.3.1 says
+        )  # K5: section 8.3.1 of the draft answers with 137
         return None if done else Refusal("flow", fid, status)
     if 0 <= status < REFUSED:
         entry = plan.entries[fid] if request != REFRESH else updates.flows.get(fid)
@@ -159,13 +160,13 @@ def _settle_flow(
     updates.attempts[fid] = updates.attempts.get(fid, 0) + 1
     if status >= REFUSED and updates.attempts[fid] < _ATTEMPTS:
         if request == ADD and status == codes.fid_in_use:
-            # an earlier copy of this update was received: replace what is there
+            # the receiver got an earlier copy of this update: replace the flow that it has
             entry = plan.entries[fid]
             updates.flows[fid] = replace(entry, certain=False, **times)
             updates.doubtful.pop(fid, None)
             return None
         if request in (REPLACE, REFRESH) and status in (codes.fid_lost, codes.fid_not_found):
-            lost = updates.flows.pop(fid, None)  # K6: it has lost the flow, add it again
+            lost = updates.flows.pop(fid, None)  # K6: the receiver has lost the flow; add it again
             if lost is not None and status != codes.fid_not_found:
                 # 129 says other things as well, a BID that is gone for one (K23)
                 updates.doubtful[fid] = replace(lost, expires=max(lost.expires, lost.lingers, _done_until(plan)))
@@ -193,14 +194,14 @@ def _settle_implicit(updates: UpdateList, plan: Plan, message: BindingAcknowledg
             refusals.append(Refusal("flow", fid, status))
     for fid in plan.summary:
         if statuses.get(fid) == updates.profile.status.fid_not_found:
-            updates.flows.pop(fid, None)  # to be added again
+            updates.flows.pop(fid, None)  # the next update adds it again
         elif fid in updates.flows and plan.lifetime:
             updates.flows[fid] = replace(updates.flows[fid], **times)
     return refusals
 
 
 def _roll_back(updates: UpdateList, fid: int) -> None:
-    """What was wanted isn't to be had: want what is known to be there."""
+    """Give up what was wanted for a flow: want the flow that the receiver is known to have, or none."""
     known = updates.flows.get(fid)
     updates.attempts.pop(fid, None)
     if known is not None and known.certain:
@@ -229,7 +230,10 @@ def _doubt(updates: UpdateList, plan: Plan, fid: int) -> None:
 
 
 def refuse(updates: UpdateList, status: int) -> list[Refusal]:
-    """The outstanding update was refused as a whole: nothing of it has happened (RFC 6275 section 11.7.3)."""
+    """Read the status of the outstanding update, which was refused as a whole; return what to report as refused.
+
+    The receiver has done nothing of what the update asks for (RFC 6275 section 11.7.3).
+    """
     plan, updates.outstanding = updates.outstanding, None
     assert plan is not None
     if plan.lifetime == 0:

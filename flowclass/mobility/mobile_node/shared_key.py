@@ -1,4 +1,5 @@
-"""A mobile node's side of RFC 4285: binding updates with an authenticator, by a key that the home agent shares."""
+"""The mobile node's side of RFC 4285: binding updates are authenticated with a key that the node shares with its home
+agent."""
 
 from __future__ import annotations
 
@@ -16,7 +17,11 @@ __all__ = ["SharedKey"]
 
 
 class SharedKey:
-    """The key of one SPI, an identifier where the home agent wants one, and a clock (seconds since the epoch)."""
+    """A mobility security association of RFC 4285, as the mobile node uses it.
+
+    ``spi`` is its security parameter index and ``key`` its shared key. ``wall`` returns the time in seconds since the
+    epoch, for timestamps. ``identifier`` is the mobile node identifier (RFC 4283), for home agents that require one.
+    """
 
     def __init__(self, spi: int, key: bytes, *, wall: Callable[[], float], identifier: bytes = b"") -> None:
         self.spi = spi
@@ -24,11 +29,12 @@ class SharedKey:
         self.wall = wall
         self.identifier = identifier
         self.ahead = 0.0
-        """By how many seconds the home agent's clock is ahead, as far as it has said so."""
+        """How many seconds the home agent's clock is ahead of ours, by its last answer that told its time; at first
+        0."""
         self._latest = 0
 
     def seal(self, message: BindingUpdate, care_of: IPv6Address, home: IPv6Address, profile: Profile) -> BindingUpdate:
-        """With identifier, timestamp and authenticator."""
+        """Return the binding update with the options for identifier, timestamp and authenticator added."""
         self._latest = max(ntp_timestamp(self.wall() + self.ahead), self._latest + 1)
         more: tuple[Option, ...] = (ReplayProtection(self._latest),)
         if self.identifier:
@@ -37,11 +43,14 @@ class SharedKey:
         return authenticate(message, self.spi, self.key, care_of, home, profile)
 
     def is_authentic(self, packet: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:
-        """Whether the last option of a packet's message authenticates it (RFC 4285)."""
+        """Whether the last mobility option of the packet is a correct authentication option for it (RFC 4285)."""
         return is_authenticated(mobility_header(packet), self.key, care_of, home)
 
     def set_clock(self, message: BindingAcknowledgement) -> bool:
-        """Go by the time that the home agent says (MIPV6-ID-MISMATCH); whether that makes a difference."""
+        """Set the clock by the timestamp in an acknowledgement with the status MIPV6-ID-MISMATCH (RFC 4285).
+
+        Returns True if that changes the clock by more than one second, so that sending again makes sense.
+        """
         for option in message.options:
             if isinstance(option, ReplayProtection):
                 before, self.ahead = self.ahead, ntp_seconds(option.timestamp) - self.wall()

@@ -1,17 +1,18 @@
 """The binding update list of a mobile node for one receiver (RFC 6275 section 11.1, draft sections 3.3 and 6).
 
-Theory of operation. The list keeps two pictures. `wanted` is what the node's policy has asked for. `known` is what the
-receiver has acknowledged. The next binding update is the difference of the two: `plan` computes it, and settle.py reads
-the acknowledgement into `known`. Messages may be lost, doubled or late; whatever happened, the difference is sent until
-there is none. Three things are remembered to make that work:
+The list holds two sets of entries: the wanted ones, which the node's policy has asked for, and the known ones, which
+the receiver has acknowledged. The next binding update is the difference between the two: `plan` computes it, and
+settle.py enters the acknowledgement into the known entries. Messages may be lost, duplicated or delayed; the difference
+is sent until there is none. Three kinds of flows need care:
 
-* a flow in `doubtful` may be at the receiver or not (an Add or Remove was given up unanswered): it's removed and added
-  in one update, which the receiver does in order (K25), so that no packet sees it missing;
-* a known flow whose content isn't known (135 for an Add that was sent twice, a Replace that was given up) is replaced;
-* a known flow that the receiver has lost (136 for a Replace or Refresh) is added again; 129 may mean that too (K6), or
-  something else, so that the flow is doubtful.
+* A flow in `doubtful` may or may not exist at the receiver, because an Add or Remove was given up unanswered. It is
+  removed and added in one update. The receiver carries out both in order (K25), so that no packet finds it missing.
+* A known flow whose content is uncertain is replaced. This happens after status 135 for an Add that was sent twice,
+  and after a Replace that was given up.
+* A known flow that the receiver has lost (status 136 for a Replace or Refresh) is added again. Status 129 may mean the
+  same (K6) or something else, so that the flow becomes doubtful.
 
-A request that is refused for good is rolled back: `wanted` becomes what is `known`, and the caller is told.
+A request that is refused for good is rolled back: the wanted entry becomes the known one, and the caller is told.
 """
 
 from __future__ import annotations
@@ -44,11 +45,11 @@ from .plan import (
 
 __all__ = ["UpdateList"]
 
-_FLOWS_PER_UPDATE = 16  # with a full selector each still below 2048 octets; RFC 6089 section 6: keep updates small
+_FLOWS_PER_UPDATE = 16  # below 2048 octets even with full selectors; RFC 6089 section 6 asks for small updates
 
 
 class UpdateList:
-    """One receiver's part of the binding update list. No input or output; `MobileNode` does that."""
+    """The part of the binding update list that concerns one receiver. It sends nothing itself; `MobileNode` does."""
 
     def __init__(self, peer: IPv6Address, role: Role, profile: Profile, lifetime: int, sequence: int) -> None:
         self.peer = peer
@@ -58,24 +59,25 @@ class UpdateList:
         self.sequence = sequence
         self.wanted_care_of: dict[int, CareOfEntry] = {}
         self.wanted_flows: dict[int, FlowEntry] = {}
-        self.care_of: dict[int, CareOfEntry] = {}  # known
-        self.flows: dict[int, FlowEntry] = {}  # known
-        self.doubtful: dict[int, FlowEntry] = {}  # as it may be there, and until when at most
+        self.care_of: dict[int, CareOfEntry] = {}  # known: acknowledged by the receiver
+        self.flows: dict[int, FlowEntry] = {}  # known: acknowledged by the receiver
+        self.doubtful: dict[int, FlowEntry] = {}  # flows that the receiver may have, and until when at most
         self.attempts: dict[int, int] = {}
-        self.leaving = False  # everything is to go
+        self.leaving = False  # all bindings are to be removed
         self.at_home = False
-        self.contacted = False  # something was sent since it last had nothing of ours
-        self.fresh = True  # never registered: the O flag (RFC 5648 section 5.9)
+        self.contacted = False  # an update was sent since the receiver last had no binding
+        self.fresh = True  # nothing is registered: the next update sets the O flag (RFC 5648 section 5.9)
         self.bulk = role != "correspondent"
         self.supports_flows: bool | None = None
         self.outstanding: Plan | None = None
-        self.status: int | None = None  # of the last acknowledgement that was believed
+        self.status: int | None = None  # of the last acknowledgement that was accepted as genuine
         self.last_source: IPv6Address | None = None
 
     # ---- what the node's policy asks for
 
     def want_flow(self, entry: FlowEntry) -> None:
-        """Check and note a flow (R54, R84, R89, R90, R106, R107)."""
+        """Make a flow wanted (R54, R84, R89, R90, R106, R107); FlowclassError if the profile or the list doesn't allow
+        it."""
         profile = self.profile
         low = 1 if profile.zero_reserved else 0
         if not low <= entry.fid <= 0xFFFF or not low <= entry.pri <= profile.max_pri:
@@ -116,28 +118,32 @@ class UpdateList:
         others = sorted((c for c in self.wanted_care_of.values() if c.bid != entry.bids[0]), key=rank)
         if not others:
             raise FlowclassError("n-cast with one BID needs a second care-of address (R90)")
-        # what the receiver would make of the one BID (K19), said in full, so that both sides store the same
+        # the receiver would add the other BID itself (K19); naming both makes sure that both sides store the same
         return others[0].bid, entry.bids[0]
 
     def want_care_of(self, entry: CareOfEntry) -> None:
-        """Check and note a care-of address (RFC 5648 section 6.2, RFC 6089 section 5.2.1)."""
+        """Make a care-of address wanted (RFC 5648 section 6.2, RFC 6089 section 5.2.1).
+
+        FlowclassError is raised when bindings with and without a BID would be mixed.
+        """
         mixed = [bid for bid in self.wanted_care_of if (bid == PLAIN) != (entry.bid == PLAIN)]
         if mixed:
             raise FlowclassError("a binding without BID stands alone (RFC 5648 section 6.2)")
         if self.profile.bid_priority_required and entry.bid != PLAIN and not entry.priority:
-            entry = replace(entry, priority=MAX_BID_PRIORITY)  # none given ranks last, and 0 is reserved
+            entry = replace(entry, priority=MAX_BID_PRIORITY)  # 0 is reserved here; without a priority, it ranks last
         self.wanted_care_of[entry.bid] = entry
         self.leaving = self.at_home = False
 
     def drop_care_of(self, bids: Iterable[int]) -> None:
-        """Flows that point there stay wanted, and are inactive at the receiver (K30)."""
+        """No longer want these care-of addresses. Flows bound to them stay wanted, but are inactive at the receiver
+        (K30)."""
         for bid in bids:
             self.wanted_care_of.pop(bid, None)
         if not self.wanted_care_of:
             self.leave(at_home=False)
 
     def leave(self, at_home: bool) -> None:
-        """Everything is to go (R108)."""
+        """No longer want any care-of address or flow; the next update removes them all (R108)."""
         self.wanted_care_of.clear()
         self.wanted_flows.clear()
         self.at_home = at_home
@@ -160,18 +166,18 @@ class UpdateList:
         self.doubtful = {fid: entry for fid, entry in self.doubtful.items() if entry.expires > now}
 
     def deadline(self) -> float:
-        """When something that is known ends, or is to be refreshed."""
+        """Return the time at which the next known entry expires or is due for a refresh; infinite if there is none."""
         entries: list[CareOfEntry | FlowEntry] = [*self.care_of.values(), *self.flows.values()]
         return min((time for entry in entries for time in (entry.expires, entry.refresh_at)), default=inf)
 
     def plan(self, now: float) -> Plan | None:
-        """The next binding update; None: receiver and wishes agree."""
+        """Return the next binding update to send, or None if the receiver has everything that is wanted."""
         self.forget_expired(now)
         if self.leaving:
             return self._plan_to_leave()
         plan = self._plan_registration(now) or self._plan_removal()
         if plan is None:
-            # what is due and can't be refreshed (its care-of addresses are gone) is left to expire
+            # a flow that is due but can't be refreshed, because its care-of addresses are gone, is left to expire
             for fid, entry in self.flows.items():
                 if entry.refresh_at <= now:
                     self.flows[fid] = replace(entry, refresh_at=inf)
@@ -188,11 +194,14 @@ class UpdateList:
             gone = gone[:1]
         plan = Plan(0, self._source(), care_of=gone)
         if self.profile.omission_purges:
-            plan.summary = tuple(self.flows)  # or they would go, too (RFC 6089 section 5.3.3)
+            plan.summary = tuple(self.flows)  # otherwise they would be removed (RFC 6089 section 5.3.3)
         return plan
 
     def _source(self, bid: int | None = None) -> IPv6Address | None:
-        """An IPv6 care-of address to send from: that of the BID, or the one preferred most."""
+        """Return the IPv6 care-of address to send from, or None if there is none.
+
+        This is the address of the given BID if it is an IPv6 address, otherwise the one with the best priority.
+        """
         candidates = sorted(self.wanted_care_of.values(), key=rank)
         if bid is not None:
             candidates.insert(0, self.wanted_care_of[bid])
@@ -215,14 +224,16 @@ class UpdateList:
             if not due:
                 return None
         plan = Plan(self.lifetime, self._source(due[0].bid), care_of=due)
-        # bootstrapping (RFC 5648 section 5.9), or from a plain binding to BIDs (165 without it)
+        # O flag: for the first registration (RFC 5648 section 5.9), and to change from a plain binding to BIDs, which
+        # the receiver would otherwise refuse with 165
         plan.overwrite = (self.fresh or PLAIN in self.care_of) and due[0].bid != PLAIN
         self.last_source = plan.source
         first = due[0]
         differs = self.role == "home-agent" or plan.source != first.address
         if first.bid == PLAIN and not first.home and isinstance(first.address, IPv6Address) and differs:
-            # RFC 6275 section 11.7.1: in each home registration, whose IPsec doesn't cover the packet's source; a BID
-            # option says it by itself, and must not be accompanied by it (RFC 5648 section 4.2)
+            # RFC 6275 section 11.7.1 requires an Alternate Care-of Address option in each home registration, because
+            # IPsec doesn't cover the packet's source. A BID option contains the address itself, and must not be
+            # accompanied by that option (RFC 5648 section 4.2)
             plan.alternate = first.address
         reachable = set() if plan.overwrite else {bid for bid, entry in self.care_of.items() if entry.certain}
         reachable.update(entry.bid for entry in due)
@@ -231,11 +242,14 @@ class UpdateList:
         return plan
 
     def _carrier(self, work: list[int]) -> list[CareOfEntry]:
-        """An update for flows alone names a registered BID all the same: without one it would replace all (K37)."""
+        """Return the care-of address that an update names when only flows have changed, or an empty list for no update.
+
+        It has to name a registered BID: an update without a BID would replace all bindings (K37).
+        """
         if not work or self.supports_flows is False:
             return []
         if self.role == "correspondent":
-            # R94, R106: the flow's own care-of address secures the update
+            # R94, R106: the update must be secured with the token of the flow's own care-of address
             for fid in work:
                 entry = self.wanted_flows.get(fid) or self.flows.get(fid) or self.doubtful.get(fid)
                 bids = [b for b in (entry.bids if entry else ()) if b in self.wanted_care_of]
@@ -244,7 +258,7 @@ class UpdateList:
         return sorted(self.wanted_care_of.values(), key=rank)[:1]
 
     def _flow_work(self, now: float) -> list[int]:
-        """FIDs that the receiver has to hear about, in order."""
+        """Return the FIDs, in ascending order, of the flows that have to be added, changed, refreshed or removed."""
         if self.supports_flows is False:
             return []
         work = {fid for fid in (*self.flows, *self.doubtful) if fid not in self.wanted_flows and self._removable(fid)}
@@ -259,7 +273,8 @@ class UpdateList:
         return sorted(work)
 
     def _removable(self, fid: int) -> bool:
-        """R94: a correspondent node hears about a flow only from the care-of address that the flow is on."""
+        """Whether an update may name a flow. At a correspondent node, only one from the flow's own address may
+        (R94)."""
         entry = self.flows.get(fid) or self.doubtful.get(fid)
         return (
             self.role != "correspondent"
@@ -275,7 +290,7 @@ class UpdateList:
                 break
             wish = self.wanted_flows.get(fid)
             if wish is not None and not reachable.issuperset(wish.bids) and not self._refreshes(fid, wish):
-                continue  # when its care-of addresses are there; to refresh it they needn't be (K30)
+                continue  # it has to wait for its care-of addresses; a refresh needn't (K30)
             if self.role == "correspondent" and not self._concerns(fid, wish, carried):
                 continue
             if self.profile.explicit_requests:
@@ -287,7 +302,8 @@ class UpdateList:
             plan.summary = tuple(fid for fid in self.flows if fid in self.wanted_flows and fid not in named)
 
     def _refreshes(self, fid: int, wish: FlowEntry) -> bool:
-        """Whether the receiver has a flow as it is wanted, so that there's nothing to say but that it is."""
+        """Whether the receiver is known to have a flow exactly as it is wanted, so that a refresh is all that it
+        needs."""
         known = self.flows.get(fid)
         return known is not None and fid not in self.doubtful and wish.same(known)
 
@@ -296,7 +312,10 @@ class UpdateList:
         return entry is None or not entry.bids or bool(carried.intersection(entry.bids))
 
     def _put_explicit(self, plan: Plan, fid: int, wish: FlowEntry | None) -> None:
-        """Add, Replace, Refresh or Remove (R85 to R88); PRI and Action are those of the list in all of them (K32)."""
+        """Add the options for one flow to the plan: Add, Replace, Refresh or Remove (R85 to R88).
+
+        In each of them, PRI and Action have the values of the list (K32).
+        """
         known = self.flows.get(fid)
         doubtful = fid in self.doubtful
         if wish is None:
@@ -305,21 +324,21 @@ class UpdateList:
         if self._refreshes(fid, wish):
             plan.flows.append(flow_option(wish, REFRESH))
             return
-        # Replace can't turn a description into a wild card: without one it keeps what is there (K11)
+        # a Replace without a description keeps the old one (K11), so that it can't make the flow a wild card
         widened = known is not None and wish.selector is None and not (known.certain and known.selector is None)
         if doubtful or widened:
             plan.flows.append(flow_option(wish, REMOVE))
         if known is None or doubtful or widened:
             plan.flows.append(flow_option(wish, ADD, wish.selector, wish.bids))
         else:
-            # R103: the description is left out when it's the same
+            # R103: a description that stays the same is left out
             selector = None if known.certain and known.selector == wish.selector else wish.selector
             plan.flows.append(flow_option(wish, REPLACE, selector, wish.bids))
         plan.entries[fid] = wish
 
     def _put_implicit(self, plan: Plan, fid: int, wish: FlowEntry) -> None:
         if self._refreshes(fid, wish):
-            return  # its place is the summary
+            return  # the flow summary option names it
         suboptions: list[SubOption] = [BindingReference(wish.bids)]
         if wish.selector is not None:
             suboptions.append(TrafficSelectorOption(wish.selector))
@@ -335,7 +354,10 @@ class UpdateList:
         self.outstanding = None
 
     def give_up(self) -> None:
-        """Abandon the update that is under way: what it asked for may have been done, or not, or be done yet."""
+        """Abandon the outstanding update.
+
+        The receiver may have done what it asks for, may still do so, or may never have received it.
+        """
         plan, self.outstanding = self.outstanding, None
         if plan is None:
             return
@@ -347,12 +369,12 @@ class UpdateList:
             return
         until = max(plan.sent.values(), default=0.0) + LIFETIME_UNIT * (plan.lifetime or self.lifetime)
         for entry in plan.care_of:
-            # to be said again, or removed
+            # uncertain, so that the next update registers or removes it
             self.care_of[entry.bid] = replace(entry, expires=until, refresh_at=inf, certain=False)
         for option in plan.flows:
             known = self.flows.get(option.fid)
             if option.pro in (REPLACE, REFRESH) and known is not None:
-                # if this was done, or is done yet, it outlives what is known of it
+                # if the receiver does or did this, it keeps the flow beyond the known lifetime
                 certain = known.certain and option.pro == REFRESH
                 self.flows[option.fid] = replace(known, lingers=until, certain=certain)
             elif option.pro != REFRESH:

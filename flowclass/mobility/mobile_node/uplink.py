@@ -1,8 +1,9 @@
-"""The other direction: which of its own addresses a mobile node sends a flow from (RFC 6089 section 5.3.6 leaves it to
-the node; with the same rules both directions of a flow take the same path).
+"""The choice of the care-of address from which a mobile node sends the packets of a flow.
 
-Flow bindings describe packets to the mobile node. For its own packets the node publishes what its home agent knows
-under its home address, and looks packets up with source and destination exchanged.
+RFC 6089 section 5.3.6 leaves this choice to the node; by the same rules, both directions of a flow take the same path.
+Flow bindings describe packets to the mobile node. For the packets that it sends, the node publishes the bindings that
+its home agent has acknowledged in a forwarding table of its own, under its home address, and looks packets up with
+source and destination exchanged.
 """
 
 from __future__ import annotations
@@ -22,11 +23,11 @@ from .update_list import UpdateList
 __all__ = ["exchanged", "publish_known"]
 
 _PAIRS = (("source", "destination"), ("source_port", "destination_port"))
-_BITS = ((1, 2), (16, 32))  # source and destination, and their ports, in `present`
+_BITS = ((1, 2), (16, 32))  # the bits of source and destination, and of their ports, in `present`
 
 
 def exchanged(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
-    """Keys (KEY_DTYPE) of packets in one direction as those of the other: a copy with addresses and ports exchanged."""
+    """Return a copy of packet keys (KEY_DTYPE) with source and destination exchanged, in addresses and in ports."""
     other = keys.copy()
     present: Any = keys["present"] & np.uint8(0xFF & ~sum(a | b for a, b in _BITS))
     for (one, two), (first, second) in zip(_PAIRS, _BITS, strict=True):
@@ -37,7 +38,10 @@ def exchanged(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
 
 
 def publish_known(table: Table, home: bytes, updates: UpdateList) -> int:
-    """Publish what the receiver of an update list has acknowledged, under a home address of the node itself."""
+    """Publish in ``table``, under the node's own address ``home``, what the receiver of ``updates`` has acknowledged.
+
+    Entries that aren't certain are left out. Returns what ``table.publish`` returns.
+    """
     node = Node(home)
     for bid, entry in updates.care_of.items():
         if entry.certain:
