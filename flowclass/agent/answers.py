@@ -1,4 +1,4 @@
-"""What a running home agent says about itself: the answers to `flowclass ctl`, as plain data."""
+"""The answers of a running home agent to `flowclass ctl`, as plain data."""
 
 from __future__ import annotations
 
@@ -26,8 +26,10 @@ _BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.
 
 
 class Latencies:
-    """How long updates take, from their arrival at the control plane to their acknowledgement's departure: counts by
-    upper bound in seconds, as a Prometheus histogram has them."""
+    """A histogram of the time from the arrival of an update at the control plane to the sending of its acknowledgement.
+
+    Counts are by upper bound in seconds, as in a Prometheus histogram.
+    """
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_BOUNDS) + 1)
@@ -43,7 +45,7 @@ class Latencies:
 
 
 class Service(Protocol):
-    """What is asked: a running home agent."""
+    """The attributes of a running home agent that the answers need."""
 
     @property
     def config(self) -> AgentConfig: ...
@@ -66,7 +68,7 @@ class Service(Protocol):
 
 
 def answer(service: Service, request: dict[str, Any]) -> dict[str, Any]:
-    """One question; FlowclassError for one that can't be answered."""
+    """Return the answer to one request; FlowclassError if it can't be answered."""
     command = request.get("command")
     handler = _ANSWERS.get(command) if isinstance(command, str) else None
     if handler is None:
@@ -144,7 +146,7 @@ def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def flow_counters(service: Service) -> list[dict[str, Any]]:
-    """Packets and octets by node and flow. ``kind`` is flow, default, signalling or reverse."""
+    """Return the packets and octets by node and flow; ``kind`` is flow, default, signalling or reverse."""
     rows = service.forwarder.flows()
     table: Any = service.agent.cache.table
     homes: dict[int, str | None] = {}

@@ -1,7 +1,8 @@
 """The configuration files of the two live agents (docs/interfaces.md, "A live agent"), in TOML.
 
-As with bindings files: text to plain data (tomllib), plain data to the shapes below (msgspec), shapes to values. The
-first mistake is a `ConfigurationError` with the file, the line and the key. Paths in a file are relative to its folder.
+They are read like bindings files: tomllib turns the text into plain data, msgspec turns that into the classes below,
+and this module checks these and makes the values. The first mistake raises a `ConfigurationError` with the file, the
+line and the key. Paths in a file are relative to its folder.
 """
 
 from __future__ import annotations
@@ -46,8 +47,8 @@ _NAMED_KEY: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
-_RATE: Final = 100.0  # updates per second from one source: RFC 6275 lets a mobile node send three
-_LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator stands for many nodes
+_RATE: Final = 100.0  # updates per second from one source; RFC 6275 allows a mobile node three
+_LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator may simulate many nodes
 
 
 # ---- what a file may hold
@@ -168,7 +169,7 @@ class _Node(Struct, forbid_unknown_fields=True):
 
 
 class Security(Struct, frozen=True):
-    """How binding updates are authenticated: one of three ways."""
+    """How binding updates are authenticated, in one of three ways."""
 
     insecure: bool
     interfaces: tuple[str, ...]
@@ -182,7 +183,7 @@ class Security(Struct, frozen=True):
 
 
 class Provisioned(Struct, frozen=True):
-    """What an operator has set down for one mobile node."""
+    """The configuration of one mobile node by the operator."""
 
     home: IPv6Address
     ipv4_home: IPv4Address | None
@@ -214,11 +215,11 @@ class AgentConfig(Struct, frozen=True):
     burst: int
     nodes: tuple[Provisioned, ...]
     security: Security
-    warnings: tuple[str, ...] = ()  # what is allowed, and dangerous
+    warnings: tuple[str, ...] = ()  # about settings that are allowed, but dangerous
 
 
 class CareOfSource(Struct, frozen=True):
-    """Where a care-of address comes from: an interface, or written down."""
+    """The source of a care-of address: an interface, or an address in the file."""
 
     bid: int
     interface: str | None
@@ -227,7 +228,7 @@ class CareOfSource(Struct, frozen=True):
 
 
 class FlowPolicy(Struct, frozen=True):
-    """A flow binding that the mobile node is to ask for."""
+    """A flow binding that the mobile node has to register."""
 
     fid: int
     pri: int
@@ -260,7 +261,7 @@ class NodeConfig(Struct, frozen=True):
 
 
 class _Reader:
-    """One reading of one file."""
+    """The state of reading one file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -361,7 +362,8 @@ class _Reader:
         return text
 
     def key(self, text: str, path: str) -> bytes:
-        """A key file: hexadecimal octets, white space ignored; anything else is the key itself, as it stands there."""
+        """Read a key file: hexadecimal octets, with white space ignored; any other content is the key itself,
+        unchanged."""
         file = self.file(text)
         try:
             found = file.read_bytes()
@@ -432,7 +434,7 @@ class _Reader:
 
 
 def read_agent_config(path: str | Path) -> AgentConfig:
-    """Reads and checks the configuration of a home agent, key files included. Raises `ConfigurationError`."""
+    """Read and check the configuration of a home agent, with its key files; raises `ConfigurationError`."""
     reader = _Reader(Path(path))
     raw = reader.read(_Agent)
     home_agent = reader.address6(raw.home_agent, "home_agent")
@@ -544,7 +546,7 @@ def _spi(reader: _Reader, value: int, path: str) -> int:
 
 
 def read_node_config(path: str | Path) -> NodeConfig:
-    """Reads and checks the configuration of a mobile node, key file included. Raises `ConfigurationError`."""
+    """Read and check the configuration of a mobile node, with its key file; raises `ConfigurationError`."""
     reader = _Reader(Path(path))
     raw = reader.read(_Node)
     home = reader.address6(raw.home_address, "home_address")

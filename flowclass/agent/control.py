@@ -1,4 +1,4 @@
-"""The control socket: one JSON object per line in, one out. The daemon's side, and that of `flowclass ctl`."""
+"""The control socket of a daemon, and its client `flowclass ctl`; each request and each answer is a line of JSON."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ Handler = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 class ControlServer:
-    """Listens on a Unix socket that its owner alone may use (mode 0600). A stale one is replaced, a live one is not."""
+    """Listens on a Unix socket for its owner only (mode 0600). A stale socket is replaced, one in use is not."""
 
     def __init__(self, path: Path, loop: Loop, handler: Handler, log: Log) -> None:
         self.path = path
@@ -80,7 +80,7 @@ class ControlServer:
             client.close()
             return
         client.setblocking(True)
-        client.settimeout(1.0)  # for answers: who asks must read
+        client.settimeout(1.0)  # for sending answers: a client must read them
         self._clients[client] = bytearray()
         self._loop.watch(client, lambda: self._read(client))
 
@@ -120,14 +120,14 @@ class ControlServer:
             problem = "no JSON"
         except (FlowclassError, OSError) as error:
             problem = str(error)
-        except Exception as error:  # a question that goes wrong is no reason to stop forwarding
+        except Exception as error:  # a failing request must not end the daemon
             problem = f"internal error: {error!r}"
             self._log.error("a question on the control socket went wrong", error=repr(error))
         return json.dumps({"ok": False, "error": problem}).encode()
 
 
 class Asker:
-    """A connection to a running agent. FlowclassError when there is none, or the answer is an error."""
+    """A connection to a running agent; FlowclassError if no agent runs, or if the answer is an error."""
 
     def __init__(self, path: str | Path, timeout: float = 10.0) -> None:
         self.path = path
@@ -159,7 +159,7 @@ class Asker:
 
 
 def ask(path: str | Path, command: str, **arguments: Any) -> dict[str, Any]:
-    """One question to a running agent."""
+    """Send one request to a running agent; return the answer."""
     asker = Asker(path)
     try:
         return asker.ask(command, **arguments)

@@ -1,8 +1,8 @@
-"""``flowclass ha``: a `flowclass.HomeAgent` with devices, sockets, a store and an operator.
+"""``flowclass ha``: a `flowclass.HomeAgent` with devices, sockets, a store and a control socket for the operator.
 
-Two threads. The data thread runs the forwarder, in C and without the interpreter's lock; packets for the agent itself
-it hands to the main thread. That one has everything else: binding updates (in batches, each batch one commit of the
-store; acknowledgements leave after it), timers, signals, the control socket.
+There are two threads. The data thread runs the forwarder, in C and without the interpreter's lock, and passes packets
+for the agent itself to the main thread. The main thread does everything else: binding updates (in batches, with one
+commit of the store for each batch, after which the acknowledgements are sent), timers, signals, the control socket.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ __all__ = ["HomeAgentService"]
 
 _WAIT_MS: Final = 1000
 _BATCH: Final = 256
-_QUEUE: Final = 4096  # packets that wait for the control plane; what comes then is dropped and counted
+_QUEUE: Final = 4096  # packets that may wait for the control plane; others are dropped and counted
 _FIXED: Final = (
     "profile", "home_agent", "home_agent_ipv4", "tun", "queues", "offloads", "store", "control",
     "metrics", "user",
@@ -101,7 +101,7 @@ class HomeAgentService:
         )
 
     def _admit(self, update: Update, node: Node) -> int:
-        """While it's drained, the agent takes on nobody."""
+        """Refuse new nodes while the agent is drained; return a status for ``admit_update``."""
         return BindingStatus.INSUFFICIENT_RESOURCES if self.drained and not node.care_of and update.lifetime else 0
 
     def _make_keys(self) -> SharedKeys | None:
@@ -113,7 +113,7 @@ class HomeAgentService:
     # ---- life
 
     def run(self) -> None:
-        """Opens everything, serves, closes everything. Raises FlowclassError for what can't be opened."""
+        """Open everything, serve, and close everything; FlowclassError if something can't be opened."""
         try:
             self.loop.on_signal(signal.SIGTERM, self.loop.stop)
             self.loop.on_signal(signal.SIGINT, self.loop.stop)
@@ -145,12 +145,15 @@ class HomeAgentService:
         return thing
 
     def _open_store(self) -> bool:
-        """Open the store and take in what it has; following another agent, once that is gone. False: told to stop."""
+        """Open the store and restore the cache from it; a following agent first waits until the serving one has ended.
+
+        Returns False if the agent was told to stop while it waited.
+        """
         path = self.config.store
         if path is None:
             return True
         cache = self.agent.cache
-        cache.listener = None  # what comes from the store is no news
+        cache.listener = None  # restored nodes are no new events
         if self.follow:
             store = self._follow(StoreFollower(path))
             if store is None:
@@ -167,7 +170,7 @@ class HomeAgentService:
         return True
 
     def _follow(self, follower: StoreFollower) -> SqliteStore | None:
-        """Keep a warm copy of the cache of the agent that serves, until that is gone."""
+        """Keep a copy of the serving agent's cache until that agent ends; return its store, or None if told to stop."""
         taken: list[SqliteStore] = []
 
         def look(now: float) -> None:
@@ -256,7 +259,8 @@ class HomeAgentService:
         self.log.info("serving", home_agent=config.home_agent, profile=config.profile, tun=config.tun)
 
     def reload(self) -> None:
-        """SIGHUP: what can be changed in a running agent is changed; a file with a mistake changes nothing."""
+        """Reload the configuration (SIGHUP), as far as a running agent can change; a file with a mistake changes
+        nothing."""
         notify("RELOADING=1")
         try:
             config = read_agent_config(self.config.file)
@@ -273,7 +277,7 @@ class HomeAgentService:
             )
             self.config = msgspec.structs.replace(
                 config, **{name: getattr(self.config, name) for name in _FIXED}
-            )  # what would take other devices, sockets or files needs a restart
+            )  # other devices, sockets or files need a restart
         notify("READY=1")
 
     # ---- the data thread
@@ -299,7 +303,7 @@ class HomeAgentService:
     # ---- the main thread
 
     def _take_waiting(self) -> None:
-        """A batch of what waits: one commit of the store for all of it, and only then the answers leave."""
+        """Process a batch of the waiting packets; send the answers after one commit of the store for all of them."""
         self._scheduled = False
         replies: list[bytes] = []
         batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
@@ -308,7 +312,7 @@ class HomeAgentService:
                 for _, local in batch:
                     replies += self._take(local)
         except (StoreError, OSError) as error:
-            self.ignored["store failed"] += len(batch)  # who gets no answer asks again
+            self.ignored["store failed"] += len(batch)  # mobile nodes without an answer send again
             self.log.limited("store", "no update of a batch could be kept, and none is acknowledged", error=error)
             replies = []
             self._udp_replies.clear()
@@ -338,7 +342,7 @@ class HomeAgentService:
             self._note("rate limit", source)
             self.ignored["rate limit"] += 1
             return []
-        protected = local.tun >= self.config.queues  # the device for what IPsec protects
+        protected = local.tun >= self.config.queues  # it came by the device for packets protected by IPsec
         believed = protected or not self.config.security.is_protected
         pending = self.agent.begin(packet, now=now, authenticated=believed, outer=local.outer)
         replies = pending.commit()
@@ -352,11 +356,11 @@ class HomeAgentService:
         return replies
 
     def _note(self, what: str, source: bytes) -> None:
-        """Once per interval for each source and reason; counted always, where it was decided."""
+        """Log the fate of an update, once per interval for each source and reason; counters are kept elsewhere."""
         self.log.limited(f"{what} {source.hex()}", "binding update", result=what, source=ip_address(source))
 
     def _send_udp(self) -> None:
-        """Answers to those who asked in UDP over IPv4 go there the same way (RFC 5555 section 4.4.2)."""
+        """Send the answers to updates that came in UDP over IPv4 in the same way (RFC 5555 section 4.4.2)."""
         replies, self._udp_replies = self._udp_replies, []
         for packet, (address, port) in replies:
             assert self._udp is not None
@@ -405,8 +409,10 @@ class HomeAgentService:
 
 
 class _Rules:
-    """Packets that IPsec has protected look into a routing table of their own, and so come by another device: by that
-    the agent knows them. `close` removes the rules."""
+    """Routing rules that send packets protected by IPsec to a routing table of their own.
+
+    They thus reach the agent by another device, from which it knows that they are protected. `close` removes the rules.
+    """
 
     def __init__(self, network: Network, interfaces: tuple[str, ...], marks: tuple[int, ...]) -> None:
         self._network = network

@@ -1,7 +1,7 @@
 """The log of a live agent: one line per event on standard error, as text or as JSON.
 
-What a stranger can cause is logged once per interval and key, with how often it has happened since: a flood fills
-counters, not disks.
+Events that any sender can cause are logged once per interval and key, with the number of times that they have occurred
+since the last line, so that a flood of packets can't fill the disk.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ Level = Literal["info", "warning", "error"]
 
 
 class Log:
-    """``recent`` holds the last events, for `flowclass ctl watch`. Fields are what JSON can say."""
+    """A log. ``recent`` has the last events, for `flowclass ctl watch`. Values of fields must be possible in JSON."""
 
     def __init__(
         self, form: Literal["text", "json"] = "text", interval: float = 10.0, out: TextIO | None = None
@@ -34,7 +34,7 @@ class Log:
         self.out = out
         self.recent: deque[dict[str, Any]] = deque(maxlen=_KEPT)
         self._limited: dict[str, tuple[float, int]] = {}
-        self._events = (0.0, 0)  # the second that counts, and how many events it has had
+        self._events = (0.0, 0)  # the present second, and its number of events so far
 
     def info(self, message: str, **fields: Any) -> None:
         self._write("info", message, fields)
@@ -46,7 +46,7 @@ class Log:
         self._write("error", message, fields)
 
     def event(self, message: str, **fields: Any) -> None:
-        """Something that is as it should be; of more than a hundred in a second, only their number is logged."""
+        """Log a normal event; of more than a hundred in a second, only the number is logged."""
         now = time.monotonic()
         since, count = self._events
         if now >= since + 1.0:
@@ -58,7 +58,7 @@ class Log:
             self._write("info", message, fields)
 
     def limited(self, key: str, message: str, **fields: Any) -> None:
-        """A warning, the first time and then once per interval, with ``times``: how often since the last line."""
+        """Log a warning once per interval and key; ``times`` is how often it has occurred since the last line."""
         now = time.monotonic()
         due, count = self._limited.get(key, (0.0, 0))
         if now < due:
@@ -67,16 +67,16 @@ class Log:
         if len(self._limited) >= _KEYS:
             self._limited = {k: v for k, v in self._limited.items() if v[0] > now}
             if len(self._limited) >= _KEYS:
-                return  # a thousand different troubles in one interval: they are counted elsewhere
+                return  # too many different warnings in one interval; counters have them
         self._limited[key] = (now + self.interval, 0)
         self._write("warning", message, {**fields, "times": count + 1})
 
     def ready(self) -> None:
-        """The line that whoever started the agent waits for: the word alone, in both forms."""
+        """Write the line for which the starting process waits: the word alone, in text and in JSON form."""
         print("ready", file=self.out or sys.stderr, flush=True)
 
     def following(self) -> None:
-        """The same for a second agent that stands by."""
+        """Write the corresponding line for a second agent that is on standby."""
         print("following", file=self.out or sys.stderr, flush=True)
 
     def _write(self, level: Level, message: str, fields: dict[str, Any]) -> None:
@@ -89,5 +89,5 @@ class Log:
         else:
             rest = "".join(f" {name}={value}" for name, value in fields.items())
             line = " ".join(f"{now} {level} {message}{rest}".split())
-        with contextlib.suppress(OSError):  # nobody reads it any more; that is no reason to stop serving
+        with contextlib.suppress(OSError):  # nobody reads the log any more, but the agent goes on serving
             print(line, file=self.out or sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""The loop of a daemon: file descriptors, timers, signals and calls from other threads, one after the other."""
+"""The event loop of a daemon: it handles files, timers, signals and calls from other threads one after the other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LONGEST: Final = 60.0
 
 
 class Loop:
-    """Everything in it runs in the thread that called `run`. `call` may be used from any thread."""
+    """An event loop. All functions run in the thread that called `run`; `call` may be used from any thread."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -29,7 +29,7 @@ class Loop:
         self._failure: BaseException | None = None
         self._read_end, self._write_end = socket.socketpair()
         self.deadlines: list[Callable[[], float | None]] = []
-        """Functions that say when (monotonic) `on_time` is to be called next."""
+        """Functions that return the time of the monotonic clock at which the ``on_time`` functions have to run next."""
         self.on_time: list[Callable[[float], object]] = []
         self.watch(self._wake, self._run_calls)
         for end in (self._read_end, self._write_end):
@@ -37,7 +37,7 @@ class Loop:
         self.watch(self._read_end, self._run_signals)
 
     def watch(self, file: Any, ready: Callable[[], object]) -> None:
-        """Call ``ready`` whenever there is something to read."""
+        """Call ``ready`` whenever ``file`` can be read."""
         self._selector.register(file, selectors.EVENT_READ, ready)
 
     def forget(self, file: Any) -> None:
@@ -61,11 +61,11 @@ class Loop:
         self._running = False
 
     def go_on(self) -> None:
-        """After `stop`: `run` may be called again."""
+        """Allow `run` to be called again after `stop`."""
         self._running = True
 
     def fail(self, error: BaseException) -> None:
-        """End `run` with an error that another thread has met."""
+        """End `run` with an exception that has occurred in another thread."""
         self._failure = error
         self.call(self.stop)
 

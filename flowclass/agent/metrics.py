@@ -17,7 +17,7 @@ __all__ = ["MetricsServer"]
 
 
 class _Collector:
-    """Reads the agent's counters when somebody asks; between two questions nothing is done."""
+    """Collects the counters of the agent when they are requested; in between it does nothing."""
 
     def __init__(self, service: Service) -> None:
         self._service = service

@@ -1,8 +1,8 @@
 """``flowclass mn``: a `flowclass.MobileNode` on a machine with interfaces that come and go.
 
-Its home address is on a TUN device. What applications send from there is put into a tunnel to the home agent, from the
-care-of address that the flow bindings say (both directions of a flow take the same path); what comes out of the tunnel
-goes into the device. One thread; a mobile node for laboratories and tests needs no more.
+Its home address is on a TUN device. Packets that applications send from this address go through a tunnel to the home
+agent, from the care-of address that the flow bindings select, so that both directions of a flow take the same path.
+Packets from the tunnel are written to the device. There is one thread, which suffices for laboratories and tests.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = ["MobileNodeService"]
 
 _ROUTE_METRIC: Final = 1
 _BATCH: Final = 64
-_SETTLE: Final = 0.05  # seconds in which changes of addresses are gathered
+_SETTLE: Final = 0.05  # seconds for which changes of addresses are collected
 _LEAVE: Final = 3.0  # seconds to wait for the acknowledgement of the last update
 _TYPE_2: Final = 2
 
@@ -108,7 +108,7 @@ class MobileNodeService:
         config = self.config
         self.network: Network = self._keep(Network())
         tap = self._keep(mobility_tap())
-        self._keep(payloads(socket.AF_INET6, MOBILITY))  # or the kernel would answer that it knows no such protocol
+        self._keep(payloads(socket.AF_INET6, MOBILITY))  # otherwise the kernel would report an unknown protocol
         tunnels = [self._keep(payloads(socket.AF_INET6, protocol)) for protocol in (IPV6, IPV4)]
         self.tun: Tun = self._keep(Tun(config.tun))
         self.network.set_up(config.tun, config.mtu)
@@ -132,7 +132,7 @@ class MobileNodeService:
         self.loop.watch(watcher, lambda: self._changed(watcher))
 
     def _leave(self) -> None:
-        """SIGTERM: de-register everything, wait for the answer for a while, and end."""
+        """De-register everything, wait for the answer for a while, and end (SIGTERM)."""
         if self._leaving is not None or not self.updates.contacted:
             self.loop.stop()
             return
@@ -142,7 +142,7 @@ class MobileNodeService:
         self._send(self.node.deregister(self.config.home_agent, *self.updates.wanted_care_of, now=now))
 
     def reload(self) -> None:
-        """SIGHUP: the file's flows and care-of addresses take the place of those in force."""
+        """Replace the present flows and care-of addresses by those in the configuration file (SIGHUP)."""
         try:
             config = read_node_config(self.config.file)
         except FlowclassError as error:
@@ -155,14 +155,14 @@ class MobileNodeService:
     # ---- what is wanted
 
     def _changed(self, watcher: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # nothing is left, or there were too many: all the more reason to look
+        with contextlib.suppress(OSError):  # no message is left, or some were lost: look at the addresses in any case
             while watcher.recv(65536):
                 pass
         if self._look_at is None:
             self._look_at = time.monotonic() + _SETTLE
 
     def _look(self) -> None:
-        """Register the care-of addresses that there are now, and the flows of the file."""
+        """Register the present care-of addresses, and the flows of the configuration."""
         if self._leaving is not None:
             return
         self._look_at = None
@@ -191,7 +191,7 @@ class MobileNodeService:
         self._send(self.node.flush(agent, now=now))
 
     def _address(self, source: CareOfSource, there: list[InterfaceAddress]) -> IPv4Address | IPv6Address | None:
-        """The address to use: the one written down if some interface has it, or the interface's newest one."""
+        """Return the care-of address: the configured one if an interface has it, or the newest one of the interface."""
         if source.address is not None:
             return source.address if source.address.packed in self._places else None
         found = [a.address for a in there if a.interface == source.interface and a.address.version == 6]
@@ -209,7 +209,7 @@ class MobileNodeService:
             known = wanted.get(fid)
             there = tuple(bid for bid in flow.bids if bid in self.updates.wanted_care_of)
             if flow.bids and not there:
-                continue  # none of its care-of addresses is there yet; it's said when one is
+                continue  # none of its care-of addresses is there yet; it is registered when one is
             if known is None:
                 self.node.add_flow(agent, fid, flow.pri, there, flow.selector, flow.action, now=now, flush=False)
             elif not _same(known, flow, there):
@@ -232,7 +232,7 @@ class MobileNodeService:
             self._send(self.node.tick(now))
 
     def _heard(self, packet: bytes) -> None:
-        """A Mobility Header for this node."""
+        """Process a packet with a Mobility Header for this node."""
         self.counters["signalling"] += 1
         before = self.updates.outstanding
         self._send(self.node.receive(packet, now=time.monotonic(), authenticated=True))
@@ -265,7 +265,7 @@ class MobileNodeService:
                 packet, (interface, _, kind, *_) = tap.recvfrom(65575)
             except OSError:
                 return
-            if kind != 0 or interface == self.config.tun:  # 0, PACKET_HOST: to this machine
+            if kind != 0 or interface == self.config.tun:  # 0 is PACKET_HOST: sent to this machine
                 continue
             if packet[24:40] not in self._places:
                 continue
@@ -280,7 +280,7 @@ class MobileNodeService:
                 packet, _, _, source = tunnel.recvmsg(65575, 64)
             except OSError:
                 return
-            if source[0] != agent:  # RFC 6275 section 11.3.1: from nobody else
+            if source[0] != agent:  # RFC 6275 section 11.3.1: only the home agent may send it
                 self.counters["foreign tunnel"] += 1
                 continue
             self._inner(packet)
@@ -316,7 +316,7 @@ class MobileNodeService:
             self._reverse(packet, addresses[0] if addresses else self._default())
 
     def _is_ours(self, packet: bytes) -> bool:
-        """Packets from a home address or a mobile network; the kernel's own, from link-local addresses, are not."""
+        """Whether a packet comes from a home address or a mobile network, rather than from a link-local address."""
         config = self.config
         if packet[0] >> 4 == 4:
             return config.ipv4_home is not None and packet[12:16] == config.ipv4_home.packed
@@ -330,7 +330,7 @@ class MobileNodeService:
         return best.address.packed
 
     def _reverse(self, packet: bytes, care_of: bytes) -> None:
-        """A packet from the home address, through the tunnel to the home agent (RFC 6275 section 11.3.1)."""
+        """Send a packet from the home address through the tunnel to the home agent (RFC 6275 section 11.3.1)."""
         self.counters["sent"] += 1
         self._emit(encapsulate(care_of, self.config.home_agent.packed, packet, self.config.hop_limit, None), care_of)
 
@@ -343,7 +343,7 @@ class MobileNodeService:
                 self._emit(packet, source)
 
     def _emit(self, packet: bytes, care_of: bytes) -> None:
-        """Out by the interface that has the care-of address."""
+        """Send a packet by the interface that has the care-of address."""
         interface = self._places.get(care_of)
         if interface is None:
             self.counters["no interface"] += 1

@@ -1,4 +1,4 @@
-"""What the agents ask of the kernel's tables: links, addresses, routes and rules, by netlink (pyroute2)."""
+"""Access to the links, addresses, routes and rules of the kernel, by netlink (pyroute2)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 @dataclass(frozen=True, slots=True)
 class InterfaceAddress:
-    """A global address that an interface has and may send from."""
+    """A global address of an interface that can be used as a source."""
 
     interface: str
     index: int
@@ -48,7 +48,7 @@ def _pyroute2() -> Any:
 
 
 class Network:
-    """One netlink socket. What can't be done is a FlowclassError that says what was tried."""
+    """A netlink socket. A request that fails raises a FlowclassError that says what was tried."""
 
     def __init__(self) -> None:
         self._route: Any = _pyroute2().IPRoute()
@@ -72,7 +72,7 @@ class Network:
             raise FlowclassError(f"there is no interface {name}") from None
 
     def set_up(self, name: str, mtu: int | None = None, queue: int | None = None) -> None:
-        """``queue``: how many packets may wait to be read from it."""
+        """Set an interface up, with the given MTU; ``queue`` is how many packets may wait to be read from it."""
         index = self.index(name)
         with self._trying(f"{name}: set up"):
             if mtu is not None:
@@ -82,7 +82,7 @@ class Network:
             self._route.link("set", index=index, state="up")
 
     def hardware_address(self, name: str) -> bytes:
-        """The six octets of an Ethernet interface; b"" for others."""
+        """Return the hardware address of an Ethernet interface, six octets; b"" for other interfaces."""
         index = self.index(name)
         with self._trying(f"{name}: its hardware address"):
             (link,) = self._route.get_links(index)
@@ -90,7 +90,7 @@ class Network:
         return bytes.fromhex(text.replace(":", "")) if text else b""
 
     def add_address(self, name: str, address: Address) -> None:
-        """An address of full prefix length, without duplicate address detection: it's on no link."""
+        """Add an address with full prefix length, without duplicate address detection, because it is on no link."""
         more = {"flags": 0x02} if address.version == 6 else {}  # IFA_F_NODAD
         with self._trying(f"{name}: address {address}"):
             self._route.addr(
@@ -107,7 +107,7 @@ class Network:
         source: Address | None = None,
         metric: int | None = None,
     ) -> None:
-        """Packets to ``prefix`` go to an interface, instead of wherever they went before."""
+        """Route packets to ``prefix`` to an interface, replacing a present route."""
         more: dict[str, Any] = {}
         if source is not None:
             more["prefsrc"] = str(source)
@@ -121,11 +121,11 @@ class Network:
     def remove_route(self, prefix: Prefix, name: str, *, table: int = 254) -> None:
         from pyroute2 import NetlinkError
 
-        with contextlib.suppress(NetlinkError):  # with its device it has gone already
+        with contextlib.suppress(NetlinkError):  # it was removed together with its device
             self._route.route("del", dst=str(prefix), oif=self.index(name), table=table, family=_FAMILY[prefix.version])
 
     def add_rule(self, version: int, *, table: int, priority: int, interface: str = "", mark: int = 0) -> None:
-        """Packets that came in by an interface, or have a mark, look into ``table`` first."""
+        """Make packets that came by an interface, or that have a mark, use the routing table ``table`` first."""
         from pyroute2 import NetlinkError
 
         match: dict[str, Any] = {"iifname": interface} if interface else {"fwmark": mark}
@@ -144,8 +144,10 @@ class Network:
             self._route.rule("del", family=_FAMILY[version], table=table, priority=priority, **match)
 
     def addresses(self) -> list[InterfaceAddress]:
-        """Global unicast addresses of interfaces that are up, usable now: not tentative, failed or deprecated. In the
-        kernel's order."""
+        """Return the global addresses of interfaces that are up, in the order of the kernel.
+
+        Tentative, deprecated and failed ones are left out.
+        """
         with self._trying("the interfaces' addresses"):
             links = {link["index"]: link for link in self._route.get_links()}
             messages = list(self._route.get_addr())
@@ -163,8 +165,10 @@ class Network:
 
 
 def address_changes() -> socket.socket:
-    """A socket that can be read when an address or a link has changed; its messages needn't be understood: whoever
-    waits looks at `Network.addresses` again."""
+    """Return a socket that becomes readable when an address or a link has changed.
+
+    Its messages needn't be interpreted: the caller reads `Network.addresses` again.
+    """
     watcher = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
     watcher.setblocking(False)
     watcher.bind((0, _RTMGRP_LINK | _RTMGRP_IPV4_IFADDR | _RTMGRP_IPV6_IFADDR))

@@ -1,4 +1,4 @@
-"""Telling systemd how the service is (sd_notify): one datagram, if it wants to know."""
+"""Reports the state of the service to systemd in a datagram (sd_notify)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["notify"]
 
 
 def notify(state: str) -> None:
-    """``READY=1``, ``RELOADING=1``, ``STOPPING=1``, ``WATCHDOG=1``, ...; nothing happens without NOTIFY_SOCKET."""
+    """Report a state such as ``READY=1``, ``RELOADING=1`` or ``STOPPING=1``; without NOTIFY_SOCKET, do nothing."""
     place = os.environ.get("NOTIFY_SOCKET")
     if not place:
         return

@@ -1,6 +1,6 @@
-"""IP packets as octets, for the control plane: small builders and readers. Nothing here is on the path of data packets.
+"""Functions that build and read IP packets as octets, for the control plane; data packets don't pass through them.
 
-What can not be read is None, and the caller counts it.
+Readers return None for a packet that they can't read, and the caller counts it.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _ECHO_REQUEST: Final = 128
 _ECHO_REPLY: Final = 129
 _TOO_BIG: Final = 2
 MIN_MTU: Final = 1280
-"""Octets that every IPv6 link takes (RFC 8200 section 5)."""
+"""The packet size in octets that every IPv6 link supports (RFC 8200 section 5)."""
 _SKIPPED: Final = (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS)
 
 
 def checksum(data: bytes) -> int:
-    """The Internet checksum (RFC 1071) of octets whose own checksum field is zero."""
+    """Return the Internet checksum (RFC 1071) of octets; their own checksum field must be zero."""
     if len(data) % 2:
         data += b"\0"
     total: int = sum(struct.unpack(f">{len(data) // 2}H", data))
@@ -56,14 +56,17 @@ def checksum(data: bytes) -> int:
 
 
 class Upper(NamedTuple):
-    """What follows the extension headers of an IPv6 packet."""
+    """The protocol after the extension headers of an IPv6 packet, and the offset of its header."""
 
     protocol: int
     offset: int
 
 
 def upper_layer(packet: bytes) -> Upper | None:
-    """The first header that is neither hop-by-hop, routing nor destination options; None where the chain is cut."""
+    """Return the first header that is neither hop-by-hop options, routing nor destination options.
+
+    None is returned if the packet isn't IPv6, or ends before that header.
+    """
     if len(packet) < 40 or packet[0] >> 4 != 6:
         return None
     number, at = packet[6], 40
@@ -75,14 +78,14 @@ def upper_layer(packet: bytes) -> Upper | None:
 
 
 def icmpv6(source: bytes, destination: bytes, body: bytes, hop_limit: int = 64) -> bytes:
-    """An ICMPv6 message (RFC 4443) as a packet: ``body`` has zeros where the checksum goes."""
+    """Return a packet with an ICMPv6 message (RFC 4443); ``body`` has zeros in place of its checksum."""
     pseudo = source + destination + struct.pack(">II", len(body), ICMPV6)
     body = body[:2] + struct.pack(">H", checksum(pseudo + body)) + body[4:]
     return struct.pack(">IHBB", 6 << 28, len(body), ICMPV6, hop_limit) + source + destination + body
 
 
 def echo_reply(packet: bytes) -> bytes | None:
-    """The answer to an ICMPv6 echo request; None if this isn't one, or its checksum is wrong."""
+    """Return the answer to an ICMPv6 echo request; None if the packet isn't one, or its checksum is wrong."""
     upper = upper_layer(packet)
     if upper is None or upper.protocol != ICMPV6 or len(packet) < upper.offset + 8:
         return None
@@ -97,14 +100,16 @@ def echo_reply(packet: bytes) -> bytes | None:
 
 
 def too_big(agent: bytes, packet: bytes, mtu: int) -> bytes:
-    """ICMPv6 Packet Too Big towards the sender of an IPv6 packet (RFC 4443 section 3.2, RFC 2473 section 7.1)."""
+    """Return ICMPv6 Packet Too Big for the sender of an IPv6 packet (RFC 4443 section 3.2, RFC 2473 section 7.1)."""
     body = struct.pack(">BBHI", _TOO_BIG, 0, 0, mtu) + packet[: MIN_MTU - 48]
     return icmpv6(agent, packet[8:24], body)
 
 
 def encapsulate(source: bytes, destination: bytes, packet: bytes, hop_limit: int, limit: int | None) -> bytes:
-    """An IPv6 or IPv4 packet inside IPv6 (RFC 2473): traffic class and flow label are copied; ``limit`` is the tunnel
-    encapsulation limit to say, None for no such option."""
+    """Return an IPv6 or IPv4 packet encapsulated in IPv6 (RFC 2473); traffic class and flow label are copied.
+
+    ``limit`` is the value of the tunnel encapsulation limit option; None leaves this option out.
+    """
     if packet[0] >> 4 == 6:
         word, inner = int.from_bytes(packet[:4]), IPV6
     else:
@@ -116,7 +121,7 @@ def encapsulate(source: bytes, destination: bytes, packet: bytes, hop_limit: int
 
 
 def encapsulate4(source: bytes, destination: bytes, packet: bytes, hop_limit: int) -> bytes:
-    """An IPv6 or IPv4 packet inside IPv4 (RFC 4213, RFC 2003). Identification and checksum are the kernel's."""
+    """Return a packet encapsulated in IPv4 (RFC 4213, RFC 2003); the kernel fills in identification and checksum."""
     six = packet[0] >> 4 == 6
     traffic_class = int.from_bytes(packet[:2]) >> 4 & 0xFF if six else packet[1]
     header = struct.pack(

@@ -1,4 +1,4 @@
-"""Giving up what root can do, once devices and sockets are open."""
+"""Drops the privileges of root after devices and sockets have been opened."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _SYS_CAPSET: Final = {"x86_64": 126, "aarch64": 91, "riscv64": 91, "armv7l": 185
 
 
 def user_ids(name: str) -> tuple[int, int]:
-    """User and group number of an account."""
+    """Return the user and group ids of an account; FlowclassError if there is no such account."""
     try:
         found = pwd.getpwnam(name)
     except KeyError:
@@ -29,8 +29,10 @@ def user_ids(name: str) -> tuple[int, int]:
 
 
 def become(name: str) -> None:
-    """Go on as this user, with CAP_NET_ADMIN and nothing else: a reload may add and remove routes. For the thread that
-    calls, and those that it starts later."""
+    """Continue as this user, with the capability CAP_NET_ADMIN only, which a reload needs to add and remove routes.
+
+    This concerns the calling thread, and threads that it starts later.
+    """
     user, group = user_ids(name)
     libc = ctypes.CDLL(None, use_errno=True)
     machine = os.uname().machine

@@ -1,4 +1,4 @@
-"""How many binding updates one source may send: a token bucket for each, of a bounded number of sources."""
+"""Limits the rate of binding updates from each source, by a token bucket for each of a bounded number of sources."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ _SOURCES: Final = 8192
 
 
 class RateLimit:
-    """``rate`` per second on average, ``burst`` at once. Of many sources the one unheard of longest is forgotten."""
+    """Allows each source ``rate`` updates per second on average, and ``burst`` at once.
+
+    When there are too many sources, the one that was silent for the longest time is forgotten.
+    """
 
     def __init__(self, rate: float, burst: int) -> None:
         self.rate = rate
@@ -18,7 +21,7 @@ class RateLimit:
         self._buckets: dict[bytes, tuple[float, float]] = {}
 
     def allows(self, source: bytes, now: float) -> bool:
-        """Whether this one may pass; it counts if so. A source is a packed address."""
+        """Whether an update from this source, a packed address, is allowed now; if so, it is counted."""
         tokens, since = self._buckets.pop(source, (float(self.burst), now))
         tokens = min(self.burst, tokens + (now - since) * self.rate)
         allowed = tokens >= 1

@@ -1,4 +1,4 @@
-"""The sockets through which whole packets leave."""
+"""The sockets through which the agents send and receive packets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _open(family: int, kind: int, protocol: int, what: str) -> socket.socket:
 
 
 def raw_ipv6(interface: str | None = None) -> socket.socket:
-    """Takes whole IPv6 packets, of any source address; ``interface``: they leave by that one."""
+    """Return a socket that sends whole IPv6 packets with any source address, by ``interface`` if it is given."""
     made = _open(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW, "a raw IPv6 socket")
     made.setsockopt(socket.IPPROTO_IPV6, _IPV6_HDRINCL, 1)
     if interface is not None:
@@ -36,7 +36,7 @@ def raw_ipv6(interface: str | None = None) -> socket.socket:
 
 
 def raw_ipv4(interface: str | None = None) -> socket.socket:
-    """Takes whole IPv4 packets."""
+    """Return a socket that sends whole IPv4 packets, by ``interface`` if it is given."""
     made = _open(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW, "a raw IPv4 socket")
     if interface is not None:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
@@ -44,7 +44,7 @@ def raw_ipv4(interface: str | None = None) -> socket.socket:
 
 
 def udp_ipv4(address: str, port: int = UDP_PORT) -> socket.socket:
-    """Bound to an IPv4 address of this machine."""
+    """Return a UDP socket that is bound to an IPv4 address of this machine; FlowclassError if that fails."""
     made = _open(socket.AF_INET, socket.SOCK_DGRAM, 0, "a UDP socket")
     try:
         made.bind((address, port))
@@ -55,23 +55,27 @@ def udp_ipv4(address: str, port: int = UDP_PORT) -> socket.socket:
 
 
 def payloads(family: int, protocol: int) -> socket.socket:
-    """Receives what packets of a protocol carry that come to this machine; their addresses come along (pktinfo)."""
+    """Return a socket that receives the payloads of packets of a protocol; with IPv6, also their addresses
+    (pktinfo)."""
     made = _open(family, socket.SOCK_RAW, protocol, "a raw socket")
     if family == socket.AF_INET6:
         made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     return made
 
 
-_PACKET: Final = 17  # AF_PACKET, which a socket module on another system lacks
+_PACKET: Final = 17  # AF_PACKET, which the socket module lacks on other systems
 _ETH_P_IPV6: Final = 0x86DD
 _SO_ATTACH_FILTER: Final = 26
 
 
 def mobility_tap() -> socket.socket:
-    """Sees IPv6 packets whose first next header is a routing header or the Mobility Header, whole, before the kernel
-    has looked at them: one without Mobile IPv6 refuses type 2 routing headers, and doesn't know the Mobility Header."""
+    """Return a socket that receives whole IPv6 packets whose first next header is a routing or the Mobility Header.
+
+    It receives them before the kernel processes them: a kernel without Mobile IPv6 refuses type 2 routing headers, and
+    doesn't know the Mobility Header.
+    """
     made = _open(_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IPV6), "a packet socket")
-    # load octet 6; 43 or 135: take it all; else nothing
+    # load octet 6; if it is 43 or 135, accept the whole packet, otherwise nothing
     program = [(0x30, 0, 0, 6), (0x15, 1, 0, 43), (0x15, 0, 1, 135), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)]
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = bytearray(code)

@@ -1,4 +1,4 @@
-"""A durable store of a binding cache in one SQLite file, for `flowclass ha` and for whoever embeds a `HomeAgent`.
+"""A durable store of a binding cache in one SQLite file, for `flowclass ha` and for programs that embed a `HomeAgent`.
 
 ::
 
@@ -10,13 +10,13 @@
         replies = [agent.receive(packet, now=time.monotonic()) for packet in packets]
     send(replies)                        # only now: what is acknowledged is on the disk
 
-Write-ahead log and ``synchronous=FULL``: a commit returns when its pages have been flushed. Each row holds what is left
-of its node's lifetimes, beside the time at which it was written: by the wall clock, and by the monotonic one with the
-boot that it counts from. A restart within one boot goes by the monotonic clock, which nobody sets; one after a reboot
-goes by the wall clock.
+The file has a write-ahead log and ``synchronous=FULL``: a commit returns when its pages have been flushed. Each row
+has the remaining lifetimes of its node and the time at which it was written, by the wall clock and by the monotonic
+clock, with an identifier of the boot from which the latter counts. After a restart within the same boot the monotonic
+clock is used, because nobody can set it; after a reboot the wall clock is used.
 
-One process writes, and holds a lock on ``FILE.lock`` which ends with it, however it ends. Others may follow
-(`StoreFollower`): they read what changes, and take the lock over when it's free.
+One process writes; it holds a lock on ``FILE.lock``, which the system releases when the process ends. Other processes
+may follow (`StoreFollower`): they read the changes, and take the lock when it is free.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _APPLICATION_ID: Final = 0x464C4F57  # "FLOW"
 _HEADER: Final = b"SQLite format 3\0"
 _APPLICATION_ID_AT: Final = 68
 
-# from one version of the schema to the next: version 0 is an empty file. Never change one, add one.
+# Each leads from one version of the schema to the next; version 0 is an empty file. Never change one, but add one.
 MIGRATIONS: Final = (
     """
     CREATE TABLE node (
@@ -52,7 +52,7 @@ MIGRATIONS: Final = (
         boot TEXT NOT NULL
     ) WITHOUT ROWID;
     """,
-    # rows that followers haven't seen; nodes that are gone, with the sequence number that is still refused
+    # the number of the change, for followers; the remembered sequence number of a removed node
     """
     ALTER TABLE node ADD COLUMN change INTEGER NOT NULL DEFAULT 0;
     ALTER TABLE node ADD COLUMN sequence INTEGER;
@@ -74,7 +74,7 @@ Clock = Callable[[], float]
 
 
 def boot_id() -> str:
-    """What this boot of the machine is called; "" where nobody knows, and then the wall clock decides."""
+    """Return the identifier of this boot of the machine; "" if it is unknown, and then the wall clock is used."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -82,7 +82,7 @@ def boot_id() -> str:
 
 
 class _Rows:
-    """Reading rows: what is left of them by now."""
+    """Reads rows, and computes what is left of their lifetimes."""
 
     def __init__(self, path: str, clock: Clock, wall: Clock) -> None:
         self.path = path
@@ -93,7 +93,8 @@ class _Rows:
     def read(
         self, connection: sqlite3.Connection, now: float, after: int
     ) -> tuple[list[Node], list[tuple[bytes, int, float]], list[bytes]]:
-        """Nodes, sequence numbers of nodes that are gone, and home addresses of all that are gone."""
+        """Return the nodes, the remembered sequence numbers of removed nodes, and the home addresses of all removed
+        nodes."""
         ahead, wall = now - self.clock(), self.wall()
         nodes: list[Node] = []
         remembered: list[tuple[bytes, int, float]] = []
@@ -121,7 +122,7 @@ class _Rows:
 
 
 def _check_file(path: str) -> None:
-    """Refuse what is no store of ours before SQLite opens it, because already that may write to it."""
+    """Raise `StoreError` for a file that isn't a store, before SQLite opens it, which might write to it."""
     try:
         with open(path, "rb") as file:
             header = file.read(100)
@@ -147,9 +148,10 @@ def _sqlite(path: str) -> Iterator[None]:
 
 
 class SqliteStore:
-    """A `flowclass.mobility.Store`; see the module. Raises `StoreError`, and then the file is as it was.
+    """A `flowclass.mobility.Store` in a SQLite file; see the text of the module.
 
-    ``clock`` is the clock of the agent's `now`, ``wall`` tells the time since the epoch. Used by one thread.
+    Failures raise `StoreError` and leave the file unchanged. ``clock`` is the clock of the agent's ``now``; ``wall``
+    returns the time since the epoch. A store must be used by one thread only.
     """
 
     def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
@@ -166,7 +168,7 @@ class SqliteStore:
 
     @classmethod
     def _with_lock(cls, lock: _Lock, clock: Clock, wall: Clock) -> SqliteStore:
-        """The store of a follower that holds the lock already."""
+        """Open the store for a follower that holds the lock already."""
         store = cls.__new__(cls)
         store.path, store._lock = lock.path, lock
         _check_file(store.path)
@@ -176,7 +178,7 @@ class SqliteStore:
     def _open(self, clock: Clock, wall: Clock) -> None:
         self._rows = _Rows(self.path, clock, wall)
         self._in_batch = False
-        try:  # who is where is nobody else's business
+        try:  # only the owner may read it: it shows where mobile nodes are
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         except OSError as error:
             raise StoreError(f"{self.path}: {error.strerror}") from None
@@ -208,20 +210,20 @@ class SqliteStore:
         (self._change,) = run("SELECT coalesce(max(change), 0) FROM node").fetchone()
 
     def close(self) -> None:
-        """Close the file and let others have it."""
+        """Close the file and release its lock."""
         self._db.close()
         self._lock.release()
 
     # ---- a Store
 
     def put(self, home_address: bytes, node: Node | None) -> None:
-        """Keep a node, or that it's gone; on the disk when it returns, in a batch when that ends."""
+        """Store a node, or its removal; it is on the disk when this method returns, or in a batch when that ends."""
         now = self._rows.clock()
         data = None if node is None else encode_node(node, now)
         self._write(_PUT, home_address, data, now)
 
     def remember(self, home_address: bytes, sequence: int, until: float) -> None:
-        """Keep the sequence number of a node that is gone."""
+        """Store the sequence number of a removed node, until the given time."""
         now = self._rows.clock()
         with _sqlite(self.path):
             self._change += 1
@@ -237,7 +239,7 @@ class SqliteStore:
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """What is put inside is committed at the end, together; nothing of it if that raises."""
+        """Return a context manager that commits all changes made inside at its end; none of them if that raises."""
         if self._in_batch:
             yield
             return
@@ -261,8 +263,10 @@ class SqliteStore:
     # ---- restart
 
     def restore(self, cache: BindingCache, now: float) -> int:
-        """Install what is kept and hasn't expired meanwhile; returns how many nodes. `StoreError` for a row that makes
-        no sense: then the cache is as it was, and so is the file."""
+        """Install the stored nodes that haven't expired in the cache; return their number.
+
+        `StoreError` is raised for an invalid row, and then cache and file stay unchanged.
+        """
         try:
             with _sqlite(self.path):
                 nodes, remembered, gone = self._rows.read(self._db, now, -1)
@@ -275,13 +279,13 @@ class SqliteStore:
         kept = {home for home, _, _ in remembered}
         with self.batch(), _sqlite(self.path):
             for home in gone:
-                if home not in kept:  # the youngest row stays, so that changes are never numbered again
+                if home not in kept:  # the last row stays, so that numbers of changes are never reused
                     self._db.execute(_FORGET, (home,))
         return len(nodes)
 
 
 class _Lock:
-    """The lock of the one that writes: held by a process, gone with it. The file says who it is, for the message."""
+    """The lock of the writing process, which ends with the process. The file has its process id, for messages."""
 
     def __init__(self, path: str) -> None:
         self.path = path
@@ -315,9 +319,9 @@ class _Lock:
 
 
 class StoreFollower:
-    """Reads along in a store that another process writes, so that a cache is warm when that process is gone.
+    """Follows a store that another process writes, to have its cache ready when that process ends.
 
-    `follow` brings a cache up to date; `take_over` answers with the store, open for writing, once nobody holds it.
+    `follow` brings a cache up to date; `take_over` returns the store, open for writing, once its lock is free.
     """
 
     def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
@@ -338,7 +342,7 @@ class StoreFollower:
         return self._db
 
     def follow(self, cache: BindingCache, now: float) -> bool:
-        """Take in what has been committed since the last time; whether there was anything."""
+        """Read what was committed since the last call; return whether a node was changed or removed."""
         with _sqlite(self.path):
             db = self._connection()
             if db is None:
@@ -357,14 +361,14 @@ class StoreFollower:
             cache.remove(home, now)
         try:
             cache.restore(nodes, remembered)
-        except ClassifierError:  # a prefix went from one of them to another
+        except ClassifierError:  # a prefix has moved from one node to another
             for node in nodes:
                 cache.remove(node.home, now)
             cache.restore(nodes, remembered)
         return bool(nodes or gone)
 
     def take_over(self) -> SqliteStore | None:
-        """The store, if its writer is gone; None while it's there."""
+        """Return the store if its writer has ended, None as long as it runs."""
         if not self._lock.take():
             return None
         try:

@@ -1,4 +1,4 @@
-"""A TUN device: packets that the kernel routes into it can be read from a file descriptor, whole."""
+"""A TUN device: whole packets that the kernel routes to it can be read from a file descriptor."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowclass.errors import FlowclassError
 __all__ = ["MAX_NAME", "Tun"]
 
 MAX_NAME: Final = 15
-"""Characters in a device's name, IFNAMSIZ without its final zero."""
+"""The most characters in the name of a device: IFNAMSIZ without the final zero."""
 
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETOFFLOAD: Final = 0x400454D0
@@ -26,10 +26,11 @@ _SEGMENTATION_OF_UDP: Final = 0x20 | 0x40  # TUN_F_USO4, TUN_F_USO6: Linux 6.2
 
 
 class Tun:
-    """Makes the device ``name``; it exists until `close`, or the end of the process, however that comes.
+    """Creates the TUN device ``name``, which exists until `close` or the end of the process.
 
-    ``queues`` are file descriptors of it, non-blocking. With ``offloads`` each packet has a virtio_net_hdr of 10 octets
-    in front, and may be a super-packet of many segments. Raises FlowclassError with the reason when it can't be made.
+    The attribute ``queues`` has its non-blocking file descriptors. With ``offloads`` each packet begins with a
+    virtio_net_hdr of 10 octets, and may be a super-packet of many segments. Raises FlowclassError with the reason if
+    the device can't be created.
     """
 
     def __init__(self, name: str, *, queues: int = 1, offloads: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""Questions about packed addresses: 16 octets are IPv6, 4 are IPv4."""
+"""Functions that classify packed addresses: those of 16 octets are IPv6, those of 4 are IPv4."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from typing import Final
 __all__ = ["Prefix", "in_prefixes", "is_inside", "is_routable", "is_unicast", "stays_on_link"]
 
 Prefix = tuple[bytes, int]
-"""A prefix: packed network, host bits zero, and its length."""
+"""A prefix: its packed network, whose host bits are zero, and its length."""
 
 _NOT_ROUTABLE: Final = (bytes(12), bytes(10) + b"\xff\xff")
 
 
 def is_routable(address: bytes) -> bool:
-    """A unicast routable address: one that another subnet can send to (RFC 6275 section 3.1)."""
+    """Whether this is a unicast routable address, to which another subnet can send (RFC 6275 section 3.1)."""
     first = address[0]
     if len(address) == 4:
         return 0 < first < 224 and first != 127 and address[:2] != b"\xa9\xfe"
@@ -33,7 +33,7 @@ def stays_on_link(address: bytes) -> bool:
 
 
 def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:
-    """Whether an address lies in one of them; packed, as they are."""
+    """Whether a packed address lies in one of the prefixes."""
     number = int.from_bytes(address, "big")
     return any(
         len(network) == len(address)
@@ -43,10 +43,10 @@ def in_prefixes(address: bytes, prefixes: Iterable[Prefix]) -> bool:
 
 
 def is_inside(prefix: Prefix, around: Prefix) -> bool:
-    """Whether a prefix is part of another one, or the same."""
+    """Whether a prefix lies inside another one, or equals it."""
     return prefix[1] >= around[1] and in_prefixes(prefix[0], (around,))
 
 
 def is_unicast(address: IPv6Address) -> bool:
-    """Whether an IPv6 address is one node's: neither multicast nor unspecified."""
+    """Whether an IPv6 address is unicast: neither multicast nor unspecified."""
     return not address.is_multicast and not address.is_unspecified

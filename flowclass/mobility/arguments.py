@@ -28,13 +28,13 @@ def check_type(name: str, value: object, kinds: type | tuple[type, ...], expecte
 
 
 def check_optional(name: str, value: object, kind: type) -> None:
-    """An instance, or None."""
+    """Check that an argument is an instance of a class, or None."""
     if value is not None and not isinstance(value, kind):
         raise ArgumentError(name, f"a {kind.__name__}", value)
 
 
 def check_methods(name: str, value: object, expected: str, *methods: str) -> None:
-    """Something with these methods, or None."""
+    """Check that an argument has these methods, or is None."""
     if value is not None and not all(callable(getattr(value, method, None)) for method in methods):
         raise ArgumentError(name, expected, value)
 
@@ -66,7 +66,7 @@ def check_callable(name: str, value: object, optional: bool = False) -> None:
 
 
 def check_prefixes(name: str, prefixes: Any) -> tuple[tuple[bytes, int], ...]:
-    """Prefixes as pairs of packed network and length, in a tuple."""
+    """Check prefixes, and return them as a tuple of pairs (packed network, length)."""
     expected = "pairs (packed network, length)"
     if isinstance(prefixes, (str, bytes, Mapping)) or not isinstance(prefixes, Iterable):
         raise ArgumentError(name, expected, prefixes)

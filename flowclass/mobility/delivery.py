@@ -30,11 +30,11 @@ class Outbox(Generic[E]):
         self._delivering = Lock()
 
     def put(self, event: E) -> None:
-        """Note an event."""
+        """Add an event to those that wait."""
         self._events.append(event)
 
     def deliver(self, listener: Callable[[E], object] | None) -> None:
-        """Tell the listener all that waits, unless some thread (this one, further up, perhaps) is about it already."""
+        """Call the listener with all waiting events, unless a thread, possibly this one, is doing so already."""
         events = self._events
         while events and self._delivering.acquire(blocking=False):
             try:

@@ -120,12 +120,12 @@ _NTP_EPOCH = 2_208_988_800  # seconds from 1900 to 1970
 
 
 def ntp_timestamp(seconds: float) -> int:
-    """Seconds since 1970 as a timestamp of 64 bits (RFC 4285 section 6; RFC 5905)."""
+    """Return seconds since 1970 as an NTP timestamp of 64 bits (RFC 4285 section 6; RFC 5905)."""
     return int((seconds + _NTP_EPOCH) * (1 << 32)) & 0xFFFF_FFFF_FFFF_FFFF
 
 
 def ntp_seconds(timestamp: int) -> float:
-    """The other way round; the era that begins in 2036 comes after the one that ends there."""
+    """Return such a timestamp as seconds since 1970; times in the era that begins in 2036 follow those before it."""
     seconds = timestamp / (1 << 32) - _NTP_EPOCH
     return seconds if seconds >= 0 else seconds + (1 << 32)
 

@@ -1,4 +1,4 @@
-"""Flow identification and flow summary options to bytes and back, in any profile."""
+"""Decodes and encodes flow identification and flow summary options, in any profile."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary | Malf
 
 
 def whole_numbers(data: bytes) -> tuple[int, ...]:
-    """The numbers of two octets at the beginning of a flow summary whose length is wrong."""
+    """Return the complete 16-bit numbers at the beginning of a flow summary whose length is wrong."""
     return unpack_from(f">{len(data) // 2}H", data)
 
 

@@ -1,4 +1,4 @@
-"""Mobility Header messages to bytes and back (RFC 6275 6.1), with the checksum."""
+"""Decodes and encodes Mobility Header messages with their checksum (RFC 6275 section 6.1)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Octets from whoever hands them over."""
+"""Conversion of bytes-like arguments to ``bytes``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["as_bytes"]
 
 
 def as_bytes(data: bytes | bytearray | memoryview) -> bytes:
-    """Any bytes-like object as ``bytes``; ``bytes`` themselves are not copied."""
+    """Return any bytes-like object as ``bytes``; an object that is ``bytes`` already is not copied."""
     if type(data) is bytes:
         return data
     try:

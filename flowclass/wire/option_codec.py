@@ -1,4 +1,4 @@
-"""Mobility options to bytes and back: one table of decoders and one of encoders, derived from a profile."""
+"""Decodes and encodes mobility options, by a table of decoders and one of encoders, derived from a profile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What differs between the draft (May 2008) and RFC 6089, as two values.
+"""The differences between the draft (May 2008) and RFC 6089, as two `Profile` values.
 
 Layouts, numbers, status codes and behavioural differences are here and nowhere else: code asks the profile, never its
 name. A variation is another value: ``dataclasses.replace(DRAFT, flow_identification=77, send_len_units=True)``.

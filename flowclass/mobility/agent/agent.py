@@ -1,9 +1,9 @@
-"""What home agents, mobility anchor points and correspondent nodes have in common: bytes in, one transaction, bytes
-out.
+"""The common part of home agents, mobility anchor points and correspondent nodes.
 
-`Agent.begin` does everything but the commit and answers with a `Pending`; ``receive`` commits it at once. In between
-an embedder applies ``pending.changes`` to its kernel, or runs duplicate address detection, and then calls ``commit`` or
-``abort``: the acknowledgement comes from these two calls and exists nowhere before.
+An agent takes a packet, makes one transaction on the binding cache, and returns the packets to send. `Agent.begin` does
+everything but the commit and returns a `Pending`; `Agent.receive` commits it at once. An embedder that uses ``begin``
+can apply ``pending.changes`` to its kernel or run duplicate address detection first, and then call ``commit`` or
+``abort``. Only these two return the acknowledgement.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ _UNSPECIFIED = IPv6Address(0)
 
 
 class Pending(Struct, eq=False):
-    """A binding update that was looked at, and not yet acknowledged.
+    """The result of `Agent.begin` for one packet, usually a binding update that is not acknowledged yet.
 
-    Without a transaction there is nothing to decide (refused, ignored, or no update): `commit` and `abort` both give
-    the answer, if any.
+    Without a transaction there is nothing to commit, because the update was refused or ignored, or the packet has none:
+    `commit` and `abort` then both return the answer, if any.
     """
 
     agent: Agent
@@ -79,24 +79,24 @@ class Pending(Struct, eq=False):
     transaction: Transaction | None = None
     outcome: Outcome | None = None
     refused: int | None = None
-    """The status of the refusal that ``answer`` holds, of the whole update."""
+    """The status with which the update was refused as a whole, if it was."""
     ignored: str | None = None
-    """Why there is no answer: a name of `Counters.ignored`."""
+    """The reason why the packet was silently ignored, if it was: a key of `Counters.ignored`."""
 
     @property
     def changes(self) -> list[Event]:
-        """What a commit will change."""
+        """The changes that a commit will make."""
         return [] if self.transaction is None else self.transaction.changes
 
     def commit(self, granted_lifetime: int | None = None, *, now: float | None = None) -> list[bytes]:
         """Make the changes, then return the packets to send: the acknowledgement.
 
-        ``granted_lifetime``, in units of 4 seconds, is what bindings and flows of this update get at most, where that
-        is less than `Limits` have let through. ``now``: the time goes on to this. When the lifetime is over by then,
-        the answer is a refusal with 128.
+        ``granted_lifetime``, in units of 4 seconds, is the longest lifetime for the bindings and flows of this update;
+        it can only shorten the one that `Limits` allow. ``now`` is the present time; if the lifetime is over by then,
+        the answer is a refusal with status 128.
 
-        Whatever a store or a forwarding table raises: nothing has changed, the answer is a refusal with 130, and the
-        error is logged. FlowclassError for a transaction that `BindingCache.remove` has closed.
+        If the store or the forwarding table raises an exception, nothing changes, the answer is a refusal with status
+        130, and the error is logged. FlowclassError is raised if `BindingCache.remove` has closed the transaction.
         """
         transaction, update, outcome = self.transaction, self.update, self.outcome
         if transaction is None or update is None or outcome is None:
@@ -123,7 +123,7 @@ class Pending(Struct, eq=False):
         return self.answer
 
     def _grant(self, lifetime: int, transaction: Transaction, outcome: Outcome) -> None:
-        """Shorten what the update has made: entries that aren't the cache's own yet."""
+        """Shorten the lifetime of the entries that the update has made, which are those that the cache doesn't have."""
         if lifetime < 1:
             raise FlowclassError(f"granted_lifetime: 1 or more units of 4 seconds expected, got {lifetime}")
         if lifetime >= outcome.lifetime:
@@ -140,7 +140,10 @@ class Pending(Struct, eq=False):
                 node.flows[fid] = replace(flow, expires=expires, refresh_at=refresh_at)
 
     def abort(self, status: int = BindingStatus.INSUFFICIENT_RESOURCES) -> list[bytes]:
-        """Change nothing and return the refusal: 134 when duplicate address detection found one, 143, ..."""
+        """Change nothing and return the refusal with this status.
+
+        An example is 134, when duplicate address detection has found the home address in use.
+        """
         if self.transaction is not None and self.update is not None:
             self.transaction.abort()
             self.transaction = None
@@ -151,28 +154,29 @@ class Pending(Struct, eq=False):
 
 
 class Agent(ABC):
-    """A receiver of binding updates. Roles differ in `_validate`, and in class attributes.
+    """A receiver of binding updates. The roles differ in the method `_validate` and in class attributes.
 
-    ``limits`` (`Limits`), ``capabilities`` (`Capabilities`) and ``switches`` (`Switches`) say how much it holds, what
-    it can do and how it decides what the texts leave open: docs/switches.md. ``home_prefixes``, where given, are the
-    only ones that home addresses may have (132): pairs (packed network, length), as all prefixes here.
+    ``limits`` (`Limits`), ``capabilities`` (`Capabilities`) and ``switches`` (`Switches`) say how much the agent can
+    store, what it supports, and how it decides where the specifications leave a choice; see docs/switches.md. If
+    ``home_prefixes`` is given, home addresses must lie in one of these prefixes (status 132 for others). Prefixes are
+    pairs (packed network, length).
 
-    ``cache`` may be shared with other agents, of other profiles too; without one, the agent makes its own, with `table`
-    (a ForwardingTable; by default a new one) and `store`. ``prefix_table`` has the mobile network prefixes of home
-    addresses (packed), for implicit mode and to check explicit ones (RFC 3963 section 6.1.2). ``admit_update`` and
-    ``admit_flow`` are local policy: a status of 128 or more, or False, refuses. ``ipv4_homes`` has the IPv4 home
-    addresses of home addresses, ``allocate_ipv4`` makes one up (RFC 5555), all packed. ``listener`` is called with
-    every `Event`. ``security`` (`SharedKeys`, or another `Security`) tells which updates are to be believed where no
-    IPsec does, and seals the acknowledgements. No method takes the time from a clock: `now` is the caller's, in
-    seconds, monotonic.
+    ``cache`` is a binding cache that may be shared with other agents, also of other profiles. Without it the agent
+    makes its own, with ``table`` (a ForwardingTable, by default a new one) and ``store``. ``prefix_table`` maps packed
+    home addresses to mobile network prefixes, which implicit mode uses and explicit mode is checked against (RFC 3963
+    section 6.1.2). ``admit_update`` and ``admit_flow`` are local policy; they refuse with a status of 128 or more, or
+    with False. ``ipv4_homes`` maps home addresses to IPv4 home addresses, and ``allocate_ipv4`` returns a new one (RFC
+    5555); these are packed, too. ``listener`` is called with every `Event`. ``security`` (`SharedKeys`, or another
+    `Security`) authenticates updates where there is no IPsec, and adds authenticators to acknowledgements. No method
+    reads a clock: the caller passes the time as ``now``, in seconds of a monotonic clock.
 
-    An argument of a wrong type or form is an ArgumentError, or another FlowclassError, that names it.
+    An argument of a wrong type or form raises ArgumentError, or another FlowclassError, that names it.
     """
 
     correspondent: ClassVar[bool] = False
     always_acknowledges: ClassVar[bool] = True  # R71, R128
     replay_memory: ClassVar[float] = 0.0
-    """Seconds for which a sequence number outlives its binding, whichever way that ends."""
+    """For how many seconds a sequence number is remembered after its binding has expired or was removed."""
 
     def __init__(
         self,
@@ -238,16 +242,17 @@ class Agent(ABC):
         authorized: Iterable[bytes] | None = None,
         outer: tuple[bytes, int] | None = None,
     ) -> list[bytes]:
-        """An IPv6 packet with a Mobility Header -> packets to send.
+        """Process an IPv6 packet with a Mobility Header; return the packets to send.
 
-        `now` is a finite number of seconds, or FlowclassError is raised; time does not go back: one that lies before an
-        earlier call's counts as that.
+        ``now`` must be a finite number of seconds, otherwise FlowclassError is raised. A time earlier than that of a
+        previous call is replaced by the previous one.
 
-        Any bytes are answered or passed over in silence; nothing is raised for what a packet holds. An update that
-        isn't `authenticated` (IPsec for home agents and anchor points) touches nothing (R137). For a correspondent
-        node, `authorized` are the packed care-of addresses whose keygen tokens secured it, where the caller has checked
-        the authenticator; without, the role does it. For a packet that came in UDP over IPv4 (RFC 5555), `outer` is the
-        IPv4 address (packed) and port that sent it: where a NAT has changed the address, both are bound.
+        Any packet is either answered or silently ignored; its content never raises an exception. ``authenticated``
+        says whether IPsec has authenticated it, for home agents and anchor points; an update that isn't authenticated
+        changes nothing (R137). ``authorized`` is for correspondent nodes: if the caller has verified the authenticator
+        itself, these are the packed care-of addresses whose keygen tokens secured the update; by default the agent
+        verifies it. For a packet received in UDP over IPv4 (RFC 5555), ``outer`` is the packed IPv4 address and the
+        port of its sender; if a NAT has changed the address, both are bound.
         """
         pending = self.begin(packet, now=now, authenticated=authenticated, authorized=authorized, outer=outer)
         return pending.commit()
@@ -261,8 +266,11 @@ class Agent(ABC):
         authorized: Iterable[bytes] | None = None,
         outer: tuple[bytes, int] | None = None,
     ) -> Pending:
-        """Look at a packet, and leave what it changes open. While a `Pending` with a transaction is open, further
-        updates of that home address are busy: passed over in silence, so that the mobile node sends again."""
+        """Process a packet like `receive`, but leave the commit to the caller; return a `Pending`.
+
+        While it has an open transaction, further updates of this home address are silently ignored as "busy", so that
+        the mobile node sends them again.
+        """
         octets = b""
         if not isinstance(packet, MobilityPacket):
             octets = as_bytes(packet)
@@ -301,7 +309,7 @@ class Agent(ABC):
         return self._other(packet, now)
 
     def _other(self, packet: MobilityPacket, now: float) -> Pending:
-        """Messages that aren't for this role are ignored."""
+        """Process a message that is no binding update; by default it is ignored."""
         return self._ignore("other message")
 
     def _ignore(self, reason: str) -> Pending:
@@ -310,13 +318,14 @@ class Agent(ABC):
         return Pending(self, [], ignored=reason)
 
     def _undecodable(self, data: bytes, error: DecodeError) -> Pending:
-        # RFC 6275 section 9.2: it's to be reported by ICMPv6, which is the caller's
+        # RFC 6275 section 9.2: the sender gets an ICMPv6 message, which is left to the caller
         if isinstance(error, ParameterProblem):
             self.cache.tell(Event(EventKind.PARAMETER_PROBLEM, b"", error.offset, data[8:24]))
         return self._ignore("malformed")
 
     def _unknown_type(self, packet: MobilityPacket) -> Pending:
-        """A Binding Error to the packet's own source (RFC 6275 sections 9.2, 9.3.3)."""
+        """Answer an unknown message type with a Binding Error to the source of the packet (RFC 6275 sections 9.2,
+        9.3.3)."""
         if not is_unicast(packet.source) or not is_unicast(packet.destination):
             return self._ignore("unknown message type")
         home = packet.home_address if packet.home_address is not None else _UNSPECIFIED
@@ -360,13 +369,16 @@ class Agent(ABC):
 
     @abstractmethod
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
-        """The checks of the role (RFC 6275 sections 9.5.1, 10.3.1): raises, or returns the care-of addresses that the
-        update is authorized for (None: it may name any). `node` is what the cache has, None if nothing."""
+        """Make the checks of this role (RFC 6275 sections 9.5.1, 10.3.1).
+
+        ``node`` is the node in the cache, None if it has no binding. Returns the care-of addresses that the update may
+        bind, None for any. Raises `RefusedUpdateError` or `SilentlyIgnored` if a check fails.
+        """
 
     def _decide(self, update: Update, transaction: Transaction, now: float) -> Outcome:
         node = transaction.node
         known = bool(node.care_of or node.flows)
-        # a binding can be of another type only where there is one: flows alone are none
+        # a node that has flows but no care-of address has no binding, so that its type can't change
         authorized = self._validate(update, node if node.care_of else None, now)
         if not known and self.limits.nodes is not None and len(self.cache) >= self.limits.nodes and update.lifetime:
             raise RefusedUpdateError(BindingStatus.INSUFFICIENT_RESOURCES)
@@ -382,7 +394,7 @@ class Agent(ABC):
 
     @property
     def policy(self) -> Policy:
-        """What updates are judged by, as it is now: the agent's settings and tables, which may change at any time."""
+        """The present settings and tables of the agent, by which it decides updates; they may change at any time."""
         return Policy(
             self.profile,
             self.switches,
@@ -412,12 +424,12 @@ class Agent(ABC):
                     counters.actions_zero += 1
         if not self.always_acknowledges and not self._wants_answer(update, outcome.status):
             return []
-        # RFC 6275 section 10.3.1: no advice when the cache survives a restart
+        # RFC 6275 section 10.3.1: no refresh advice is given if the cache survives a restart
         advice = None if self.cache.store is not None or self.correspondent else self.switches.refresh_advice
         return [acknowledge(update, outcome, self.profile, advice=advice, seal=self._seal)]
 
     def _seal(self, message: BindingAcknowledgement, update: Update, outcome: Outcome) -> BindingAcknowledgement:
-        """An acknowledgement with what makes it believed."""
+        """Return the acknowledgement with the options that authenticate it, if any."""
         return message if self.security is None else self.security.seal(message, update, self.profile)
 
     def _wants_answer(self, update: Update, status: int) -> bool:
@@ -426,8 +438,11 @@ class Agent(ABC):
     def _refuse(
         self, update: Update, status: int, sequence: int | None = None, bids: list[int] | None = None
     ) -> list[bytes]:
-        """An acknowledgement of a whole update that was refused: the flow options are in it nevertheless, or the mobile
-        node would think that they aren't understood (K29)."""
+        """Return the acknowledgement for an update that is refused as a whole.
+
+        It contains the flow options nevertheless; otherwise the mobile node would conclude that the agent doesn't
+        support them (K29).
+        """
         outcome = Outcome(status, 0, [0] * len(update.bids) if bids is None else bids, sequence=sequence)
         if self.capabilities.flow_bindings:
             outcome.flows = [self.profile.status.unspecified] * len(update.flows)
@@ -436,10 +451,10 @@ class Agent(ABC):
     # ---- time
 
     def tick(self, now: float, most: int | None = None) -> list[bytes]:
-        """Expire what is over; returns Binding Refresh Requests to send (K17).
+        """Remove expired entries; return the Binding Refresh Requests to send (K17).
 
-        ``most``: look at so many home addresses and no more, so that a call stays short however many are due at once.
-        `next_deadline` is still past when some are left: call again. Nothing is raised for a store or table that fails.
+        ``most`` is the number of home addresses to process at most, so that a call stays short even if many are due.
+        If some are left, `next_deadline` is still in the past: call again. A failing store or table raises nothing.
         """
         packets: list[bytes] = []
         for event in self.cache.tick(now, most):
@@ -448,12 +463,16 @@ class Agent(ABC):
         return packets
 
     def next_deadline(self) -> float | None:
-        """When `tick` should be called next; None: nothing is waiting."""
+        """Return when `tick` should be called next, or None if nothing is waiting."""
         return self.cache.next_deadline()
 
     def _refresh_request(self, event: Event) -> list[bytes]:
-        """RFC 5648 section 6.4. To the home address by way of the default care-of address (RFC 6275 sections 9.5.5 and
-        9.3.2), never by a flow's: signalling isn't matched (RFC 6089 section 4.3)."""
+        """Return the Binding Refresh Request for a node whose entries are due (RFC 5648 section 6.4).
+
+        The list is empty if none can be sent. The request goes to the home address by way of the default care-of
+        address (RFC 6275 sections 9.5.5 and 9.3.2). Flow bindings don't apply, because signalling isn't
+        matched against them (RFC 6089 section 4.3).
+        """
         node = self.cache.get(event.home)
         if node is None or len(node.agent) != 16 or len(node.home) != 16:
             return []
@@ -462,7 +481,7 @@ class Agent(ABC):
         default = node.default
         if default is None:
             return []
-        # IPv4: the caller's tunnel (RFC 5555 section 4.5)
+        # for an IPv4 care-of address, the caller tunnels the packet (RFC 5555 section 4.5)
         direct = self.correspondent or default.home or len(default.address) == 4
         packet = MobilityPacket(
             IPv6Address(node.agent),
@@ -473,9 +492,12 @@ class Agent(ABC):
         return [encode_packet(packet, self.profile)]
 
     def home_address_error(self, source: bytes, destination: bytes, home: bytes) -> list[bytes]:
-        """For a data packet with a Home Address option (all packed): a Binding Error to send when the home address
-        isn't bound to the packet's source, and then the packet is to be dropped (RFC 6275 section 9.3.1, RFC 5648
-        section 6.5). Not to be asked about ESP, AH and the Mobility Header."""
+        """Check a data packet with a Home Address option; return the Binding Error to send, if any.
+
+        If the home address isn't bound to the source of the packet, the packet has to be dropped and the Binding Error
+        sent (RFC 6275 section 9.3.1, RFC 5648 section 6.5). All addresses are packed. This check isn't meant for
+        packets with ESP, AH or a Mobility Header.
+        """
         check_packed("source", source)
         check_packed("destination", destination)
         check_packed("home", home)
@@ -491,34 +513,42 @@ class Agent(ABC):
     # ---- restart
 
     def export_state(self, now: float) -> bytes:
-        """The whole cache, as octets that `import_state` takes."""
+        """Return the whole binding cache as octets, for `import_state`."""
         return export_cache(self.cache, now)
 
     def import_state(self, data: bytes, now: float) -> None:
-        """Put exported state in place of what the cache has; FlowclassError, and no change, if it makes no sense."""
+        """Replace the content of the cache by exported state; FlowclassError, and no change, if the data is invalid."""
         import_cache(self.cache, data, now)
 
     def export_pieces(self, now: float, most: int = 1000) -> Iterator[bytes]:
-        """`export_state` in pieces of at most `most` nodes, so that an agent can do other things in between. All of
-        them joined are the cache as it was at the first one."""
+        """Do what `export_state` does in pieces of at most ``most`` nodes, so that an agent can work in between.
+
+        All pieces joined are the state of the cache at the time of the first one.
+        """
         return export_pieces(self.cache, now, most)
 
     def import_pieces(self, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
-        """`import_state` in steps of at most `most` nodes: iterate to the end. All of the data is checked before the
-        first node is put in place; what updates change in between is newer, and stays."""
+        """Do what `import_state` does in steps of at most ``most`` nodes; the caller has to iterate to the end.
+
+        All data is checked before the first node is put in place. Changes that updates make in between are newer than
+        the data, and stay.
+        """
         return import_pieces(self.cache, data, now, most)
 
     # ---- data plane
 
     def classify(self, packets: Any, **how: Any) -> Any:
-        """Packets (a list of bytes-like, or buffer, offsets and lengths) -> array of DECISION_DTYPE; keywords as for
-        ForwardingTable.classify_packets.
+        """Classify packets; return an array of DECISION_DTYPE.
 
-        Later fragments are decided as their first ones were that came before, in this call or an earlier one (RFC 6089
-        section 5.3.6): by ``fragments``, or else by a memory of the agent's own, for which calls wait for each other.
-        ``times`` says when the packets came (ns, one or one each, of the clock that `now` is of); without it they came
-        when the agent was last told the time. A first fragment is good for 60 seconds (RFC 8200 section 4.5).
-        With None, or several `threads`, each fragment is decided by itself.
+        ``packets`` is a list of bytes-like objects, or a tuple of buffer, offsets and lengths; the keyword arguments
+        are those of ForwardingTable.classify_packets.
+
+        A later fragment gets the decision of its first fragment, if that came before, in this call or an earlier one
+        (RFC 6089 section 5.3.6). First fragments are remembered for 60 seconds (RFC 8200 section 4.5) in
+        ``fragments``, by default a memory of the agent itself, for which calls wait for each other. ``times`` is the
+        arrival time of the packets in nanoseconds, one for all or one each, on the clock of ``now``; by default it is
+        the time of the agent's last call. With ``fragments=None``, or several ``threads``, each fragment is decided by
+        itself.
         """
         table: Any = self.cache.table
         if how.get("threads", 1) == 1 and "fragments" not in how:
@@ -531,13 +561,16 @@ class Agent(ABC):
         return table.classify_packets(packets, **how)
 
     def care_of(self, decision: Any) -> tuple[IPv4Address | IPv6Address, ...]:
-        """Where a decision sends its packet: one address, or for n-cast one for each copy."""
+        """Return the care-of addresses to which a decision sends its packet: one, or with n-cast one for each copy."""
         table: Any = self.cache.table
         return tuple(ip_address(bytes(packed)) for packed in table.care_of(decision))
 
     def account(self, decisions: Any, lengths: Any = None) -> None:
-        """Add decisions (DECISION_DTYPE), and the octets of their packets, to ``counters.traffic`` by home address and
-        FID; n-cast counts a packet once. Decisions must be younger than the removal of any node in them."""
+        """Count packets and octets in ``counters.traffic``, by home address and FID.
+
+        ``decisions`` are of DECISION_DTYPE, ``lengths`` the sizes of their packets. With n-cast, a packet counts once.
+        Decisions must be younger than the removal of any node in them.
+        """
         with self.cache.lock:
             self.counters.count(self.cache.table, decisions, lengths)
 
@@ -549,7 +582,7 @@ class Agent(ABC):
             raise RefusedUpdateError(BindingStatus.SEQUENCE_OUT_OF_WINDOW, last)
 
     def _check_router(self, update: Update, node: Node | None) -> None:
-        """The R flag (RFC 3963 section 6.2): a de-registration's is ignored."""
+        """Check the R flag (RFC 3963 section 6.2); a de-registration can't change the type of the node."""
         router = bool(update.flags & _MOBILE_ROUTER)
         if router and not self.capabilities.mobile_routers:
             raise RefusedUpdateError(BindingStatus.MOBILE_ROUTER_NOT_PERMITTED)
@@ -579,14 +612,14 @@ def _ipv4_homes(homes: Mapping[bytes, bytes] | None) -> dict[bytes, bytes]:
 
 
 def new_fragments() -> Any:
-    """A memory of first fragments, hashed with a secret of its own."""
+    """Return a new memory of first fragments, whose hash function has a secret of its own."""
     from flowclass.engine.packets import Fragments
 
     return Fragments()
 
 
 def new_table() -> Table:
-    """A forwarding table; imported late, because it brings numpy along."""
+    """Return a new forwarding table; it is imported late, because it imports numpy."""
     from flowclass.engine.forwarding import ForwardingTable
 
     return ForwardingTable()

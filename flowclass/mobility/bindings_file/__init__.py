@@ -1,4 +1,4 @@
-"""The bindings file: read, written values parsed, keys found by line, and examined for what does nothing."""
+"""The bindings file: reading it with the line of each mistake, and checking it for bindings that have no effect."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A bindings file examined: flow bindings that do nothing, and what only looks decided.
+"""Checks of a bindings file: flow bindings that can never match, ambiguous priorities, and other likely mistakes.
 
-A rule is a box: the product of one interval per field. Absent is a value of its own, -1, below all others: a field
-without a condition spans it, a condition does not, not even one on all numbers. So "matches every packet that ..." is
-plain geometry: a flow can never match when the boxes of the flows before it cover its own.
+A rule is treated as a box, the product of one interval for each field. A field that a packet doesn't have counts as the
+value -1, below all others. The interval of a field without a condition includes it; that of a condition doesn't, not
+even if the condition allows all numbers. A flow can never match if the boxes of the flows before it cover its own box.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ __all__ = ["Finding", "check_bindings"]
 
 Kind = Literal["unreachable", "overlap", "no-default", "unknown-bid", "address"]
 
-# of the traffic class six bits are compared
+# six bits of the traffic class are compared
 _BITS: Final = {field.name: 6 if field.name == "traffic_class" else field.width for field in FIELDS}
 _ORDER: Final = ("version", *_BITS)
 _WITH_PORTS: Final = (Protocol.TCP, Protocol.UDP, Protocol.DCCP, Protocol.SCTP, Protocol.UDPLITE)
 _NOT_ROUTABLE: Final = "no unicast routable address"
 _MOST_BOXES: Final = 20_000
-"""Where the search gives up and says nothing: what is left of a box can come in very many pieces."""
+"""The search for covering flows gives up without a finding when the rest of a box has more pieces than this."""
 
 _MOST_WORK: Final = 200_000
-"""Pieces that are cut for all flows of a node together: a second or two. Behind that only single flows are looked for
-that cover another one."""
+"""How many pieces are cut for all flows of a node together, which takes a second or two. After that, only single flows
+that cover another one are searched."""
 
 _MOST_NAMED: Final = 16
-"""Flows that one flow's findings name; the rest is counted."""
+"""How many other flows the findings about a flow name; further ones are only counted."""
 
 Box = tuple[tuple[int, int], ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """Something in a bindings file that is probably not meant."""
+    """Something in a bindings file that is probably a mistake."""
 
     file: str
     line: int | None
@@ -59,7 +59,7 @@ class Finding:
 
 
 def check_bindings(found: BindingsFile) -> list[Finding]:
-    """All findings, in the order of the file's nodes, each node's flows in matching order."""
+    """Return all findings: unknown BIDs, then those of each node in file order, with its flows in matching order."""
     findings = [Finding(found.file, e.line, "unknown-bid", f"{e.path}: {e.reason}") for e in found.unknown_bids]
     for number, node in enumerate(found.nodes):
         findings += _check_node(found, number, node)
@@ -115,8 +115,10 @@ def _check_flows(
 
 
 class _Boxes:
-    """The boxes of one node's flows in matching order, side by side, so that one flow is compared with all those before
-    it at once. Bounds are ranks among all bounds of their field: order is all that counts, and 128 bits fit no column.
+    """The boxes of the flows of one node in matching order, as arrays, so that a flow is compared with all before it.
+
+    Each bound is replaced by its rank among all bounds of its field: only the order counts, and 128 bits would not fit
+    into an array element.
     """
 
     def __init__(self, flows: list[Flow], boxes: list[Box]) -> None:
@@ -137,15 +139,15 @@ class _Boxes:
         self.priority = np.array([flow.priority for flow in flows], np.int32)
         self.there = np.zeros(len(boxes), bool)
         self.work = _MOST_WORK
-        # a field that is the same in all of them divides nothing
+        # a field with the same interval in all boxes separates none of them
         self.sides = [side for side in sides if len({box[side] for box in boxes}) > 1]
 
     def add(self, at: int) -> None:
-        """The flow at this place can match something: it counts for those behind it."""
+        """Note that the flow at this position can match packets, so that it counts for the flows after it."""
         self.there[at] = True
 
     def touching(self, at: int) -> Any:
-        """Places of the flows before this one that meet its box."""
+        """Return the positions of the earlier flows whose boxes overlap with that of the flow at ``at``."""
         found = np.flatnonzero(self.there[:at])
         for side in self.sides:
             first, last = self.first[side], self.last[side]
@@ -153,19 +155,19 @@ class _Boxes:
         return found
 
     def around(self, at: int, touching: Any) -> Flow | None:
-        """The first flow of these whose box holds the whole of another one."""
+        """Return the first of the ``touching`` flows whose box contains that of the flow at ``at``, or None."""
         first, last = self.first[:, touching], self.last[:, touching]
         holds = np.all((first <= self.first[:, [at]]) & (last >= self.last[:, [at]]), axis=0)
         return self.flows[touching[int(holds.argmax())]] if holds.any() else None
 
     def rivals(self, at: int, touching: Any) -> list[Flow]:
-        """Flows of these with the same PRI that do something else."""
+        """Return the ``touching`` flows that have the same PRI, but another action or other BIDs."""
         same = (self.priority[touching] == self.priority[at]) & (self.effect[touching] != self.effect[at])
         return [self.flows[place] for place in touching[same]]
 
 
 def _addresses(found: BindingsFile, number: int, node: Node) -> Iterator[Finding]:
-    """Addresses that no binding update could register (RFC 6275 sections 9.3.1 and 9.5.1), or that lead nowhere."""
+    """Find addresses that a binding update couldn't register (RFC 6275 sections 9.3.1, 9.5.1), or that lead nowhere."""
     home = ip_address(node.home)
     own = [("home_address", node.home)] + [("ipv4_home_address", address) for address in node.also]
     for key, packed in own:
@@ -212,7 +214,7 @@ def _number(value: Any, name: str) -> int:
 
 
 def _impossible(flow: Flow, box: Box, node: Node) -> str | None:
-    """Why no packet to the node can have all that is asked for."""
+    """Return why no packet to the node can meet the conditions of a flow, or None if one can."""
     sides = dict(zip(_ORDER, box, strict=True))
     asked = {name for name in _BITS if sides[name][0] >= 0}
     first, last = sides["protocol"]
@@ -247,7 +249,7 @@ def _meet(a: Box, b: Box) -> bool:
 
 
 def _covering(at: int, touching: Any, boxes: _Boxes) -> list[Flow] | None:
-    """Flows that together match all of a box: a single one if there is one; None if something is left over."""
+    """Return the flows that together cover the box, a single one if possible; None if they don't, or it is unclear."""
     alone = boxes.around(at, touching)
     if alone is not None:
         return [alone]
@@ -268,7 +270,7 @@ def _covering(at: int, touching: Any, boxes: _Boxes) -> list[Flow] | None:
 
 
 def _minus(box: Box, other: Box) -> list[Box]:
-    """What is left of a box, in boxes that don't overlap."""
+    """Return the part of ``box`` outside of ``other``, as boxes that don't overlap."""
     if not _meet(box, other):
         return [box]
     pieces: list[Box] = []

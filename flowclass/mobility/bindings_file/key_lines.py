@@ -1,8 +1,8 @@
-"""Where a key stands in a TOML or JSON file: the parsers of the standard library don't say.
+"""Finds the line of each key in a TOML or JSON file, which the parsers of the standard library don't report.
 
-Both scanners take text that has been parsed successfully, so they need not judge it. They answer with a mapping from a
-key's path, ``node[0].flow[1].fid``, to its line, counted from 1. What a scanner doesn't resolve (a key in an inline
-table) has its nearest enclosing key's line: ask with `line_of`.
+Both scanners take text that was parsed successfully before, so that they needn't detect mistakes. They return a
+dictionary from the path of a key, such as ``node[0].flow[1].fid``, to its line, counted from 1. A key that a scanner
+doesn't find, such as one in an inline table, has the line of the nearest key around it; `line_of` returns that.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 
 __all__ = ["json_lines", "line_of", "toml_lines"]
 
-# strings are matched possessively, so that one of many characters leaves no trace for each of them
+# strings are matched possessively, so that a long one needs no backtracking state for each character
 _KEY = r"""(?:[A-Za-z0-9_-]++|"(?:[^"\\]++|\\.)*+"|'[^']*+')"""
 _DOTTED = rf"{_KEY}(?:\s*\.\s*{_KEY})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]\]?")
 _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
-# what can hide a bracket: comments and the four kinds of strings, the long ones first; and what can't
+# comments and the four kinds of strings, in which brackets don't count, long strings first; then text without these
 _HIDDEN = re.compile(
     r'"""(?:[^"\\]++|\\.|"(?!""))*+"""(?:"{0,2})'
     r"|'''(?:[^']++|'(?!''))*+'''(?:'{0,2})"
@@ -29,7 +29,7 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|\n|[^\s{}\[\],:"]++')
 
 
 def line_of(lines: dict[str, int], path: str) -> int | None:
-    """The line of a key, or of the nearest key around it; None if there is none."""
+    """Return the line of a key, or of the nearest key around it; None if there is none."""
     while path:
         if path in lines:
             return lines[path]
@@ -43,7 +43,7 @@ def _parts(dotted: str) -> list[str]:
 
 
 def toml_lines(text: str) -> dict[str, int]:
-    """Path -> line of every header and every assignment."""
+    """Return the lines of all headers and assignments of a TOML file, by their paths."""
     lines: dict[str, int] = {}
     counts: dict[str, int] = {}
     prefix = ""
@@ -81,7 +81,7 @@ def _header_path(parts: list[str], is_array: bool, counts: dict[str, int]) -> st
 
 
 def _end_of_statement(text: str, position: int) -> int:
-    """The start of the line after a value: brackets balanced, strings and comments skipped."""
+    """Return the start of the line after a value: where brackets are balanced, except in strings and comments."""
     depth = 0
     while position < len(text):
         hidden = _HIDDEN.match(text, position)
@@ -104,7 +104,7 @@ def _end_of_statement(text: str, position: int) -> int:
 
 
 def json_lines(text: str) -> dict[str, int]:
-    """Path -> line of every member and element."""
+    """Return the lines of all members and elements of a JSON file, by their paths."""
     lines: dict[str, int] = {}
     stack: list[tuple[str, int | str]] = []  # path of the container, and the index or key that comes next
     number = 1

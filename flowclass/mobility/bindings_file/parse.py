@@ -1,4 +1,4 @@
-"""Numbers, addresses and ranges as people write them."""
+"""Parsers for the numbers, addresses and ranges that people write in a bindings file."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ PROTOCOLS: Final = {
 
 
 class BadValueError(ValueError):
-    """A text or number that isn't what it should be; its caller knows the place."""
+    """A text or number is invalid; the caller adds its place in the file."""
 
 
 def number(value: int | str, low: int, high: int, names: dict[str, int] | None = None) -> int:
-    """A number in [low, high]: an integer, or decimal or 0x text, or one of `names` in any case."""
+    """Return a number from ``low`` to ``high``, given as an integer, as decimal or 0x text, or as one of ``names``."""
     if isinstance(value, str):
         text = value.strip()
         if names and text.lower() in names:
@@ -62,7 +62,7 @@ def number(value: int | str, low: int, high: int, names: dict[str, int] | None =
 
 
 def number_range(value: int | str, name: str) -> tuple[int, int]:
-    """A condition's range: a number, or "first-last"."""
+    """Return the range (first, last) of a condition on the field ``name``: a number, or "first-last"."""
     high = LARGEST[name]
     names = PROTOCOLS if name == "protocol" else None
     if isinstance(value, int) or value.count("-") != 1:
@@ -85,7 +85,7 @@ def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
 
 def address(text: str) -> bytes:
-    """An address, packed: 4 or 16 octets. IPv4-mapped ones are IPv6."""
+    """Return an address as 4 or 16 packed octets; an IPv4-mapped address counts as IPv6."""
     return _parse(text).packed
 
 
@@ -102,14 +102,14 @@ def _split(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, in
 
 
 def prefix(text: str) -> tuple[bytes, int]:
-    """A prefix, host bits masked: packed network and length. An address is a prefix of its full length."""
+    """Return a prefix as packed network, with host bits cleared, and length; an address is one of full length."""
     base, length = _split(text)
     host = base.max_prefixlen - length
     return ((int(base) >> host) << host).to_bytes(base.max_prefixlen // 8, "big"), length
 
 
 def address_range(text: str) -> tuple[int, tuple[int, int]]:
-    """IP version and range of an address, a prefix or "first-last"."""
+    """Return the IP version, and the range of an address, a prefix or "first-last"."""
     if "-" in text:
         parts = [_parse(part) for part in text.split("-", 1)]
         if parts[0].version != parts[1].version:

@@ -1,8 +1,9 @@
-"""The bindings file: what a home agent has, written down (docs/interfaces.md), in TOML or JSON.
+"""Reads a bindings file, which describes the bindings of a home agent in TOML or JSON (docs/interfaces.md).
 
-Three steps: text to plain data (tomllib, json), plain data to the shapes below (msgspec: unknown and missing keys,
-types), shapes to nodes (this module: numbers, addresses, ranges, everything that must be unique). The first mistake is
-raised as `BindingsFileError` with the key's path and its line.
+There are three steps: tomllib or json turns the text into plain data; msgspec turns that into the classes below, and
+detects unknown and missing keys and wrong types; this module turns these into nodes, and checks numbers, addresses,
+ranges and everything that must be unique. The first mistake raises `BindingsFileError` with the path of the key and
+its line.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class _Node(Struct, forbid_unknown_fields=True, gc=False):
     ipv4_home_address: str | UnsetType = UNSET
     prefixes: list[str] = []
     care_of: list[_CareOf] = []
-    flow: list[Any] = []  # taken out before, see _take_flows
+    flow: list[Any] = []  # removed before, see _take_flows
 
 
 class _File(Struct, forbid_unknown_fields=True, gc=False):
@@ -78,17 +79,17 @@ class _File(Struct, forbid_unknown_fields=True, gc=False):
 
 @dataclass(slots=True)
 class BindingsFile:
-    """A bindings file that keeps the rules: nodes whose entries never expire, and where each key stands.
+    """The content of a valid bindings file: nodes whose entries never expire, and the line of each key.
 
-    The node at index i is ``node[i]`` of the file, its flow at index j (in file order: dictionaries keep it)
-    ``node[i].flow[j]``; `line` takes such a path.
+    The node at index i is ``node[i]`` of the file, and its flow at index j, in file order, is ``node[i].flow[j]``;
+    `line` takes such a path.
     """
 
     file: str
     profile: Literal["draft", "rfc6089"]
     nodes: list[Node] = field(default_factory=list)
     unknown_bids: list[BindingsFileError] = field(default_factory=list)
-    """What a lenient reading passed over: such BIDs are left out of their flows."""
+    """The unknown BIDs that a lenient reading has left out of their flows."""
     text: str = field(default="", repr=False)
     is_json: bool = False
     _lines: dict[str, int] | None = field(default=None, repr=False)
@@ -96,18 +97,18 @@ class BindingsFile:
 
     @property
     def lines(self) -> dict[str, int]:
-        """The line of every key, by its path: found when first asked for, because it takes as much memory as all the
-        rest of a reading."""
+        """The line of every key, by its path. It is made when first needed, because it takes as much memory as all the
+        rest."""
         if self._lines is None:
             self._lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
         return self._lines
 
     def line(self, path: str) -> int | None:
-        """The line of a key, or of the nearest key around it; None where there is none."""
+        """Return the line of a key, or of the nearest key around it; None if there is none."""
         return line_of(self.lines, path) if path else None
 
     def flow_line(self, node: int, fid: int) -> int | None:
-        """The line on which a flow of the node at this index begins."""
+        """Return the line on which a flow of the node at this index begins."""
         places = self._places.get(node)
         if places is None:
             places = self._places[node] = {number: at for at, number in enumerate(self.nodes[node].flows)}
@@ -117,7 +118,7 @@ class BindingsFile:
 def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> BindingsFile:
     """Read and check a bindings file. Raises `BindingsFileError`, also for one that can't be read.
 
-    ``lenient``: BIDs that the node doesn't have are no errors, but collected in ``unknown_bids``.
+    If ``lenient`` is True, BIDs that the node doesn't have are collected in ``unknown_bids`` instead of refused.
     """
     if not isinstance(path, (str, PathLike)):
         raise ArgumentError("path", "a path", path)
@@ -125,7 +126,7 @@ def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> Bindin
 
 
 class _Repeating(dict[str, Any]):
-    """A JSON object that gives ``key`` twice: Python's reader would take the last one without a word."""
+    """A JSON object that has ``key`` twice; Python's reader would silently take the last one."""
 
     key: str
 
@@ -141,7 +142,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _repeated(value: Any, path: str) -> str | None:
-    """The path of the first key that is given twice."""
+    """Return the path of the first key that is given twice, or None."""
     if isinstance(value, _Repeating):
         return f"{path}.{value.key}" if path else value.key
     inner: Any = ()
@@ -153,8 +154,11 @@ def _repeated(value: Any, path: str) -> str | None:
 
 
 def _take_flows(data: Any) -> dict[int, list[Any]]:
-    """Take the lists of flows out of plain data, by their node's index: most of a large file is flows, and they are
-    given their shape a few at a time. What is no list stays where it is, to be refused."""
+    """Remove the lists of flows from plain data; return them by the index of their node.
+
+    Flows are most of a large file, and are converted a few at a time to save memory. A value that isn't a list stays
+    where it is and is refused later.
+    """
     nodes = data.get("node") if isinstance(data, dict) else None
     return {
         i: node.pop("flow")
@@ -164,11 +168,11 @@ def _take_flows(data: Any) -> dict[int, list[Any]]:
 
 
 _AT_ONCE: Final = 100
-"""Flows that are given their shape together."""
+"""How many flows are converted at a time."""
 
 
 def _surrogate(value: Any, path: str) -> str | None:
-    """The path of the first key or text that is no Unicode text."""
+    """Return the path of the first key or text that has a surrogate and thus is invalid Unicode, or None."""
     if isinstance(value, str):
         return path if any("\ud800" <= character <= "\udfff" for character in value) else None
     inner: Any = ()
@@ -183,19 +187,18 @@ def _surrogate(value: Any, path: str) -> str | None:
 
 
 _LONGEST: Final = 200
-"""Characters of a message or a path that are shown."""
+"""The greatest number of characters of a message or a path that is shown."""
 
 
 def _short(text: str) -> str:
-    """One line, and no long one, whatever somebody has written: what can't be printed as an escape, what is too long
-    without its middle."""
+    """Return a text as a single, short line: unprintable characters are escaped, and a long text loses its middle."""
     if len(text) > _LONGEST:
         text = f"{text[: _LONGEST // 2]}…{text[-_LONGEST // 2 :]}"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 class _Reader:
-    """One reading of one file: holds the place of what is being looked at."""
+    """The state of reading one file."""
 
     def __init__(self, file: str, lenient: bool = False) -> None:
         self.file = file
@@ -248,8 +251,10 @@ class _Reader:
         return data
 
     def shape(self, data: Any, kind: Any, inside: str = "", first: int = 0) -> Any:
-        """Plain data as values of a kind; ``inside`` is the path of a list of which ``data`` are the items from
-        ``first`` on."""
+        """Convert plain data to values of the type ``kind``.
+
+        If ``inside`` is given, it is the path of a list, and ``data`` are its items from index ``first`` on.
+        """
         try:
             return msgspec.convert(data, kind)
         except UnicodeEncodeError:
@@ -292,7 +297,7 @@ class _Reader:
         self.priorities.clear()
         for first in range(0, len(raw_flows), _AT_ONCE):
             some = raw_flows[first : first + _AT_ONCE]
-            raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # what has been read makes room
+            raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # this frees the memory of what was read
             shapes = self.shape(some, list[_Flow], f"{path}.flow", first)
             for i, raw_flow in enumerate(shapes, first):
                 flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")

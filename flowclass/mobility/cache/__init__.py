@@ -1,1 +1,1 @@
-"""What is bound to each home address: nodes, the cache that holds them, its events, and its state as octets."""
+"""The binding cache: its nodes, one for each home address, its events, and the export of its state as octets."""

@@ -1,25 +1,26 @@
-"""The binding cache: transactions, lifetimes, and nothing half done whatever fails.
+"""The binding cache: atomic transactions on its nodes, and lifetimes.
 
-Theory of operation. ``nodes`` maps a home address to a `Node`; a node in it is never written to. ``begin`` makes a
-working copy, the caller changes that, ``commit`` puts it in place of the old one: first into the store (if any), then
-into the forwarding table (readers there see the old or the new state, never half), then into ``nodes``. Whatever fails
-before the last step leaves everything as it was. What changed is worked out by comparing the two nodes, and only when
-somebody asks: an update that nobody watches pays nothing for events.
+Transactions. ``nodes`` maps a home address to a `Node`, and a node in it is never changed. ``begin`` makes a working
+copy, the caller changes the copy, and ``commit`` puts it in place of the old node: first in the store (if any), then
+in the forwarding table (whose readers see the old or the new state, nothing in between), and then in ``nodes``. If
+something fails before the last step, everything stays as it was. The changes are found by comparing the two nodes, but
+only if there is a listener or somebody asks for them.
 
-Time. A heap holds (time, home address) pairs: a node is pushed when its earliest deadline lies before the one that it
-is scheduled for; a refresh, which moves the deadline out, touches the heap not at all, and the stale entry is put right
-when it comes up. So an update costs O(its own node), never O(nodes); deadlines.py keeps stale entries few.
+Time. A heap has pairs (time, home address). A node is pushed when its earliest deadline lies before the time for which
+it is scheduled. A refresh, which moves the deadline to a later time, doesn't touch the heap; the stale entry is
+corrected when its time comes. The cost of an update thus depends on the size of its own node, not on the number of
+nodes. deadlines.py keeps the number of stale entries small.
 
-What fails. A store or a table may raise anything. In a commit that takes the commit back. An expiry goes on: what is
-over is over, and who could not be told is told again later (``_behind``), once a second at most. The same goes for a
-store that was asked to take something back and could not. A listener hears of what has happened after it has
-(delivery.py), and can neither undo nor hold it up.
+Failures. A store or a table may raise any exception. In a commit, this undoes the commit. An expiry is carried out
+nevertheless, and the store or table that has missed it is told again later (``_behind``), at most once a second. The
+same is done for a store that fails to take something back. A listener is called after the changes (delivery.py), and
+can neither undo nor delay them.
 
-Threads. Any number of threads may call any method at once. Writers wait for each other (``lock``, which an agent holds
-while it decides and commits one update; a batch holds it from its beginning to its end); `tick` lets them in between
-calls when it is told how much to do. Readers take no lock: ``get``, iterating and ``len`` see states between two
-commits, and what is iterated is a list made at the beginning. The listener runs in the thread that made a change, or in
-another one that makes changes at the same time, one call after the other.
+Threads. Any number of threads may call any method at the same time. Writers wait for each other by ``lock``: an agent
+holds it while it decides and commits one update, and a batch from its beginning to its end. A `tick` whose amount of
+work is limited gives writers a chance between two calls. Readers take no lock: ``get``, iteration and ``len`` see the
+state between two commits, and iteration is over a list made at its beginning. Calls of the listener are made one after
+the other, in a thread that makes changes at that time.
 """
 
 from __future__ import annotations
@@ -47,20 +48,20 @@ __all__ = ["BindingCache", "BusyError", "Store", "Table", "Transaction"]
 
 _STORE: Final = 1
 _TABLE: Final = 2
-"""Who has not heard of a change: bits of `BindingCache._behind`."""
+"""Bits of `BindingCache._behind`: the store or the table has missed a change."""
 
 _RETRY: Final = 1.0
-"""Seconds before a store or table that has failed is tried again."""
+"""The time in seconds after which a failed store or table is tried again."""
 
 _log = logging.getLogger("flowclass.mobility")
 
 
 class BusyError(FlowclassError):
-    """A transaction for this home address is open (duplicate address detection runs); one at a time."""
+    """A transaction for this home address is open already, for example while duplicate address detection runs."""
 
 
 class Table(Protocol):
-    """The part of engine.ForwardingTable that a cache publishes into. A call that raises must have changed nothing."""
+    """The methods of engine.ForwardingTable that a cache needs. A call that raises an exception must change nothing."""
 
     def publish(
         self,
@@ -72,32 +73,34 @@ class Table(Protocol):
         default: int = ...,
         flows: Any = ...,
     ) -> int:
-        """Put this state of a node in place of the one that is there."""
+        """Replace the state of a node, or add the node."""
 
     def withdraw(self, home_address: bytes) -> Any:
-        """Take the node out."""
+        """Remove the node."""
 
 
 class Store(Protocol):
-    """Something that keeps nodes over a restart.
+    """Storage that keeps nodes over a restart.
 
-    A store may have more than `put`, and is asked for it by name. ``batch()``: a context manager in which `put` only
-    gathers; its end makes all of it safe, or raises and then nothing of it is (see `BindingCache.batch`).
-    ``remember(home_address, sequence, until)``: the sequence number of a node that is gone, and until when it's to be
-    refused. Calls come one after the other, from whatever thread makes the change.
+    A store may have two optional methods. ``batch()`` returns a context manager in which `put` only collects changes;
+    its end makes all of them durable, or raises and then none of them is (see `BindingCache.batch`).
+    ``remember(home_address, sequence, until)`` keeps the sequence number of a node that was removed, and the time until
+    which updates up to this number are refused. Calls are made one after the other, from the thread of the change.
     """
 
     def put(self, home_address: bytes, node: Node | None) -> None:
-        """Keep a node, or with None that it is gone; returns when that is safe.
+        """Store a node, or with None its removal; return when this is durable.
 
-        It may raise anything, and then may have kept the new state or not. The update is refused with 130, insufficient
-        resources, and the cache as it was; for an expiry the cache goes on. `put` is called again for the same home
-        address, at the next `tick` that is at least a second later, until it has taken what the cache has by then.
+        The method may raise any exception, and may then have stored the new state or not. The update is refused with
+        status 130, insufficient resources, and the cache doesn't change; an expiry is carried out nevertheless. `put`
+        is called again for this home address, at the next `tick` that is at least a second later, until it has stored
+        the node as the cache then has it.
         """
 
 
 class Transaction(Struct, eq=False):
-    """One update of one home address: change `node`, then commit or abort; nothing is seen before the commit."""
+    """One update of one home address: change ``node``, then commit or abort. Changes are invisible before the
+    commit."""
 
     cache: BindingCache
     home: bytes
@@ -107,21 +110,24 @@ class Transaction(Struct, eq=False):
 
     @property
     def changes(self) -> list[Event]:
-        """What a commit would change, in an order that can be applied: care-of addresses first."""
+        """The changes that a commit would make, in an order in which they can be applied: care-of addresses first."""
         return differences(self.cache.nodes.get(self.home), self.node, self.now)
 
     def commit(self) -> None:
-        """Make it so. A node without bindings and flows ceases to exist. Raises what the store or the table raise, and
-        then nothing has changed and the transaction is still open: commit again, or abort."""
+        """Put the changed node in place of the old one; a node without bindings and flows is removed.
+
+        Exceptions of the store or the table are passed on; then nothing has changed and the transaction is still open,
+        so that the caller can commit again, or abort. FlowclassError is raised for a closed transaction.
+        """
         self.cache._commit(self)
 
     def delete(self) -> None:
-        """De-registration (R108): the commit will remove everything about the home address."""
+        """De-register the node (R108): the commit will remove all its bindings and flows."""
         self.node.care_of = {}
         self.node.flows = {}
 
     def abort(self) -> None:
-        """Drop it."""
+        """Close the transaction without changing anything."""
         self.closed = True
         cache = self.cache
         with cache.lock:
@@ -130,11 +136,11 @@ class Transaction(Struct, eq=False):
 
 
 class BindingCache:
-    """Home address -> `Node`. Several agents, of any profile, may share one cache; so may threads.
+    """Maps home addresses to `Node` objects. Several agents, of any profiles, and several threads may share a cache.
 
-    ``listener`` is called with every `Event` after it has happened; what it raises is logged and changes nothing, and
-    what it does to the cache comes after. ``lock`` is what writers hold (reentrant): take it around several changes
-    that nobody else's may come between.
+    ``listener`` is called with every `Event` after it has happened. Its exceptions are logged and change nothing; it
+    may change the cache itself. ``lock`` is the reentrant lock of writers; hold it around several changes between which
+    no other change may come.
     """
 
     def __init__(
@@ -147,7 +153,7 @@ class BindingCache:
     ) -> None:
         self.nodes: dict[bytes, Node] = {}
         self.owners = Owners(self.nodes)
-        """Who has a mobile network prefix, or with its full length a further home address."""
+        """The owners of mobile network prefixes, and of further home addresses as prefixes of full length."""
         self.table = table
         self.store = store
         self.switches = switches or Switches()
@@ -172,15 +178,16 @@ class BindingCache:
         return home in self.nodes
 
     def __iter__(self) -> Iterator[Node]:
-        """The nodes as they are now: what comes or goes meanwhile isn't seen."""
+        """Iterate over the nodes that there are now; later changes aren't seen."""
         return iter(list(self.nodes.values()))
 
     def get(self, home: bytes) -> Node | None:
-        """What is bound to a home address (packed); None: nothing."""
+        """Return the node of a packed home address, or None if it has no bindings."""
         return self.nodes.get(home)
 
     def last_sequence(self, home: bytes) -> int | None:
-        """The last sequence number accepted, also shortly after a de-registration (RFC 6275 section 10.3.2)."""
+        """Return the last accepted sequence number, also for a while after a de-registration (RFC 6275 section
+        10.3.2)."""
         node = self.nodes.get(home)
         if node is not None:
             return node.sequence
@@ -190,8 +197,10 @@ class BindingCache:
     # ---- writing
 
     def begin(self, home: bytes, now: float, profile: str = "draft") -> Transaction:
-        """A transaction on one home address, whose working copy has nothing expired in it. `BusyError` if one is
-        open."""
+        """Begin and return a transaction on one home address; its working copy has no expired entries.
+
+        `BusyError` is raised if a transaction on this home address is open.
+        """
         with self.lock:
             if home in self._open:
                 raise BusyError("an update of this home address is in progress")
@@ -208,8 +217,11 @@ class BindingCache:
             return transaction
 
     def remove(self, home: bytes, now: float | None = None) -> bool:
-        """Revocation: forget a home address; an open transaction of it is aborted. False if there was nothing. Raises
-        what the store or the table raise, and then nothing has changed."""
+        """Remove a home address, to revoke its bindings, and abort its open transaction.
+
+        Returns False if it had no bindings. Exceptions of the store or the table are passed on, and then nothing has
+        changed.
+        """
         with self.lock:
             node = self.nodes.get(home)
             if node is not None:
@@ -221,19 +233,18 @@ class BindingCache:
         return node is not None
 
     def put(self, node: Node) -> None:
-        """Install a node as it is, from a file or another cache; it must not be written to from then on."""
+        """Install a node unchanged, from a file or another cache; it must not be changed from then on."""
         with self.lock:
             self._install(node.home, self.nodes.get(node.home), node, self._clock)
         self.deliver()
 
     @contextmanager
     def batch(self) -> Iterator[None]:
-        """Changes inside become durable together, at its end: one commit of the store for many updates.
+        """Return a context manager whose changes become durable together at its end, by one commit of the store.
 
-        Readers see each change at once; other writers wait. The acknowledgements that it led to must not leave before
-        the end: should the store fail there, all changes are taken back, but for what has expired, and its error is
-        raised. A batch inside a batch is part of it. With a store that knows no batches each change is durable by
-        itself, as always.
+        Readers see each change at once; other writers wait. Acknowledgements must not be sent before the end: if the
+        store fails there, all changes except expiries are undone, and its exception is raised. A batch inside a batch
+        is part of the outer one. If the store has no ``batch``, each change is made durable by itself.
         """
         with self.lock:
             open_batch = getattr(self.store, "batch", None)
@@ -252,7 +263,7 @@ class BindingCache:
         self.deliver()
 
     def _take_back(self) -> None:
-        """Undo what a batch has changed, in the opposite order; the store has nothing of it."""
+        """Undo the changes of a batch in reverse order, except in the store, which has none of them."""
         changes, self._undo, store, self.store = self._undo or [], None, self.store, None
         try:
             for home, old, gone in reversed(changes):
@@ -260,7 +271,7 @@ class BindingCache:
                 if current is not old:
                     kept = old
                     if old is not None and old.deadline <= self._clock:
-                        # what has expired doesn't come back; the store hears of that when it can
+                        # expired entries don't come back; the store is told later
                         kept = old.copy()
                         if _drop_expired(kept, self._clock):
                             self._fall_behind(home, _STORE)
@@ -274,8 +285,10 @@ class BindingCache:
             self.store = store
 
     def restore(self, nodes: Iterable[Node], deleted: Iterable[tuple[bytes, int, float]] = ()) -> None:
-        """Install nodes that a store has kept, and what `remember` has been told (home address, sequence number, until
-        when), without writing them to the store again."""
+        """Install the nodes that a store has kept, without writing them to the store again.
+
+        ``deleted`` has the arguments of `remember`: home address, sequence number, and until when it is remembered.
+        """
         with self.lock:
             store, self.store = self.store, None
             try:
@@ -292,7 +305,7 @@ class BindingCache:
                 raise FlowclassError("the transaction is closed")
             home, node = transaction.home, transaction.node
             if transaction.now < self._clock:
-                _drop_expired(node, self._clock)  # time went on while it was open
+                _drop_expired(node, self._clock)  # time has passed while the transaction was open
             old = self.nodes.get(home)
             if not node.care_of and not node.flows:
                 with self.batch():
@@ -303,22 +316,22 @@ class BindingCache:
                 if node.prefixes or node.also:
                     self._check_claims(node)
                 self._install(home, old, node, self._clock)
-            transaction.abort()  # it's done: nothing of it is open any more
+            transaction.abort()  # this only closes the transaction; it is done
         self.deliver()
 
     def _check_claims(self, node: Node) -> None:
-        """What was nobody's when the update was decided may have become somebody's while it was open."""
+        """Refuse prefixes that another node has registered while the transaction was open."""
         for prefix in (*node.prefixes, *((address, 8 * len(address)) for address in node.also)):
             if self.owners.get(prefix, node.home) != node.home:
                 raise FlowclassError("a prefix or an address of this node is another's by now")
 
     def _remember(self, node: Node, now: float, memory: float) -> None:
-        """Keep the sequence number of a node that is gone, against delayed and replayed updates."""
+        """Remember the sequence number of a removed node, to detect delayed and replayed updates."""
         if node.sequence is not None and memory > 0:
             self.remember(node.home, node.sequence, now + memory)
 
     def remember(self, home: bytes, sequence: int, until: float) -> None:
-        """Refuse updates of a home address that has no binding up to this sequence number and this time."""
+        """Refuse updates up to this sequence number until this time, for a home address that has no binding."""
         with self.lock:
             if home in self.nodes:
                 return
@@ -334,17 +347,18 @@ class BindingCache:
             self._push(until, home)
 
     def deleted(self) -> dict[bytes, tuple[float, int]]:
-        """What `remember` has been told: home address -> until when, sequence number."""
+        """Return what `remember` has stored, as a dictionary from home addresses to pairs (until when, sequence
+        number)."""
         return dict(self._deleted)
 
     def _install(self, home: bytes, old: Node | None, new: Node | None, now: float, *, expiry: bool = False) -> None:
-        """Put one state of a node in place of another. An expiry can't be stopped by a store or a table that fails."""
+        """Replace the state of a node by another. An expiry is carried out even if the store or the table fails."""
         if self._undo is not None:
             self._undo.append((home, old, self._deleted.get(home)))
         heard = 0
         if self.store is not None:
             try:
-                self.store.put(home, new)  # durable first: it's never acknowledged and then lost
+                self.store.put(home, new)  # durable first, so that no acknowledged change is lost
                 heard |= _STORE
             except BaseException as error:
                 self._fall_behind(home, _STORE)
@@ -369,7 +383,7 @@ class BindingCache:
             if self._deleted:
                 self._deleted.pop(home, None)
             new.deadline = new.earliest()
-            # as it is now: the copy was made when the transaction began, and the heap may have gone on since
+            # the old node's present value: since the copy was made, the heap may have changed
             new.scheduled = inf if old is None else old.scheduled
             if new.deadline < new.scheduled:
                 new.scheduled = new.deadline
@@ -382,7 +396,7 @@ class BindingCache:
                 self._outbox.put(event)
 
     def _put_back(self, home: bytes, old: Node | None) -> None:
-        """The table wouldn't have it, so the store must not either."""
+        """Restore the old node in the store, because the table has refused the new one."""
         if self.store is None:
             return
         try:
@@ -392,7 +406,7 @@ class BindingCache:
             _log.error("the store could not take back what the forwarding table has refused: %r", error)
 
     def _fall_behind(self, home: bytes, who: int) -> None:
-        """The store or the table may not have what the cache has: tell them later."""
+        """Note that the store or the table may have missed a change, so that it is told later."""
         self._behind[home] = self._behind.get(home, 0) | who
         self._retry_at = min(self._retry_at, self._clock + _RETRY)
 
@@ -402,7 +416,7 @@ class BindingCache:
             self._behind[home] = left
 
     def _catch_up(self, now: float) -> None:
-        """Tell the store and the table what they have missed; the first error ends it until later."""
+        """Tell the store and the table what they have missed; after an error, the rest waits for the next attempt."""
         self._retry_at = inf
         for home, who in list(self._behind.items()):
             node = self.nodes.get(home)
@@ -437,30 +451,31 @@ class BindingCache:
             self.owners.claim(after, home)
 
     def tell(self, event: Event) -> None:
-        """Give the listener an event that is no change of the cache."""
+        """Pass an event that isn't a change of the cache to the listener."""
         if self.listener is not None:
             self._outbox.put(event)
             self.deliver()
 
     def deliver(self) -> None:
-        """Tell the listener what waits for it. Changes do that themselves, when they're done."""
+        """Call the listener with the waiting events. Methods that change the cache call this themselves at their
+        end."""
         self._outbox.deliver(self.listener)
 
     # ---- time
 
     @property
     def clock(self) -> float:
-        """The latest time that it was told; minus infinity before the first."""
+        """The latest time that was passed to the cache; minus infinity before the first."""
         return self._clock
 
     def advance(self, now: float) -> float:
-        """Let time go on to `now`, and return what time it is: see `later`."""
+        """Set the clock to ``now``, unless it is later already; return the clock (see `later`)."""
         with self.lock:
             self._clock = now = later(now, self._clock)
             return now
 
     def _is_meant(self, when: float, home: bytes) -> bool:
-        """Whether an entry of the heap still stands for something."""
+        """Whether an entry of the heap is still valid."""
         node = self.nodes.get(home)
         if node is not None and node.scheduled == when:
             return True
@@ -471,7 +486,7 @@ class BindingCache:
         self._heap.push(when, home, len(self.nodes) + len(self._deleted))
 
     def next_deadline(self) -> float | None:
-        """When `tick` has something to do next; None: never, as things are."""
+        """Return when `tick` has something to do next, or None if nothing is waiting."""
         with self.lock:
             while (first := self._heap.first()) is not None:
                 when, home = first
@@ -493,10 +508,10 @@ class BindingCache:
             self._push(node.deadline, node.home)
 
     def tick(self, now: float, most: int | None = None) -> list[Event]:
-        """Expire what is over (an entry ends at its time exactly) and say what is due: REFRESH_DUE, *_EXPIRED, ...
+        """Remove the entries that have expired; return the events, such as *_EXPIRED and REFRESH_DUE.
 
-        ``most``: look at so many home addresses and no more; `next_deadline` is still past when some are left. Nothing
-        is raised for a store, a table or a listener that fails: what is over is over.
+        An entry ends at exactly its time of expiry. ``most`` is the number of home addresses to process at most; if
+        some are left, `next_deadline` is still in the past. A failing store, table or listener raises nothing.
         """
         if most is not None and most < 1:
             raise FlowclassError(f"most: 1 or more home addresses expected, got {most}")
@@ -536,13 +551,13 @@ class BindingCache:
             self._install(old.home, old, None, now, expiry=True)
             try:
                 self._remember(old, now, old.memory)
-            except Exception as error:  # in a batch; the memory is lost, the node is gone all the same
+            except Exception as error:  # in a batch: the number is lost, but the node is removed
                 _log.error("the store could not keep a sequence number: %r", error)
             return events
         events = differences(old, node, now)
         if expired:
             self._install(old.home, old, node, now, expiry=True)
-        else:  # only asked for a refresh: what packets see is the same
+        else:  # only refreshes are due: forwarding stays the same
             node.deadline = node.earliest()
             self.nodes[node.home] = node
             self._schedule(node)
@@ -553,13 +568,13 @@ class BindingCache:
         return events
 
     def restart(self, now: float) -> None:
-        """Time starts again here: whatever follows is counted from this clock."""
+        """Set the clock to ``now``, even if it was later before."""
         with self.lock:
             self._clock = later(now, -inf)
 
 
 def _drop_expired(node: Node, now: float) -> bool:
-    """Remove what has expired from a working copy; whether anything had. A flow doesn't go with its BID (K30)."""
+    """Remove expired entries from a working copy; return whether there were any. A flow outlives its BID (K30)."""
     care_of = {bid: entry for bid, entry in node.care_of.items() if entry.expires > now}
     flows = {fid: flow for fid, flow in node.flows.items() if flow.expires > now}
     changed = len(care_of) != len(node.care_of) or len(flows) != len(node.flows)
@@ -568,7 +583,7 @@ def _drop_expired(node: Node, now: float) -> bool:
 
 
 def _take_due(node: Node, now: float) -> Event | None:
-    """What to ask a refresh for (R131); it's marked as asked, so that it is once."""
+    """Return an event with the entries due for a refresh (R131), if any, and mark them so that this happens once."""
     bids = [bid for bid, entry in node.care_of.items() if entry.refresh_at <= now]
     fids = [fid for fid, flow in node.flows.items() if flow.refresh_at <= now]
     if not bids and not fids:
@@ -583,7 +598,7 @@ def _take_due(node: Node, now: float) -> Event | None:
 
 
 def differences(old: Node | None, new: Node | None, now: float) -> list[Event]:
-    """The events that lead from one node to the other; both None: none."""
+    """Return the events that describe the change from one node to the other; None stands for no node."""
     node = new or old
     if node is None or (new is not None and not new.care_of and not new.flows and old is None):
         return []
@@ -592,7 +607,7 @@ def differences(old: Node | None, new: Node | None, now: float) -> list[Event]:
     if old is None:
         events.append(Event(EventKind.NODE_ADDED, home))
     if new is not None and not new.care_of and not new.flows:
-        new = None  # what a commit will do with it
+        new = None  # a commit removes a node without bindings
     before = old.care_of if old is not None else {}
     after = new.care_of if new is not None else {}
     for bid, entry in after.items():

@@ -1,9 +1,10 @@
-"""When a binding cache has something to do next: a heap that stays as small as what is waiting.
+"""A heap of deadlines, which tells a binding cache what it has to do next.
 
-Entries are (time, home address). Nobody takes one out before its time: who no longer means one lets it be, and says so
-when asked by ``live``. Should such stale entries become more than the live ones, the heap is sifted: it is set aside,
-and each later push moves a few of its last entries, which leave a heap a heap, into a new one. So no call pays for more
-than a few entries, whatever the size, and the two heaps together are at most a few times what is live.
+Entries are pairs (time, home address). An entry that is no longer valid isn't removed before its time comes; the
+function ``live`` says whether an entry is still valid. When there are more stale entries than live ones, the heap is
+set aside, and each later push moves a few live entries from its end to a new heap; without its last entries, the old
+heap is still a heap. Thus no call handles more than a few entries, and the two heaps together have at most a few times
+as many entries as are live.
 """
 
 from __future__ import annotations
@@ -16,13 +17,14 @@ __all__ = ["Deadlines"]
 
 _MOVED_PER_PUSH: Final = 8
 _SLACK: Final = 64
-"""Below so many entries nothing is sifted."""
+"""A heap with fewer entries than this is never set aside."""
 
 Entry = tuple[float, bytes]
 
 
 class Deadlines:
-    """Times by home address, the earliest first. ``live(time, home)``: whether an entry is still meant."""
+    """A queue of times with their home addresses, the earliest first; ``live(time, home)`` says if an entry is
+    valid."""
 
     __slots__ = ("_aside", "_heap", "_live")
 
@@ -35,7 +37,7 @@ class Deadlines:
         return len(self._heap) + len(self._aside)
 
     def push(self, when: float, home: bytes, waiting: int) -> None:
-        """Add an entry; ``waiting`` is how many live ones there can be at most."""
+        """Add an entry; ``waiting`` is the greatest possible number of live entries."""
         heappush(self._heap, (when, home))
         if self._aside:
             for _ in range(min(_MOVED_PER_PUSH, len(self._aside))):
@@ -46,13 +48,13 @@ class Deadlines:
             self._heap, self._aside = [], self._heap
 
     def first(self) -> Entry | None:
-        """The earliest entry, live or not."""
+        """Return the earliest entry, live or not; None if there is none."""
         heap, aside = self._heap, self._aside
         if aside and (not heap or aside[0] < heap[0]):
             return aside[0]
         return heap[0] if heap else None
 
     def pop(self) -> Entry:
-        """Take out the earliest entry; there must be one."""
+        """Remove and return the earliest entry; there must be one."""
         heap, aside = self._heap, self._aside
         return heappop(aside if aside and (not heap or aside[0] < heap[0]) else heap)

@@ -1,4 +1,4 @@
-"""What changed in a binding cache, one value per change."""
+"""Events: values that describe the changes in a binding cache, one for each change."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["Event", "EventKind"]
 
 
 class EventKind(StrEnum):
-    """What may happen; "expired" ones are removals that time made."""
+    """The kinds of events; those named "expired" are removals because a lifetime has ended."""
 
     NODE_ADDED = "node-added"
     NODE_REMOVED = "node-removed"
@@ -28,13 +28,13 @@ class EventKind(StrEnum):
 
 
 class Event(NamedTuple):
-    """One change, or one thing to do, for one home address (packed, 16 octets; 4 where a file says so).
+    """One change, or one thing to do, for one home address (packed, 16 octets; 4 if a bindings file says so).
 
-    ``number`` is the BID or FID concerned, -1 where there is none. ``address`` is the packed care-of address that a
-    BID has from now on (added, changed) or had (removed, expired), and the default's new one.
-    REFRESH_DUE: ``bids`` and ``fids`` are about to expire. PARAMETER_PROBLEM: ``number`` is the octet at fault, counted
-    from the start of the packet, ``address`` the source of the packet (RFC 6275 section 9.2: the caller may send it an
-    ICMPv6 Parameter Problem, code 0).
+    ``number`` is the BID or FID concerned, -1 if there is none. ``address`` is a packed care-of address: the new one
+    of a BID that was added or changed, the last one of a BID that was removed or has expired, or the new one of the
+    default binding. With REFRESH_DUE, ``bids`` and ``fids`` are about to expire. With PARAMETER_PROBLEM, ``number`` is
+    the offset in the packet of the octet at fault, and ``address`` the source of the packet, to which the caller may
+    send an ICMPv6 Parameter Problem, code 0 (RFC 6275 section 9.2).
     """
 
     kind: EventKind

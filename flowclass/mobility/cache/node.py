@@ -1,11 +1,12 @@
-"""What a binding cache holds for one home address, and what a forwarding table needs of it.
+"""The entry of a binding cache for one home address, and what a forwarding table needs to know of it.
 
-`CareOf` and `Flow` are values: nothing changes one after it is made, a new one takes its place. That is what makes a
-transaction cheap: its working copy of a `Node` is two shallow dictionaries, and an abort just drops it.
+`CareOf` and `Flow` are immutable values: a change replaces them by new ones. This makes transactions cheap: the working
+copy of a `Node` only needs shallow copies of two dictionaries, and an abort drops them.
 
-All three are msgspec Structs with ``gc=False``: made in a quarter of a dataclass's time, and no business of the garbage
-collector, because nothing in them can lead back to them. With six objects a node that it does walk, 100,000 nodes cost
-50 us per update on average, as much as everything else about an update together.
+All three classes are msgspec Structs with ``gc=False``. They are made in a quarter of the time that a dataclass takes,
+and the garbage collector doesn't track them, which is safe because they can't be part of a reference cycle. If it had
+to visit six objects for each of 100,000 nodes, this would cost 50 us per update on average, as much as the rest of the
+processing of an update.
 
 Times are seconds on the caller's clock; addresses are packed, 16 octets (IPv6) or 4 (IPv4).
 """
@@ -28,42 +29,42 @@ __all__ = ["DISCARD", "FORWARD", "NCAST", "PLAIN", "CareOf", "Flow", "Forwarding
 FORWARD: Final = Action.FORWARD.value
 DISCARD: Final = Action.DISCARD.value
 NCAST: Final = Action.N_CAST.value
-"""The action of a flow as a plain integer; the rfc6089 profile stores what its number of BIDs means."""
+"""The action of a flow as a plain integer; in the rfc6089 profile it follows from the number of BIDs."""
 
 PLAIN: Final = 0
-"""The BID of a binding that was registered without one (RFC 6275 style): 0 is reserved in RFC 5648, so it's free
-here."""
+"""Stands for the BID of a binding that was registered without one, as in RFC 6275. RFC 5648 reserves the value 0."""
 
 RULE_SIZE: Final = 96
 
 
 class CareOf(Struct, gc=False):
-    """A registered care-of address (R39): what RFC 5648 calls a binding."""
+    """A registered care-of address (R39), which RFC 5648 calls a binding."""
 
     bid: int
     address: bytes
-    priority: int = 0  # BID-PRI, lower is preferred, 0: none given (K13)
+    priority: int = 0  # BID-PRI: lower is preferred, 0 means none (K13)
     expires: float = inf
-    refresh_at: float = inf  # when to ask for a refresh; inf once asked
-    home: bool = False  # H flag: the home link itself, address is the home address
-    port: int = 0  # of an IPv4 care-of address behind a NAT: packets go there in UDP (RFC 5555); 0: without
+    refresh_at: float = inf  # when to send a refresh request; inf after it was sent
+    home: bool = False  # H flag: this is the home link, and address is the home address
+    port: int = 0  # UDP port of an IPv4 care-of address behind a NAT (RFC 5555); 0: no UDP
 
 
 class Flow(Struct, gc=False):
-    """A flow binding (R35 to R38): every attribute of its description is in `rule`, and BIDs stand for addresses
+    """A flow binding (R35 to R38). ``rule`` has all attributes of the flow description; BIDs stand for addresses
     (R46)."""
 
     fid: int
-    priority: int  # PRI or FID-PRI, lower is tried first; equal ones by FID (K14)
+    priority: int  # PRI or FID-PRI: lower is tried first, equal ones by FID (K14)
     action: int
-    bids: tuple[int, ...]  # PLAIN among them: the binding without BID (K19)
+    bids: tuple[int, ...]  # PLAIN stands for the binding without BID (K19)
     rule: bytes  # one row of RULE_DTYPE
     expires: float = inf
     refresh_at: float = inf
 
 
 class Forwarding(NamedTuple):
-    """The arguments of ForwardingTable.publish that depend on bindings; `default` is an index into targets or -1."""
+    """The arguments of ForwardingTable.publish that depend on bindings; ``default`` is an index into ``targets``, or
+    -1."""
 
     targets: list[tuple[int, bytes]]
     default: int
@@ -71,9 +72,10 @@ class Forwarding(NamedTuple):
 
 
 def default_binding(care_of: dict[int, CareOf]) -> CareOf | None:
-    """The default binding (R45, R47, R50): lowest priority number, 0 after all others, ties to the lowest BID (K13).
+    """Return the default binding (R45, R47, R50), or None if there is no binding.
 
-    A binding without BID is alone in its node, so it's the default by itself.
+    It is the one with the lowest priority number, where 0 comes after all others, and then with the lowest BID (K13).
+    A binding without BID is the only one of its node and thus the default.
     """
     best = None
     key = (0, 0)
@@ -85,24 +87,24 @@ def default_binding(care_of: dict[int, CareOf]) -> CareOf | None:
 
 
 class Node(Struct, gc=False):
-    """Everything bound to one home address. Only a transaction's own copy is ever written to."""
+    """All bindings of one home address. Only the working copy of a transaction is ever changed."""
 
     home: bytes
     profile: str = "draft"
     care_of: dict[int, CareOf] = {}
     flows: dict[int, Flow] = {}
-    sequence: int | None = None  # of the last update accepted; one space for all BIDs (RFC 5648 section 4.1)
-    registration: bool = True  # the H flag that the binding was made with (or M at a MAP)
-    router: bool | None = None  # the R flag; None: not known, from a file
+    sequence: int | None = None  # of the last accepted update; all BIDs share it (RFC 5648 section 4.1)
+    registration: bool = True  # the H flag of the update (M at an anchor point)
+    router: bool | None = None  # the R flag; None: unknown, as from a file
     prefixes: tuple[Prefix, ...] = ()
     also: tuple[bytes, ...] = ()  # further home addresses, IPv4 (RFC 5555)
-    agent: bytes = b""  # the address that updates are sent to: source of refresh requests
-    memory: float = 0.0  # how long the sequence number outlives it (RFC 6275 section 5.2.8)
-    deadline: float = inf  # the earliest time at which something expires or is due
-    scheduled: float = inf  # when the cache's heap has this node next
+    agent: bytes = b""  # the address that updates are sent to; refresh requests come from it
+    memory: float = 0.0  # how long to remember the sequence number (RFC 6275 section 5.2.8)
+    deadline: float = inf  # the earliest time at which an entry expires or is due
+    scheduled: float = inf  # the time of this node in the heap of the cache
 
     def copy(self) -> Node:
-        """A working copy: entries are shared, they're never written to."""
+        """Return a working copy; it shares the entries, which are immutable."""
         node = copy(self)
         node.care_of = self.care_of.copy()
         node.flows = self.flows.copy()
@@ -123,11 +125,11 @@ class Node(Struct, gc=False):
         return flow.action == DISCARD or any(bid in self.care_of for bid in flow.bids)
 
     def ordered(self) -> list[Flow]:
-        """All flow bindings in matching order: (PRI, FID) (K14, K34)."""
+        """Return all flow bindings in matching order, by PRI and then by FID (K14, K34)."""
         return sorted(self.flows.values(), key=_order)
 
     def earliest(self) -> float:
-        """When the next of its entries expires or is due for a refresh."""
+        """Return when the next entry expires or is due for a refresh."""
         when = inf
         for entry in self.care_of.values():
             if entry.expires < when:
@@ -142,7 +144,7 @@ class Node(Struct, gc=False):
         return when
 
     def forwarding(self, first_only: bool = False) -> Forwarding:
-        """What a forwarding table is to do; `first_only` is the switch forward_multi = "first" (K27)."""
+        """Return the state for a forwarding table; ``first_only`` is the switch forward_multi = "first" (K27)."""
         targets = [(entry.bid, entry.address) for entry in self.care_of.values()]
         index = {bid: i for i, (bid, _) in enumerate(targets)}
         flows = []
@@ -154,7 +156,7 @@ class Node(Struct, gc=False):
                 if len(where) > 1:
                     where = where[:1] if action == FORWARD and first_only else _each_once(where, targets, action)
                 elif not where:
-                    continue  # inactive: K30
+                    continue  # none of its BIDs is registered: the flow is inactive (K30)
             flows.append((flow.fid, action, where, flow.rule))
         best = default_binding(self.care_of)
         return Forwarding(targets, -1 if best is None else index[best.bid], flows)
@@ -164,7 +166,7 @@ _order: Final = attrgetter("priority", "fid")
 
 
 def _each_once(where: tuple[int, ...], targets: list[tuple[int, bytes]], action: int) -> tuple[int, ...]:
-    """n-cast sends one copy to each address, also when two BIDs have the same; hashing is over BIDs."""
+    """For n-cast, leave out BIDs with the address of an earlier BID, so that each address gets one copy."""
     if action != NCAST:
         return where
     seen: dict[bytes, int] = {}

@@ -1,4 +1,4 @@
-"""Who has which mobile network prefix and IPv4 home address, and whether a claim would take what is another's."""
+"""The owners of mobile network prefixes and IPv4 home addresses, and whether a new prefix conflicts with them."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from .node import Node
 __all__ = ["Owners"]
 
 _UNSORTED: Final = 1000
-"""So many additions are looked through one by one before they are sorted in."""
+"""Up to this many additions are searched one by one; then they are merged into the sorted list."""
 
 _MOST_HOPS: Final = 64
-"""Nodes that a chain of care-of addresses may lead through: longer ones count as loops."""
+"""The greatest number of nodes that a chain of care-of addresses may lead through; a longer one counts as a loop."""
 
 
 class Owners(dict[Prefix, bytes]):
-    """Prefix -> home address of the node that has it; an IPv4 home address is a prefix of its full length.
+    """Maps each prefix to the home address of its node; an IPv4 home address is a prefix of its full length.
 
-    ``nodes`` are those of the cache, kept by it (`added` tells of a new one); prefixes come and go by `claim` and
-    `release`. What lies inside a prefix is found in a sorted list of home addresses and prefixes, which is made when
-    somebody first asks.
+    ``nodes`` are the nodes of the cache, which the cache itself maintains; it calls `added` for a new one. Prefixes are
+    added by `claim` and removed by `release`. Addresses and prefixes inside a given prefix are searched in a sorted
+    list, which is made when it is first needed.
     """
 
     __slots__ = ("_additions", "_lengths", "_nodes", "_sorted")
@@ -31,12 +31,12 @@ class Owners(dict[Prefix, bytes]):
     def __init__(self, nodes: Mapping[bytes, Node] | None = None) -> None:
         super().__init__()
         self._nodes = {} if nodes is None else nodes
-        self._lengths: dict[tuple[int, int], int] = {}  # (octets of the address, length) -> how many prefixes
+        self._lengths: dict[tuple[int, int], int] = {}  # (octets of the address, prefix length) -> number of prefixes
         self._sorted: list[Prefix] | None = None
         self._additions: list[Prefix] = []
 
     def claim(self, prefixes: Iterable[Prefix], home: bytes) -> None:
-        """These belong to ``home`` from now on."""
+        """Make ``home`` the owner of these prefixes."""
         for prefix in prefixes:
             if prefix not in self:
                 kind = len(prefix[0]), prefix[1]
@@ -45,7 +45,7 @@ class Owners(dict[Prefix, bytes]):
             self.added(prefix)
 
     def release(self, prefixes: Iterable[Prefix], home: bytes) -> None:
-        """These belong to ``home`` no longer, as far as they did."""
+        """Remove those of these prefixes that ``home`` owns."""
         for prefix in prefixes:
             if self.get(prefix) == home:
                 del self[prefix]
@@ -55,7 +55,7 @@ class Owners(dict[Prefix, bytes]):
                     del self._lengths[kind]
 
     def added(self, prefix: Prefix) -> None:
-        """A home address (as a prefix of its full length) or a prefix is there that was not there before."""
+        """Note a new prefix, or a new home address as a prefix of its full length."""
         if self._sorted is None:
             return
         self._additions.append(prefix)
@@ -64,7 +64,8 @@ class Owners(dict[Prefix, bytes]):
             self._additions = []
 
     def in_the_way(self, prefix: Prefix, home: bytes) -> bool:
-        """Whether somebody other than ``home`` has this prefix, one around it, or an address or a prefix inside it."""
+        """Whether another node than ``home`` has this prefix, one that contains it, or an address or prefix inside
+        it."""
         return self._covers(prefix, home) or self._holds(prefix, home)
 
     def _covers(self, prefix: Prefix, home: bytes) -> bool:
@@ -79,7 +80,7 @@ class Owners(dict[Prefix, bytes]):
         return False
 
     def owner(self, address: bytes) -> bytes | None:
-        """The home address of the node that packets to an address go to; None: to nobody's here."""
+        """Return the home address of the node to which packets to this address go, or None if there is no such node."""
         if address in self._nodes:
             return address
         found, longest = None, -1
@@ -93,8 +94,10 @@ class Owners(dict[Prefix, bytes]):
         return found
 
     def leads_back(self, address: bytes, home: bytes, prefixes: Sequence[Prefix] = ()) -> bool:
-        """Whether packets sent to a care-of address would come back to a node with this home address and these
-        prefixes: the address is the node's own, or that of a node here whose care-of addresses lead back."""
+        """Whether packets sent to a care-of address would come back to the node with this home address and prefixes.
+
+        They do if the address is one of the node's own, or leads to a node here whose care-of addresses lead back.
+        """
         if not self and not prefixes and address not in self._nodes:
             return address == home
         waiting, seen = [address], set[bytes]()
@@ -132,7 +135,7 @@ class Owners(dict[Prefix, bytes]):
             if self._is_others(entry, home):
                 return True
             gone += 1
-            if gone > _UNSORTED:  # mostly of nodes that are gone: sort anew next time
+            if gone > _UNSORTED:  # most are of removed nodes: sort anew next time
                 self._sorted = None
                 self._additions = []
         return False

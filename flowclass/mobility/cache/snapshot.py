@@ -1,8 +1,8 @@
-"""The whole cache as octets, and back: for a warm restart, or another process.
+"""Export and import of a whole binding cache as octets, for a warm restart or for another process.
 
-JSON, one line for each node, so that it can be written and read in pieces. Times are seconds that are left, so that the
-clock of the process that reads it may start anywhere; null: for ever. Octets are hexadecimal. Nothing is installed
-before everything has been checked.
+The format is JSON with one line for each node, so that it can be written and read in pieces. Times are the seconds
+left until then, so that the reading process may have another clock; null means for ever. Octets are written in
+hexadecimal. An import checks all data before it installs anything.
 """
 
 from __future__ import annotations
@@ -80,17 +80,17 @@ class _Snapshot(Struct, forbid_unknown_fields=True):
     deleted: list[_Deleted]
 
 
-# the lines around those of nodes and of sequence numbers that are remembered; the whole is one JSON object
+# the lines before, between and after those of the nodes and of the remembered sequence numbers; all is one JSON object
 _HEAD: Final = b'{"format":%d,"nodes":[' % FORMAT
 _MIDDLE: Final = b'],"deleted":['
 _TAIL: Final = b"]}"
 
 
 def export_pieces(cache: BindingCache, now: float, most: int = 1000) -> Iterator[bytes]:
-    """Everything in the cache that hasn't expired at `now`, in pieces of at most `most` nodes.
+    """Yield everything in the cache that hasn't expired at ``now``, in pieces of at most ``most`` nodes.
 
-    What is exported is the cache as it is at the first piece, whatever happens between that and the last one; joined,
-    the pieces are what `import_cache` takes. Open transactions aren't in it.
+    This is the state of the cache at the first piece, whatever changes before the last one. Joined, the pieces are an
+    input for `import_cache`. Open transactions are not included.
     """
     now = cache.advance(now)
     with cache.lock:
@@ -117,12 +117,12 @@ def _lines(head: bytes, things: list[Any], most: int, encode: Callable[[Any], by
 
 
 def export_cache(cache: BindingCache, now: float) -> bytes:
-    """Everything in the cache that hasn't expired at `now`; open transactions aren't in it."""
+    """Return everything in the cache that hasn't expired at ``now``; open transactions are not included."""
     return b"".join(export_pieces(cache, now))
 
 
 def _raw(node: Node, now: float) -> _Node:
-    """A node as it is written, without what has expired."""
+    """Return the form in which a node is written, without expired entries."""
 
     def left(time: float) -> float | None:
         return None if time == inf else max(time - now, 0.0)
@@ -151,12 +151,12 @@ def _raw(node: Node, now: float) -> _Node:
 
 
 def encode_node(node: Node, now: float) -> bytes:
-    """One node as octets, for a store: as in a snapshot of a whole cache, without what has expired at `now`."""
+    """Return one node as octets, for a store, in the format of a snapshot; entries expired at ``now`` are left out."""
     return msgspec.json.encode(_raw(node, now))
 
 
 def decode_node(data: bytes, now: float) -> Node:
-    """What `encode_node` wrote, as a node whose times count from `now`. FlowclassError for data that makes no sense."""
+    """Return the node that `encode_node` wrote, with times that count from ``now``; FlowclassError for invalid data."""
     try:
         return _node(msgspec.json.decode(data, type=_Node), now)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -164,19 +164,19 @@ def decode_node(data: bytes, now: float) -> Node:
 
 
 def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
-    """Put what was exported in place of all that the cache has. Raises FlowclassError for data that makes no sense, and
-    then the cache is as it was."""
+    """Replace the content of the cache by an export; FlowclassError for invalid data, which changes nothing."""
     with cache.lock:
         for _ in import_pieces(cache, data, now):
             pass
 
 
 def import_pieces(cache: BindingCache, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
-    """`import_cache`, at most `most` nodes at a time: yields how many have been read, then how many are in place.
+    """Do what `import_cache` does in steps of at most ``most`` nodes.
 
-    ``data`` may come in pieces, of any size. All of it is read and checked before the first node is put in place. The
-    cache may be used in between: what has changed since the beginning is newer than the data, and stays. An error
-    takes back what was put in place.
+    Yields the number of nodes that have been read, and then the number of those in place. ``data`` may come in pieces
+    of any size. All of it is read and checked before the first node is put in place. The cache may be used in between:
+    nodes that change after the beginning are newer than the data, and stay. After an error, what was put in place is
+    taken back.
     """
     if most < 1:
         raise FlowclassError(f"most: 1 or more nodes expected, got {most}")
@@ -202,7 +202,7 @@ def import_pieces(cache: BindingCache, data: bytes | Iterable[bytes], now: float
     try:
         cache.restart(now)
         yield from _exchange(cache, before, nodes, done, now, most)
-    except BaseException as error:  # what the forwarding table won't take, a store, or nobody wants the rest
+    except BaseException as error:  # the table or the store has failed, or the caller has stopped
         with cache.lock:
             if clock > -inf:
                 cache.restart(clock)
@@ -222,7 +222,10 @@ def _exchange(
     now: float,
     most: int,
 ) -> Iterator[int]:
-    """Put these nodes in place of those; addresses may go from one to another, so what has some goes first."""
+    """Replace the nodes ``before`` by ``nodes``.
+
+    Prefixes may move from one node to another, so that nodes which lose some are removed first.
+    """
     new = {home: node for home, node in nodes.items() if node.care_of or node.flows}
     leaving = [
         home
@@ -236,7 +239,7 @@ def _exchange(
             for home, node in steps[at : at + most]:
                 old = cache.get(home)
                 if old is not (None if home in gone else before.get(home)):
-                    continue  # it has changed meanwhile
+                    continue  # an update has changed it in the meantime
                 if node is None:
                     done.append((home, old, None))
                     cache.remove(home, now)
@@ -248,7 +251,7 @@ def _exchange(
 
 
 def _take_back(cache: BindingCache, done: list[tuple[bytes, Node | None, Node | None]], now: float) -> None:
-    """Undo steps of `_exchange`, of which the last one may not have come to be."""
+    """Undo the steps of `_exchange`; the last one may not have been carried out."""
     for home, old, new in reversed(done):
         if cache.get(home) is not new:
             continue
@@ -259,8 +262,10 @@ def _take_back(cache: BindingCache, done: list[tuple[bytes, Node | None, Node | 
 
 
 def _entries(data: bytes | Iterable[bytes]) -> Iterator[_Node | _Deleted]:
-    """The nodes, then the sequence numbers that are remembered. What was written by `export_pieces` is read line by
-    line, other JSON of the same shape as a whole."""
+    """Yield the nodes, then the remembered sequence numbers.
+
+    The output of `export_pieces` is read line by line; other JSON of the same structure is read as a whole.
+    """
     wrong = "no snapshot of a binding cache: "
     pieces = iter([as_bytes(data)] if isinstance(data, (bytes, bytearray, memoryview)) else data)
     lines = _split(pieces)
@@ -291,7 +296,7 @@ def _entries(data: bytes | Iterable[bytes]) -> Iterator[_Node | _Deleted]:
 
 
 def _split(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Lines, without their ends."""
+    """Yield the lines of the pieces, without line ends."""
     rest = b""
     for piece in pieces:
         *whole, rest = (rest + piece).split(b"\n")
