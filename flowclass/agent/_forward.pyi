@@ -3,9 +3,11 @@ from typing import ClassVar, Final, NamedTuple, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
+from typing_extensions import Buffer, Self
 
 from flowclass.engine.forwarding import ForwardingTable
+
+__all__ = ["FLOW_COUNTER_DTYPE", "Forwarder", "Local"]
 
 FLOW_COUNTER_DTYPE: Final[np.dtype[np.void]]
 
@@ -26,8 +28,8 @@ class Counters(TypedDict):
 class Forwarder:
     KINDS: ClassVar[tuple[str, ...]]
     DROPS: ClassVar[tuple[str, ...]]
-    def __init__(
-        self,
+    def __new__(
+        cls,
         table: ForwardingTable,
         *,
         tun: Sequence[int],
@@ -41,7 +43,7 @@ class Forwarder:
         encapsulation_limit: int | None = 4,
         vnet_header: bool = False,
         secret: Buffer | None = None,
-    ) -> None: ...
+    ) -> Self: ...
     def run(self, timeout_ms: int | None = -1) -> list[Local]: ...
     def wake(self) -> None: ...
     def send(self, packets: Iterable[Buffer]) -> int: ...
