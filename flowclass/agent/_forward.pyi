@@ -1,9 +1,9 @@
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final, NamedTuple, TypedDict
+from typing import ClassVar, Final, NamedTuple, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer, Self
+from typing_extensions import Buffer
 
 from flowclass.engine.forwarding import ForwardingTable
 
