@@ -263,6 +263,9 @@ void fc_cross_make_lane(fc_cross_maker *b, int lane)
     int fits = b->status == FC_OK;
     if (fits) {
         fill_square(b, node, lane, q, e, set + b->words, set);
+        fits = b->status == FC_OK; /* if not, memory ran out and the square is only begun */
+    }
+    if (fits) {
         x->classes[0] = (uint16_t)row_classes(q, x->map[0], first[0]);
         x->classes[1] = (uint16_t)column_classes(q, first[0], x->classes[0], x->map[1], first[1]);
         uint16_t real[2] = {x->classes[0], x->classes[1]};
