@@ -252,13 +252,13 @@ def serve(connection):
     with connection:
         while data := connection.recv(65536):
             connection.sendall(data)
-def listen(port):
-    server = socket.create_server((sys.argv[1], port), family=socket.AF_INET6)
-    print("listening", port, flush=True)
+def accept(server):
     while True:
         threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 for port in map(int, sys.argv[2:]):
-    threading.Thread(target=listen, args=(port,)).start()
+    server = socket.create_server((sys.argv[1], port), family=socket.AF_INET6)
+    threading.Thread(target=accept, args=(server,)).start()
+    print("listening", port, flush=True)  # by one thread only: lines of several would mix
 """
 
 _CLIENT = """
