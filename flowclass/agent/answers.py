@@ -32,8 +32,8 @@ class Latencies:
     """
 
     def __init__(self) -> None:
-        self.counts = [0] * (len(_BOUNDS) + 1)
-        self.sum = 0.0
+        self.counts: list[int] = [0] * (len(_BOUNDS) + 1)
+        self.sum: float = 0.0
 
     def add(self, seconds: float) -> None:
         self.counts[bisect_left(_BOUNDS, seconds)] += 1
@@ -148,7 +148,7 @@ def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 def flow_counters(service: Service) -> list[dict[str, Any]]:
     """Return the packets and octets by node and flow; ``kind`` is flow, default, signalling or reverse."""
     rows = service.forwarder.flows()
-    table: Any = service.agent.cache.table
+    table = service.agent.table
     homes: dict[int, str | None] = {}
     for node in set(rows["node"].tolist()):
         home = table.home_address(node)

@@ -64,13 +64,13 @@ class HomeAgentService:
     def __init__(self, config: AgentConfig, *, follow: bool = False) -> None:
         if follow and config.store is None:
             raise FlowclassError("--follow: the configuration has no store to follow")
-        self.config = config
+        self.config: AgentConfig = config
         self.follow = follow
-        self.log = Log(config.log, config.log_interval)
-        self.loop = Loop()
-        self.started = time.monotonic()
+        self.log: Log = Log(config.log, config.log_interval)
+        self.loop: Loop = Loop()
+        self.started: float = time.monotonic()
         self.ignored: Counter[str] = Counter()
-        self.latencies = answers.Latencies()
+        self.latencies: answers.Latencies = answers.Latencies()
         self.drained = False
         self._rates = RateLimit(config.updates_per_second, config.burst)
         self._waiting: deque[tuple[float, Local]] = deque()
@@ -78,7 +78,7 @@ class HomeAgentService:
         self._udp: socket.socket | None = None
         self._udp_replies: list[tuple[bytes, tuple[bytes, int]]] = []
         self._closing: list[Any] = []
-        self.agent = self._make_agent()
+        self.agent: HomeAgent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
 
@@ -214,7 +214,7 @@ class HomeAgentService:
             network.add_route(own, name, table=_PROTECTED_TABLE)
             self._keep(_Rules(network, config.security.interfaces, config.security.marks))
         self.forwarder = self.make_forwarder(
-            self.agent.cache.table,
+            self.agent.table,
             tun=queues,
             output=output.fileno(),
             output4=output4.fileno(),

@@ -27,6 +27,7 @@ from flowclass.mobility import (
     MobileNode,
     Refusal,
     SharedKey,
+    UpdateList,
     exchanged,
     publish_known,
 )
@@ -55,11 +56,11 @@ class MobileNodeService:
     """One running mobile node. `run` returns when it has been told to stop and has de-registered."""
 
     def __init__(self, config: NodeConfig) -> None:
-        self.config = config
-        self.log = Log(config.log, config.log_interval)
-        self.loop = Loop()
+        self.config: NodeConfig = config
+        self.log: Log = Log(config.log, config.log_interval)
+        self.loop: Loop = Loop()
         self.counters: Counter[str] = Counter()
-        self.started = time.monotonic()
+        self.started: float = time.monotonic()
         self._closing: list[Any] = []
         self._ready = False
         self._leaving: float | None = None
@@ -69,7 +70,7 @@ class MobileNodeService:
         self._outputs: dict[str, socket.socket] = {}
         self._places: dict[bytes, str] = {}  # care-of address -> interface
         key = config.association
-        self.node = MobileNode(
+        self.node: MobileNode = MobileNode(
             config.home,
             config.profile,
             lifetime=config.lifetime,
@@ -78,7 +79,7 @@ class MobileNodeService:
             listener=self._refused,
             security=None if key is None else SharedKey(key.spi, key.key, wall=time.time, identifier=key.identifier),
         )
-        self.updates = self.node.add_receiver(config.home_agent)
+        self.updates: UpdateList = self.node.add_receiver(config.home_agent)
 
     # ---- life
 
@@ -124,7 +125,7 @@ class MobileNodeService:
         for warning in config.warnings:
             self.log.warning(warning)
         watcher = self._keep(address_changes())
-        self.control = self._keep(ControlServer(config.control, self.loop, self._answer, self.log))
+        self.control: ControlServer = self._keep(ControlServer(config.control, self.loop, self._answer, self.log))
         self.loop.watch(tap, lambda: self._tapped(tap))
         for tunnel in tunnels:
             self.loop.watch(tunnel, partial(self._tunnelled, tunnel))

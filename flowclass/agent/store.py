@@ -155,7 +155,7 @@ class SqliteStore:
     """
 
     def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
-        self.path = fspath(path)
+        self.path: str = fspath(path)
         _check_file(self.path)
         self._lock = _Lock(self.path)
         if not self._lock.take():
@@ -325,7 +325,7 @@ class StoreFollower:
     """
 
     def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
-        self.path = fspath(path)
+        self.path: str = fspath(path)
         self._clock, self._wall = clock, wall
         self._rows = _Rows(self.path, clock, wall)
         self._lock = _Lock(self.path)

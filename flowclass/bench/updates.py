@@ -32,11 +32,11 @@ class Updater:
     """A classifier whose rules are removed and inserted, and the present id of each rule (-1 while it is removed)."""
 
     def __init__(self, case: Case, seed: int, make: Callable[[Any], Any] = Classifier) -> None:
-        self.rules = case.rules
-        self.table = make(case.rules)
-        self.ids = np.arange(len(case.rules), dtype=np.int64)
-        self.rng = np.random.default_rng([seed, len(case.rules), 5])
-        self.count = 0
+        self.rules: npt.NDArray[np.void] = case.rules
+        self.table: Any = make(case.rules)
+        self.ids: npt.NDArray[np.int64] = np.arange(len(case.rules), dtype=np.int64)
+        self.rng: np.random.Generator = np.random.default_rng([seed, len(case.rules), 5])
+        self.count: int = 0
 
     def remove(self, some: npt.NDArray[np.int64]) -> None:
         """Removes the rules at these indices."""

@@ -12,13 +12,14 @@ from .agent.nonces import NonceTable
 from .agent.received_update import Outcome, Update
 from .agent.shared_keys import Association, Security, SharedKeys
 from .bindings_file.read import BindingsFile, read_bindings
-from .cache.binding_cache import BindingCache, BusyError, Store, Transaction
+from .cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
 from .cache.events import Event, EventKind
 from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
 from .cache.snapshot import decode_node, encode_node
 from .mobile_node.mobile_node import MobileNode
 from .mobile_node.plan import FlowEntry, Refusal
 from .mobile_node.shared_key import SharedKey
+from .mobile_node.update_list import UpdateList
 from .mobile_node.uplink import exchanged, publish_known
 from .settings import Capabilities, Limits, Switches
 
@@ -58,8 +59,10 @@ __all__ = [
     "SharedKeys",
     "Store",
     "Switches",
+    "Table",
     "Transaction",
     "Update",
+    "UpdateList",
     "acknowledge",
     "decode_node",
     "encode_node",

@@ -121,7 +121,7 @@ class ArrowWriter:
     def __init__(self, stream: IO[bytes]) -> None:
         self._writer = pa.ipc.new_file(stream, SCHEMA)
         self._blocks = _Blocks(self.BATCH, self._write)
-        self.write = self._blocks.add
+        self.write: Callable[[Rows], None] = self._blocks.add
 
     def _write(self, block: _Block) -> None:
         numbers = pa.array(block.numbers)
@@ -159,7 +159,7 @@ class ParquetWriter:
             column_encoding={"frame": "DELTA_BINARY_PACKED", "time_ns": "DELTA_BINARY_PACKED"},
         )  # fmt: skip
         self._blocks = _Blocks(self.GROUP, self._write)
-        self.write = self._blocks.add
+        self.write: Callable[[Rows], None] = self._blocks.add
 
     def _write(self, block: _Block) -> None:
         columns = [_dictionary(_repeated(block), block.files), pa.array(block.frames), time_column(block.times)]

@@ -106,7 +106,7 @@ def explain_frame(
 def explain_packet(agent: HomeAgent, packet: bytes, name: str = "packet") -> Explanation:
     """Explains a whole IP packet by the present state of the agent."""
     keys, infos = parse([packet])
-    table: Any = agent.cache.table
+    table = agent.table
     decision = table.classify_parsed(keys, infos)[0]
     home = table.home_address(decision)
     flags = int(decision["flags"])

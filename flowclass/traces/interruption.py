@@ -27,7 +27,7 @@ class Interruption:
     """Whether an end of the work was requested; `Trace` and `Run` take one and check it."""
 
     def __init__(self) -> None:
-        self.requested = False
+        self.requested: bool = False
         self._waiting = False
 
     @contextlib.contextmanager

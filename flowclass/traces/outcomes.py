@@ -79,7 +79,7 @@ class Outcomes:
 
     def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
         self.values: list[RowValues] = []
-        self.epoch = 0
+        self.epoch: int = 0
         self.before_forget: Callable[[], None] = lambda: None
         self._ids: dict[RowValues, int] = {}
         self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)

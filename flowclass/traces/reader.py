@@ -74,7 +74,7 @@ class Damages(list[Damage]):
 
     def __init__(self, kept: Iterable[Damage] = (), more: int = 0) -> None:
         super().__init__(kept)
-        self.more = more
+        self.more: int = more
 
     @property
     def found(self) -> int:
@@ -197,8 +197,8 @@ class Trace:
         interruption: Interruption | None = None,
     ) -> None:
         self._raw: RawSource = open_raw(source, 0 if start is None else start.offset)
-        self.name = self._raw.name if name is None else name
-        self.damages = Damages()
+        self.name: str = self._raw.name if name is None else name
+        self.damages: Damages = Damages()
         self._capture = Capture()
         self._buffer = np.empty(WINDOW, np.uint8)
         self._begin = 0  # the octets not parsed yet are self._buffer[self._begin : self._filled]

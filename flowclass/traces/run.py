@@ -86,7 +86,7 @@ class Run:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
         self.agent = agent
-        self.summary = Summary()
+        self.summary: Summary = Summary()
         self.inner = inner
         self.esp_null = esp_null
         self._table = table
@@ -98,7 +98,7 @@ class Run:
         self._behind = behind
         self._memory = memory
         self.selection = selection
-        self.interruption = Interruption() if interruption is None else interruption
+        self.interruption: Interruption = Interruption() if interruption is None else interruption
         if behind is not None:
             self._outcomes.before_forget = behind.wait
 

@@ -107,7 +107,10 @@ class Splitter:
         esp_null: bool = True,
         selection: Selection | None = None,
     ) -> None:
-        self.agent, self.folder, self.by, self.encapsulate = agent, os.fspath(folder), by, encapsulate
+        self.agent: HomeAgent = agent
+        self.folder: str = os.fspath(folder)
+        self.by = by
+        self.encapsulate: bool = encapsulate
         self._sources: dict[int, bytes] = {6: home_agents[0].packed, 4: home_agents[1].packed}
         self._inner = inner
         self._progress = progress

@@ -90,7 +90,7 @@ class Summary:
 
     def __init__(self) -> None:
         self.files: list[FileSummary] = []
-        self.cut = 0
+        self.cut: int = 0
         self.unread: Unread = {}
         self.updates: Updates | None = None
         self._folded: dict[_Key, FlowSummary] = {}

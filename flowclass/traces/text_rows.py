@@ -67,7 +67,7 @@ class TextSize:
     """Computes how many octets rows will have as text, without their frame numbers, before they are written."""
 
     def __init__(self, form: TextFormat) -> None:
-        self.octets = 0
+        self.octets: int = 0
         self._form = form
         self._tails = np.zeros(0, dtype=np.int64)
         self._epoch = 0

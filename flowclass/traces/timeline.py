@@ -47,8 +47,10 @@ class Timeline:
 
     def __init__(self) -> None:
         self.origin: int | None = None
-        self.width = 1000  # ns, the length of a span
-        self.counts = np.zeros((2, len(KINDS), self.BINS), dtype=np.int64)  # [0]: packets, [1]: octets
+        self.width: int = 1000  # ns, the length of a span
+        self.counts: npt.NDArray[np.int64] = np.zeros(
+            (2, len(KINDS), self.BINS), dtype=np.int64
+        )  # [0]: packets, [1]: octets
         self.first: int | None = None
         self.last: int | None = None
         self._total = 0

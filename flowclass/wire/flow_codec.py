@@ -78,8 +78,8 @@ class FlowCodec:
     def __init__(self, profile: Profile, *, update: bool) -> None:
         self.profile = profile
         # an acknowledgement always counts octets (K2)
-        self.send_len_units = profile.send_len_units and update
-        self.type = profile.flow_identification
+        self.send_len_units: bool = profile.send_len_units and update
+        self.type: int = profile.flow_identification
         # octets of a sub-option that its length does not count
         self.uncounted = 0 if profile.suboption_length_includes_header else 2
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -65,7 +66,7 @@ class TrafficSelectorOption(Received):
 
 
 _set_selector: Any = TrafficSelectorOption.__dict__["selector"].__set__
-received_selector = received(TrafficSelectorOption)
+received_selector: Callable[..., TrafficSelectorOption] = received(TrafficSelectorOption)
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +171,7 @@ class FlowIdentification(Received):
         return copy
 
 
-received_flow = received(FlowIdentification)
+received_flow: Callable[..., FlowIdentification] = received(FlowIdentification)
 """The decoder's constructor. Its first argument, ``_octets``, holds the encoded sub-options, which the encoder copies
 unchanged."""
 

@@ -182,18 +182,18 @@ class Codec:
 
     def __init__(self, profile: Profile, kind: int) -> None:
         self.profile = profile
-        self.priority_in_status = profile.bid_priority_in_status and kind == MessageType.BINDING_UPDATE
+        self.priority_in_status: bool = profile.bid_priority_in_status and kind == MessageType.BINDING_UPDATE
         self.leaves: dict[int, tuple[int, Leaf]] = {
             **_LEAVES,
             _BINDING_IDENTIFIER: (_ANY_LENGTH, self._decode_bid),
         }
         self.encoders: dict[type, Encoder] = {**_ENCODERS, options.BindingIdentifier: self._encode_bid}
         # -1 is no type
-        self.flow_type = -1
+        self.flow_type: int = -1
         if kind in (MessageType.BINDING_UPDATE, MessageType.BINDING_ACKNOWLEDGEMENT):
             flows = FlowCodec(profile, update=kind == MessageType.BINDING_UPDATE)
             self.flow_type = profile.flow_identification
-            self.decode_flow = flows.decode
+            self.decode_flow: Callable[[bytes, int, int], FlowIdentification | options.UnknownOption] = flows.decode
             self.encoders[FlowIdentification] = flows.encode
             if kind == MessageType.BINDING_UPDATE and profile.flow_summary is not None:
                 self.leaves[profile.flow_summary] = (_ANY_LENGTH, decode_flow_summary)

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, ClassVar, TypeVar
@@ -177,7 +178,7 @@ class BindingIdentifier(Received):
 
 
 _set_care_of: Any = BindingIdentifier.__dict__["care_of"].__set__
-received_bid = received(BindingIdentifier)
+received_bid: Callable[..., BindingIdentifier] = received(BindingIdentifier)
 
 
 @dataclass(frozen=True, slots=True)

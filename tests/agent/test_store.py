@@ -152,7 +152,7 @@ def test_a_batch_is_one_commit_and_all_of_it_or_nothing(times: Times, path: Path
 def test_a_batch_that_cannot_be_committed_takes_back_what_packets_see(times: Times, path: Path) -> None:
     agent, store = restored(times, path)
     agent.receive(update(1, 1, address=1), now=times.now)
-    table: Any = agent.cache.table
+    table = agent.table
 
     def fails() -> None:
         with agent.cache.batch():

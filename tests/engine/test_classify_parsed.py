@@ -22,7 +22,7 @@ def test_same_as_from_packets(tmp_path: Path) -> None:
     nodes = random_nodes(rng, 6, 8)
     file = tmp_path / "b.toml"
     file.write_text(bindings_toml(nodes))
-    table = load_bindings(file).cache.table
+    table = load_bindings(file).table
     assert isinstance(table, ForwardingTable)
     frames = [p.frame for p in mobility_trace(rng, nodes, 3000)] + [b"", b"\0" * 14, b"\x60" * 13]
     signalling = ip_packet(Fields(nodes[0].care_of[0][1].packed, nodes[0].home_address.packed, MOBILITY))
@@ -41,7 +41,7 @@ def test_addresses_of_many_decisions(tmp_path: Path) -> None:
     nodes = random_nodes(rng, 20, 8)
     file = tmp_path / "b.toml"
     file.write_text(bindings_toml(nodes))
-    table = load_bindings(file).cache.table
+    table = load_bindings(file).table
     assert isinstance(table, ForwardingTable)
     table.publish(bytes([192, 0, 2, 1]), targets=[(1, bytes([198, 51, 100, 1]))], default=0)
     packets = [p.frame for p in mobility_trace(rng, nodes, 1000)]

@@ -200,7 +200,7 @@ def test_the_mobile_nodes_own_packets_take_the_same_path() -> None:
     keys = make_keys(
         version=6, source=int(CN), destination=int(HOME), protocol=6, source_port=ports, destination_port=40000
     )
-    incoming: Any = agent.cache.table
+    incoming = agent.table
     outgoing = make_keys(
         version=6, source=int(HOME), destination=int(CN), protocol=6, source_port=40000, destination_port=ports
     )
@@ -274,7 +274,7 @@ def test_decisions_are_those_of_a_plain_reading(sent: list[Any], seed: int) -> N
         flow_label=[rnd.randint(0, 3) for _ in range(n)],
         traffic_class=[rnd.randint(0, 15) for _ in range(n)],
     )
-    table: Any = peer.agent.cache.table
+    table = peer.agent.table
     nodes = naive.reading(peer.agent.cache)
     for decision, key in zip(table.classify(keys), keys, strict=True):
         assert naive.agrees(table, decision, naive.decide(nodes, key, signalling=False))

@@ -127,7 +127,7 @@ def test_a_snapshot_that_the_engine_refuses_changes_nothing(change: Callable[[di
     peer = Peer(agent=HomeAgent())
     peer.send(bid(9, COA3), flow(9, selector=HTTPS))
     peer.send(bid(9, COA3), home=COA3)
-    table: Any = peer.agent.cache.table
+    table = peer.agent.table
     before = peer.state(), table.info()["nodes"], peer.agent.next_deadline()
     with pytest.raises(FlowclassError, match=r"^no snapshot of a binding cache: "):
         peer.agent.import_state(data, peer.now)

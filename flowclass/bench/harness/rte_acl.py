@@ -96,12 +96,12 @@ class RteAcl:
     def __init__(self, rules: npt.NDArray[np.void]) -> None:
         self._peer = None
         self._library = _library()
-        self.version = int(rules["version"][0])
+        self.version: int = int(rules["version"][0])
         rules = np.ascontiguousarray(rules)
         failed = ctypes.c_int64(0)
         start = time.perf_counter()
         self._peer = self._library.peer_build(rules.ctypes.data, len(rules), self.version, ctypes.byref(failed))
-        self.build_seconds = time.perf_counter() - start
+        self.build_seconds: float = time.perf_counter() - start
         if not self._peer:
             if failed.value >= 0:
                 raise ValueError(f"rte_acl can't express rule {failed.value}")

@@ -13,7 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import isfinite
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -54,6 +54,13 @@ from .policy import Policy, verdict
 from .process import process, times
 from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update, collect
 from .shared_keys import Security
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from flowclass.engine.forwarding import ForwardingTable
+    from flowclass.engine.packets import Fragments, Packets
 
 __all__ = ["Agent", "Pending"]
 
@@ -197,7 +204,7 @@ class Agent(ABC):
         allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
         security: Security | None = None,
     ) -> None:
-        self.profile = get_profile(profile)
+        self.profile: Profile = get_profile(profile)
         for name, value, kind in (
             ("limits", limits, Limits),
             ("capabilities", capabilities, Capabilities),
@@ -212,24 +219,24 @@ class Agent(ABC):
         check_callable("admit_update", admit_update, optional=True)
         check_callable("admit_flow", admit_flow, optional=True)
         check_callable("allocate_ipv4", allocate_ipv4, optional=True)
-        self.limits = limits or Limits()
-        self.capabilities = capabilities or Capabilities()
+        self.limits: Limits = limits or Limits()
+        self.capabilities: Capabilities = capabilities or Capabilities()
         if cache is None:
             cache = BindingCache(
                 new_table() if table is None else table, store=store, switches=switches, listener=listener
             )
         self.cache = cache
-        self.switches = switches or cache.switches
-        self.home_prefixes = check_prefixes("home_prefixes", home_prefixes)
-        self.prefix_table = _prefix_table(prefix_table)
-        self.closed_prefixes = prefix_table is not None
-        self.ipv4_homes = _ipv4_homes(ipv4_homes)
+        self.switches: Switches = switches or cache.switches
+        self.home_prefixes: tuple[Prefix, ...] = check_prefixes("home_prefixes", home_prefixes)
+        self.prefix_table: dict[bytes, Sequence[Prefix]] = _prefix_table(prefix_table)
+        self.closed_prefixes: bool = prefix_table is not None
+        self.ipv4_homes: dict[bytes, bytes] = _ipv4_homes(ipv4_homes)
         self.allocate_ipv4 = allocate_ipv4
         self.security = security
         self.admit_update = admit_update
         self.admit_flow = admit_flow
-        self.counters = Counters()
-        self._fragments: Any = None
+        self.counters: Counters = Counters()
+        self._fragments: Fragments | None = None
 
     # ---- packets in, packets out
 
@@ -537,7 +544,27 @@ class Agent(ABC):
 
     # ---- data plane
 
-    def classify(self, packets: Any, **how: Any) -> Any:
+    @property
+    def table(self) -> ForwardingTable:
+        """The forwarding table that holds the bindings, for everything that `classify` doesn't offer.
+
+        If the agent or its cache was given a table of the caller's own class, it is that one.
+        """
+        return cast("ForwardingTable", self.cache.table)
+
+    def classify(
+        self,
+        packets: Packets,
+        *,
+        linktype: int = 101,
+        linktypes: npt.ArrayLike | None = None,
+        fragments: Fragments | Literal["own"] | None = "own",
+        times: npt.ArrayLike | None = None,
+        inner: int = 0,
+        out: npt.NDArray[np.void] | None = None,
+        kernel: str = "auto",
+        threads: int = 1,
+    ) -> npt.NDArray[np.void]:
         """Classify packets; return an array of DECISION_DTYPE.
 
         ``packets`` is a list of bytes-like objects, or a tuple of buffer, offsets and lengths; the keyword arguments
@@ -550,29 +577,38 @@ class Agent(ABC):
         the time of the agent's last call. With ``fragments=None``, or several ``threads``, each fragment is decided by
         itself.
         """
-        table: Any = self.cache.table
-        if how.get("threads", 1) == 1 and "fragments" not in how:
-            if self._fragments is None:
-                with self.cache.lock:
-                    self._fragments = self._fragments or new_fragments()
-            how["fragments"] = self._fragments
-            if isfinite(clock := self.cache.clock):
-                how.setdefault("times", int(max(-9e18, min(clock * 1e9, 9e18))))
-        return table.classify_packets(packets, **how)
+        memory: Fragments | None = None
+        if fragments != "own":
+            memory = fragments
+        elif threads == 1:
+            memory = self._own_fragments()
+            if times is None and isfinite(clock := self.cache.clock):
+                times = int(max(-9e18, min(clock * 1e9, 9e18)))
+        return self.table.classify_packets(
+            packets, linktype=linktype, linktypes=linktypes, fragments=memory, times=times, inner=inner, out=out,
+            kernel=kernel, threads=threads,
+        )  # fmt: skip
 
-    def care_of(self, decision: Any) -> tuple[IPv4Address | IPv6Address, ...]:
+    def _own_fragments(self) -> Fragments:
+        """Return the agent's own memory of first fragments, which is made when it is first needed."""
+        if self._fragments is None:
+            with self.cache.lock:
+                if self._fragments is None:  # another thread may have been first
+                    self._fragments = new_fragments()
+        return self._fragments
+
+    def care_of(self, decision: np.void | bytes) -> tuple[IPv4Address | IPv6Address, ...]:
         """Return the care-of addresses to which a decision sends its packet: one, or with n-cast one for each copy."""
-        table: Any = self.cache.table
-        return tuple(ip_address(bytes(packed)) for packed in table.care_of(decision))
+        return tuple(ip_address(packed) for packed in self.table.care_of(decision))
 
-    def account(self, decisions: Any, lengths: Any = None) -> None:
+    def account(self, decisions: npt.NDArray[np.void], lengths: npt.ArrayLike | None = None) -> None:
         """Count packets and octets in ``counters.traffic``, by home address and FID.
 
         ``decisions`` are of DECISION_DTYPE, ``lengths`` the sizes of their packets. With n-cast, a packet counts once.
         Decisions must be younger than the removal of any node in them.
         """
         with self.cache.lock:
-            self.counters.count(self.cache.table, decisions, lengths)
+            self.counters.count(self.table, decisions, lengths)
 
     # ---- checks that roles share
 
@@ -611,14 +647,14 @@ def _ipv4_homes(homes: Mapping[bytes, bytes] | None) -> dict[bytes, bytes]:
     return dict(homes or {})
 
 
-def new_fragments() -> Any:
+def new_fragments() -> Fragments:
     """Return a new memory of first fragments, whose hash function has a secret of its own."""
     from flowclass.engine.packets import Fragments
 
     return Fragments()
 
 
-def new_table() -> Table:
+def new_table() -> ForwardingTable:
     """Return a new forwarding table; it is imported late, because it imports numpy."""
     from flowclass.engine.forwarding import ForwardingTable
 

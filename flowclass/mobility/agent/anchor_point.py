@@ -35,7 +35,7 @@ class MobilityAnchorPoint(Agent):
 
     def __init__(self, *arguments: Any, care_of_prefixes: Iterable[Prefix] = (), **more: Any) -> None:
         super().__init__(*arguments, **more)
-        self.care_of_prefixes = check_prefixes("care_of_prefixes", care_of_prefixes)
+        self.care_of_prefixes: tuple[Prefix, ...] = check_prefixes("care_of_prefixes", care_of_prefixes)
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         if update.nonces is not None:

@@ -29,6 +29,7 @@ from flowclass.wire.profiles import Profile
 from ..addresses import is_unicast
 from ..arguments import check_optional
 from ..cache.node import Node
+from ..settings import Limits
 from .agent import Agent, Pending
 from .nonces import NonceTable
 from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update
@@ -56,9 +57,9 @@ class CorrespondentNode(Agent):
     ) -> None:
         check_optional("nonces", nonces, NonceTable)
         super().__init__(profile, *arguments, **more)
-        self.nonces = nonces or NonceTable()
+        self.nonces: NonceTable = nonces or NonceTable()
         longest = int(MAX_RR_BINDING_LIFETIME) // LIFETIME_UNIT
-        self.limits = replace(self.limits, lifetime=min(self.limits.lifetime, longest))
+        self.limits: Limits = replace(self.limits, lifetime=min(self.limits.lifetime, longest))
 
     # ---- return routability
 

@@ -67,11 +67,11 @@ class Table(Protocol):
         self,
         home_address: bytes,
         *,
-        also: Any = ...,
-        prefixes: Any = ...,
-        targets: Any = ...,
-        default: int = ...,
-        flows: Any = ...,
+        also: Any = (),
+        prefixes: Any = (),
+        targets: Any = (),
+        default: int = -1,
+        flows: Any = (),
     ) -> int:
         """Replace the state of a node, or add the node."""
 
@@ -152,13 +152,13 @@ class BindingCache:
         listener: Callable[[Event], object] | None = None,
     ) -> None:
         self.nodes: dict[bytes, Node] = {}
-        self.owners = Owners(self.nodes)
+        self.owners: Owners = Owners(self.nodes)
         """The owners of mobile network prefixes, and of further home addresses as prefixes of full length."""
         self.table = table
         self.store = store
-        self.switches = switches or Switches()
+        self.switches: Switches = switches or Switches()
         self.listener = listener
-        self.lock = RLock()
+        self.lock: RLock = RLock()
         self._open: dict[bytes, Transaction] = {}
         self._heap = Deadlines(self._is_meant)
         self._deleted: dict[bytes, tuple[float, int]] = {}

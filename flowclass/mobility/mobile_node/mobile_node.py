@@ -130,10 +130,10 @@ class MobileNode:
         check_callable("random", random)
         check_optional("security", security, SharedKey)
         self.home = home
-        self.profile = get_profile(profile)
+        self.profile: Profile = get_profile(profile)
         self.lifetime = lifetime
         self.mobile_router = mobile_router
-        self.prefixes = _prefixes(prefixes)
+        self.prefixes: tuple[tuple[IPv6Address, int], ...] = _prefixes(prefixes)
         self.listener = listener
         self.random = random
         self.security = security

@@ -28,7 +28,7 @@ class SharedKey:
         self.key = key
         self.wall = wall
         self.identifier = identifier
-        self.ahead = 0.0
+        self.ahead: float = 0.0
         """How many seconds the home agent's clock is ahead of ours, by its last answer that told its time; at first
         0."""
         self._latest = 0

@@ -63,11 +63,11 @@ class UpdateList:
         self.flows: dict[int, FlowEntry] = {}  # known: acknowledged by the receiver
         self.doubtful: dict[int, FlowEntry] = {}  # flows that the receiver may have, and until when at most
         self.attempts: dict[int, int] = {}
-        self.leaving = False  # all bindings are to be removed
-        self.at_home = False
+        self.leaving: bool = False  # all bindings are to be removed
+        self.at_home: bool = False
         self.contacted = False  # an update was sent since the receiver last had no binding
-        self.fresh = True  # nothing is registered: the next update sets the O flag (RFC 5648 section 5.9)
-        self.bulk = role != "correspondent"
+        self.fresh: bool = True  # nothing is registered: the next update sets the O flag (RFC 5648 section 5.9)
+        self.bulk: bool = role != "correspondent"
         self.supports_flows: bool | None = None
         self.outstanding: Plan | None = None
         self.status: int | None = None  # of the last acknowledgement that was accepted as genuine

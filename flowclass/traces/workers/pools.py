@@ -78,7 +78,7 @@ class LocalPool:
 
     def __init__(self, workers: int) -> None:
         self._pool = ProcessPoolExecutor(workers, mp_context=get_context(_start_method()), initializer=_begin_worker)
-        self.ahead = workers + 2
+        self.ahead: int = workers + 2
         self._pool.submit(int)  # starts the processes now, while this process has no other thread
 
     def __enter__(self) -> LocalPool:
