@@ -131,7 +131,7 @@ static void edge_address(int version, const uint64_t *first, const uint64_t *las
         out[1] += below(3) - 1;
 }
 
-static fc_key random_key(const fc_rule *rules, uint32_t n)
+static inline fc_key random_key(const fc_rule *rules, uint32_t n)
 {
     const fc_rule *r = &rules[below(n)], *s = below(3) ? r : &rules[below(n)];
     fc_key k;

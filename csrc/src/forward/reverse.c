@@ -88,7 +88,7 @@ void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info, const f
 static int combine_ecn(fc_fwd_packet *p, unsigned outer)
 {
     uint8_t *at = p->data + 1;
-    unsigned shift = p->version == 6 ? 4 : 0, inner = *at >> shift & 3u, now = inner;
+    unsigned shift = p->version == 6 ? 4 : 0, inner = (unsigned)*at >> shift & 3u, now = inner;
     if (outer == 3 && inner == 0)
         return 0;
     if (outer == 3 || (outer == 1 && inner == 2))

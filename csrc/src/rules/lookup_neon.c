@@ -50,7 +50,7 @@ INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
     uint16x8_t v = vdupq_n_u16(value), n = vdupq_n_u16(0);
     for (int i = 0; i < 32; i += 8)
         n = vsubq_u16(n, vcleq_u16(vld1q_u16(threshold + i), v));
-    return vaddvq_u16(n) - (threshold[31] <= value); /* the 32nd is the lane's number */
+    return (uint32_t)vaddvq_u16(n) - (threshold[31] <= value); /* the 32nd is the lane's number */
 }
 
 INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, uint32_t n, uint64_t *both)
