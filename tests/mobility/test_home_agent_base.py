@@ -210,6 +210,17 @@ def test_local_policy_and_bounds() -> None:
 # ---- care-of addresses
 
 
+def test_settings_that_change_count_from_the_next_update_on() -> None:
+    peer = Peer()
+    assert peer.send(bid(1, COA1), flow(1, bids=[1], selector=SSH)).flow_statuses == [0]
+    peer.agent.limits = Limits(lifetime=5, flows_per_node=1)
+    answer = peer.send(bid(1, COA1), flow(2, bids=[1], selector=HTTPS), lifetime=100)
+    assert (answer.lifetime, answer.flow_statuses) == (5, [128])
+    peer.agent.admit_flow = lambda node, option: 200
+    assert peer.send(bid(1, COA1), flow(1, pro=1, bids=[1], selector=HTTPS)).flow_statuses == [200]
+    assert peer.agent.policy.limits is peer.agent.limits
+
+
 @pytest.mark.req("R57", "R95")
 def test_the_care_of_address_of_a_plain_update() -> None:
     peer = Peer()

@@ -13,6 +13,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import isfinite
+from threading import Lock
 from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 
 from msgspec import Struct
@@ -64,6 +65,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Agent", "Pending"]
 
+
+_SETTINGS: Final = Policy.__struct_fields__
+"""The attributes of an agent that its policy consists of."""
+_setting: Final = Lock()
 
 _ADD_OR_REPLACE: Final = (Request.ADD.value, Request.REPLACE.value)
 _log = logging.getLogger("flowclass.mobility")
@@ -184,6 +189,7 @@ class Agent(ABC):
     always_acknowledges: ClassVar[bool] = True  # R71, R128
     replay_memory: ClassVar[float] = 0.0
     """For how many seconds a sequence number is remembered after its binding has expired or was removed."""
+    _policy: Policy
 
     def __init__(
         self,
@@ -394,28 +400,29 @@ class Agent(ABC):
             status = verdict("admit_update", self.admit_update(update, node), BindingStatus.PROHIBITED)
             if status >= REFUSED:
                 raise RefusedUpdateError(status)
-        outcome = process(update, node, self.policy, self.cache.owners, now=now, authorized=authorized)
+        outcome = process(update, node, self._policy, self.cache.owners, now=now, authorized=authorized)
         outcome.status = outcome.status or status
         outcome.key_management = self.capabilities.key_management and bool(update.flags & _KEY_MANAGEMENT)
         return outcome
 
     @property
     def policy(self) -> Policy:
-        """The present settings and tables of the agent, by which it decides updates; they may change at any time."""
-        return Policy(
-            self.profile,
-            self.switches,
-            self.limits,
-            self.capabilities,
-            self.correspondent,
-            self.replay_memory,
-            self.prefix_table,
-            self.ipv4_homes,
-            self.home_prefixes,
-            self.closed_prefixes,
-            self.allocate_ipv4,
-            self.admit_flow,
-        )
+        """The present settings and tables of the agent, by which it decides updates.
+
+        They may change at any time: assigning one of these attributes makes a new policy.
+        """
+        return self._policy
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if name not in _SETTINGS:
+            object.__setattr__(self, name, value)
+            return
+        with _setting:
+            object.__setattr__(self, name, value)
+            if all(
+                hasattr(self, setting) for setting in _SETTINGS
+            ):  # not before the last one is set for the first time
+                object.__setattr__(self, "_policy", Policy(*(getattr(self, setting) for setting in _SETTINGS)))
 
     # ---- answers
 
