@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from flowclass.errors import DecodeError, EncodeError
 from flowclass.wire import options
+from flowclass.wire._usual import UsualCodec
 from flowclass.wire.flow_codec import FlowCodec, decode_flow_summary
 from flowclass.wire.flow_options import FlowIdentification, FlowSummary
 from flowclass.wire.messages import Option
@@ -198,6 +199,7 @@ class Codec:
             if kind == MessageType.BINDING_UPDATE and profile.flow_summary is not None:
                 self.leaves[profile.flow_summary] = (_ANY_LENGTH, decode_flow_summary)
                 self.encoders[FlowSummary] = flows.encode_summary
+        self.usual = UsualCodec(profile, self.leaves)
 
     # ---- a run of mobility options ---------------------------------------------------------------------------------
 

@@ -9,11 +9,20 @@ from types import TracebackType
 from typing import Any, ClassVar, Final
 
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, ParameterProblem
+from flowclass.wire._usual import PacketSlots
 from flowclass.wire.lazy import Received, fast_init, received
 from flowclass.wire.message_codec import checksum_fits, decode_message_at, encode_message_between
-from flowclass.wire.messages import Message
-from flowclass.wire.numbers import HOME_ADDRESS_OPTION, MOBILITY_HEADER, TYPE_2_ROUTING, OptionType, Protocol
+from flowclass.wire.messages import BindingAcknowledgement, Message
+from flowclass.wire.numbers import (
+    HOME_ADDRESS_OPTION,
+    MOBILITY_HEADER,
+    TYPE_2_ROUTING,
+    MessageType,
+    OptionType,
+    Protocol,
+)
 from flowclass.wire.octets import as_bytes
+from flowclass.wire.option_codec import get_codec
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.tlv import octets6
 
@@ -38,6 +47,8 @@ _ROUTING: Final = Protocol.ROUTING.value
 _FRAGMENT: Final = Protocol.FRAGMENT.value
 _ESP: Final = Protocol.ESP.value
 _AH: Final = Protocol.AH.value
+_UPDATE: Final = MessageType.BINDING_UPDATE.value
+_ACKNOWLEDGEMENT: Final = MessageType.BINDING_ACKNOWLEDGEMENT.value
 _DESTINATION: Final = Protocol.DESTINATION_OPTIONS.value
 
 # the usual forms, after the next header octet: a Home Address option at 8n+6 behind PadN (RFC 6275 6.3), and a type 2
@@ -109,6 +120,7 @@ class MobilityPacket(Received):
 
 _SETTERS: Final[list[Any]] = [MobilityPacket.__dict__[name].__set__ for name in MobilityPacket._late]
 _received_packet: Final = received(MobilityPacket)
+_SLOTS: Final = PacketSlots(MobilityPacket)
 
 
 class _Chain:
@@ -188,6 +200,13 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
     """
     octets = as_bytes(data)
     chosen = get_profile(profile)
+    usual: MobilityPacket | None = get_codec(chosen, _UPDATE).usual.read_update(
+        octets, _USUAL_UPDATE, MobilityPacket, _SLOTS
+    )
+    return _decode(octets, chosen) if usual is None else usual
+
+
+def _decode(octets: bytes, profile: Profile) -> MobilityPacket:
     if len(octets) < 40:
         raise DecodeError(f"40 octets expected, {len(octets)} left", 0)
     word, length, number, hop_limit, source, destination = _IPV6.unpack_from(octets)
@@ -198,11 +217,7 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         raise DecodeError(f"a length of {length} octets where {len(octets) - 40} are left", 40)
     home = routing = None
     extensions: tuple[ExtensionHeader, ...] = ()
-    if number == _DESTINATION and length >= 24 and octets.startswith(_USUAL_UPDATE, 40):
-        # what nearly all binding updates look like, without the walk
-        home = octets[48:64]
-        start = 64
-    elif number != MOBILITY_HEADER:
+    if number != MOBILITY_HEADER:
         chain = _Chain()
         r = _Reader(octets, 40, end)
         while number != MOBILITY_HEADER:
@@ -216,7 +231,7 @@ def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile =
         octets[start : min(end, start + 8 + 8 * octets[start + 1])], home or source, routing or destination
     )
     try:
-        message = decode_message_at(octets, start, end, chosen)
+        message = decode_message_at(octets, start, end, profile)
     except ParameterProblem as problem:
         if valid:
             raise
@@ -338,6 +353,12 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
 
 def encode_between(addresses: Addresses, message: Message, profile: Profile) -> bytes:
     """`encode_packet` of a packet that is nothing but packed addresses and a message."""
+    if type(message) is BindingAcknowledgement:
+        usual = get_codec(profile, _ACKNOWLEDGEMENT).usual.write_acknowledgement(
+            addresses, message, HOP_LIMIT, _ROUTING_HEADER
+        )
+        if usual is not None:
+            return usual
     number, payload = _payload(addresses, message, profile)
     return _IPV6.pack(_VERSION, len(payload), number, HOP_LIMIT, addresses[0], addresses[1]) + payload
 

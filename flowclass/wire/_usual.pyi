@@ -1,0 +1,20 @@
+from typing import Any
+
+from flowclass.wire.messages import BindingAcknowledgement
+from flowclass.wire.profiles import Profile
+
+__all__ = ["PacketSlots", "UsualCodec"]
+
+class PacketSlots:
+    def __new__(cls, packet_type: type[Any]) -> PacketSlots: ...
+
+class UsualCodec:
+    def __new__(cls, profile: Profile, leaves: dict[int, tuple[int, Any]]) -> UsualCodec: ...
+    def read_update(self, data: bytes, home_header: bytes, packet_type: type[Any], to: PacketSlots) -> Any: ...
+    def write_acknowledgement(
+        self,
+        addresses: tuple[bytes, bytes, bytes | None, bytes | None],
+        message: BindingAcknowledgement,
+        hop_limit: int,
+        routing_header: bytes,
+    ) -> bytes | None: ...
