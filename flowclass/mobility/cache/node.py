@@ -13,12 +13,12 @@ Times are seconds on the caller's clock; addresses are packed, 16 octets (IPv6) 
 
 from __future__ import annotations
 
-from copy import copy
 from math import inf
 from operator import attrgetter
 from typing import Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from flowclass.wire.numbers import Action
 
@@ -105,10 +105,7 @@ class Node(Struct, gc=False):
 
     def copy(self) -> Node:
         """Return a working copy; it shares the entries, which are immutable."""
-        node = copy(self)
-        node.care_of = self.care_of.copy()
-        node.flows = self.flows.copy()
-        return node
+        return replace(self, care_of=self.care_of.copy(), flows=self.flows.copy())
 
     @property
     def default(self) -> CareOf | None:
