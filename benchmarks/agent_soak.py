@@ -95,7 +95,7 @@ class Soak:
         self.updates += len(packets)
         for interface, care_of in zip(("wlan", "lte"), CARE_OF, strict=True):
             sent = [p for p in packets if p[8:24] == care_of.packed]
-            for reply in exchange(self.lab, "mn", interface, sent, 5.0) if sent else []:
+            for reply in exchange(self.lab, "mn", interface, sent) if sent else []:
                 home = reply[48:64]
                 mobile = self.mobiles[self.homes.index(IPv6Address(home))]
                 mobile.receive(reply, now=self.now)

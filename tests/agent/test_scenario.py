@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-import time
+from functools import partial
 
 import pytest
 from network_kit import (
@@ -17,6 +17,7 @@ from network_kit import (
     TcpClient,
     echo_server,
     needs_namespaces,
+    wait_until,
 )
 from places import ROOT
 
@@ -39,15 +40,6 @@ protocol = "tcp"
 source_port = 443
 """
 TUNNELLED = f"ipv6.src == {HOME_AGENT} && ipv6.dst == {HOME} && tcp"
-
-
-def wait_until(condition: object, seconds: float = 5.0) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if condition():  # type: ignore[operator]
-            return
-        time.sleep(0.02)
-    raise AssertionError(f"not within {seconds} s")
 
 
 def ports_seen(rows: list[list[str]]) -> dict[int, set[str]]:
@@ -97,8 +89,8 @@ def test_a_connection_survives_that_care_of_1_moves_by_one_update(scenario: Labo
     wait_until(lambda: any(c["address"] == CARE_OF_D for c in scenario.ctl("nodes")["nodes"][0]["care_of"]))
     client.exchange("after")
     client.close()
-    updates = [row for c in (wlan, lte) for row in c.rows("mip6.mhtype == 5", "ipv6.src")]
-    assert len(updates) == 1
+    updates = {row[0] for c in (wlan, lte) for row in c.rows("mip6.mhtype == 5", "mip6.bu.seqnr")}
+    assert len(updates) == 1  # though perhaps sent again, if the machine was busy
     assert [row for row in wlan.rows(f"{TUNNELLED} && tcp.len > 0", "ipv6.dst") if row[0].startswith(CARE_OF_D)]
     assert not lte.rows(f"{TUNNELLED} && tcp.srcport == 22", "ipv6.dst")
 
@@ -112,7 +104,9 @@ def test_n_cast_delivers_two_copies_and_discard_none(scenario: Laboratory) -> No
     send = "import socket, sys; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); "
     send += "[s.sendto(b'x', (sys.argv[1], p)) for p in (5000, 5001, 5002)]"
     scenario.python("cn", send, HOME)
-    time.sleep(0.3)
+    for name, port in (("wlan", 5000), ("lte", 5000), ("lte", 5002)):
+        wait_until(partial(captures[name].count, port.to_bytes(2) + b"\0\x09"), f"{port} on {name}")
+    scenario.run("cn", "ping", "-c", "1", "-W", "30", HOME)  # a copy too many would be there before it
     display = f"udp && ipv6.src == {HOME_AGENT}"
     seen = {name: sorted(int(row[0]) for row in c.rows(display, "udp.dstport")) for name, c in captures.items()}
     assert seen == {"wlan": [5000], "lte": [5000, 5002]}

@@ -29,7 +29,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     try:
         done = subprocess.run(
             ["bash", "-c", script], cwd=tmp_path, env={**os.environ, "PATH": path}, capture_output=True, text=True,
-            timeout=120,
+            timeout=300,
         )  # fmt: skip
     finally:
         subprocess.run([str(ROOT / "examples/laboratory.sh"), "down"], capture_output=True)

@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,7 +32,18 @@ CARE_OF_A = "2001:db8:a::2"
 CARE_OF_B = "2001:db8:b::2"
 CARE_OF_D = "2001:db8:d::2"
 
+PATIENCE = 60.0
+"""Seconds until a test gives up on what usually takes milliseconds: the machine may be busy with other work."""
+
 _serial = 0
+
+
+def wait_until(condition: Callable[[], object], what: str = "it", seconds: float = PATIENCE) -> None:
+    """Return as soon as a condition holds; AssertionError if it never does."""
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{what}: not within {seconds} s"
+        time.sleep(0.02)
 
 
 def why_not() -> str | None:
@@ -74,12 +85,14 @@ class Daemon:
     def log(self) -> str:
         return self.log_path.read_text(errors="replace")
 
-    def wait_for(self, text: str, seconds: float = 15.0) -> None:
+    def wait_for(self, text: str, seconds: float = PATIENCE, times: int = 1) -> None:
+        """Return when the log has ``text`` so many times."""
         end = time.monotonic() + seconds
         while time.monotonic() < end:
-            if text in self.log:
+            ended = self.process.poll() is not None  # before the log is read: it is whole then
+            if self.log.count(text) >= times:
                 return
-            if self.process.poll() is not None:
+            if ended:
                 raise AssertionError(f"ended with {self.process.returncode} before {text!r}: {self.log}")
             time.sleep(0.01)
         raise AssertionError(f"no {text!r} within {seconds} s: {self.log}")
@@ -87,7 +100,7 @@ class Daemon:
     def send(self, number: int) -> None:
         self.process.send_signal(number)
 
-    def stop(self, number: int = signal.SIGTERM, seconds: float = 10.0) -> int:
+    def stop(self, number: int = signal.SIGTERM, seconds: float = PATIENCE) -> int:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
@@ -218,6 +231,7 @@ class Capture:
     """tcpdump on one interface; `rows` ends it and has tshark read what it saw."""
 
     def __init__(self, lab: Laboratory, name: str, interface: str) -> None:
+        self._sender = lab.inside(name, sys.executable, "-c", _MARK, interface)
         self.path = lab.folder / f"{len(lab.daemons)}-{interface}.pcap"
         self.daemon = lab.start(
             name,
@@ -236,15 +250,43 @@ class Capture:
             ready="listening on",
         )
 
+    def frames(self) -> list[bytes]:
+        """The frames captured until now, while it goes on."""
+        data, at, found = self.path.read_bytes(), 24, []
+        while at + 16 <= len(data):
+            size = int.from_bytes(data[at + 8 : at + 12], sys.byteorder)
+            if at + 16 + size > len(data):
+                break  # tcpdump is about to write the rest
+            found.append(data[at + 16 : at + 16 + size])
+            at += 16 + size
+        return found
+
+    def count(self, octets: bytes) -> int:
+        """How many of the packets until now have these octets somewhere; ICMPv6 errors about them don't count."""
+        return sum(octets in frame and frame[20] != 58 for frame in self.frames())
+
+    def _mark(self) -> None:
+        """Wait until a frame that is sent now has been captured, and so all before it have."""
+        mark = os.urandom(32)
+        run(*self._sender, mark.hex())
+        wait_until(lambda: any(mark in frame for frame in self.frames()), f"a frame in {self.path.name}")
+
     def rows(self, display: str, *fields: str) -> list[list[str]]:
         """The fields of each packet that passes a display filter; occurrences of one field joined by commas."""
         if self.daemon.process.poll() is None:
-            time.sleep(0.05)  # what has been sent has been seen by then
+            self._mark()
             self.daemon.stop(signal.SIGINT)
         wanted = [part for field in fields for part in ("-e", field)]
         out = run("tshark", "-r", str(self.path), "-Y", display, "-T", "fields", "-E", "separator=;", *wanted).stdout
         return [line.split(";") for line in out.splitlines()]
 
+
+_MARK = """
+import socket, sys
+out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+out.bind((sys.argv[1], 0))
+out.send(bytes(12) + b"\\x88\\xb5" + bytes.fromhex(sys.argv[2]))  # an EtherType for local experiments
+"""
 
 _ECHO = """
 import socket, sys, threading
@@ -263,7 +305,7 @@ for port in map(int, sys.argv[2:]):
 
 _CLIENT = """
 import socket, sys
-connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=10)
+connection = socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=60)
 file = connection.makefile("rb")
 print("connected", flush=True)
 for line in sys.stdin.buffer:
@@ -304,7 +346,7 @@ class TcpClient:
     def close(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
-        self.process.wait(10)
+        self.process.wait(PATIENCE)
 
 
 @pytest.fixture
@@ -332,11 +374,13 @@ while left and (wait := end - time.monotonic()) > 0:
 """
 
 
-def exchange(lab: Laboratory, name: str, interface: str, packets: list[bytes], seconds: float = 2.0) -> list[bytes]:
+def exchange(
+    lab: Laboratory, name: str, interface: str, packets: list[bytes], seconds: float = PATIENCE
+) -> list[bytes]:
     """Send whole IPv6 packets from a namespace, and return those with a Mobility Header that come back: as many as were
-    sent, or what has come after a while."""
+    sent, or what has come after ``seconds``, which is to be given where fewer are expected."""
     command = lab.inside(name, sys.executable, "-c", _EXCHANGE, interface, str(seconds))
     text = "".join(f"{packet.hex()}\n" for packet in packets)
-    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds + 30)
+    done = subprocess.run(command, input=text, capture_output=True, text=True, timeout=seconds + PATIENCE)
     assert done.returncode == 0, done.stderr
     return [bytes.fromhex(line) for line in done.stdout.split()]
