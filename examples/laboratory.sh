@@ -74,9 +74,10 @@ TOML
 }
 
 down() {
-    for name in $names; do
+    for name in mn cn ha core; do # the mobile node first: it says good-bye to its home agent
         [ -e "/run/netns/fc-$name" ] || continue
         ip netns pids "fc-$name" | xargs -r kill 2>/dev/null || true
+        while [ -n "$(ip netns pids "fc-$name")" ]; do sleep 0.05; done # they may still write files
         ip netns del "fc-$name"
     done
 }
