@@ -6,9 +6,11 @@ error, or a file that is missing or not a capture; 130 interrupted. An error is 
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import errno
 import importlib
+import io
 import os
 import signal
 import sys
@@ -91,6 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     # numpy's BLAS starts a thread per core that spins for 60 ms of CPU time; nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_ESCAPES)
     try:
         with _ended_by_signals():
             status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
@@ -121,6 +126,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UnicodeError as error:  # a lone surrogate, which can occur in JSON and file names
         return _fail(f"a text that is no Unicode: {error}")
     return status if isinstance(status, int) else DONE
+
+
+_ESCAPES = "flowclass.escapes"
+
+
+def _escaped(error: UnicodeError) -> tuple[str, int]:
+    """What is printed for characters that the terminal lacks, and for octets of a file's name that are no text."""
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(map(_escaped_character, error.object[error.start : error.end])), error.end
+
+
+def _escaped_character(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":  # an octet that Python could not decode: \xNN, as in outputs
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    return character.encode("ascii", "backslashreplace").decode()
+
+
+codecs.register_error(_ESCAPES, _escaped)
 
 
 def _fail(message: str) -> int:

@@ -58,10 +58,12 @@ def warn(message: str) -> None:
 
 
 def warn_damage(summary: Summary) -> None:
-    """Warns of each file that could not be read, and of the damaged places of the others."""
+    """Warns of each file that could not be read, or not to its end, and of the damaged places of the others."""
     for file in summary.files:
         if file.error is not None:
             warn(f"{file.file}: {file.error}: passed over")
+        if file.read_to is not None:
+            warn(f"{file.file}: has grown; it was read to octet {file.read_to}, where it ended when the job began")
         warn_places(file.file, file.damage)
 
 

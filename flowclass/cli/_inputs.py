@@ -5,9 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-import stat
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -21,7 +19,6 @@ __all__ = [
     "InnerCommand",
     "Size",
     "bindings_options",
-    "check_apart",
     "check_traces",
     "expand_traces",
     "inner_option",
@@ -234,33 +231,6 @@ def check_traces(traces: Sequence[str]) -> None:
             raise CaptureError(f"{path_text(name)}: no such file or directory")
     if traces.count("-") > 1:
         raise click.UsageError("standard input (-) can be read once only")
-
-
-def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
-    """Raises `OutputError` if the output is one of the files that are read (``-`` is standard input).
-
-    Symbolic and hard links to the same file count as the same file.
-    """
-    if output is None or not os.path.exists(output):
-        return
-    from flowclass.errors import OutputError
-
-    there = os.stat(output)
-    if not stat.S_ISREG(there.st_mode):
-        return
-    for name in inputs:
-        if name is None:
-            continue
-        try:
-            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
-        except (OSError, ValueError):  # a missing file is reported elsewhere
-            continue
-        if os.path.samestat(read, there):
-            raise OutputError(f"{output}: the output would replace {_called(name)}, which is read")
-
-
-def _called(name: str) -> str:
-    return "standard input" if name == "-" else name
 
 
 def total_size(traces: Sequence[str]) -> int | None:

@@ -144,8 +144,7 @@ def lookup(
     from flowclass.bench.lookup import measure
     from flowclass.bench.peers import load_peer
 
-    if plot:
-        check_plot(plot)
+    _check_plot(plot, (*files, *trace_files))
     if trace_files and not files:
         raise click.UsageError("--trace-file: for rule sets in FILES")
     for name in own_peers:
@@ -247,8 +246,7 @@ def updates(
     """Rules removed and inserted in place, alone and beside a reader: ClassBench FILES or generated sets."""
     from flowclass.bench.updates import measure as measure_updates
 
-    if plot:
-        check_plot(plot)
+    _check_plot(plot, files)
     cases = _cases(files, families or ("acl",), sizes, versions, ("uniform",), 50_000, seed)
     results = [measure_updates(case, rounds=rounds, seed=seed, peer_names=own_peers) for case in cases]
     curves: dict[str, list[Point]] = {}
@@ -325,8 +323,7 @@ def nodes(
 
     if flows[0] > flows[1]:
         raise click.UsageError("--flows: the fewest exceed the most")
-    if plot:
-        check_plot(plot)
+    _check_plot(plot, ())
     results = [
         measure_nodes(n, flows=flows, packets=packets, rounds=rounds, seed=seed, peers=peers)
         for n in sizes or (1_000, 10_000)
@@ -440,6 +437,16 @@ def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
     return [table, shares] if any(r.ratios for r in results) else [table]
 
 
+def _check_plot(plot: str | None, inputs: Sequence[Path]) -> None:
+    """Raises `FlowclassError` for a plot that could not be written, before anything is measured."""
+    from flowclass.traces.files import check_apart, check_writable
+
+    if plot:
+        check_plot(plot)
+        check_writable(plot)
+        check_apart(plot, map(str, inputs))
+
+
 def _finish(
     what: str,
     results: Sequence[Any],
@@ -450,16 +457,27 @@ def _finish(
     labels: tuple[str, str, str],
     tables: Callable[[Sequence[Any]], list[Any]],
 ) -> None:
-    """Writes results to standard output, the plot to its file, and ``notes`` to standard error."""
+    """Writes results to standard output, ``notes`` to standard error, and then the plot to its file."""
     from flowclass.bench.machine import describe
     from flowclass.traces.files import atomic_file
 
     machine = describe()
+    _print_results(what, results, form, notes, machine, tables)
     if plot:
         title, x_label, y_label = labels
         where = f"{machine['processor']}, {machine['system']}; medians, lowest and highest"
         with atomic_file(plot) as stream:
             stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
+
+
+def _print_results(
+    what: str,
+    results: Sequence[Any],
+    form: tuple[bool, bool],
+    notes: Sequence[str],
+    machine: Mapping[str, Any],
+    tables: Callable[[Sequence[Any]], list[Any]],
+) -> None:
     for note in notes:
         warn(note)
     as_json, as_csv = form
@@ -473,7 +491,7 @@ def _finish(
     console = make_console()
     for table in tables(results):
         console.print(table)
-    runs = ", ".join(str(k) for k in machine["kernels"])  # type: ignore[attr-defined]
+    runs = ", ".join(str(k) for k in machine["kernels"])
     console.print(f"{machine['processor']}, {machine['processors']} processors, {machine['system']}; kernels {runs}")
 
 

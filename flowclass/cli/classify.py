@@ -16,7 +16,6 @@ from ._inputs import (
     InnerCommand,
     Size,
     bindings_options,
-    check_apart,
     check_traces,
     expand_traces,
     inner_option,
@@ -93,7 +92,9 @@ def command(
     be read is in the results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
     and the exit status is 130. A second one stops at once.
     """
+    from flowclass.traces.files import check_apart
     from flowclass.traces.interruption import interruptible
+    from flowclass.traces.sources import path_text
 
     traces = expand_traces(traces, recursive)
     check_apart(output, (*traces, bindings_file))
@@ -118,7 +119,8 @@ def command(
         with interruptible() as interruption:
             summary = _alone(traces, agent, replay, inner, memory, selection, output, threads, interruption, esp_null)
     if as_json:
-        click.echo(json.dumps(summary.to_dict() | {"output": output, "interrupted": interruption.requested}))
+        name = None if output is None else path_text(output)
+        click.echo(json.dumps(summary.to_dict() | {"output": name, "interrupted": interruption.requested}))
     else:
         show(summary, output)
     warn_damage(summary)

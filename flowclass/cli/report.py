@@ -9,7 +9,6 @@ from ._console import progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
     bindings_options,
-    check_apart,
     check_traces,
     expand_traces,
     inner_option,
@@ -52,7 +51,7 @@ def command(
     Packets and octets per decision over time with binding updates as marks, per node and flow, the care-of addresses'
     shares, the flow bindings that never matched, and damaged places.
     """
-    from flowclass.traces.files import atomic_file, check_writable
+    from flowclass.traces.files import atomic_file, check_apart, check_writable
     from flowclass.traces.interruption import interruptible
     from flowclass.traces.report import make_report
 

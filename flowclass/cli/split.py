@@ -99,6 +99,7 @@ def command(
     Times, link types and comments are kept. A packet that is sent to several care-of addresses (n-cast) is in the file
     of each. What is sent nowhere is in no file, but for --by action, and --by flow and node if a node was found.
     """
+    from flowclass.traces.sources import path_text, source_name
     from flowclass.traces.split import Splitter
 
     sources = _home_agents(home_agents)
@@ -107,7 +108,7 @@ def command(
     traces = expand_traces(traces, recursive)
     if "-" in traces:
         raise click.UsageError("-: traces are read twice here, which standard input can't be")
-    if len(set(traces)) < len(traces):
+    if len(set(map(source_name, traces))) < len(traces):
         raise click.UsageError("a trace is given twice")
     agent = make_agent(bindings_file, replay, profile, option_type)
     check_traces(traces)
@@ -125,10 +126,11 @@ def command(
             memory=memory,
             esp_null=esp_null,
             selection=make_selection(since, before, skip, first),
+            inputs=[bindings_file],
         )
         result = splitter.split(traces, replay=replay)
     if as_json:
-        click.echo(json.dumps(result.to_dict() | {"folder": folder}))
+        click.echo(json.dumps(result.to_dict() | {"folder": path_text(folder)}))
     else:
         _show(result, folder)
     warn_damage(result.summary)

@@ -7,7 +7,6 @@ only which rule matched. The decision itself comes from the classifier.
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -139,19 +138,19 @@ def _explain(agent: HomeAgent, key: Any, info: Any, outcome: RowValues, file: st
 
 def _identity(source: Source) -> FileIdentity | None:
     with contextlib.suppress(OSError, TypeError, ValueError):  # a file object, or a missing file: reported later
-        return identity_of(os.stat(source))  # type: ignore[arg-type]
+        return identity_of(source)  # type: ignore[arg-type]  # a file object is a TypeError
     return None
 
 
 def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdentity | None) -> tuple[KeyBatch, int]:
     """Reads the trace again up to a frame, with a new fragment memory; returns its batch and its index in it."""
     with Trace(source, memory=memory) as trace:
-        if before != trace.identity:
-            raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
         for batch in trace.keys(fragments=new_fragments(), inner=inner):
             if frame < batch.first_frame + len(batch):
+                trace.check(before)
                 return batch, frame - batch.first_frame
-    raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
+        trace.check(before)
+        raise FlowclassError(f"{trace.name}: frame {frame} was there at first, and can't be read again")
 
 
 def _packet(key: Any, info: Any) -> dict[str, Any]:

@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import stat
+import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO
 
 from flowclass.errors import OutputError
 
-__all__ = ["atomic_file", "check_writable", "mode_of", "named", "open_own", "own_file", "own_folder"]
+__all__ = ["atomic_file", "check_apart", "check_writable", "mode_of", "named", "open_own", "own_file", "own_folder"]
 
 
 def check_writable(path: str) -> None:
@@ -21,6 +23,28 @@ def check_writable(path: str) -> None:
         raise OutputError(f"{path}: there is no folder {folder}")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder")
+
+
+def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
+    """Raises `OutputError` if the output is one of the files that are read (``-`` is standard input).
+
+    Symbolic and hard links to the same file count as the same file.
+    """
+    if output is None or not os.path.exists(output):
+        return
+    there = os.stat(output)
+    if not stat.S_ISREG(there.st_mode):
+        return
+    for name in inputs:
+        if name is None:
+            continue
+        try:
+            read = os.fstat(sys.stdin.fileno()) if name == "-" else os.stat(name)
+        except (OSError, ValueError):  # a missing file is reported elsewhere
+            continue
+        if os.path.samestat(read, there):
+            called = "standard input" if name == "-" else name
+            raise OutputError(f"{output}: the output would replace {called}, which is read")
 
 
 @contextlib.contextmanager

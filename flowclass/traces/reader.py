@@ -170,7 +170,8 @@ class Trace:
 
     ``start`` and ``stop`` select a part of an uncompressed file. Reading begins at the checkpoint ``start``, from which
     frames are counted; with ``guess``, it begins at the first record that a search from there on finds. Records that
-    begin at the octet offset ``stop`` or later are not read.
+    begin at the octet offset ``stop`` or later are not read. ``end`` is where the file ends for this reader, even if
+    more was appended to it since; a record that is cut short there is then not reported as damage.
 
     ``memory`` limits the octets that decompression may use. When the ``interruption`` is requested, the trace ends
     early, which is not reported as damage.
@@ -193,10 +194,11 @@ class Trace:
         start: Checkpoint | None = None,
         guess: bool = False,
         stop: int | None = None,
+        end: int | None = None,
         memory: int = MEMORY,
         interruption: Interruption | None = None,
     ) -> None:
-        self._raw: RawSource = open_raw(source, 0 if start is None else start.offset)
+        self._raw: RawSource = open_raw(source, 0 if start is None else start.offset, end)
         self.name: str = self._raw.name if name is None else name
         self.damages: Damages = Damages()
         self._capture = Capture()
@@ -205,7 +207,7 @@ class Trace:
         self._filled = 0
         self._last = False
         self._last_damage: Damage | None = None
-        self._ends_at: int | None = None  # after an interruption: the offset up to which octets are still read
+        self._ends_at: int | None = None  # the offset up to which octets are read, where the file has more of them
         self._interruption = Interruption() if interruption is None else interruption
         if stop is not None:
             self._capture.stop(stop)
@@ -240,10 +242,14 @@ class Trace:
         """Whether the trace is decompressed while it is read."""
         return self._source is not self._raw
 
+    def check(self, identity: FileIdentity | None) -> None:
+        """Raises `CaptureError` if the file has another identity, or lost octets that it had then (`identity_of`)."""
+        self._raw.check(identity)
+
     @property
-    def identity(self) -> FileIdentity | None:
-        """Which file is read, and its present state; None if it is not a regular file. Looked up at each access."""
-        return self._raw.identity()
+    def has_grown(self) -> bool:
+        """Whether there are octets behind ``end``."""
+        return self._raw.is_limited
 
     @property
     def begun(self) -> int:
@@ -378,8 +384,12 @@ class Trace:
         if self._interruption.requested and self._ends_at is None:
             # the octets already there are parsed to their end as if nothing followed: a record is otherwise kept back
             # until the next one shows whether its length is right
-            self._last, self._ends_at = True, self._capture.position + self._filled - self._begin
+            self._end_early()
         return True
+
+    def _end_early(self) -> None:
+        """Takes the octets that are in the buffer for the last ones, although more would follow."""
+        self._last, self._ends_at = True, self._capture.position + self._filled - self._begin
 
     def _window(self) -> npt.NDArray[np.uint8]:
         """The octets in the buffer that are not parsed yet."""
@@ -403,6 +413,8 @@ class Trace:
             return
         self._filled += n
         self._last = n == 0
+        if self._last and self._raw.is_limited:
+            self._end_early()
 
     def _identify(self) -> None:
         """Reads enough to know that this is a capture; raises `CaptureError` if it is not."""
@@ -421,7 +433,7 @@ class Trace:
     def _collect_damage(self) -> None:
         for kind, offset, skipped, frame in self._capture.damage():
             if self._ends_at is not None and offset + skipped >= self._ends_at:
-                continue  # not damage: the interruption cut this record short
+                continue  # not damage: the interruption, or the end that was given, cut this record short
             self._add_damage(Damage(self.name, offset, frame, skipped, _KINDS[kind]))
 
     def _add_damage(self, damage: Damage) -> None:
@@ -430,7 +442,7 @@ class Trace:
 
     def _end(self, status: int) -> None:
         if status != END or self._ends_at is not None:
-            return  # damage after `stop` is reported by the next part; an interruption itself is not damage
+            return  # damage after `stop` is reported by the next part; what was not read is not damaged
         if why := self._source_damage():
             # the compressed data ended early: if a record is cut off there too, both are one damage
             end, skipped, last = self._capture.position, 0, self._last_damage

@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from hashlib import sha256
 from stat import S_ISREG
 from typing import Any, BinaryIO, NamedTuple, Protocol
 
@@ -19,19 +20,47 @@ __all__ = ["ByteSource", "FileIdentity", "RawSource", "identity_of", "open_raw",
 
 
 class FileIdentity(NamedTuple):
-    """Identifies a file and its state: it differs for another file of the same name, and after a write to the file."""
+    """Identifies a file and its state.
+
+    ``size`` is in octets, ``time_ns`` the time of the last change, and ``edges`` a hash of the first and last octets.
+    """
 
     device: int
     inode: int
     size: int
     time_ns: int
+    edges: bytes
+
+    def is_kept(self, handle: int) -> bool:
+        """Whether the open file is this one and still has its octets. More may have been appended to them.
+
+        Device 0 stands for any device.
+        """
+        about = os.fstat(handle)
+        if (self.device or about.st_dev, self.inode) != (about.st_dev, about.st_ino):
+            return False
+        if about.st_size == self.size:
+            return about.st_mtime_ns == self.time_ns
+        # a file that was emptied and written anew may be larger too, so the octets are compared
+        return about.st_size > self.size and _edges(handle, self.size) == self.edges
 
 
-def identity_of(about: os.stat_result) -> FileIdentity | None:
-    """The identity of a file from what `os.stat` says; None if it is not a regular file."""
-    if not S_ISREG(about.st_mode):
-        return None
-    return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns)
+def _edges(handle: int, size: int) -> bytes:
+    edge = min(size, 4096)
+    return sha256(os.pread(handle, edge, 0) + os.pread(handle, edge, size - edge)).digest()[:16]
+
+
+def identity_of(path: str | os.PathLike[str]) -> FileIdentity | None:
+    """The identity and present state of a file; None if it is not a regular file. Raises OSError if it is missing."""
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a named pipe would otherwise wait for a writer
+    try:
+        about = os.fstat(handle)
+        if not S_ISREG(about.st_mode):
+            return None
+        edges = _edges(handle, about.st_size)
+        return FileIdentity(about.st_dev, about.st_ino, about.st_size, about.st_mtime_ns, edges)
+    finally:
+        os.close(handle)
 
 
 class ByteSource(Protocol):
@@ -51,7 +80,8 @@ class RawSource:
     """A file, a pipe or a file object, from which the first octets can be peeked at (for the magic number).
 
     ``position`` counts the octets taken from it, for progress; ``size`` in octets is None where it is unknown; ``file``
-    is the descriptor of a file that was opened by its path.
+    is the descriptor of a file that was opened by its path. Reading begins at the octet ``offset`` of it, and
+    ends at ``end``; octets from there on are as if they were not there.
     """
 
     name: str
@@ -59,13 +89,24 @@ class RawSource:
     close: Callable[[], None]
     size: int | None = None
     file: int | None = None
+    offset: int = 0
+    end: int | None = None
     position: int = 0
     damage: list[str] = field(default_factory=list)
     _ahead: bytes = b""
 
-    def identity(self) -> FileIdentity | None:
-        """Which file this is, and its present state; None if it is not a regular file opened by its path."""
-        return None if self.file is None else identity_of(os.fstat(self.file))
+    def check(self, identity: FileIdentity | None) -> None:
+        """Raises `CaptureError` unless this is the file of that identity, with at least the octets that it had then.
+
+        None stands for something that is not a regular file, about which nothing can be said.
+        """
+        if identity is not None and (self.file is None or not identity.is_kept(self.file)):
+            raise CaptureError(f"{self.name}: was replaced or overwritten while it was read")
+
+    @property
+    def is_limited(self) -> bool:
+        """Whether the file has octets from ``end`` on."""
+        return self.end is not None and self.file is not None and os.fstat(self.file).st_size > self.end
 
     def readinto(self, buffer: memoryview, /) -> int:
         """Fills the front of a buffer; returns how many octets, 0 at the end."""
@@ -74,6 +115,8 @@ class RawSource:
             buffer[:n] = self._ahead[:n]
             self._ahead = self._ahead[n:]
         else:
+            if self.end is not None:
+                buffer = buffer[: max(self.end - self.offset - self.position, 0)]
             try:
                 n = self.read(buffer)
             except OSError as error:
@@ -108,21 +151,21 @@ def source_name(source: str | os.PathLike[str] | BinaryIO) -> str:
     return path_text(name) if isinstance(name, str) else f"<{type(source).__name__}>"
 
 
-def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0) -> RawSource:
+def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0, end: int | None = None) -> RawSource:
     """Opens a path, ``-`` for standard input, or a binary file object (which the caller has to close).
 
-    ``offset`` is where reading begins in a file that is given as a path.
+    ``offset`` is where reading begins in a file that is given as a path, and ``end`` where it ends at the latest.
 
     Raises `CaptureError` when the file is missing or can't be opened.
     """
     if isinstance(source, (str, os.PathLike)):
         if os.fspath(source) == "-":
             return _file_object(sys.stdin.buffer, "-")
-        return _path(os.fspath(source), offset)
+        return _path(os.fspath(source), offset, end)
     return _file_object(source, source_name(source))
 
 
-def _path(path: str, offset: int) -> RawSource:
+def _path(path: str, offset: int, end: int | None) -> RawSource:
     try:
         file = open(path, "rb", buffering=0)  # noqa: SIM115 (closed by RawSource.close)
     except OSError as error:
@@ -131,7 +174,9 @@ def _path(path: str, offset: int) -> RawSource:
         file.seek(offset)
     about = os.fstat(file.fileno())
     size = about.st_size if S_ISREG(about.st_mode) else None
-    return RawSource(path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size, file.fileno())
+    return RawSource(
+        path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size, file.fileno(), offset, end
+    )
 
 
 def _file_object(file: Any, name: str) -> RawSource:

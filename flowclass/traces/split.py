@@ -31,11 +31,13 @@ from flowclass.errors import OutputError
 from flowclass.mobility import HomeAgent
 
 from .decompress import MEMORY
+from .files import check_apart
 from .outcomes import Rows, RowValues
 from .reader import NO_TIME, RecordBatch, Trace
 from .replaying import replay as replay_traces
 from .run import Run
 from .selection import Selection
+from .sources import FileIdentity, identity_of, source_name
 from .summary import Summary
 
 __all__ = ["BY", "Output", "Split", "Splitter"]
@@ -89,7 +91,8 @@ class Splitter:
 
     ``by`` says what each file is for. With ``encapsulate``, each copy that is sent gets the outer header of a tunnel
     from ``home_agents`` (one address of each IP version) to the care-of address; packets that are not sent are left
-    out. ``selection`` restricts the split to some of the packets. ``inner`` is as in `flowclass.engine.packets.parse`:
+    out. ``selection`` restricts the split to some of the packets. ``inputs`` are further files that no output may
+    replace. ``inner`` is as in `flowclass.engine.packets.parse`:
     the packet that is encapsulated is the one whose header was decided on.
     """
 
@@ -106,11 +109,13 @@ class Splitter:
         memory: int = MEMORY,
         esp_null: bool = True,
         selection: Selection | None = None,
+        inputs: Sequence[str | None] = (),
     ) -> None:
         self.agent: HomeAgent = agent
         self.folder: str = os.fspath(folder)
         self.by = by
         self.encapsulate: bool = encapsulate
+        self._inputs = inputs
         self._sources: dict[int, bytes] = {6: home_agents[0].packed, 4: home_agents[1].packed}
         self._inner = inner
         self._progress = progress
@@ -125,8 +130,10 @@ class Splitter:
         """Splits the traces into files in the folder, which is created unless it exists.
 
         Each trace must be a file, as it is read twice. The outputs appear when all of them are complete, and replace
-        files of the same names. Raises `CaptureError`, and `OutputError` for a folder that can't be written to.
+        files of the same names, but not one of the traces. Raises `CaptureError`, also if a trace is replaced in the
+        meantime, and `OutputError` for a folder that can't be written to.
         """
+        identities = {trace: identity_of(trace) for trace in traces if os.path.exists(trace)}
         sets, summary = self._decide(traces, replay)
         os.makedirs(self.folder, exist_ok=True)
         try:
@@ -137,10 +144,13 @@ class Splitter:
         try:
             with _Files(temporary) as files:
                 for trace in traces:
-                    if any(file.file == trace and file.error is not None for file in summary.files):
+                    if any(file.file == source_name(trace) and file.error is not None for file in summary.files):
                         continue
-                    result.left_out -= int(np.count_nonzero(sets[trace]))
-                    self._copy(trace, sets[trace], files)
+                    found = sets[source_name(trace)]
+                    result.left_out -= int(np.count_nonzero(found))
+                    self._copy(trace, identities[trace], found, files)
+            for name in files.outputs:
+                check_apart(os.path.join(self.folder, name), (*traces, *self._inputs))
             for name in sorted(files.outputs):
                 os.replace(os.path.join(temporary, name), os.path.join(self.folder, name))
                 result.outputs.append(files.outputs[name])
@@ -151,7 +161,7 @@ class Splitter:
     # ---- which outputs a packet goes to
 
     def _decide(self, traces: Sequence[str], replay: bool) -> tuple[dict[str, Any], Summary]:
-        found: dict[str, list[Any]] = {trace: [] for trace in traces}
+        found: dict[str, list[Any]] = {source_name(trace): [] for trace in traces}
 
         def watch(rows: Rows) -> None:
             ids, place = np.unique(rows.ids, return_inverse=True)
@@ -209,7 +219,7 @@ class Splitter:
 
     # ---- copying
 
-    def _copy(self, trace: str, sets: Any, files: _Files) -> None:
+    def _copy(self, trace: str, identity: FileIdentity | None, sets: Any, files: _Files) -> None:
         done = 0
         with Trace(trace, memory=self._memory) as reader:
             for batch in reader.records():
@@ -219,6 +229,7 @@ class Splitter:
                 done += len(batch)
                 if numbers.any():
                     self._copy_batch(batch, numbers, files)
+            reader.check(identity)
 
     def _copy_batch(self, batch: RecordBatch, numbers: Any, files: _Files) -> None:
         wanted = np.flatnonzero(numbers).tolist()

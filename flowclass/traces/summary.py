@@ -21,7 +21,8 @@ class FileSummary:
     """What was read of one trace.
 
     ``octets`` are those on the wire. ``error`` says why nothing could be read of a trace that is missing, empty or not
-    a capture.
+    a capture. ``read_to`` is the octet offset up to which a file was read that several workers shared, if more was
+    appended to it meanwhile.
     """
 
     file: str
@@ -29,6 +30,7 @@ class FileSummary:
     octets: int = 0
     damage: Damages = field(default_factory=Damages)
     error: str | None = None
+    read_to: int | None = None
 
 
 @dataclass(slots=True)
@@ -79,7 +81,7 @@ _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -
 class SavedSummary(NamedTuple):
     """A `Summary` as plain values, for a file; msgspec checks their types when it reads them back."""
 
-    files: list[tuple[str, int, int, list[Damage], int, str | None]]
+    files: list[tuple[str, int, int, list[Damage], int, str | None, int | None]]
     cut: int
     unread: list[tuple[int, int, int]]
     ways: list[tuple[str, str, str, int, FlowSummary]]
@@ -215,6 +217,7 @@ class Summary:
             last.damage.more += more.damage.more
             last.packets += more.packets
             last.octets += more.octets
+            last.read_to = more.read_to
         else:
             self.files += other.files
         self.cut += other.cut
@@ -228,7 +231,7 @@ class Summary:
 
     def to_saved(self) -> SavedSummary:
         """All counts except those of binding updates, in a form that can be written to a file."""
-        files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error)
+        files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error, file.read_to)
                  for file in self.files]  # fmt: skip
         unread = [(*key, packets) for key, packets in self.unread.items()]
         return SavedSummary(files, self.cut, unread, [(*key, way) for key, way in self._ways.items()])
@@ -239,8 +242,8 @@ class Summary:
         found = cls()
         found.cut = saved.cut
         add_unread(found.unread, saved.unread)
-        for name, packets, octets, damage, more, error in saved.files:
-            found.files.append(FileSummary(name, packets, octets, Damages(damage, more), error))
+        for name, packets, octets, damage, more, error, read_to in saved.files:
+            found.files.append(FileSummary(name, packets, octets, Damages(damage, more), error, read_to))
         for home, reason, action, fid, way in saved.ways:
             found._folded[home, reason, action, fid] = way
         return found
@@ -267,6 +270,7 @@ class Summary:
                     "damage": [_plain(damage, leave_out="file") for damage in file.damage],
                     "more_damage": file.damage.more,
                     "error": file.error,
+                    "read_to": file.read_to,
                 }
                 for file in self.files
             ],

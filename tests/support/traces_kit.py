@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
 from concurrent.futures import Future
-from typing import Any
 
+import msgspec
 import numpy as np
 
-from flowclass.errors import FlowclassError
 from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.reader import NO_TIME
-from flowclass.traces.workers.parts import do_unit
+from flowclass.traces.workers.calls import perform
 
 FORWARD = RowValues("forward", "flow", "2001:db8:1::1", 1, 2, ("2001:db8:b::1",))
 NCAST = RowValues("n-cast", "flow", "2001:db8:1::1", 2, None, ("2001:db8:a::1", "2001:db8:b::1"))
@@ -35,7 +34,8 @@ def make_rows(*outcomes: RowValues, file: str = "a.pcap", untimed: tuple[int, ..
 
 
 class Here:
-    """A pool that does each unit at once, and remembers which. ``fails`` stands for a machine that goes down."""
+    """A pool that makes each call at once. ``done`` are the traces of the units done, in order; ``fails_after`` so many
+    of them, it stands for a machine that goes down."""
 
     one_file = True
     ahead = 3
@@ -44,14 +44,15 @@ class Here:
         self.done: list[str] = []
         self.fails_after = fails_after
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        future: Future[Any] = Future()
-        if function is do_unit:
+    def submit(self, call: bytes) -> Future[bytes]:
+        found = msgspec.msgpack.decode(call)
+        if found["type"] == "unit":
             if self.fails_after is not None and len(self.done) >= self.fails_after:
                 raise KeyboardInterrupt
-            self.done.append(arguments[1].trace)
-        try:
-            future.set_result(function(*arguments))
-        except FlowclassError as error:
-            future.set_exception(error)
+            self.done.append(os.fsdecode(found["unit"]["path"]))
+        future: Future[bytes] = Future()
+        future.set_result(perform(call))
         return future
+
+    def stop(self) -> None:
+        """Does nothing: no call is running."""

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from flowclass.cli import main
+from flowclass.errors import CaptureError
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility import HomeAgent, load_bindings
+from flowclass.traces import explain
 from flowclass.traces.explain import explain_frame
 
 
@@ -73,3 +76,25 @@ def test_by_the_state_at_its_time(tmp_path: Path) -> None:
     found = [explain_frame(HomeAgent(), trace, frame, updates=True) for frame in (1, 4, 8)]
     assert [f.outcome.reason for f in found] == ["unbound", "default", "flow"]
     assert [len(f.candidates) for f in found] == [0, 0, 2]
+
+
+@pytest.mark.parametrize("grown", [False, True])
+def test_a_trace_that_is_replaced_between_the_two_readings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, grown: bool
+) -> None:
+    trace = tmp_path / "t.pcap"
+    with trace.open("wb") as stream:
+        write_pcap(stream, [Frame(1, bytes(60)), Frame(2, bytes(60))])
+    find = explain._find
+
+    def meddle(*arguments: Any) -> Any:
+        data = trace.read_bytes()
+        trace.write_bytes(data + data[24:] if grown else data[:24] + data[40:])
+        return find(*arguments)
+
+    monkeypatch.setattr(explain, "_find", meddle)
+    if grown:  # a capture that is still being written
+        assert explain_frame(HomeAgent(), str(trace), 2).outcome.reason == "not-ip"
+        return
+    with pytest.raises(CaptureError, match=r"t\.pcap: was replaced or overwritten while it was read"):
+        explain_frame(HomeAgent(), str(trace), 1)

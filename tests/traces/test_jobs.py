@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import random
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 from traces_kit import Here
 
+from flowclass.cli._console import warn_damage
 from flowclass.errors import CaptureError, FlowclassError
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
@@ -24,6 +26,7 @@ from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
 from flowclass.traces.outputs import open_output
 from flowclass.traces.run import Run
+from flowclass.traces.summary import FileSummary, Summary
 from flowclass.traces.workers import parts
 from flowclass.traces.workers.jobs import Job, parts_folder, run_job
 from flowclass.traces.workers.parts import do_unit
@@ -147,49 +150,92 @@ def test_killed_in_the_middle(tmp_path: Path, traces: tuple[Path, list[str]]) ->
     assert not folder.exists()
 
 
-def test_a_trace_that_grows_meanwhile(tmp_path: Path, traces: tuple[Path, list[str]]) -> None:
+class Meddling(Here):
+    """A pool before whose call number ``at`` something happens."""
+
+    def __init__(self, at: int, meddle: Callable[[], object]) -> None:
+        super().__init__()
+        self.calls, self.at, self.meddle = 0, at, meddle
+
+    def submit(self, call: bytes) -> Future[bytes]:
+        self.calls += 1
+        if self.calls == self.at:
+            self.meddle()
+        return super().submit(call)
+
+
+@pytest.mark.parametrize("ending", [None, ".csv"])
+@pytest.mark.parametrize("packed", [False, True])
+def test_a_trace_that_grows_meanwhile(
+    tmp_path: Path, traces: tuple[Path, list[str]], ending: str | None, packed: bool
+) -> None:
+    """A capture that is still being written is read to where it ended when the job began, in the middle of a record."""
+    bindings, names = traces
+    trace, before, out = tmp_path / "t.pcap", tmp_path / "before", tmp_path / f"out{ending}"
+    data = Path(names[2]).read_bytes()
+    whole = gzip.compress(data[:30_000]) + gzip.compress(data[30_000:]) if packed else data
+    end = len(gzip.compress(data[:30_000])) - 9 if packed else 30_000
+    before.mkdir()
+    (before / "t.pcap").write_bytes(whole[:end])
+    right = serial(bindings, [str(before / "t.pcap")], before / "right.csv")
+    assert right["files"][0]["damage"]  # the record that was cut in the middle
+    trace.write_bytes(whole[:end])
+    job = Job(read_bindings(bindings), 0, ending)
+    pool = Meddling(1, lambda: trace.write_bytes(whole))
+    found = run_job(job, [str(trace)], ending and str(out), parts_folder(str(out)), pool, part_size=9_000)
+    assert len(pool.done) == (1 if packed else 4)
+    (file,) = found.files
+    assert (file.packets, file.read_to, file.damage) == (right["packets"], end, [])
+    if ending is not None:
+        mine, his = out.read_text(), (before / "right.csv").read_text()
+        assert mine.replace(str(trace), "t") == his.replace(str(before / "t.pcap"), "t")
+
+
+def test_growth_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    summary = Summary()
+    summary.files.append(FileSummary("t.pcap", read_to=30_000))
+    warn_damage(summary)
+    assert "t.pcap: has grown; it was read to octet 30000" in capsys.readouterr().err
+    assert not summary.is_damaged
+
+
+def other_file(trace: Path) -> None:
+    """Rotation: another file of the same size and time stands under the name."""
+    about, other = trace.stat(), trace.with_name("other")
+    other.write_bytes(trace.read_bytes())
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+    os.replace(other, trace)
+
+
+def overwritten(trace: Path) -> None:
+    data = trace.read_bytes()
+    trace.write_bytes(data[:-1] + b"x")
+    os.utime(trace, ns=(1, 1))
+
+
+def truncated(trace: Path) -> None:
+    os.truncate(trace, trace.stat().st_size - 1)
+
+
+def copied_and_emptied(trace: Path) -> None:
+    """Rotation in place: the file is emptied, and has grown to more than it was since."""
+    data = trace.read_bytes()
+    trace.write_bytes(data[:24] + bytes(16) + data[24:])
+
+
+@pytest.mark.parametrize("meddle", [other_file, overwritten, truncated, copied_and_emptied])
+@pytest.mark.parametrize("ending", [None, ".jsonl"])
+def test_a_trace_that_is_replaced_meanwhile(
+    tmp_path: Path, traces: tuple[Path, list[str]], ending: str | None, meddle: Callable[[Path], None]
+) -> None:
     """Parts of two states of a file are never put together."""
     bindings, names = traces
-    trace, out = tmp_path / "t.pcap", tmp_path / "out.csv"
+    trace, out = tmp_path / "t.pcap", tmp_path / "out.jsonl"
     trace.write_bytes(Path(names[2]).read_bytes())
-
-    class Growing(Here):
-        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-            future = super().submit(function, *arguments)
-            with trace.open("ab") as stream:
-                stream.write(b"x" * 7)
-            return future
-
-    job = Job(read_bindings(bindings), 0, ".csv")
-    with pytest.raises(FlowclassError, match=r"t\.pcap: was replaced or written to while it was read"):
-        run_job(job, [str(trace)], str(out), parts_folder(str(out)), Growing(), part_size=20_000)
-    assert os.listdir(tmp_path) == ["t.pcap"]
-
-
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_trace_that_is_replaced_meanwhile(tmp_path: Path, traces: tuple[Path, list[str]], workers: int) -> None:
-    """Rotation: another file of the same size and time stands under the name for the later parts."""
-    bindings, names = traces
-    trace, other, out = tmp_path / "t.pcap", tmp_path / "other.pcap", tmp_path / "out.csv"
-    trace.write_bytes(Path(names[2]).read_bytes())
-    other.write_bytes(trace.read_bytes())
-    about = trace.stat()
-    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
-
-    class Rotating(Here):
-        calls = 0
-
-        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-            self.calls += 1
-            if self.calls == 3:
-                os.replace(other, trace)
-            return super().submit(function, *arguments)
-
-    with pytest.raises(FlowclassError, match="was replaced"):
-        run_job(
-            Job(read_bindings(bindings), 0, None if workers == 1 else ".jsonl"), [str(trace)],
-            None if workers == 1 else str(out), str(tmp_path / "parts"), Rotating(), part_size=20_000,
-        )  # fmt: skip
+    pool = Meddling(3, lambda: meddle(trace))
+    job = Job(read_bindings(bindings), 0, ending)
+    with pytest.raises(CaptureError, match=r"t\.pcap: was replaced or overwritten while it was read"):
+        run_job(job, [str(trace)], ending and str(out), str(tmp_path / "parts"), pool, part_size=10_000)
     assert os.listdir(tmp_path) == ["t.pcap"]
 
 
@@ -199,10 +245,10 @@ def test_one_run_at_a_time_for_an_output(tmp_path: Path, traces: tuple[Path, lis
     folder = parts_folder(str(out))
 
     class Meanwhile(Here):
-        def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+        def submit(self, call: bytes) -> Future[bytes]:
             with pytest.raises(FlowclassError, match="another run is making it"):
                 run_job(job, names, str(out), folder, Here())
-            return super().submit(function, *arguments)
+            return super().submit(call)
 
     run_job(job, names, str(out), folder, Meanwhile())
     serial(bindings, names, tmp_path / "right.csv")

@@ -15,8 +15,11 @@ from typing import Any
 import pytest
 from naive_packets import parse as naive_parse
 
+from flowclass.errors import CaptureError
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
+from flowclass.mobility import HomeAgent
 from flowclass.traces import Trace
+from flowclass.traces.split import Splitter
 
 BINDINGS = """
 [[node]]
@@ -252,3 +255,85 @@ def test_a_damaged_capture_gives_what_is_whole(tmp_path: Path, bindings: Path) -
     found = split(trace, "--bindings", bindings, "-o", tmp_path / "l", status=1)
     assert found["packets"] == 4
     assert len(records(tmp_path / "l" / "2001-db8-a--1.pcapng")) == 4
+
+
+def one_packet(trace: Path) -> bytes:
+    with trace.open("wb") as stream:
+        write_pcap(stream, [Frame(10**18, ether(packet6(1)))])
+    return trace.read_bytes()
+
+
+@pytest.mark.parametrize("how", ["name", "link", "hard link"])
+def test_an_output_that_is_an_input_is_refused(tmp_path: Path, bindings: Path, how: str) -> None:
+    links = tmp_path / "links"
+    links.mkdir()
+    output = links / "198.51.100.7.pcapng"
+    trace = output if how == "name" else tmp_path / "t.pcap"
+    before = one_packet(trace)
+    if how == "link":
+        output.symlink_to(trace)
+    elif how == "hard link":
+        output.hardlink_to(trace)
+    error = split(trace, "--bindings", bindings, "-o", links, status=2)
+    assert error.endswith("which is read\n")
+    assert trace.read_bytes() == before
+    assert [path.name for path in links.iterdir()] == [output.name]
+
+
+def test_bindings_are_no_output_either(tmp_path: Path) -> None:
+    links, trace = tmp_path / "links", tmp_path / "t.pcap"
+    links.mkdir()
+    one_packet(trace)
+    bindings = links / "198.51.100.7.pcapng"
+    bindings.write_text(BINDINGS)
+    assert "would replace" in split(trace, "--bindings", bindings, "-o", links, status=2)
+    assert bindings.read_text() == BINDINGS
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+def test_a_trace_that_is_replaced_between_the_two_readings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_size: bool
+) -> None:
+    """What was decided about one file is never done with the packets of another one."""
+    trace, links = tmp_path / "t.pcap", tmp_path / "links"
+    one_packet(trace)
+    splitter = Splitter(HomeAgent(), links, by="action")
+    decide = splitter._decide
+
+    def meddle(*arguments: Any) -> Any:
+        found = decide(*arguments)
+        other = tmp_path / "other"
+        with other.open("wb") as stream:
+            write_pcap(stream, [Frame(10**18 + 1, ether(packet6(2)))] * (1 if same_size else 2))
+        other.rename(trace)
+        return found
+
+    monkeypatch.setattr(splitter, "_decide", meddle)
+    with pytest.raises(CaptureError, match="was replaced or overwritten while it was read"):
+        splitter.split([str(trace)])
+    assert list(links.iterdir()) == []
+
+
+def test_a_trace_that_grows_between_the_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trace, links = tmp_path / "t.pcap", tmp_path / "links"
+    data = one_packet(trace)
+    splitter = Splitter(HomeAgent(), links, by="action")
+    decide = splitter._decide
+
+    def meddle(*arguments: Any) -> Any:
+        found = decide(*arguments)
+        with trace.open("ab") as stream:
+            stream.write(data[24:])
+        return found
+
+    monkeypatch.setattr(splitter, "_decide", meddle)
+    assert [(output.file, output.packets) for output in splitter.split([str(trace)]).outputs] == [("none.pcapng", 1)]
+
+
+def test_a_name_that_is_no_text(tmp_path: Path, bindings: Path) -> None:
+    one_packet(tmp_path / "t.pcap")
+    trace = tmp_path / "t\udcff.pcap"
+    (tmp_path / "t.pcap").rename(trace)
+    found = split(trace, "--bindings", bindings, "-o", tmp_path / "links\udcfe")
+    assert found["folder"] == rf"{tmp_path}/links\xfe"
+    assert [file["packets"] for file in found["files"]] == [1]

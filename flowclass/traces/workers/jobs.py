@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Future, wait
 from dataclasses import dataclass, replace
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -35,7 +35,8 @@ from ..reader import Checkpoint
 from ..run import Run, new_fragments
 from ..summary import Summary
 from ..text_rows import TEXT_FORMATS, frame_digits
-from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, do_unit, read_notes, read_rows, render
+from .calls import check_answer, render_call, unit_call
+from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, read_notes, read_rows
 from .pools import Pool
 
 __all__ = ["Job", "parts_folder", "run_job"]
@@ -133,7 +134,7 @@ class _Work:
         self._output, self._interruption = output, interruption
         # largest first: the units that finish last are then small, and all workers stay busy until the end
         self._todo = deque(sorted(slots, key=lambda slot: -slot.unit.size))
-        self._running: dict[Future[Any], Callable[[], None]] = {}
+        self._running: dict[Future[bytes], Callable[[], None]] = {}
         self._octets = 0
         self._parts: dict[Unit, str] = {}
         self._end = _Assembly(job, output, folder, pool.one_file)
@@ -151,13 +152,13 @@ class _Work:
                     continue
                 for future in self._wait():
                     after = self._running.pop(future)
-                    future.result()
+                    check_answer(future.result())
                     after()
                 self._progress(self._octets)
             _check_any_readable(self._end.summary)
         return self._end.summary
 
-    def _wait(self) -> set[Future[Any]]:
+    def _wait(self) -> set[Future[bytes]]:
         try:
             with self._interruption.waiting():
                 done, _ = wait(self._running, timeout=0.5, return_when=FIRST_COMPLETED)
@@ -191,14 +192,14 @@ class _Work:
     def _submit(self) -> None:
         while self._end.texts and len(self._running) < self._pool.ahead:
             text = self._end.texts.popleft()
-            self._running[self._pool.submit(render, *text.arguments)] = text.after
+            self._running[self._pool.submit(text.call)] = text.after
         while self._todo and len(self._running) < self._pool.ahead:
             slot = self._todo.popleft()
             unit, part = slot.unit, self._part(slot.unit)
             if os.path.exists(f"{part}.result"):
                 self._finished(slot, unit)
                 continue
-            future = self._pool.submit(do_unit, self._job, unit, part)
+            future = self._pool.submit(unit_call(self._job, unit, part))
             self._running[future] = lambda slot=slot, unit=unit: self._finished(slot, unit)  # type: ignore[misc]
 
     def _finished(self, slot: _Slot, unit: Unit) -> None:
@@ -250,9 +251,9 @@ class _Work:
 
 @dataclass(slots=True)
 class _Text:
-    """A call of `render` that is still to be made: its arguments, and what to do afterwards."""
+    """A call of `render` that is still to be made, and what to do afterwards."""
 
-    arguments: tuple[Any, ...]
+    call: bytes
     after: Callable[[], None]
 
 
@@ -335,13 +336,13 @@ class _Assembly:
         if size == 0:
             return
         if self._one_file:
-            arguments = (self._job.ending, part, self._first_frame, settled, self._target, offset, size)
-            self.texts.append(_Text(arguments, lambda: None))
+            call = render_call(self._job.ending, part, self._first_frame, settled, self._target, offset, size)
+            self.texts.append(_Text(call, lambda: None))
         else:
             piece = f"{part}.{offset}.text"  # the offset keeps the names apart when the same trace is given twice
             own_file(piece, fresh=True).close()
-            arguments = (self._job.ending, part, self._first_frame, settled, piece, 0, size)
-            self.texts.append(_Text(arguments, lambda: _copy(piece, self._target, offset)))
+            call = render_call(self._job.ending, part, self._first_frame, settled, piece, 0, size)
+            self.texts.append(_Text(call, lambda: _copy(piece, self._target, offset)))
 
     def _settle(self, part: str) -> Settled:
         """Decides the rows that a part left open, from the first fragments remembered from the parts before it."""

@@ -25,7 +25,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import IO, Final, NamedTuple
+from typing import IO, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
@@ -35,6 +35,7 @@ from flowclass.engine.packets import FIRST_DTYPE, NOTE_DTYPE, Fragments
 from flowclass.errors import CaptureError, FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import BindingsFile
+from flowclass.mobility.cache.node import Node
 
 from .._capture import Tally
 from ..decompress import MEMORY
@@ -47,6 +48,7 @@ from ..summary import FileSummary, SavedSummary, Summary
 from ..text_rows import TEXT_FORMATS, TextSize, TextWriter
 
 __all__ = [
+    "LAYOUT",
     "PART_SIZE",
     "Job",
     "Result",
@@ -61,7 +63,8 @@ __all__ = [
 ]
 
 PART_SIZE: Final = 256 << 20
-_LAYOUT: Final = 3  # version of the format of part files: a job ignores parts of another version
+LAYOUT: Final = 4
+"""The version of the format of parts and of calls to workers. A job ignores parts of another version."""
 _OPEN: Final = np.uint32(0xFFFFFFFF)  # the id of a row that is left open
 
 
@@ -71,15 +74,21 @@ class Unit:
 
     It reaches from ``start`` (None: the beginning of the trace) up to the octet offset ``stop`` (None: the end of the
     trace). With ``guess``, it begins at the first record that a search from ``start`` on finds. ``size`` is the
-    approximate number of octets. ``identity`` is the state of the file, which must be the same for all of its units.
+    approximate number of octets. ``identity`` is the state of the file when the job began: octets that are appended
+    later are in no unit. ``path`` is that of the trace, in octets.
     """
 
-    trace: str
+    path: bytes
     size: int
     identity: FileIdentity
     start: Checkpoint | None = None
     guess: bool = False
     stop: int | None = None
+
+    @property
+    def trace(self) -> str:
+        """The path of the trace."""
+        return os.fsdecode(self.path)
 
     @property
     def is_cut(self) -> bool:
@@ -93,23 +102,42 @@ class Job:
 
     ``found`` are the bindings; ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`;
     ``ending`` is the output's file name ending, None where only a summary is wanted; ``memory`` limits the octets that
-    decompression may use. ``key`` is a hash of all this.
+    decompression may use. ``octets`` are all this for another process, and ``key`` is their hash.
     """
 
     found: BindingsFile
     inner: int = 0
     ending: str | None = None
     memory: int = MEMORY
+    octets: bytes = field(init=False, repr=False, default=b"")
     key: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        about = (_LAYOUT, self.found.profile, self.found.nodes, self.inner, self.ending, self.memory)
-        object.__setattr__(self, "key", hashlib.sha256(msgspec.msgpack.encode(about)).digest())
+        saved = _SavedJob(LAYOUT, self.found.profile, self.found.nodes, self.inner, self.ending, self.memory)
+        object.__setattr__(self, "octets", msgspec.msgpack.encode(saved))
+        object.__setattr__(self, "key", hashlib.sha256(self.octets).digest())
+
+    @staticmethod
+    def of(octets: bytes) -> Job:
+        """The job with these ``octets``."""
+        if octets in _loaded:
+            return _loaded[octets][0]
+        saved = msgspec.msgpack.decode(octets, type=_SavedJob)
+        return Job(BindingsFile("", saved.profile, saved.nodes), saved.inner, saved.ending, saved.memory)
 
     def part_name(self, unit: Unit) -> str:
         """The file name of a unit's part: a hash of the job, the unit, and the path and state of the trace."""
-        about = (unit, os.fsencode(os.path.abspath(unit.trace)))
+        about = (unit, os.path.abspath(unit.path))
         return hashlib.sha256(self.key + msgspec.msgpack.encode(about)).hexdigest()[:40]
+
+
+class _SavedJob(NamedTuple):
+    layout: int
+    profile: Literal["draft", "rfc6089"]
+    nodes: list[Node]
+    inner: int
+    ending: str | None
+    memory: int
 
 
 @dataclass(slots=True)
@@ -172,14 +200,15 @@ def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
     the trace too: the device number, which differs between them, is then left out of its identity. Raises
     `CaptureError` for a path that is not a regular file.
     """
-    identity = identity_of(os.stat(trace))
+    identity = identity_of(trace)
     if identity is None:
         raise CaptureError(f"{path_text(trace)}: is no regular file")
     if shared:
         identity = identity._replace(device=0)
     octets = identity.size
     count = -(-octets // size)
-    whole = [Unit(trace, octets, identity)]
+    path = os.fsencode(trace)
+    whole = [Unit(path, octets, identity)]
     if count < 2:
         return whole
     try:
@@ -196,7 +225,7 @@ def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
     bounds = [octets * i // count for i in range(count + 1)]
     return [
         Unit(
-            trace,
+            path,
             stop - start,
             identity,
             Checkpoint(start, state) if start else None,
@@ -207,31 +236,32 @@ def cut(trace: str, size: int, *, shared: bool = False) -> list[Unit]:
     ]
 
 
-_agents: dict[bytes, HomeAgent] = {}
+_loaded: dict[bytes, tuple[Job, HomeAgent]] = {}  # by the octets of the job
 
 
 def agent_of(job: Job) -> HomeAgent:
     """The home agent of a job. It is kept, so that each process loads the bindings once, not for each unit."""
-    if job.key not in _agents:
+    if job.octets not in _loaded:
         agent = HomeAgent(job.found.profile)
         agent.load(job.found)
-        _agents.clear()
-        _agents[job.key] = agent
-    return _agents[job.key]
+        _loaded.clear()
+        _loaded[job.octets] = job, agent
+    return _loaded[job.octets][1]
 
 
 def do_unit(job: Job, unit: Unit, part: str) -> None:
     """Classifies a unit and writes its part: the files ``part``.rows, ``part``.notes and ``part``.result.
 
     .result is written last, so a part that has one is complete. A trace that is not a capture has a result too, which
-    says so. Raises `FlowclassError` if the file is not, or no longer, in the state of the unit's ``identity``.
+    says so. Raises `CaptureError` if the file is not the one of the unit's ``identity``, or lost octets that it had.
     """
+    end = unit.identity.size
     run = Run(agent_of(job), inner=job.inner)
     result = Result(run.summary)
     with ExitStack() as stack:
         try:
             trace = stack.enter_context(
-                Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop, memory=job.memory)
+                Trace(unit.trace, start=unit.start, guess=unit.guess, stop=unit.stop, end=end, memory=job.memory)
             )
         except CaptureError as error:
             if unit.is_cut:
@@ -241,7 +271,7 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
             with atomic_file(f"{part}.rows"), atomic_file(f"{part}.result") as stream:
                 result.write(stream)
             return
-        _check_identity(trace, unit)
+        trace.check(unit.identity)
         file = run.begin_file(trace)
         memory, notes = new_fragments(defer=unit.is_cut), None
         if unit.is_cut:
@@ -265,17 +295,11 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
             begun = Checkpoint(trace.begun, b"" if unit.start is None else unit.start.state)
             result.begun, result.ended, result.notes = begun, trace.checkpoint(), notes.count
             result.firsts, result.told = memory.firsts(), memory.told
-        _check_identity(trace, unit)
+        trace.check(unit.identity)
+        if unit.stop is None and trace.has_grown:
+            file.read_to = end
     with atomic_file(f"{part}.result") as stream:
         result.write(stream)
-
-
-def _check_identity(trace: Trace, unit: Unit) -> None:
-    found = trace.identity
-    if found is not None and not unit.identity.device:
-        found = found._replace(device=0)
-    if found != unit.identity:
-        raise FlowclassError(f"{trace.name}: was replaced or written to while it was read")
 
 
 class _NotesFile:

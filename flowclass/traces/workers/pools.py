@@ -1,4 +1,4 @@
-"""Pools of workers, which do units of work: processes of this machine, or the workers of a Dask cluster."""
+"""Pools of workers, which make calls (calls.py): processes of this machine, or the workers of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor
 from importlib import import_module
 from multiprocessing import get_context, parent_process
@@ -16,6 +15,7 @@ from typing import Any, Protocol
 from flowclass.errors import FlowclassError
 
 from ..interruption import SIGNALS
+from .calls import perform
 
 __all__ = ["DaskPool", "LocalPool", "Pool"]
 
@@ -32,8 +32,8 @@ class Pool(Protocol):
     def ahead(self) -> int:
         """How many calls should be submitted and unfinished at a time, so that no worker waits for work."""
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
-        """Has one of the workers make a call."""
+    def submit(self, call: bytes) -> Future[bytes]:
+        """Has one of the workers make a call; the future gives its answer."""
 
     def stop(self) -> None:
         """Stops the calls that are running or waiting; does not wait for them to finish."""
@@ -94,9 +94,9 @@ class LocalPool:
         for process in list((self._pool._processes or {}).values()):
             process.kill()
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+    def submit(self, call: bytes) -> Future[bytes]:
         """Has one of the processes make a call."""
-        return self._pool.submit(function, *arguments)
+        return self._pool.submit(perform, call)
 
 
 class DaskPool:
@@ -145,7 +145,7 @@ class DaskPool:
         """Drops the calls that have not begun. A worker still finishes the call that it is making."""
         self._executor.shutdown(wait=False)
 
-    def submit(self, function: Callable[..., Any], /, *arguments: Any) -> Future[Any]:
+    def submit(self, call: bytes) -> Future[bytes]:
         """Has one of the workers make a call."""
-        future: Future[Any] = self._executor.submit(function, *arguments)
+        future: Future[bytes] = self._executor.submit(perform, call)
         return future
