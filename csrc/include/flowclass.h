@@ -85,13 +85,13 @@ FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
 typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
 /* Trade-offs of a build; 0 everywhere is the default, which depends on the number of rules. */
 typedef struct fc_build_options {
-    uint32_t leaf;        /* so many rules are compared one by one, without a node that divides them further */
-    uint32_t slots;       /* a node has at most so many slots for each of its rules */
-    uint32_t copies;      /* a rule is in at most so many slots of a node, on average */
-    uint32_t vector;      /* leaves of more rules than this are searched by bit vectors; at most 65,535 */
-    uint8_t keep_covered; /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
-    uint8_t no_cross,
-        reserved[2]; /* 1: no cross-product tables (cross.c), which small sets get where they are faster */
+    uint32_t leaf;           /* so many rules are compared one by one, without a node that divides them further */
+    uint32_t slots;          /* a node has at most so many slots for each of its rules */
+    uint32_t copies;         /* a rule is in at most so many slots of a node, on average */
+    uint32_t vector;         /* leaves of more rules than this are searched by bit vectors; at most 65,535 */
+    uint8_t keep_covered;    /* 1: keep rules that a better one hides everywhere in a region (updates need them) */
+    uint8_t no_cross;        /* 1: no cross-product tables (cross.c), which small sets get where they are faster */
+    uint8_t quick, reserved; /* quick 1: what is built soonest, with one partition and no cross-product tables */
 } fc_build_options;
 
 /* What a build made. */

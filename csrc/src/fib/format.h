@@ -76,6 +76,7 @@ enum fib_flag {
 
 #define FIB_HEADER 32u
 #define FIB_LINEAR 64u /* flows in a record of this form: one bit each in a candidate mask; beyond, FIB_BIG */
+#define FIB_ALIKE 12u  /* candidates that signatures may leave of one key, at most; if they leave more, FIB_BIG */
 #define FIB_NONE8 255u
 
 typedef struct fib_record {
@@ -167,8 +168,8 @@ typedef struct fib_big { /* many flows or targets: a table of the flat classifie
     uint32_t version;    /* where other records have it */
     uint32_t units, n_flows, n_targets, default_target;
     uint32_t meta, targets; /* offsets from the record's start */
-    uint32_t unused;
-    fc_table *table; /* NULL: no flows. Owned */
+    uint32_t changes;       /* quick builds of the node's tables, one after the other; 0: this one is no quick one */
+    fc_table *table;        /* NULL: no flows. Owned, perhaps with a newer or older record of the node */
     uint64_t table_bytes;
 } fib_big;
 
@@ -379,7 +380,9 @@ int fc_fib_find_home(const fc_fib *fib, const fc_address *home, const fib_record
 /* publish.c: room in fib->retired was reserved */
 void fc_fib_retire(fc_fib *fib, uint32_t ref, fib_index *index);
 
-/* record.c: a record for `node` (checked) in fib->scratch; *units its size. Its `node` number is left 0. */
-int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units);
+/* record.c: a record for `node` (checked), whose present one is `old` or NULL, in fib->scratch; *units its size. Its
+ * `node` number is left 0. */
+int fc_fib_record(fc_fib *fib, const fc_node *node, const fib_record *old, uint32_t *units);
+void fc_fib_drop_table(fc_fib *fib, const fib_big *big); /* frees it, unless another record has it too */
 
 #endif

@@ -38,8 +38,9 @@
  *   4. Its targets are taken: all of them for n-cast; for forward with several targets one, by rendezvous hashing of
  *      the connection.
  * Prefixes are looked for only when no address is found: one probe for each length in use, the longest first. They are
- * not looked for when a packet stays on its link (fib_stays_on_link). A node with more than FIB_LINEAR flows has them
- * in a table of the flat classifier (trees.c). tests/test_fib.c has this example.
+ * not looked for when a packet stays on its link (fib_stays_on_link). A node with more than FIB_LINEAR flows, or
+ * with flows of which signatures could leave more than FIB_ALIKE candidates, has them in a table of the flat classifier
+ * (trees.c). tests/test_fib.c has this example.
  *
  * A CHANGE (publish). The new record is written beside the old one. Then one release-store of its reference, into the
  * index entry, or into the anchor where several entries lead to the node, makes it the node's state. Entries for new
@@ -50,11 +51,11 @@
  * that may have seen it has left (epoch.h). A full index is copied and replaced as a whole: readers go on in the old
  * one until their call ends, and the publish that finds it full takes the time.
  *
- * COSTS. A publish takes 2 to 7 us. A look-up reads a bucket (one line, and one time in thirty a second one), two lines
- * of a record, a body and a target. Memory: 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. The work for
- * a key is bounded by 64 signatures and bodies, or one look-up in the flat classifier. A destination that is nobody's
- * costs a probe for each prefix length in use, at most 129. The hash is keyed, and an index whose probes grow long gets
- * another key.
+ * COSTS. A publish takes 2 to 7 us; with a table, 20 to 300 us for a change of up to 256 flows (find_table). A look-up
+ * reads a bucket (one line, and one time in thirty a second one), two lines of a record, a body and a target. Memory:
+ * 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. The work for a key is bounded by 64 signatures and 12
+ * bodies, or one look-up in the flat classifier. A destination that is nobody's costs a probe for each prefix length in
+ * use, at most 129. The hash is keyed, and an index whose probes grow long gets another key.
  *
  * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
  * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
@@ -87,10 +88,8 @@ void fc_fib_retire(fc_fib *fib, uint32_t ref, fib_index *index)
 static void free_record(fc_fib *fib, uint32_t ref)
 {
     const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
-    if (!(r->flags & FIB_ANCHOR) && r->flags & FIB_BIG) {
-        fib->table_bytes -= fib_big_of(r)->table_bytes;
-        fc_table_free(fib_big_of(r)->table);
-    }
+    if (!(r->flags & FIB_ANCHOR) && r->flags & FIB_BIG)
+        fc_fib_drop_table(fib, fib_big_of(r));
     fc_fib_arena_free(&fib->arena, ref, fib_units(r));
 }
 
@@ -227,11 +226,12 @@ static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, co
     return FC_OK;
 }
 
-/* Writes the record of `node` into the arena, with its number and a new version; *ref is where it is. */
-static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint32_t *ref)
+/* Writes the record of `node` into the arena, with its number and a new version; *ref is where it is. `old`: the one
+ * that it will take the place of, or NULL. */
+static int place_record(fc_fib *fib, const fc_node *node, const fib_record *old, uint32_t number, uint32_t *ref)
 {
     uint32_t units;
-    int status = fc_fib_record(fib, node, &units);
+    int status = fc_fib_record(fib, node, old, &units);
     if (status != FC_OK)
         return status;
     fib_record *r = (fib_record *)(void *)fib->scratch;
@@ -241,12 +241,10 @@ static int place_record(fc_fib *fib, const fc_node *node, uint32_t number, uint3
     *ref = fc_fib_arena_alloc(&fib->arena, units);
     if (!*ref) {
         if (r->flags & FIB_BIG)
-            fc_table_free(fib_big_of(r)->table);
+            fc_fib_drop_table(fib, fib_big_of(r));
         return FC_ENOMEM;
     }
     memcpy(fib_at(&fib->arena, *ref), r, (size_t)units * FIB_UNIT);
-    if (r->flags & FIB_BIG)
-        fib->table_bytes += fib_big_of(r)->table_bytes;
     return FC_OK;
 }
 
@@ -265,7 +263,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
         n = old->node;
     else if ((status = new_number(fib, &n)) != FC_OK)
         return status;
-    status = place_record(fib, node, n, &ref);
+    status = place_record(fib, node, found == FC_OK ? old : NULL, n, &ref);
     if (status == FC_OK) {
         const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
         status = found == FC_OK ? publish_over(fib, old, old_ref, r, ref) : publish_new(fib, r, ref);

@@ -2,9 +2,12 @@
 #include <stdlib.h>
 
 #include "../common/wide.h"
+#include "../rules/format.h"
 #include "format.h"
 
-#define MAX_CHOICES 24u /* octets to choose signatures from */
+#define MAX_CHOICES 24u  /* octets to choose signatures from */
+#define FULL_EVERY 64u   /* so many changes of a node with many flows pay for one table built with all care */
+#define QUICK_VECTOR 16u /* in the others, leaves of more rules than this have bit vectors */
 
 /* ---- Masks -------------------------------------------------------------------------------------- */
 
@@ -301,8 +304,8 @@ static uint8_t signature(const draft *d, unsigned octet)
  * the traffic, in 64ths of a candidate. One half are packets that match a flow, as many for each flow: their candidates
  * are all flows that look alike in the picked octets. The other half are any packets: a flow is a candidate for all of
  * them, and for each picked octet that it fixes for only one in eight of these (not one in 256, because values are not
- * random). */
-static void choose_signatures(build *b, fib_record *r, fib_signature *s)
+ * random). Returns how many candidates a key may have at most: any two of its candidates are alike. */
+static unsigned choose_signatures(build *b, fib_record *r, fib_signature *s)
 {
     uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
     uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1, telling = 0;
@@ -348,6 +351,12 @@ static void choose_signatures(build *b, fib_record *r, fib_signature *s)
         memmove(&choice[best], &choice[best + 1], n - best);
         memmove(value[best], value[best + 1], (n - best) * sizeof value[0]);
     }
+    unsigned most = 0;
+    for (uint32_t i = 0; i < b->n; i++) {
+        unsigned candidates = (unsigned)__builtin_popcountll(alike[i]);
+        most = candidates > most ? candidates : most;
+    }
+    return most;
 }
 
 /* ---- Records ------------------------------------------------------------------------------------ */
@@ -419,7 +428,8 @@ static unsigned body_shift(const build *b, uint8_t *ends)
     }
 }
 
-static int build_small(fc_fib *fib, build *b, uint32_t *units)
+/* *alike: how many candidates a key may have. With more than FIB_ALIKE there is no record yet. */
+static int build_small(fc_fib *fib, build *b, uint32_t *units, unsigned *alike)
 {
     const fc_node *node = b->node;
     for (uint32_t i = 0, n = 0; i < node->n_flows; i++) {
@@ -442,7 +452,9 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units)
     r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
     r->usual = node->n_targets ? (uint16_t)(FC_DESTINATION << 8 | node->home.version) : 0;
     fib_signature *s = (fib_signature *)(void *)(r + 1);
-    choose_signatures(b, r, s);
+    *alike = choose_signatures(b, r, s);
+    if (*alike > FIB_ALIKE)
+        return FC_OK;
     for (uint32_t i = 0; i < b->n; i++)
         s[i].end = ends[i];
     write_targets(node, (fc_target *)(void *)(p + fib_targets_at(b->n)));
@@ -486,7 +498,66 @@ static size_t write_big_flows(const fc_node *node, uint8_t *p, size_t meta, size
     return at;
 }
 
-static int big_rules(const fc_node *node, uint32_t n, fib_big *big)
+void fc_fib_drop_table(fc_fib *fib, const fib_big *big)
+{
+    if (big->table && !big->table->sharers)
+        fib->table_bytes -= big->table_bytes;
+    fc_table_free(big->table);
+}
+
+/* A rule as fc_table_rows gives it back. */
+static fc_rule plain_rule(const fc_rule *rule)
+{
+    fc_rule r = {.version = rule->version, .conditions = rule->conditions};
+    for (int i = 0; i < FC_FIELDS; i++) {
+        const fc_field_row *row = &fc_field_rows[i];
+        if (!(rule->conditions >> i & 1))
+            continue;
+        memcpy((uint8_t *)&r + row->first, (const uint8_t *)rule + row->first, row->octets);
+        memcpy((uint8_t *)&r + row->last, (const uint8_t *)rule + row->last, row->octets);
+    }
+    return r;
+}
+
+/* 1 if the table has just these rules, as after a change of care-of addresses only. 0 if not, or if memory is short. */
+static int has_rules(const fc_table *table, const fc_rule *rules, uint32_t n)
+{
+    fc_rule *rows = table->n_rules == n ? malloc(n * sizeof *rows) : NULL;
+    uint32_t same = 0;
+    if (!rows)
+        return 0;
+    fc_table_rows(table, rows);
+    for (; same < n; same++) {
+        fc_rule a = plain_rule(&rules[same]), b = plain_rule(&rows[same]);
+        if (memcmp(&a, &b, sizeof a) != 0)
+            break;
+    }
+    free(rows);
+    return same == n;
+}
+
+/* Sets big->table: the old record's, if the rules are the same, or one built anew. To choose among partitions and to
+ * make cross-product tables takes up to a hundred times as long as to build a forest. So a node that changes gets that
+ * at its first state, then once in FULL_EVERY changes, and when it is published with the same rules again. A node of
+ * few flows never gets it: it has a table only because its signatures tell nothing. */
+static int find_table(const fc_rule *rules, uint32_t n, const fib_big *old, fib_big *big)
+{
+    fc_build_options options = {.quick = n <= FIB_LINEAR};
+    if (old && old->table && !options.quick) {
+        int same = has_rules(old->table, rules, n);
+        options.quick = !same && old->changes + 1 < FULL_EVERY;
+        big->changes = options.quick ? old->changes + 1 : 0;
+        if (same && !old->changes) {
+            fc_table_share(old->table);
+            big->table = old->table;
+            return FC_OK;
+        }
+    }
+    options.vector = options.quick ? QUICK_VECTOR : 0;
+    return fc_table_build(rules, n, &options, &big->table, NULL);
+}
+
+static int big_rules(fc_fib *fib, const fc_node *node, uint32_t n, const fib_big *old, fib_big *big)
 {
     if (n == 0) /* many targets, no flows */
         return FC_OK;
@@ -496,17 +567,19 @@ static int big_rules(const fc_node *node, uint32_t n, fib_big *big)
     for (uint32_t i = 0, j = 0; i < node->n_flows; i++)
         if (active(&node->flows[i]))
             rules[j++] = node->flows[i].rule;
-    int status = fc_table_build(rules, n, NULL, &big->table, NULL);
+    int status = find_table(rules, n, old, big);
     free(rules);
     if (status != FC_OK)
         return status;
     fc_table_info info;
     fc_table_get_info(big->table, &info);
     big->table_bytes = info.bytes;
+    if (!big->table->sharers)
+        fib->table_bytes += big->table_bytes;
     return FC_OK;
 }
 
-static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *units)
+static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, const fib_record *old, uint32_t *units)
 {
     size_t meta = FIB_HEADER + sizeof(fib_big), targets = meta + sizeof(fib_meta) * n;
     size_t lists = targets + sizeof(fc_target) * node->n_targets, bound = lists;
@@ -530,19 +603,21 @@ static int build_big(fc_fib *fib, const fc_node *node, uint32_t n, uint32_t *uni
     write_targets(node, (fc_target *)(void *)(p + targets));
     size_t size = write_addresses(node, p, write_big_flows(node, p, meta, lists));
     big->units = *units = (uint32_t)(size / FIB_UNIT);
-    return big_rules(node, n, big);
+    return big_rules(fib, node, n, old && old->flags & FIB_BIG ? fib_big_of(old) : NULL, big);
 }
 
-int fc_fib_record(fc_fib *fib, const fc_node *node, uint32_t *units)
+int fc_fib_record(fc_fib *fib, const fc_node *node, const fib_record *old, uint32_t *units)
 {
     uint32_t n = 0;
     for (uint32_t i = 0; i < node->n_flows; i++)
         n += (uint32_t)active(&node->flows[i]);
     if (n > FIB_LINEAR || node->n_targets >= FIB_NONE8)
-        return build_big(fib, node, n, units);
+        return build_big(fib, node, n, old, units);
     build b; /* 40 KiB; only what the flows need is touched */
     b.node = node;
     b.n = n;
     b.lists = b.list_bytes = 0;
-    return build_small(fib, &b, units);
+    unsigned alike;
+    int status = build_small(fib, &b, units, &alike);
+    return status == FC_OK && alike > FIB_ALIKE ? build_big(fib, node, n, old, units) : status;
 }

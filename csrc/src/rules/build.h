@@ -17,7 +17,6 @@ void fc_read_body(const fc_forest *forest, const uint16_t *body, fc_rule *rule);
 /* ---- table.c ------------------------------------------------------------------------------------ */
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *forest, int v);
-void fc_table_rows(const fc_table *table, fc_rule *rows);
 
 /* ---- leaf.c ------------------------------------------------------------------------------------- */
 

@@ -123,10 +123,16 @@ typedef struct fc_forest {
 
 struct fc_table {
     uint32_t n_rules;
-    fc_forest forest[2]; /* IPv4, IPv6 */
+    uint32_t sharers;          /* owners beside the first: fc_table_share */
+    fc_forest forest[2];       /* IPv4, IPv6 */
     struct fc_cross *cross[2]; /* cross.h: what kernels use in the place of the forest, or NULL */
     fc_table_info info;
 };
+/* One owner more, who will call fc_table_free too. All owners' calls need one lock. */
+void fc_table_share(fc_table *table);
+/* The rows of a table again, from its bodies and, where these are boxes only, from the rows that it keeps. Ranges of
+ * fields without a condition come back as 0. */
+void fc_table_rows(const fc_table *table, fc_rule *rows);
 
 /* A kernel's look-up in one forest, of a batch of `count` keys, at most FC_BATCH: of keys[index[i]], or of keys[i]
  * where index is NULL. best[i] becomes the number of the first rule that matches, or FC_EMPTY. Returns 0, with nothing

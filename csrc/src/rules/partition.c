@@ -66,16 +66,18 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
     return cost;
 }
 
-#ifndef FC_JUDGED /* packets that a forest is judged by; fuzzing takes fewer */
+#ifndef FC_JUDGED /* packets that a forest is judged by, at most; fuzzing takes fewer */
 #define FC_JUDGED 2048u
 #endif
+#define FC_JUDGED_LEAST 256u /* of few rules: twice as many packets as rules, else these */
 
 static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
 {
     uint64_t words[FC_MAX_WORDS], state = 1;
     uint16_t lanes[FC_MAX_LANES];
     double cost = 0;
-    const uint32_t packets = FC_JUDGED;
+    uint32_t packets = 2 * n > FC_JUDGED_LEAST ? 2 * n : FC_JUDGED_LEAST;
+    packets = packets < FC_JUDGED ? packets : FC_JUDGED;
     for (uint32_t i = 0; i < packets; i++) {
         uint32_t r = list[next_random(&state) % n];
         random_packet(b->f, b->bodies + (size_t)r * 2 * b->f->lanes, &state, words, lanes);
@@ -87,6 +89,26 @@ static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
 #define SAMPLE 6000 /* rules are looked at for the choice of a partition; with 20,000 or 100,000 it was no better */
 #define CANDIDATES 9
 
+/* Says which partition a candidate makes, as a hash: few rules, or rules of few kinds, are parted alike by most. */
+static uint64_t partition_hash(const fc_build *b, const uint32_t *list, uint32_t n, const uint8_t *candidate)
+{
+    uint64_t h = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        const uint64_t *care = b->care + (size_t)list[i] * b->f->words;
+        h = fc_scramble(h + (uint64_t)fc_tree_of(b->f, care, candidate[0], candidate[1]), 0);
+    }
+    return h;
+}
+
+static int seen(const uint64_t *hash, int n)
+{
+    for (int i = 0; i < n; i++) {
+        if (hash[i] == hash[n])
+            return 1;
+    }
+    return 0;
+}
+
 void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *source, int *destination)
 {
     /* pairs of prefix lengths (source, destination) from which on a prefix counts as long. IPv6 has counterparts of
@@ -94,9 +116,15 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     static const uint8_t candidates[2][CANDIDATES][2] = {
         {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
         {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+    const uint8_t(*choice)[2] = candidates[b->f->version == 6];
+    *source = choice[0][0];
+    *destination = choice[0][1];
+    if (b->o.quick)
+        return;
     uint32_t m = n < SAMPLE ? n : SAMPLE, *sample = fc_build_get(b, m * sizeof(*sample));
     fc_build_options o = b->o;
     double best = 0;
+    uint64_t hash[CANDIDATES];
     for (uint32_t i = 0; i < m && sample != NULL; i++)
         sample[i] = list[(uint64_t)i * n / m];
     if (m < n) { /* so that the sample's leaves are as full as those of all rules would be */
@@ -104,7 +132,10 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     }
     b->draft = 1;
     for (int i = 0; i < CANDIDATES && b->status == FC_OK; i++) {
-        const uint8_t *c = candidates[b->f->version == 6][i];
+        const uint8_t *c = choice[i];
+        hash[i] = partition_hash(b, sample, m, c);
+        if (seen(hash, i))
+            continue;
         if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
             break;
         double cost = forest_cost(b, sample, m);

@@ -43,7 +43,7 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
         fc_table_info part = {0};
         status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
         fc_add_info(&t->info, &part, &t->forest[v], v);
-        if (status == FC_OK && t->forest[v].n > 0 && !(options && options->no_cross))
+        if (status == FC_OK && t->forest[v].n > 0 && !(options && (options->no_cross || options->quick)))
             status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(CROSS_PER_CYCLE * t->forest[v].cost), &t->cross[v]);
         if (t->cross[v] != NULL) {
             t->info.steps[v] = t->cross[v]->steps;
@@ -58,10 +58,16 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
     return FC_OK;
 }
 
+void fc_table_share(fc_table *t) { t->sharers++; }
+
 void fc_table_free(fc_table *t)
 {
     if (t == NULL)
         return;
+    if (t->sharers > 0) {
+        t->sharers--;
+        return;
+    }
     fc_forest_release(&t->forest[0]);
     fc_forest_release(&t->forest[1]);
     fc_cross_free(t->cross[0]);
@@ -156,8 +162,6 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     return FC_OK;
 }
 
-/* The rows of a table again, from its bodies and, where these are boxes only, from the rows that it keeps. Ranges of
- * fields without a condition come back as 0. */
 void fc_table_rows(const fc_table *t, fc_rule *rows)
 {
     memset(rows, 0, sizeof(*rows) * (size_t)t->n_rules);

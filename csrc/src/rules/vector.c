@@ -166,8 +166,10 @@ int fc_vector_shape(const fc_forest *f, const fc_rule *rules, const uint32_t *li
      * no more rows than the limit */
     for (int field = 0; field < FC_FIELDS; field++) {
         if (collect_ends(f, rules, list, n, field, memory, &ends, &m)) {
+            uint32_t here = 0;
             for (k = 0; k < 32; k++) {
-                uint32_t here = need[k] <= limit ? cut_intervals(ends, m, (1u << k) - 1, limit - need[k], NULL) : 0;
+                if (here != 1) /* else one interval has all ends inside, and with more allowed it still has */
+                    here = need[k] <= limit ? cut_intervals(ends, m, (1u << k) - 1, limit - need[k], NULL) : 0;
                 need[k] += here <= FC_NARROW_ROWS ? here : limit + 1;
             }
         }
