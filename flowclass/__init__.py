@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowclass.engine.decisions import Action as Action
     from flowclass.engine.decisions import DecisionFlag as DecisionFlag
     from flowclass.engine.decisions import Reason as Reason
+    from flowclass.engine.decisions import decision_text as decision_text
     from flowclass.engine.forwarding import Decision as Decision
     from flowclass.engine.forwarding import ForwardingTable as ForwardingTable
     from flowclass.engine.keys import KEY_DTYPE as KEY_DTYPE
@@ -59,6 +60,7 @@ _LAZY = {
     "Action": "flowclass.engine.decisions",
     "DecisionFlag": "flowclass.engine.decisions",
     "Reason": "flowclass.engine.decisions",
+    "decision_text": "flowclass.engine.decisions",
     "Decision": "flowclass.engine.forwarding",
     "ForwardingTable": "flowclass.engine.forwarding",
     "kernels": "flowclass.engine.classifier",

@@ -11,6 +11,7 @@ from math import inf
 from typing import Any, Final, Protocol
 
 from flowclass import __version__
+from flowclass.addresses import address_text
 from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
@@ -81,14 +82,10 @@ def _left(time_: float, now: float) -> float | None:
     return None if time_ == inf else round(max(time_ - now, 0.0), 3)
 
 
-def _text(address: bytes) -> str:
-    return str(ip_address(address))
-
-
 def _care_of(entry: CareOf, now: float) -> dict[str, Any]:
     found = {
         "bid": entry.bid,
-        "address": _text(entry.address),
+        "address": address_text(entry.address),
         "priority": entry.priority,
         "home": entry.home,
         "left": _left(entry.expires, now),
@@ -99,9 +96,9 @@ def _care_of(entry: CareOf, now: float) -> dict[str, Any]:
 def _node(node: Node, now: float) -> dict[str, Any]:
     default = node.default
     return {
-        "home_address": _text(node.home),
-        "also": [_text(address) for address in node.also],
-        "prefixes": [f"{_text(network)}/{length}" for network, length in node.prefixes],
+        "home_address": address_text(node.home),
+        "also": [address_text(address) for address in node.also],
+        "prefixes": [f"{address_text(network)}/{length}" for network, length in node.prefixes],
         "profile": node.profile,
         "sequence": node.sequence,
         "default_bid": None if default is None else default.bid,
@@ -142,7 +139,7 @@ def _nodes(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 
 def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     node, now = _find(service, request), time.monotonic()
-    return {"home_address": _text(node.home), "flows": [_flow(flow, node, now) for flow in node.ordered()]}
+    return {"home_address": address_text(node.home), "flows": [_flow(flow, node, now) for flow in node.ordered()]}
 
 
 def flow_counters(service: Service) -> list[dict[str, Any]]:
@@ -152,7 +149,7 @@ def flow_counters(service: Service) -> list[dict[str, Any]]:
     homes: dict[int, str | None] = {}
     for node in set(rows["node"].tolist()):
         home = table.home_address(node)
-        homes[node] = None if home is None else _text(home)
+        homes[node] = None if home is None else address_text(home)
     kinds = service.forwarder.KINDS
     return [
         {
@@ -227,13 +224,13 @@ def dump(agent: HomeAgent) -> dict[str, Any]:
 
 
 def _written(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"home_address": _text(node.home)}
+    found: dict[str, Any] = {"home_address": address_text(node.home)}
     for address in node.also[:1]:
-        found["ipv4_home_address"] = _text(address)
+        found["ipv4_home_address"] = address_text(address)
     if node.prefixes:
-        found["prefixes"] = [f"{_text(network)}/{length}" for network, length in node.prefixes]
+        found["prefixes"] = [f"{address_text(network)}/{length}" for network, length in node.prefixes]
     found["care_of"] = [
-        {"bid": entry.bid or 1, "address": _text(entry.address), "priority": entry.priority}
+        {"bid": entry.bid or 1, "address": address_text(entry.address), "priority": entry.priority}
         for entry in node.care_of.values()
     ]
     found["flow"] = []

@@ -8,7 +8,7 @@ cdef int check(int status, what) except -1
 cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil
 cdef int get_octets(name, octets, Py_buffer *view) except -1
 cdef int take_integer(name, value, int high) except -1
-cdef int take_address(object packed, fc_address *out) except -1
+cdef int take_address(object address, fc_address *out, name=*) except -1
 cdef bytes packed(const fc_address *a)
 
 

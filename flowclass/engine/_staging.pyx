@@ -9,8 +9,9 @@ from libc.string cimport memcpy, memset
 
 from flowclass.engine._flowclass cimport *
 
+from flowclass.addresses import as_packed, as_packed_prefix
 from flowclass.engine.arguments import integer
-from flowclass.errors import ArgumentError, ClassifierError
+from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
 
 
 _STATUS = {
@@ -58,16 +59,21 @@ cdef int take_integer(name, value, int high) except -1:
     return integer(name, value, 0, high)
 
 
-cdef int take_address(object packed, fc_address *out) except -1:
-    """4 or 16 octets in network order."""
-    cdef Py_buffer view
-    get_octets("address", packed, &view)
-    cdef Py_ssize_t size = view.len
-    if size == 4 or size == 16:
-        set_address(<const uint8_t *>view.buf, size, out)
-    PyBuffer_Release(&view)
-    if size != 4 and size != 16:
-        raise ClassifierError(f"address: expected 4 or 16 octets, got {size}")
+cdef bytes octets_of(name, address):
+    """An address in any form (flowclass.addresses) as 4 or 16 octets in network order."""
+    if type(address) is bytes and len(address) in (4, 16):
+        return address
+    try:
+        return as_packed(name, address)
+    except ArgumentError:
+        raise
+    except FlowclassError as error:
+        raise ClassifierError(str(error)) from None
+
+
+cdef int take_address(object address, fc_address *out, name="address") except -1:
+    cdef bytes octets = octets_of(name, address)
+    set_address(<const uint8_t *><const char *>octets, len(octets), out)
     return 0
 
 
@@ -99,12 +105,13 @@ cdef class Staging:
         cdef fc_flow *c_flows = <fc_flow *>(addresses + n + p)
         cdef fc_target *c_targets = <fc_target *>(c_flows + f)
         cdef uint16_t *c_indices = <uint16_t *>(c_targets + t)
-        take_address(home, &self.node.home)
+        take_address(home, &self.node.home, "home_address")
         for i in range(n):
-            take_address(also[i], &addresses[i])
+            take_address(also[i], &addresses[i], "also")
         for i in range(p):
-            take_address(prefixes[i][0], &addresses[n + i])
-            addresses[n + i].length = prefixes[i][1]
+            network, length = prefixes[i] if isinstance(prefixes[i], tuple) else as_packed_prefix("prefixes", prefixes[i])
+            take_address(network, &addresses[n + i], "prefixes")
+            addresses[n + i].length = length
         for i in range(t):
             self.take_target(targets[i], &c_targets[i])
         for i in range(f):
@@ -122,10 +129,8 @@ cdef class Staging:
         return 0
 
     cdef int take_target(self, target, fc_target *out) except -1:
-        cdef bytes address = bytes(target[1])
+        cdef bytes address = octets_of("care-of address", target[1])
         memset(out, 0, sizeof(fc_target))
-        if len(address) not in (4, 16):
-            raise ClassifierError(f"care-of address: expected 4 or 16 octets, got {len(address)}")
         memcpy(out.address, <const char *>address, len(address))
         out.bid = target[0]
         out.version = 4 if len(address) == 4 else 6

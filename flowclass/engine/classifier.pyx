@@ -93,6 +93,10 @@ cdef class Classifier:
     def __dealloc__(self):
         fc_classifier_free(<fc_classifier *>self.ptr)
 
+    def __repr__(self):
+        info = self.info
+        return f"<Classifier: rules={info['rules']}, bytes={info['bytes']}>"
+
     def __len__(self):
         return self.info["rules"]
 

@@ -2,18 +2,23 @@
 
     decisions = table.classify_packets(packets)
     dropped = decisions[decisions["action"] == Action.DISCARD]
+    print(decision_text(decisions[0]))      # forward to 2001:db8:a::1 by flow 1, BID 1
 
 The numbers are those of enum fc_action, fc_reason and fc_decision_flag in flowclass.h.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import IntEnum, IntFlag
 from typing import Final
 
 import numpy as np
 
-__all__ = ["DECISION_DTYPE", "Action", "DecisionFlag", "Reason"]
+from flowclass.addresses import address_text
+from flowclass.errors import ArgumentError
+
+__all__ = ["DECISION_DTYPE", "Action", "DecisionFlag", "Reason", "decision_text", "outcome_text"]
 
 
 class _Labelled(IntEnum):
@@ -91,3 +96,43 @@ DECISION_DTYPE: Final = np.dtype(
 """
 
 assert DECISION_DTYPE.itemsize == 32
+
+
+def decision_text(decision: np.void) -> str:
+    """Return one decision, an element of an array of `DECISION_DTYPE`, as a line for people.
+
+    Of an n-cast it has the first care-of address and how many there are. ArgumentError for anything else.
+    """
+    if not isinstance(decision, np.void) or decision.dtype != DECISION_DTYPE:
+        raise ArgumentError("decision", "one element of an array of DECISION_DTYPE", decision)
+    flags = DecisionFlag(int(decision["flags"]))
+    care_of = bytes(decision["care_of"])
+    first = [care_of[:4] if flags & DecisionFlag.CARE_OF_IPV4 else care_of] if decision["n_targets"] else []
+    return outcome_text(
+        Action(int(decision["action"])),
+        Reason(int(decision["reason"])),
+        int(decision["fid"]) if flags & DecisionFlag.FID else None,
+        int(decision["bid"]) if flags & DecisionFlag.BID else None,
+        first,
+        int(decision["n_targets"]),
+    )
+
+
+def outcome_text(
+    action: Action,
+    reason: Reason,
+    fid: int | None,
+    bid: int | None,
+    care_of: Sequence[bytes],
+    copies: int | None = None,
+) -> str:
+    """Return the parts of a decision as a line for people; there may be more ``copies`` than addresses are known."""
+    if reason in (Reason.FLOW, Reason.DEFAULT):
+        why = f"by flow {fid}" if fid is not None else "by the default binding"
+    elif reason == Reason.SIGNALLING:
+        why = "by the default binding, as signalling"
+    else:
+        why = f"({reason.label})"
+    more = (len(care_of) if copies is None else copies) - len(care_of)
+    where = ", ".join(map(address_text, care_of)) + (f" and {more} more" if more > 0 else "")
+    return f"{action.label}{f' to {where}' if care_of else ''} {why}{f', BID {bid}' if bid else ''}"

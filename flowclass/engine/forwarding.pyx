@@ -17,11 +17,12 @@ from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_a
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
 
+from flowclass.addresses import address_text
 from flowclass.engine.arguments import contiguous, integer, link_types, out_array, secret_key, times_of
-from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
+from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason, outcome_text
 from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE, as_batch
-from flowclass.errors import ArgumentError, ClassifierError
+from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
 
 __all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
 
@@ -42,8 +43,12 @@ cdef class Decision:
     """One decision: what `ForwardingTable.decide_one` returns. Fields that do not apply are None."""
 
     def __repr__(self):
-        return (f"Decision(action={self.action!r}, reason={self.reason!r}, home_address={self.home_address!r}, "
-                f"fid={self.fid}, bid={self.bid}, care_of={self.care_of!r})")
+        home = None if self.home_address is None else address_text(self.home_address)
+        return (f"Decision(action={self.action!r}, reason={self.reason!r}, home_address={home!r}, "
+                f"fid={self.fid}, bid={self.bid}, care_of={[address_text(a) for a in self.care_of]!r})")
+
+    def __str__(self):
+        return outcome_text(self.action, self.reason, self.fid, self.bid, self.care_of)
 
 
 cdef class ForwardingTable:
@@ -63,6 +68,11 @@ cdef class ForwardingTable:
     def __dealloc__(self):
         fc_fib_free(<fc_fib *>self.ptr)
 
+    def __repr__(self):
+        info = self.info()
+        return (f"<ForwardingTable: nodes={info['nodes']}, addresses={info['addresses']}, prefixes={info['prefixes']}, "
+                f"bytes={info['bytes']}>")
+
     def __len__(self):
         return self.info()["nodes"]
 
@@ -73,11 +83,11 @@ cdef class ForwardingTable:
         """Adds a node, or replaces the one with this home address as a whole; returns its number.
 
         ``home_address``, ``also``
-            packed addresses, 4 or 16 octets; ``also`` are further ones of the same node.
+            addresses in any form of `flowclass.addresses`; ``also`` are further ones of the same node.
         ``prefixes``
-            (packed network, length) of its mobile networks.
+            its mobile networks.
         ``targets``
-            (BID, packed care-of address); BID 0 is a binding without one.
+            (BID, care-of address); BID 0 is a binding without one.
         ``default``
             index into targets of the default binding, or -1.
         ``flows``
@@ -90,7 +100,7 @@ cdef class ForwardingTable:
         cdef int status
         try:
             node.fill(home_address, tuple(also), tuple(prefixes), tuple(targets), default, tuple(flows))
-        except ClassifierError:
+        except FlowclassError:
             raise
         except (OverflowError, TypeError, ValueError, LookupError) as error:
             raise ClassifierError(f"publish: {error}") from None
@@ -151,14 +161,14 @@ cdef class ForwardingTable:
     def withdraw(self, home_address):
         """Removes the node with this home address, its other addresses and its prefixes."""
         cdef fc_address home
-        take_address(home_address, &home)
+        take_address(home_address, &home, "home_address")
         check(fc_fib_withdraw(<fc_fib *>self.ptr, &home), "withdraw")
 
     def find(self, home_address):
         """The number of the node with exactly this address (its home address or a further one), or None."""
         cdef fc_address home
         cdef uint32_t number = 0
-        take_address(home_address, &home)
+        take_address(home_address, &home, "home_address")
         return number if fc_fib_find(<fc_fib *>self.ptr, &home, &number) == FC_OK else None
 
     def reserve(self, addresses):

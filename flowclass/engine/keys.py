@@ -69,8 +69,10 @@ def _address_int(value: Any, version: int, name: str) -> int:
             raise ClassifierError(f"{name}: {len(value)} octets, expected {size}")
         number = int.from_bytes(value, "big")
     else:
+        if not isinstance(value, (ipaddress.IPv4Address, ipaddress.IPv6Address, str)):
+            raise ArgumentError(name, "an IP address", value)
         try:
-            address = ipaddress.ip_address(str(value))
+            address = ipaddress.ip_address(value)
         except ValueError:
             raise ClassifierError(f"{name}: {value!r} is no IP address") from None
         if version and address.version != version:
@@ -219,11 +221,34 @@ def _refuse_reversed(rules: npt.NDArray[np.void], conditions: int) -> None:
             raise ClassifierError(f"rule {int(np.argmax(above))}: {name}: first is above last")
 
 
+def _pair(name: str, given: Any) -> tuple[Any, Any]:
+    """What `make_rules` was given for one field, as first and last value."""
+    if name in ADDRESSES:
+        if isinstance(given, str) and "/" in given:
+            try:
+                given = ipaddress.ip_network(given)
+            except ValueError as error:
+                raise ClassifierError(f"{name}: {error}") from None
+        if isinstance(given, (ipaddress.IPv4Network, ipaddress.IPv6Network)):
+            return given.network_address, given.broadcast_address
+        if isinstance(given, (str, bytes, ipaddress.IPv4Address, ipaddress.IPv6Address)):
+            return given, given
+    if isinstance(given, (int, np.integer)):
+        return given, given
+    try:
+        first, last = given
+    except (TypeError, ValueError):
+        raise ArgumentError(name, "one value, or a pair (first, last),", given) from None
+    return first, last
+
+
 def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
     """Makes rules from ranges given by field name: an array of `RULE_DTYPE`, in the order of the arguments' elements.
 
     Each field of fields.py may be given as a pair ``(first, last)``, both inclusive, each a scalar or an array as in
-    `make_keys`. A field that is not given is no condition. ``version`` is 4, 6, or 0 for both (then without addresses).
+    `make_keys`. One number or address alone stands for that value; for an address, a prefix (text such as
+    ``2001:db8::/32``, or an `ipaddress` network) stands for all of its addresses. A field that is not given is no
+    condition. ``version`` is 4, 6, or 0 for both (then without addresses).
 
     Raises ClassifierError for an unknown field, a value out of range, or a first above its last.
     """
@@ -234,10 +259,7 @@ def make_rules(*, version: Any = 6, **ranges: Any) -> npt.NDArray[np.void]:
             raise ClassifierError(f"no field named {name!r}: one of {', '.join(BITS)} expected")
         if pair is None:
             continue
-        try:
-            first, last = pair
-        except (TypeError, ValueError):
-            raise ArgumentError(name, "a pair (first, last)", pair) from None
+        first, last = _pair(name, pair)
         conditions |= BITS[name]
         for suffix, value in (("first", first), ("last", last)):
             label = f"{name}_{suffix}"

@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import struct
 import sys
+from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, cast
 
 from flowclass.wire.flow_options import TrafficSelectorOption
 from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
 
-from .fields import BITS, FIELDS, LOW_WORD
+from .fields import ADDRESSES, BITS, FIELDS, LOW_WORD
 
-__all__ = ["WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "selector_rule"]
+__all__ = ["WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "rule_text", "selector_rule"]
 
 Range = tuple[int, int]
 """First and last value, both included."""
@@ -138,3 +139,15 @@ def describe_rule(row: bytes) -> dict[str, int | Range]:
         if conditions & bit:
             found[name] = pair
     return found
+
+
+def rule_text(row: bytes) -> str:
+    """A row as a line for people, such as ``version 6, source 2001:db8::-2001:db8::ff, source_port 22``."""
+    conditions = describe_rule(row)
+    version = conditions.pop("version")
+    address = IPv4Address if version == 4 else IPv6Address
+    shown = [f"version {version}" if version else "any version"]
+    for name, pair in conditions.items():
+        ends = dict.fromkeys(map(address if name in ADDRESSES else int, cast("Range", pair)))
+        shown.append(f"{name} {'-'.join(map(str, ends))}")
+    return ", ".join(shown)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Network, IPv6Network
 from math import inf
-from typing import Any
 
+from flowclass.addresses import PrefixLike, as_packed_prefix
 from flowclass.errors import ArgumentError, FlowclassError
 
 __all__ = [
-    "check_address",
     "check_callable",
     "check_methods",
     "check_number",
     "check_optional",
-    "check_packed",
     "check_prefixes",
     "check_type",
     "later",
@@ -46,41 +44,16 @@ def check_number(name: str, value: object, low: int, high: int) -> None:
         raise FlowclassError(f"{name}: {low} to {high} expected, got {value}")
 
 
-def check_address(name: str, value: object, ipv4: bool = False) -> None:
-    if ipv4:
-        check_type(name, value, (IPv6Address, IPv4Address), "an IPv6Address or IPv4Address")
-    else:
-        check_type(name, value, IPv6Address, "an IPv6Address")
-
-
-def check_packed(name: str, value: object, size: int = 16) -> None:
-    if not isinstance(value, bytes):
-        raise ArgumentError(name, f"a packed address ({size} octets)", value)
-    if len(value) != size:
-        raise FlowclassError(f"{name}: a packed address of {size} octets expected, got {len(value)}")
-
-
 def check_callable(name: str, value: object, optional: bool = False) -> None:
     if not callable(value) and not (optional and value is None):
         raise ArgumentError(name, "a function", value)
 
 
-def check_prefixes(name: str, prefixes: Any) -> tuple[tuple[bytes, int], ...]:
+def check_prefixes(name: str, prefixes: Iterable[PrefixLike]) -> tuple[tuple[bytes, int], ...]:
     """Check prefixes, and return them as a tuple of pairs (packed network, length)."""
-    expected = "pairs (packed network, length)"
-    if isinstance(prefixes, (str, bytes, Mapping)) or not isinstance(prefixes, Iterable):
-        raise ArgumentError(name, expected, prefixes)
-    found = tuple(prefixes)
-    for prefix in found:
-        if not isinstance(prefix, (tuple, list)) or len(prefix) != 2:
-            raise ArgumentError(name, expected, prefix)
-        network, length = prefix
-        if not isinstance(network, bytes):
-            raise ArgumentError(name, f"{expected}: packed networks", network)
-        if len(network) not in (4, 16):
-            raise FlowclassError(f"{name}: packed networks of 16 or 4 octets expected, got {len(network)}")
-        check_number(f"{name}: length", length, 0, 8 * len(network))
-    return found
+    if isinstance(prefixes, (str, bytes, Mapping, IPv4Network, IPv6Network)) or not isinstance(prefixes, Iterable):
+        raise ArgumentError(name, "several prefixes", prefixes)
+    return tuple(as_packed_prefix(name, prefix) for prefix in prefixes)
 
 
 def later(now: float, clock: float) -> float:

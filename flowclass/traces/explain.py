@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from flowclass.addresses import address_text
 from flowclass.engine.decisions import DecisionFlag
 from flowclass.engine.fields import ADDRESSES, BITS
 from flowclass.engine.keys import RULE_DTYPE
@@ -23,7 +24,7 @@ from flowclass.mobility.addresses import stays_on_link
 from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
 from .decompress import MEMORY
-from .outcomes import ACTIONS, REASONS, Rows, RowValues, address_text
+from .outcomes import ACTIONS, REASONS, Rows, RowValues
 from .reader import KeyBatch, Trace
 from .replaying import replay
 from .run import Run, Source, new_fragments

@@ -7,8 +7,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from flowclass import wire
-
-from .outcomes import address_text
+from flowclass.addresses import address_text
 
 __all__ = ["faults_of", "message_lines", "packet_dict"]
 

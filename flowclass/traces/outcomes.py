@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
-from socket import AF_INET, AF_INET6, inet_ntop
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.addresses import address_text
 from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
 
 from ._rows import DecisionNumbers
 
-__all__ = ["ACTIONS", "REASONS", "Ids", "Outcomes", "RowValues", "Rows", "address_text", "row_values_of"]
+__all__ = ["ACTIONS", "REASONS", "Ids", "Outcomes", "RowValues", "Rows", "row_values_of"]
 
 ACTIONS = tuple(action.label for action in Action)
 REASONS = tuple(reason.label for reason in Reason)
@@ -123,17 +122,6 @@ class Outcomes:
         self.values = []
         self._ids = {}
         self.epoch += 1
-
-
-def address_text(packed: bytes) -> str:
-    """The text of a packed address (4 or 16 octets) as RFC 5952 has it.
-
-    IPv4-mapped addresses are in mixed notation on every Python version.
-    """
-    if packed[:12] == bytes(12):
-        return str(IPv6Address(packed))  # libc would write ::192.0.2.1, which RFC 5952 does not ask for
-    # libc is used because the ipaddress module takes 20 us per address
-    return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
 def row_values_of(

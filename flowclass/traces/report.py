@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.addresses import address_text
 from flowclass.mobility import HomeAgent
 
-from .outcomes import address_text
 from .replaying import replay
 from .run import Run, Source
 from .summary import FlowSummary, Summary

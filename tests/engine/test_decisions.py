@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from ipaddress import IPv6Address
 
 import numpy as np
+import pytest
 from places import ROOT
 
 import flowclass as fc
@@ -62,3 +64,40 @@ def test_arrays_and_single_decisions_compare_with_the_names() -> None:
 def test_the_table_of_fields_needs_no_numpy() -> None:
     code = "import sys, flowclass.engine.fields; sys.exit('numpy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_decision_is_a_line_for_people() -> None:
+    table = fc.ForwardingTable()
+    flows = [
+        (7, fc.Action.FORWARD, (0,), fc.make_rules(source_port=22).tobytes()),
+        (8, fc.Action.N_CAST, (1, 0, 2), fc.make_rules(source_port=53).tobytes()),
+        (9, fc.Action.DISCARD, (), fc.make_rules(source_port=23).tobytes()),
+    ]
+    targets = [(1, "2001:db8:a::1"), (2, "192.0.2.2"), (3, "2001:db8:c::1")]
+    table.publish("2001:db8:1::1", targets=targets, default=2, flows=flows)
+    keys = fc.make_keys(
+        destination=["2001:db8:1::1"] * 4 + ["2001:db8:1::2"], source_port=[22, 53, 23, 80, 80], protocol=6
+    )
+    assert [fc.decision_text(decision) for decision in table.classify(keys)] == [
+        "forward to 2001:db8:a::1 by flow 7, BID 1",
+        "n-cast to 192.0.2.2 and 2 more by flow 8",
+        "discard by flow 9",
+        "forward to 2001:db8:c::1 by the default binding, BID 3",
+        "none (unbound)",
+    ]
+    with pytest.raises(fc.ArgumentError, match=r"^decision: one element of .* expected, got int$"):
+        fc.decision_text(5)  # type: ignore[arg-type]
+
+
+def test_one_decision_is_a_line_too_and_shows_its_addresses() -> None:
+    table = fc.ForwardingTable()
+    flow = (8, fc.Action.N_CAST, (1, 0), fc.make_rules(protocol=59).tobytes())
+    table.publish("2001:db8:1::1", targets=[(1, "2001:db8:a::1"), (2, "192.0.2.2")], flows=[flow])
+    header = (
+        bytes.fromhex("60000000 0000 3b 40") + IPv6Address("2001:db8::9").packed + IPv6Address("2001:db8:1::1").packed
+    )
+    decision = table.decide_one(header)
+    assert str(decision) == "n-cast to 192.0.2.2, 2001:db8:a::1 by flow 8"
+    assert "home_address='2001:db8:1::1', fid=8, bid=2, care_of=['192.0.2.2', '2001:db8:a::1'])" in repr(decision)
+    assert repr(table).startswith("<ForwardingTable: nodes=1, addresses=1, prefixes=0, bytes=")
+    assert repr(fc.Classifier(fc.make_rules(protocol=[6, 17]))).startswith("<Classifier: rules=1, bytes=")

@@ -15,11 +15,12 @@ import numpy.typing as npt
 import pytest
 from traces_kit import FORWARD, NCAST, NOTHING, make_rows
 
+from flowclass.addresses import address_text
 from flowclass.cli import main
 from flowclass.errors import OutputError
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.traces.files import atomic_file
-from flowclass.traces.outcomes import Outcomes, Rows, RowValues, address_text
+from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.outputs import open_output
 from flowclass.traces.summary import FileSummary, Summary
 from flowclass.traces.text_rows import COLUMNS

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
 from msgspec import Struct
 from msgspec.structs import replace
 
+from flowclass.addresses import AddressLike, PrefixLike, as_packed
 from flowclass.errors import DecodeError, FlowclassError, ParameterProblem
 from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import (
@@ -43,7 +44,7 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 
 from ..addresses import Prefix, in_prefixes, is_routable, is_unicast
-from ..arguments import check_callable, check_methods, check_optional, check_packed, check_prefixes
+from ..arguments import check_callable, check_methods, check_optional, check_prefixes
 from ..cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
 from ..cache.events import Event, EventKind
 from ..cache.node import PLAIN, Node
@@ -170,15 +171,15 @@ class Agent(ABC):
 
     ``limits`` (`Limits`), ``capabilities`` (`Capabilities`) and ``switches`` (`Switches`) say how much the agent can
     store, what it supports, and how it decides where the specifications leave a choice; see docs/switches.md. If
-    ``home_prefixes`` is given, home addresses must lie in one of these prefixes (status 132 for others). Prefixes are
-    pairs (packed network, length).
+    ``home_prefixes`` is given, home addresses must lie in one of these prefixes (status 132 for others). Addresses and
+    prefixes are taken in every form of `flowclass.addresses`: packed, as `ipaddress` objects, or as text.
 
     ``cache`` is a binding cache that may be shared with other agents, also of other profiles. Without it the agent
-    makes its own, with ``table`` (a ForwardingTable, by default a new one) and ``store``. ``prefix_table`` maps packed
+    makes its own, with ``table`` (a ForwardingTable, by default a new one) and ``store``. ``prefix_table`` maps
     home addresses to mobile network prefixes, which implicit mode uses and explicit mode is checked against (RFC 3963
     section 6.1.2). ``admit_update`` and ``admit_flow`` are local policy; they refuse with a status of 128 or more, or
     with False. ``ipv4_homes`` maps home addresses to IPv4 home addresses, and ``allocate_ipv4`` returns a new one (RFC
-    5555); these are packed, too. ``listener`` is called with every `Event`. ``security`` (`SharedKeys`, or another
+    5555) for a packed home address. ``listener`` is called with every `Event`. ``security`` (`SharedKeys`, or another
     `Security`) authenticates updates where there is no IPsec, and adds authenticators to acknowledgements. No method
     reads a clock: the caller passes the time as ``now``, in seconds of a monotonic clock.
 
@@ -202,12 +203,12 @@ class Agent(ABC):
         cache: BindingCache | None = None,
         table: Table | None = None,
         listener: Callable[[Event], object] | None = None,
-        home_prefixes: Iterable[Prefix] = (),
-        prefix_table: Mapping[bytes, Sequence[Prefix]] | None = None,
+        home_prefixes: Iterable[PrefixLike] = (),
+        prefix_table: Mapping[AddressLike, Iterable[PrefixLike]] | None = None,
         admit_update: Callable[[Update, Node], int | None] | None = None,
         admit_flow: Callable[[Node, FlowIdentification], int | None] | None = None,
-        ipv4_homes: Mapping[bytes, bytes] | None = None,
-        allocate_ipv4: Callable[[bytes], bytes | None] | None = None,
+        ipv4_homes: Mapping[AddressLike, AddressLike] | None = None,
+        allocate_ipv4: Callable[[bytes], AddressLike | None] | None = None,
         security: Security | None = None,
     ) -> None:
         self.profile: Profile = get_profile(profile)
@@ -244,6 +245,9 @@ class Agent(ABC):
         self.counters: Counters = Counters()
         self._fragments: Fragments | None = None
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: profile={self.profile.name!r}, nodes={len(self.cache)}>"
+
     # ---- packets in, packets out
 
     def receive(
@@ -252,8 +256,8 @@ class Agent(ABC):
         *,
         now: float,
         authenticated: bool = True,
-        authorized: Iterable[bytes] | None = None,
-        outer: tuple[bytes, int] | None = None,
+        authorized: Iterable[AddressLike] | None = None,
+        outer: tuple[AddressLike, int] | None = None,
     ) -> list[bytes]:
         """Process an IPv6 packet with a Mobility Header; return the packets to send.
 
@@ -263,8 +267,8 @@ class Agent(ABC):
         Any packet is either answered or silently ignored; its content never raises an exception. ``authenticated``
         says whether IPsec has authenticated it, for home agents and anchor points; an update that isn't authenticated
         changes nothing (R137). ``authorized`` is for correspondent nodes: if the caller has verified the authenticator
-        itself, these are the packed care-of addresses whose keygen tokens secured the update; by default the agent
-        verifies it. For a packet received in UDP over IPv4 (RFC 5555), ``outer`` is the packed IPv4 address and the
+        itself, these are the care-of addresses whose keygen tokens secured the update; by default the agent
+        verifies it. For a packet received in UDP over IPv4 (RFC 5555), ``outer`` is the IPv4 address and the
         port of its sender; if a NAT has changed the address, both are bound.
         """
         pending = self.begin(packet, now=now, authenticated=authenticated, authorized=authorized, outer=outer)
@@ -276,8 +280,8 @@ class Agent(ABC):
         *,
         now: float,
         authenticated: bool = True,
-        authorized: Iterable[bytes] | None = None,
-        outer: tuple[bytes, int] | None = None,
+        authorized: Iterable[AddressLike] | None = None,
+        outer: tuple[AddressLike, int] | None = None,
     ) -> Pending:
         """Process a packet like `receive`, but leave the commit to the caller; return a `Pending`.
 
@@ -301,8 +305,8 @@ class Agent(ABC):
         octets: bytes,
         now: float,
         authenticated: bool,
-        authorized: Iterable[bytes] | None,
-        outer: tuple[bytes, int] | None,
+        authorized: Iterable[AddressLike] | None,
+        outer: tuple[AddressLike, int] | None,
     ) -> Pending:
         if not packet.checksum_ok:
             return self._ignore("checksum")
@@ -311,11 +315,13 @@ class Agent(ABC):
             if not authenticated:
                 return self._ignore("unauthenticated")
             update = collect(packet, message)
-            update.outer = outer
+            update.outer = None if outer is None else (as_packed("outer", outer[0], 4), outer[1])
             if self.correspondent or self.security is not None:
                 update.octets = octets or encode_packet(packet, self.profile)
             if self.correspondent:
-                update.authorized = None if authorized is None else frozenset(authorized)
+                update.authorized = (
+                    None if authorized is None else frozenset(as_packed("authorized", a) for a in authorized)
+                )
             return self._begin_update(update, now)
         if isinstance(message, UnknownMessage):
             return self._unknown_type(packet)
@@ -505,16 +511,16 @@ class Agent(ABC):
         )
         return [encode_packet(packet, self.profile)]
 
-    def home_address_error(self, source: bytes, destination: bytes, home: bytes) -> list[bytes]:
+    def home_address_error(self, source: AddressLike, destination: AddressLike, home: AddressLike) -> list[bytes]:
         """Check a data packet with a Home Address option; return the Binding Error to send, if any.
 
         If the home address isn't bound to the source of the packet, the packet has to be dropped and the Binding Error
-        sent (RFC 6275 section 9.3.1, RFC 5648 section 6.5). All addresses are packed. This check isn't meant for
+        sent (RFC 6275 section 9.3.1, RFC 5648 section 6.5). This check isn't meant for
         packets with ESP, AH or a Mobility Header.
         """
-        check_packed("source", source)
-        check_packed("destination", destination)
-        check_packed("home", home)
+        source = as_packed("source", source, 6)
+        destination = as_packed("destination", destination, 6)
+        home = as_packed("home", home, 6)
         node = self.cache.get(home)
         if not is_routable(home) or (node is not None and any(c.address == source for c in node.care_of.values())):
             return []
@@ -637,21 +643,20 @@ class Agent(ABC):
             raise RefusedUpdateError(BindingStatus.NOT_HOME_SUBNET)
 
 
-def _prefix_table(table: Mapping[bytes, Sequence[Prefix]] | None) -> dict[bytes, Sequence[Prefix]]:
+def _prefix_table(table: Mapping[AddressLike, Iterable[PrefixLike]] | None) -> dict[bytes, Sequence[Prefix]]:
     check_optional("prefix_table", table, Mapping)
-    found: dict[bytes, Sequence[Prefix]] = {}
-    for home, prefixes in (table or {}).items():
-        check_packed("prefix_table: home address", home)
-        found[home] = check_prefixes("prefix_table", prefixes)
-    return found
+    return {
+        as_packed("prefix_table: home address", home, 6): check_prefixes("prefix_table", prefixes)
+        for home, prefixes in (table or {}).items()
+    }
 
 
-def _ipv4_homes(homes: Mapping[bytes, bytes] | None) -> dict[bytes, bytes]:
+def _ipv4_homes(homes: Mapping[AddressLike, AddressLike] | None) -> dict[bytes, bytes]:
     check_optional("ipv4_homes", homes, Mapping)
-    for home, address in (homes or {}).items():
-        check_packed("ipv4_homes: home address", home)
-        check_packed("ipv4_homes: IPv4 address", address, 4)
-    return dict(homes or {})
+    return {
+        as_packed("ipv4_homes: home address", home, 6): as_packed("ipv4_homes: IPv4 address", address, 4)
+        for home, address in (homes or {}).items()
+    }
 
 
 def new_fragments() -> Fragments:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, Final
 
+from flowclass.addresses import PrefixLike
 from flowclass.wire.numbers import BindingStatus, UpdateFlag
 
 from ..addresses import Prefix, in_prefixes
@@ -28,12 +29,12 @@ _MAP_REGISTRATION: Final = UpdateFlag.MAP_REGISTRATION.value
 class MobilityAnchorPoint(Agent):
     """A mobility anchor point without sockets; its arguments and methods are those of `HomeAgent`.
 
-    Both kinds of prefixes are pairs (packed network, length). ``home_prefixes`` are the prefixes of its RCoAs. If
+    ``home_prefixes`` are the prefixes of its RCoAs. If
     ``care_of_prefixes`` is given, LCoAs must lie in one of these; others are refused with status 129 (RFC 5380
     section 6.2).
     """
 
-    def __init__(self, *arguments: Any, care_of_prefixes: Iterable[Prefix] = (), **more: Any) -> None:
+    def __init__(self, *arguments: Any, care_of_prefixes: Iterable[PrefixLike] = (), **more: Any) -> None:
         super().__init__(*arguments, **more)
         self.care_of_prefixes: tuple[Prefix, ...] = check_prefixes("care_of_prefixes", care_of_prefixes)
 

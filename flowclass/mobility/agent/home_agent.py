@@ -27,14 +27,16 @@ class HomeAgent(Agent):
 
     * ``profile``: "draft" or "rfc6089", or a `flowclass.wire.Profile`;
     * ``limits``, ``capabilities``, ``switches``: values of `flowclass.mobility`, docs/switches.md has their fields;
-    * ``home_prefixes``: pairs (packed network, length); home addresses must lie in one of these (else status 132);
-    * ``prefix_table``: maps home addresses to mobile network prefixes; ``ipv4_homes`` maps them to IPv4 home addresses;
-      all are packed. ``allocate_ipv4(home)`` returns a new IPv4 home address for one that has none;
+    * ``home_prefixes``: prefixes; home addresses must lie in one of these (else status 132);
+    * ``prefix_table``: maps home addresses to mobile network prefixes; ``ipv4_homes`` maps them to IPv4 home addresses.
+      ``allocate_ipv4(home)`` returns a new IPv4 home address for a packed one that has none;
     * ``admit_update(update, node)``: returns 0 to admit an update, a status of 128 or more to refuse it;
       ``admit_flow(node, option)``: returns a bool;
     * ``listener(event)``: called with every `flowclass.mobility.Event`;
     * ``table``, ``store``: a `ForwardingTable` and a `flowclass.mobility.Store` for the agent's own cache, or
       ``cache``: a `flowclass.mobility.BindingCache` that agents share.
+
+    Addresses and prefixes may be packed, `ipaddress` objects or text (`flowclass.addresses`).
 
     `receive` takes a packet and returns those to send; `begin` does the same, but leaves the commit to the caller.
     `tick` is to be called at the time that `next_deadline` returns. `classify`, `care_of` and `account` are for data

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from ipaddress import IPv4Address
 
+from flowclass.addresses import as_packed
 from flowclass.wire.numbers import IPv4Status
 from flowclass.wire.options import IPv4AddressAcknowledgement, IPv4HomeAddress
 
 from ..addresses import is_routable
-from ..arguments import check_packed
 from ..cache.node import Node
 from ..cache.owners import Owners
 from .policy import Policy
@@ -79,6 +79,4 @@ def _allocate(policy: Policy, home: bytes) -> bytes | None:
     if policy.allocate_ipv4 is None:
         return None
     address = policy.allocate_ipv4(home)
-    if address is not None:
-        check_packed("allocate_ipv4: its result", address, 4)
-    return address
+    return None if address is None else as_packed("allocate_ipv4: its result", address, 4)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from msgspec import Struct
 
+from flowclass.addresses import AddressLike
 from flowclass.errors import ArgumentError, FlowclassError
 from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.profiles import Profile
@@ -37,7 +38,7 @@ class Policy(Struct, gc=False):
     any."""
     closed_prefixes: bool = False
     """Whether ``prefix_table`` was configured; if so, nobody can register a prefix that isn't in it."""
-    allocate_ipv4: Callable[[bytes], bytes | None] | None = None
+    allocate_ipv4: Callable[[bytes], AddressLike | None] | None = None
     """Returns an IPv4 home address for a given home address, or None to refuse."""
     admit_flow: Callable[[Node, FlowIdentification], int | None] | None = None
     """Local policy about one flow option; `verdict` interprets its result. Without one, all flows are admitted."""

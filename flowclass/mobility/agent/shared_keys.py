@@ -9,7 +9,9 @@ from ipaddress import IPv6Address
 from typing import Protocol
 
 from msgspec import Struct
+from msgspec.structs import force_setattr
 
+from flowclass.addresses import as_packed
 from flowclass.errors import FlowclassError
 from flowclass.wire.auth import authenticate, is_authenticated, ntp_seconds, ntp_timestamp
 from flowclass.wire.messages import BindingAcknowledgement, Option
@@ -38,7 +40,8 @@ class Security(Protocol):
 
 
 class Association(Struct, frozen=True):
-    """A mobility security association of RFC 4285. It authenticates updates for one home address (packed) only."""
+    """A mobility security association of RFC 4285. It authenticates updates for one home address only, which may be
+    given in every form of `flowclass.addresses`."""
 
     spi: int
     home: bytes
@@ -47,6 +50,9 @@ class Association(Struct, frozen=True):
     """The mobile node identifier that updates must contain (RFC 4283); empty means that they may have any, or none."""
     timestamps: bool = True
     """Whether updates must contain a timestamp (RFC 4285 section 6)."""
+
+    def __post_init__(self) -> None:
+        force_setattr(self, "home", as_packed("home", self.home, 6))
 
 
 class SharedKeys:

@@ -34,6 +34,7 @@ from typing import Any, Final, Protocol
 
 from msgspec import Struct
 
+from flowclass.addresses import AddressLike, as_packed
 from flowclass.errors import FlowclassError
 
 from ..arguments import later
@@ -138,6 +139,8 @@ class Transaction(Struct, eq=False):
 class BindingCache:
     """Maps home addresses to `Node` objects. Several agents, of any profiles, and several threads may share a cache.
 
+    Methods take a home address in every form of `flowclass.addresses`; values, such as `Node`, hold it packed.
+
     ``listener`` is called with every `Event` after it has happened. Its exceptions are logged and change nothing; it
     may change the cache itself. ``lock`` is the reentrant lock of writers; hold it around several changes between which
     no other change may come.
@@ -171,23 +174,28 @@ class BindingCache:
 
     # ---- reading
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: nodes={len(self.nodes)}, next_deadline={self.next_deadline()}>"
+
     def __len__(self) -> int:
         return len(self.nodes)
 
-    def __contains__(self, home: bytes) -> bool:
-        return home in self.nodes
+    def __contains__(self, home: AddressLike) -> bool:
+        return self.get(home) is not None
 
     def __iter__(self) -> Iterator[Node]:
         """Iterate over the nodes that there are now; later changes aren't seen."""
         return iter(list(self.nodes.values()))
 
-    def get(self, home: bytes) -> Node | None:
-        """Return the node of a packed home address, or None if it has no bindings."""
-        return self.nodes.get(home)
+    def get(self, home: AddressLike) -> Node | None:
+        """Return the node of a home address, or None if it has no bindings."""
+        return self.nodes.get(home if type(home) is bytes else as_packed("home", home))
 
-    def last_sequence(self, home: bytes) -> int | None:
+    def last_sequence(self, home: AddressLike) -> int | None:
         """Return the last accepted sequence number, also for a while after a de-registration (RFC 6275 section
         10.3.2)."""
+        if type(home) is not bytes:
+            home = as_packed("home", home)
         node = self.nodes.get(home)
         if node is not None:
             return node.sequence
@@ -196,11 +204,13 @@ class BindingCache:
 
     # ---- writing
 
-    def begin(self, home: bytes, now: float, profile: str = "draft") -> Transaction:
+    def begin(self, home: AddressLike, now: float, profile: str = "draft") -> Transaction:
         """Begin and return a transaction on one home address; its working copy has no expired entries.
 
         `BusyError` is raised if a transaction on this home address is open.
         """
+        if type(home) is not bytes:
+            home = as_packed("home", home)
         with self.lock:
             if home in self._open:
                 raise BusyError("an update of this home address is in progress")
@@ -216,12 +226,14 @@ class BindingCache:
             self._open[home] = transaction
             return transaction
 
-    def remove(self, home: bytes, now: float | None = None) -> bool:
+    def remove(self, home: AddressLike, now: float | None = None) -> bool:
         """Remove a home address, to revoke its bindings, and abort its open transaction.
 
         Returns False if it had no bindings. Exceptions of the store or the table are passed on, and then nothing has
         changed.
         """
+        if type(home) is not bytes:
+            home = as_packed("home", home)
         with self.lock:
             node = self.nodes.get(home)
             if node is not None:

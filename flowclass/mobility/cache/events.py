@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import NamedTuple
 
+from flowclass.addresses import address_text
+
 __all__ = ["Event", "EventKind"]
 
 
@@ -43,3 +45,12 @@ class Event(NamedTuple):
     address: bytes = b""
     bids: tuple[int, ...] = ()
     fids: tuple[int, ...] = ()
+
+    def __repr__(self) -> str:
+        shown = [f"kind={self.kind.value!r}", f"home={address_text(self.home)!r}"]
+        if self.number != -1:
+            shown.append(f"number={self.number}")
+        if self.address:
+            shown.append(f"address={address_text(self.address)!r}")
+        shown += [f"{name}={numbers}" for name, numbers in (("bids", self.bids), ("fids", self.fids)) if numbers]
+        return f"Event({', '.join(shown)})"

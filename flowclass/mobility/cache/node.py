@@ -17,9 +17,11 @@ from math import inf
 from operator import attrgetter
 from typing import Final, NamedTuple
 
-from msgspec import Struct
-from msgspec.structs import replace
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields, replace
 
+from flowclass.addresses import address_text
+from flowclass.engine.rules import rule_text
 from flowclass.wire.numbers import Action
 
 from ..addresses import Prefix
@@ -48,6 +50,9 @@ class CareOf(Struct, gc=False):
     home: bool = False  # H flag: this is the home link, and address is the home address
     port: int = 0  # UDP port of an IPv4 care-of address behind a NAT (RFC 5555); 0: no UDP
 
+    def __repr__(self) -> str:
+        return _repr(self, address=address_text(self.address))
+
 
 class Flow(Struct, gc=False):
     """A flow binding (R35 to R38). ``rule`` has all attributes of the flow description; BIDs stand for addresses
@@ -60,6 +65,9 @@ class Flow(Struct, gc=False):
     rule: bytes  # one row of RULE_DTYPE
     expires: float = inf
     refresh_at: float = inf
+
+    def __repr__(self) -> str:
+        return _repr(self, rule=rule_text(self.rule))
 
 
 class Forwarding(NamedTuple):
@@ -102,6 +110,17 @@ class Node(Struct, gc=False):
     memory: float = 0.0  # how long to remember the sequence number (RFC 6275 section 5.2.8)
     deadline: float = inf  # the earliest time at which an entry expires or is due
     scheduled: float = inf  # the time of this node in the heap of the cache
+
+    def __repr__(self) -> str:
+        return _repr(
+            self,
+            home=address_text(self.home),
+            care_of=list(self.care_of.values()),
+            flows=self.ordered(),
+            prefixes=[f"{address_text(network)}/{length}" for network, length in self.prefixes],
+            also=[*map(address_text, self.also)],
+            agent=address_text(self.agent),
+        )
 
     def copy(self) -> Node:
         """Return a working copy; it shares the entries, which are immutable."""
@@ -157,6 +176,17 @@ class Node(Struct, gc=False):
             flows.append((flow.fid, action, where, flow.rule))
         best = default_binding(self.care_of)
         return Forwarding(targets, -1 if best is None else index[best.bid], flows)
+
+
+def _repr(value: Struct, **texts: object) -> str:
+    """Return what a value is as text: fields that differ from their default, addresses and rules readable."""
+    shown = []
+    for field in fields(value):
+        given = getattr(value, field.name)
+        default = field.default if field.default_factory is NODEFAULT else field.default_factory()
+        if given != default:
+            shown.append(f"{field.name}={texts.get(field.name, given)!r}")
+    return f"{type(value).__name__}({', '.join(shown)})"
 
 
 _order: Final = attrgetter("priority", "fid")

@@ -10,14 +10,15 @@ back and the `listener` gets a `Refusal`.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from functools import wraps
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv6Address
 from math import inf
 from threading import RLock
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar, get_args
 
+from flowclass.addresses import AddressLike, PrefixLike, as_address, as_ipv6
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError
 from flowclass.wire.messages import (
     BindingAcknowledgement,
@@ -52,7 +53,7 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
-from ..arguments import check_address, check_callable, check_number, check_optional, later
+from ..arguments import check_callable, check_number, check_optional, check_prefixes, later
 from ..cache.node import FORWARD, NCAST, PLAIN
 from ..delivery import Outbox
 from .peer import MAX_HOME_UPDATE_RATE, Peer, Rate
@@ -93,12 +94,13 @@ class MobileNode:
     """A mobile node or mobile router with one home address (at an anchor point, one regional care-of address).
 
     ``lifetime`` is the lifetime that updates ask for, in units of 4 seconds, 1 to 65535. ``prefixes`` are the mobile
-    network prefixes of a mobile router, as pairs (network as an IPv6Address, length). ``listener`` is called with the
+    network prefixes of a mobile router. ``listener`` is called with the
     address of a receiver and each `Refusal` of that receiver. ``random`` returns random octets, for cookies and for the
     first sequence numbers. With ``security``, a `SharedKey`, updates to home agents and anchor points have an
     authenticator, and their answers must have one (RFC 4285). The caller passes the time to each call, in seconds; it
     must be finite. A time earlier than that of a previous call is replaced by the previous one.
 
+    Addresses and prefixes are taken in every form of `flowclass.addresses`: packed, as `ipaddress` objects, or as text.
     Each call checks its arguments first; when it raises FlowclassError for one of them, nothing has changed.
 
     A receiver gets at most sixteen updates a second, of which three may register new care-of addresses; a correspondent
@@ -114,26 +116,25 @@ class MobileNode:
 
     def __init__(
         self,
-        home: IPv6Address,
+        home: AddressLike,
         profile: str | Profile = "draft",
         *,
         lifetime: int = 150,
         mobile_router: bool = False,
-        prefixes: Sequence[tuple[IPv6Address, int]] = (),
+        prefixes: Iterable[PrefixLike] = (),
         listener: Callable[[IPv6Address, Refusal], object] | None = None,
         random: Callable[[int], bytes] = os.urandom,
         security: SharedKey | None = None,
     ) -> None:
-        check_address("home", home)
         check_number("lifetime", lifetime, 1, 0xFFFF)
         check_callable("listener", listener, optional=True)
         check_callable("random", random)
         check_optional("security", security, SharedKey)
-        self.home = home
+        self.home: IPv6Address = as_ipv6("home", home)
         self.profile: Profile = get_profile(profile)
         self.lifetime = lifetime
         self.mobile_router = mobile_router
-        self.prefixes: tuple[tuple[IPv6Address, int], ...] = _prefixes(prefixes)
+        self.prefixes: tuple[tuple[IPv6Address, int], ...] = _prefixes(check_prefixes("prefixes", prefixes))
         self.listener = listener
         self.random = random
         self.security = security
@@ -142,6 +143,10 @@ class MobileNode:
         self._lock = RLock()
         self._outbox: Outbox[tuple[IPv6Address, Refusal]] = Outbox()
 
+    def __repr__(self) -> str:
+        peers = ", ".join(f"{peer.updates.role} {address}" for address, peer in list(self._receivers.items()))
+        return f"<{type(self).__name__}: home={str(self.home)!r}, profile={self.profile.name!r}, receivers=[{peers}]>"
+
     def _tell(self, what: tuple[IPv6Address, Refusal]) -> None:
         if self.listener is not None:
             self.listener(*what)
@@ -149,12 +154,12 @@ class MobileNode:
     # ---- what is wanted
 
     @_one_at_a_time
-    def add_receiver(self, peer: IPv6Address, role: Role = "home-agent") -> UpdateList:
+    def add_receiver(self, peer: AddressLike, role: Role = "home-agent") -> UpdateList:
         """Start and return a binding update list for the receiver at address ``peer``; nothing is sent yet.
 
         ``role`` is "home-agent", "map" or "correspondent".
         """
-        check_address("peer", peer)
+        peer = as_ipv6("peer", peer)
         if role not in _ROLES:
             raise FlowclassError(f"role: one of {', '.join(_ROLES)} expected, got {role!r}")
         if peer in self._receivers:
@@ -175,19 +180,17 @@ class MobileNode:
         return made
 
     @_one_at_a_time
-    def update_list(self, peer: IPv6Address) -> UpdateList:
+    def update_list(self, peer: AddressLike) -> UpdateList:
         """Return the binding update list of a receiver: its wanted and known entries, and the outstanding update."""
         return self._receiver(peer).updates
 
-    def _receiver(self, peer: IPv6Address) -> Peer:
+    def _receiver(self, peer: AddressLike) -> Peer:
         try:
-            return self._receivers[peer]
+            return self._receivers[as_ipv6("peer", peer)]
         except KeyError:
-            raise FlowclassError(f"{peer} is no receiver: add_receiver first") from None
-        except TypeError:
-            raise ArgumentError("peer", "an IPv6Address", peer) from None
+            raise FlowclassError(f"{peer!s} is no receiver: add_receiver first") from None
 
-    def _at(self, peer: IPv6Address, now: float) -> tuple[Peer, float]:
+    def _at(self, peer: AddressLike, now: float) -> tuple[Peer, float]:
         """Return the receiver with this address and the time to use; a wrong argument raises before anything has
         changed."""
         receiver = self._receiver(peer)
@@ -197,9 +200,9 @@ class MobileNode:
     @_one_at_a_time
     def register(
         self,
-        peer: IPv6Address,
+        peer: AddressLike,
         bid: int,
-        address: IPv6Address | IPv4Address,
+        address: AddressLike,
         priority: int = 0,
         *,
         now: float,
@@ -214,7 +217,7 @@ class MobileNode:
         """
         check_number("bid", bid, 0, 0xFFFF)
         check_number("priority", priority, 0, MAX_BID_PRIORITY)
-        check_address("address", address, ipv4=True)
+        address = as_address("address", address)
         receiver, now = self._at(peer, now)
         moved = receiver.updates.wanted_care_of.get(bid)
         receiver.updates.want_care_of(CareOfEntry(bid, self.home if home else address, priority, home))
@@ -223,7 +226,7 @@ class MobileNode:
         return self._flush(receiver, now) if flush else []
 
     @_one_at_a_time
-    def deregister(self, peer: IPv6Address, *bids: int, now: float) -> list[bytes]:
+    def deregister(self, peer: AddressLike, *bids: int, now: float) -> list[bytes]:
         """De-register the care-of addresses of these BIDs; when none is left, flows are removed as well."""
         for bid in bids:
             check_number("bids", bid, 0, 0xFFFF)
@@ -232,7 +235,7 @@ class MobileNode:
         return self._flush(receiver, now)
 
     @_one_at_a_time
-    def return_home(self, peer: IPv6Address, *, now: float) -> list[bytes]:
+    def return_home(self, peer: AddressLike, *, now: float) -> list[bytes]:
         """De-register all bindings, flow bindings included, from the home link (R108; RFC 6275 section 11.5.5)."""
         receiver, now = self._at(peer, now)
         receiver.updates.leave(at_home=True)
@@ -242,7 +245,7 @@ class MobileNode:
     @_one_at_a_time
     def add_flow(
         self,
-        peer: IPv6Address,
+        peer: AddressLike,
         fid: int,
         pri: int,
         bids: Sequence[int],
@@ -267,7 +270,7 @@ class MobileNode:
     @_one_at_a_time
     def replace_flow(
         self,
-        peer: IPv6Address,
+        peer: AddressLike,
         fid: int,
         *,
         now: float,
@@ -293,7 +296,7 @@ class MobileNode:
         return self._flush(receiver, now) if flush else []
 
     @_one_at_a_time
-    def refresh_flow(self, peer: IPv6Address, fid: int, *, now: float) -> list[bytes]:
+    def refresh_flow(self, peer: AddressLike, fid: int, *, now: float) -> list[bytes]:
         """Refresh a flow binding now (R69, R87); `tick` does so automatically before it expires."""
         receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R87")
@@ -303,7 +306,7 @@ class MobileNode:
         return self._flush(receiver, now)
 
     @_one_at_a_time
-    def remove_flow(self, peer: IPv6Address, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
+    def remove_flow(self, peer: AddressLike, fid: int, *, now: float, flush: bool = True) -> list[bytes]:
         """Remove a flow binding (R67, R88); return the packets to send."""
         receiver, now = self._at(peer, now)
         self._flow(receiver, fid, "R88")
@@ -319,7 +322,7 @@ class MobileNode:
             raise FlowclassError(f"FID {fid} doesn't exist ({rule})") from None
 
     @_one_at_a_time
-    def move(self, peer: IPv6Address, old: int, new: int, address: IPv6Address, *, now: float) -> list[bytes]:
+    def move(self, peer: AddressLike, old: int, new: int, address: AddressLike, *, now: float) -> list[bytes]:
         """Move to a new care-of address by replacing flow bindings (R100 to R103); return the packets to send.
 
         The flows on BID ``old`` go to BID ``new``, which gets the new address. To give a BID another address and leave
@@ -327,7 +330,7 @@ class MobileNode:
         """
         check_number("old", old, 0, 0xFFFF)
         check_number("new", new, 0, 0xFFFF)
-        check_address("address", address, ipv4=True)
+        address = as_address("address", address)
         receiver, now = self._at(peer, now)
         updates = receiver.updates
         was = updates.wanted_care_of.get(old)
@@ -346,7 +349,7 @@ class MobileNode:
     # ---- sending
 
     @_one_at_a_time
-    def flush(self, peer: IPv6Address, *, now: float) -> list[bytes]:
+    def flush(self, peer: AddressLike, *, now: float) -> list[bytes]:
         """Return the next binding update to send, if something has to be changed and no update is outstanding."""
         return self._flush(*self._at(peer, now))
 
@@ -644,15 +647,8 @@ class MobileNode:
         return []
 
 
-def _prefixes(prefixes: Sequence[tuple[IPv6Address, int]]) -> tuple[tuple[IPv6Address, int], ...]:
-    try:
-        found = tuple((network, length) for network, length in prefixes)
-    except (TypeError, ValueError):
-        raise ArgumentError("prefixes", "pairs (IPv6Address, length)", prefixes) from None
-    for network, length in found:
-        check_address("prefixes: network", network)
-        check_number("prefixes: length", length, 0, 128)
-    return found
+def _prefixes(prefixes: tuple[tuple[bytes, int], ...]) -> tuple[tuple[IPv6Address, int], ...]:
+    return tuple((as_ipv6("prefixes", network), length) for network, length in prefixes)
 
 
 def _bids(bids: Sequence[int]) -> tuple[int, ...]:

@@ -73,6 +73,11 @@ class UpdateList:
         self.status: int | None = None  # of the last acknowledgement that was accepted as genuine
         self.last_source: IPv6Address | None = None
 
+    def __repr__(self) -> str:
+        known = f"bids={sorted(self.care_of)}, fids={sorted(self.flows)}"
+        waiting = "an update outstanding" if self.outstanding is not None else "nothing outstanding"
+        return f"<{type(self).__name__}: {self.role} {self.peer}, {known}, {waiting}>"
+
     # ---- what the node's policy asks for
 
     def want_flow(self, entry: FlowEntry) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.addresses import AddressLike, as_packed
 from flowclass.engine.rules import WILD_CARD, selector_rule
 
 from ..cache.binding_cache import Table
@@ -37,11 +38,12 @@ def exchanged(keys: npt.NDArray[np.void]) -> npt.NDArray[np.void]:
     return other
 
 
-def publish_known(table: Table, home: bytes, updates: UpdateList) -> int:
+def publish_known(table: Table, home: AddressLike, updates: UpdateList) -> int:
     """Publish in ``table``, under the node's own address ``home``, what the receiver of ``updates`` has acknowledged.
 
     Entries that aren't certain are left out. Returns what ``table.publish`` returns.
     """
+    home = as_packed("home", home)
     node = Node(home)
     for bid, entry in updates.care_of.items():
         if entry.certain:
