@@ -98,6 +98,6 @@ def test_one_decision_is_a_line_too_and_shows_its_addresses() -> None:
     )
     decision = table.decide_one(header)
     assert str(decision) == "n-cast to 192.0.2.2, 2001:db8:a::1 by flow 8"
-    assert "home_address='2001:db8:1::1', fid=8, bid=2, care_of=['192.0.2.2', '2001:db8:a::1'])" in repr(decision)
+    assert "home_address='2001:db8:1::1', fid=8, bid=None, care_of=['192.0.2.2', '2001:db8:a::1'])" in repr(decision)
     assert repr(table).startswith("<ForwardingTable: nodes=1, addresses=1, prefixes=0, bytes=")
     assert repr(fc.Classifier(fc.make_rules(protocol=[6, 17]))).startswith("<Classifier: rules=1, bytes=")
