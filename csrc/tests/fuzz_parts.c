@@ -1,8 +1,7 @@
 /* libFuzzer: a capture that is read in two parts, the second from the state at the end of the first, or from a search
- * for a record, has the records of the whole; and a tally of it counts each packet once. */
+ * for a record, has the records of the whole. */
 #include "capture/parts.h"
 #include "fuzz_octets.h"
-#include "trace/tally.h"
 
 enum { CAPACITY = 32 };
 
@@ -33,8 +32,7 @@ static int read_on(fc_capture *c, const uint8_t *data, size_t size, size_t *at, 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     fc_capture *whole, *first, *second;
-    static fc_tally *tally;
-    size_t at = 0, used;
+    size_t at = 0;
     uint64_t sum = 0, parts = 0, count = 0, in_parts = 0;
     if (size < 2)
         return 0;
@@ -63,27 +61,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     fc_capture_free(whole);
     fc_capture_free(first);
     fc_capture_free(second);
-    if (status >= 0 && data[-1] == 0) { /* a tally has 4 MiB: not each time */
-        fc_capture *c;
-        fc_fib *fib;
-        fc_damage damages[64];
-        fc_tally_totals totals;
-        fc_parse_options options = {0};
-        MUST(fc_fib_new((const uint8_t *)"sixteen octets.", &fib) == FC_OK);
-        if (!tally)
-            MUST(fc_tally_new(&tally) == FC_OK);
-        fc_tally_get(tally, &totals);
-        uint64_t before = totals.packets;
-        MUST(fc_capture_new(&c) == FC_OK);
-        for (at = 0, status = FC_CAPTURE_FULL; status == FC_CAPTURE_FULL; at += used) {
-            status = fc_tally_read(tally, c, fib, &options, data + at, size - at, 1, &used);
-            MUST(status >= 0);
-            fc_capture_damage(c, damages, 64);
-        }
-        fc_tally_get(tally, &totals);
-        MUST(totals.packets == before + count && fc_tally_decide(tally, fib) == FC_OK);
-        fc_capture_free(c);
-        fc_fib_free(fib);
-    }
     return 0;
 }
