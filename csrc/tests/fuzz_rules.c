@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
                                 .slots = shape & 2 ? 1 + next8(&o) % 16 : 0,
                                 .copies = shape & 4 ? 1 + next8(&o) % 16 : 0,
                                 .vector = shape & 8 ? 1 + next8(&o) % 32 : 0,
-                                .keep_covered = shape >> 4 & 1};
+                                .keep_covered = shape >> 4 & 1,
+                                .no_cross = shape >> 6 & 1};
     uint32_t n = next8(&o) % RULES, done;
     memset(alive, 0, sizeof alive);
     for (uint32_t i = 0; i < n; i++) {
