@@ -17,8 +17,9 @@ from typing import Any, Final
 from xml.sax.saxutils import escape
 
 from flowclass.errors import FlowclassError
+from flowclass.ticks import logarithmic, short
 
-__all__ = ["check_plot", "render", "svg", "ticks"]
+__all__ = ["check_plot", "render", "svg"]
 
 Curve = Sequence[tuple[float, ...]]
 """Points (x, y), or (x, y, lowest, highest) of several measurements; all above 0."""
@@ -65,31 +66,6 @@ class _Drawing:
     parts: list[_Line | _Dot | _Words] = field(default_factory=list)
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Round numbers from ``low`` to ``high``, both above 0, for a logarithmic axis: three at least."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    found: list[float] = []
-    for steps in ((1,), (1, 2, 5), tuple(range(1, 10))):
-        decades = [step * 10.0**power for power in powers for step in steps]
-        found = [tick for tick in decades if low * 0.999 <= tick <= high * 1.001]
-        if len(found) >= 4 or (len(found) == 3 and steps != (1,)):
-            return found
-    step = 10.0 ** math.floor(math.log10(high - low)) if high > low else 1.0
-    for part in (1, 2, 4, 5, 10, 20):
-        each = step / part
-        found = [i * each for i in range(math.ceil(low / each - 1e-9), math.floor(high / each + 1e-9) + 1)]
-        if len(found) >= 3:
-            break
-    return found
-
-
-def _number(value: float) -> str:
-    for limit, unit in ((1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            return f"{value / limit:.6g}{unit}"
-    return f"{value:.6g}"
-
-
 def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, y_label: str) -> _Drawing:
     kept = {name: sorted(p for p in curve if p[0] > 0 and min(p[1:]) > 0) for name, curve in curves.items()}
     points = [p for curve in kept.values() for p in curve]
@@ -112,12 +88,12 @@ def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, 
     add(_Words(_LEFT, 42, subtitle, size=11))
     add(_Words((_LEFT + _RIGHT) / 2, drawing.height - 12, x_label, "middle"))
     add(_Words(18, (_TOP + bottom) / 2, y_label, "middle", upright=True))
-    for tick in ticks(x0, x1):
+    for tick in logarithmic(x0, x1):
         add(_Line([(across(tick), _TOP), (across(tick), bottom)], _GRID))
-        add(_Words(across(tick), bottom + 18, _number(tick), "middle"))
-    for tick in ticks(y0, y1):
+        add(_Words(across(tick), bottom + 18, short(tick), "middle"))
+    for tick in logarithmic(y0, y1):
         add(_Line([(_LEFT, up(tick)), (_RIGHT, up(tick))], _GRID))
-        add(_Words(_LEFT - 8, up(tick) + 4, _number(tick), "end"))
+        add(_Words(_LEFT - 8, up(tick) + 4, short(tick), "end"))
     for i, (name, curve) in enumerate(kept.items()):
         colour, dashed = _COLOURS[i % len(_COLOURS)], i >= len(_COLOURS)
         add(_Line([(across(p[0]), up(p[1])) for p in curve], colour, 2, dashed, curve=True))

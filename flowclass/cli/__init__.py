@@ -98,7 +98,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=_ESCAPES)
     try:
         with _ended_by_signals():
-            status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
+            given = sys.argv[1:] if arguments is None else list(arguments)
+            status = flowclass.main(args=given, prog_name="flowclass", standalone_mode=False, obj=tuple(given))
             sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
+
+import click
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -14,7 +17,17 @@ if TYPE_CHECKING:
     from flowclass.traces.reader import Damages
     from flowclass.traces.summary import Summary
 
-__all__ = ["count_text", "counted", "make_console", "make_table", "progress", "warn", "warn_damage", "warn_places"]
+__all__ = [
+    "command_line",
+    "count_text",
+    "counted",
+    "make_console",
+    "make_table",
+    "progress",
+    "warn",
+    "warn_damage",
+    "warn_places",
+]
 
 _SHOWN_DAMAGE = 10
 
@@ -73,6 +86,11 @@ def warn_places(file: str, damages: Damages) -> None:
         warn(str(damage))
     if damages.found > _SHOWN_DAMAGE:
         warn(f"{file}: and {counted(damages.found - _SHOWN_DAMAGE, 'more damaged place')}")
+
+
+def command_line() -> str:
+    """The command that is running, as it could be typed into a shell again."""
+    return shlex.join(("flowclass", *click.get_current_context().obj))
 
 
 @contextlib.contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from . import DAMAGED, DONE, INTERRUPTED
-from ._console import progress, warn, warn_damage
+from ._console import command_line, progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
     bindings_options,
@@ -48,8 +48,9 @@ def command(
 ) -> int:
     """Writes one self-contained HTML page about capture files.
 
-    Packets and octets per decision over time with binding updates as marks, per node and flow, the care-of addresses'
-    shares, the flow bindings that never matched, and damaged places.
+    It shows packets and octets over time by what was decided, and binding updates below them; how many each node, flow
+    and care-of address got; the flow bindings that never matched; damaged places; and how the page was made. Tables can
+    be sorted and filtered in the page.
     """
     from flowclass.traces.files import atomic_file, check_apart, check_writable
     from flowclass.traces.interruption import interruptible
@@ -73,6 +74,8 @@ def command(
             esp_null=esp_null,
             interruption=interruption,
             selection=make_selection(since, before, skip, first),
+            bindings=bindings_file or "",
+            command=command_line(),
         )
     with atomic_file(output) as stream:
         stream.write(page.encode("utf-8", "replace"))

@@ -211,7 +211,7 @@ def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]
             position, octets = update
             accepted = sum(agent.counters.updates[:128])
             agent.receive(octets, now=float(now[position]), authenticated=True)
-            run.updated(int(cursor.times[position]), sum(agent.counters.updates[:128]) > accepted)
+            run.updated(int(batch.times[position]), sum(agent.counters.updates[:128]) > accepted)
             run.changed()
         start = end
 

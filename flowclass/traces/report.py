@@ -2,328 +2,428 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from html import escape
 from importlib.resources import files
+from ipaddress import ip_address
 from string import Template
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
+from flowclass import __version__
 from flowclass.addresses import address_text
 from flowclass.mobility import HomeAgent
+from flowclass.mobility.cache.events import Event, EventKind
+from flowclass.mobility.cache.node import Flow
+from flowclass.wire import BINDING_STATUS, get_profile
 
+from .chart import chart, chart_data, count_text, duration_text, legend, time_text
+from .outcomes import RowValues
 from .replaying import replay
 from .run import Run, Source
 from .summary import FlowSummary, Summary
-from .timeline import KINDS, Timeline
+from .timeline import Timeline, kind_of
 from .unread import unread_words
 
 __all__ = ["make_report"]
 
-_WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 1000, 300, 64, 8, 22, 34
-_MOST_ROWS = 200  # per table, as a page should stay well under a megabyte
-_MOST_MARKS = 400
-_COUNT_NAMES = ("packets", "octets")
-_BY_REASON = {"default": 3, "signalling": 4, "unbound": 5, "malformed": 6, "not-ip": 7}
-_BY_ACTION = {"forward": 0, "n-cast": 1, "discard": 2}
+_MOST_ROWS = 1000  # per table, as a page should stay well under a megabyte
+_FEW_NODES = 10  # up to so many, every decision is shown at once
+
+
+_Way = tuple[str, str, int | None, FlowSummary]  # reason, action, FID, counts
 
 
 def make_report(
-    agent: HomeAgent, sources: Sequence[Source], *, updates: bool, inner: int = 0, **how: Any
+    agent: HomeAgent,
+    sources: Sequence[Source],
+    *,
+    updates: bool,
+    inner: int = 0,
+    bindings: str = "",
+    command: str = "",
+    **how: Any,
 ) -> tuple[str, Summary]:
     """Returns the HTML page about traces, and their summary.
 
-    With ``updates``, binding updates in the traces change the bindings. ``how`` are further arguments of `Run`.
+    With ``updates``, binding updates in the traces change the bindings. ``bindings`` and ``command`` say where the
+    bindings came from and how the page was asked for, in words for the page. ``how`` are further arguments of `Run`.
     """
-    timeline, marks = Timeline(), list[tuple[int, bool]]()
-    run = Run(agent, observers=[timeline.add], inner=inner, updated=lambda t, ok: marks.append((t, ok)), **how)
-    summary = replay(run, sources) if updates else run.classify(sources)
-    return _page(agent, summary, timeline, marks), summary
+    timeline, flows = Timeline(), _Flows(agent)
+    run = Run(agent, observers=[timeline.add], inner=inner, updated=timeline.add_update, **how)
+    if updates:
+        with flows.follow():
+            summary = replay(run, sources)
+    else:
+        summary = run.classify(sources)
+    made = {
+        "made by": f"flowclass {__version__}",
+        "command": command,
+        "bindings": bindings,
+        "binding updates": f"replayed, profile {agent.profile.name}" if updates else "not looked at",
+    }
+    return _page(summary, timeline, flows, made), summary
 
 
-def _page(agent: HomeAgent, summary: Summary, timeline: Timeline, marks: list[tuple[int, bool]]) -> str:
-    start, width, counts = timeline.spans()
+class _Flows:
+    """The flow bindings that exist, and those that existed while `follow` was in force."""
+
+    def __init__(self, agent: HomeAgent) -> None:
+        self._cache = agent.cache
+        self._seen: dict[tuple[bytes, int], Flow] = {}
+
+    @contextmanager
+    def follow(self) -> Iterator[None]:
+        """Notes the flow bindings that binding updates make, and those that they may take away."""
+        self._seen = {(home, flow.fid): flow for home, flow in self._present()}
+        before = self._cache.listener
+
+        def hear(event: Event) -> None:
+            if before is not None:
+                before(event)
+            if event.kind in (EventKind.FLOW_ADDED, EventKind.FLOW_CHANGED):
+                node = self._cache.get(event.home)
+                if node is not None and event.number in node.flows:
+                    self._seen[event.home, event.number] = node.flows[event.number]
+
+        self._cache.listener = hear
+        try:
+            yield
+        finally:
+            self._cache.listener = before
+
+    def _present(self) -> Iterator[tuple[bytes, Flow]]:
+        for node in self._cache:
+            for flow in node.ordered():
+                yield node.home, flow
+
+    def __iter__(self) -> Iterator[tuple[bytes, Flow, bool]]:
+        """Yields (packed home address, flow binding, whether it is in force now)."""
+        for home, flow in self._present():
+            yield home, flow, True
+        for (home, fid), flow in self._seen.items():
+            node = self._cache.get(home)
+            if node is None or fid not in node.flows:
+                yield home, flow, False
+
+
+def _page(summary: Summary, timeline: Timeline, flows: _Flows, made: dict[str, str]) -> str:
     names = [file.file for file in summary.files]
     title = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
+    spans = timeline.spans()
     body = [
-        _timeline_section(start, width, counts, marks, timeline),
+        _timeline_section(summary, timeline),
         _reason_section(summary),
+        _updates_section(summary),
         _node_section(summary),
-        _never_section(agent, summary),
+        _never_section(summary, flows),
+        _care_of_section(summary),
+        _damage_section(summary),
+        _origin_section(summary, made),
     ]
-    body += [_care_of_section(summary), _damage_section(summary)]
     template = Template(files("flowclass.traces").joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(title),
         subtitle=escape(_subtitle(timeline)),
-        facts="".join(f"<li><b>{value}</b>{escape(name)}</li>" for name, value in _facts(summary)),
-        body="\n".join(body),
-        data=_script_data(start, width, counts, timeline.first or 0),
+        facts="".join(f"<li><b>{value}</b> {escape(name)}</li>" for name, value in _facts(summary)),
+        body="\n".join(filter(None, body)),
+        data=chart_data(spans, timeline.first or 0),
     )
 
 
 def _subtitle(timeline: Timeline) -> str:
     if timeline.first is None or timeline.last is None:
-        return "no times in this capture"
-    return f"{_time(timeline.first)} to {_time(timeline.last)} UTC, {_duration(timeline.last - timeline.first)}"
-
-
-def _time(ns: int) -> str:
-    """Date and time to the millisecond, or seconds if the time is outside the calendar."""
-    try:
-        return f"{datetime.fromtimestamp(ns // 10**9, UTC):%Y-%m-%d %H:%M:%S}.{ns % 10**9 // 10**6:03d}"
-    except (OverflowError, ValueError, OSError):
-        return f"{ns / 1e9:.3f} s"
-
-
-def _duration(ns: int) -> str:
-    """A duration with four digits, in the largest unit that is not larger than it."""
-    for unit, name in ((86_400 * 10**9, "d"), (3600 * 10**9, "h"), (60 * 10**9, "min"), (10**9, "s"), (10**6, "ms")):
-        if ns >= unit:
-            return f"{float(f'{ns / unit:.4g}'):g} {name}"
-    return f"{ns / 1000:g} \u00b5s"
-
-
-def _count(number: int) -> str:
-    return f"{number:,}".replace(",", "\u2009")
+        return "no packet with a time"
+    first, last = timeline.first, timeline.last
+    return f"{time_text(first)} to {time_text(last)} UTC, {duration_text(last - first)}"
 
 
 def _facts(summary: Summary) -> list[tuple[str, str]]:
-    facts = [("packets", _count(summary.packets)), ("octets", _count(summary.octets))]
+    facts = [("packets", count_text(summary.packets)), ("octets", count_text(summary.octets))]
     names = {"none": "no action"}
-    facts += [(names.get(name, name), _count(way.packets)) for name, way in summary.by_action().items() if way.packets]
+    facts += [
+        (names.get(name, name), count_text(way.packets)) for name, way in summary.by_action().items() if way.packets
+    ]
     if summary.cut:
-        facts.append(("cut by the capture", _count(summary.cut)))
+        facts.append(("cut by the capture", count_text(summary.cut)))
     if (updates := summary.updates) is not None:
-        facts.append((f"binding updates, {_count(updates.accepted)} accepted", _count(updates.received)))
+        facts.append((f"binding updates, {count_text(updates.accepted)} accepted", count_text(updates.received)))
     if summary.damage:
-        facts.append((f"damaged place{'s' * (len(summary.damage) > 1)}", _count(len(summary.damage))))
+        facts.append((f"damaged place{'s' * (len(summary.damage) > 1)}", count_text(len(summary.damage))))
     return facts
 
 
-def _script_data(start: int, width: int, counts: npt.NDArray[np.int64], first: int) -> str:
-    n = counts.shape[2]
-    data = {
-        "n": n,
-        "kinds": KINDS,
-        "counts": counts.tolist(),
-        "labels": [f"{_time(max(start + i * width, first))}, {_duration(width)}" for i in range(n)],
-        "width": _WIDTH,
-        "left": _LEFT,
-        "step": (_WIDTH - _LEFT - _RIGHT) / max(n, 1),
-    }
-    return json.dumps(data).replace("<", "\\u003c")
+# ---- tables
 
 
-def _timeline_section(
-    start: int, width: int, counts: npt.NDArray[np.int64], marks: list[tuple[int, bool]], timeline: Timeline
-) -> str:
-    if timeline.first is None:
-        return "<section><h2>Over time</h2><p>The captures have no times.</p></section>"
-    used = [k for k in range(len(KINDS)) if counts[0, k].any()]
-    legend = "".join(f'<li><span style="background:var(--k{k})"></span>{KINDS[k]}</li>' for k in used)
-    if marks:
-        legend += "<li>dashed lines: binding updates (red: not accepted)</li>"
-    left_out = timeline.left_out
-    times = (
-        f" {_count(left_out)} packet{'s' * (left_out > 1)} of a time far from all others left out." if left_out else ""
-    )
-    layers = "".join(_bars(counts[w], used, w) for w in range(2))
-    axes = _time_axis(start, width * counts.shape[2], timeline.first) + _marks(start, width * counts.shape[2], marks)
-    described = f"Packets over time in {counts.shape[2]} spans; the tables below have the totals."
-    return f"""<section><h2>Over time</h2>
-<p><button data-what="0" aria-pressed="true" hidden>packets</button>
-<button data-what="1" aria-pressed="false" hidden>octets</button>
-<span class="hint">A span is {_duration(width)}. Point at one, or use the arrow keys.{times}</span></p>
-<ul class="legend">{legend}</ul>
-<svg id="timeline" class="chart" viewBox="0 0 {_WIDTH} {_HEIGHT}" tabindex="0" role="img" aria-label="{described}"
- aria-describedby="readout">{layers}{axes}
-<rect class="cursor" y="{_TOP}" width="{(_WIDTH - _LEFT - _RIGHT) / counts.shape[2]:.3f}"
- height="{_HEIGHT - _TOP - _BOTTOM}" visibility="hidden"/></svg>
-<p id="readout" aria-live="polite" class="quiet"></p></section>"""
+@dataclass(frozen=True, slots=True)
+class _Cell:
+    """A cell of a table: its HTML, and what it is sorted by if that isn't its text."""
+
+    html: str
+    key: str = ""
 
 
-def _bars(counts: npt.NDArray[np.int64], used: list[int], what: int) -> str:
-    """SVG of stacked bars, with one path for each kind, and of the scale on the left."""
-    largest = max(int(counts.sum(axis=0).max()), 1)
-    top = _nice(largest)
-    n = counts.shape[1]
-    step, height = (_WIDTH - _LEFT - _RIGHT) / n, _HEIGHT - _TOP - _BOTTOM
-    floor = np.zeros(n)
-    paths = []
-    for k in used:
-        pieces = []
-        for i in np.flatnonzero(counts[k]).tolist():
-            tall = counts[k, i] / top * height
-            y = _HEIGHT - _BOTTOM - floor[i] - tall
-            pieces.append(
-                f"M{_LEFT + i * step:.2f} {y:.2f}h{max(step * 0.92, 0.5):.2f}v{tall:.2f}h-{max(step * 0.92, 0.5):.2f}z"
-            )
-            floor[i] += tall
-        paths.append(f'<path fill="var(--k{k})" d="{"".join(pieces)}"/>')
-    lines = []
-    for part in range(5):
-        y = _HEIGHT - _BOTTOM - part / 4 * height
-        label = _short(top * part / 4)
-        lines.append(f'<path class="axis" d="M{_LEFT} {y:.1f}H{_WIDTH - _RIGHT}"/>')
-        lines.append(f'<text x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{label}</text>')
-    lines.append(f'<text x="{_LEFT}" y="12">{_COUNT_NAMES[what]} per span</text>')
-    visible = "visible" if what == 0 else "hidden"
-    return f'<g data-what="{what}" visibility="{visible}">{"".join(lines)}{"".join(paths)}</g>'
+def _address_cell(address: str) -> _Cell:
+    return _Cell(f"<code>{address}</code>", ip_address(address).packed.hex())
 
 
-def _nice(largest: int) -> int:
-    """The next number that is 1, 2, 4 or 8 times a power of ten, as quarters of it are easy to read."""
-    power = 1
-    while True:
-        for factor in (1, 2, 4, 8):
-            if factor * power >= largest:
-                return max(factor * power, 4)
-        power *= 10
+def _bar_cell(largest: int, *parts: tuple[int, int]) -> _Cell:
+    """A bar of (value, kind) pieces, which is as long as the cell if the values add up to ``largest``."""
+    unit = 100 / max(largest, 1)
+    pieces = (f'<i style="width:{value * unit:.1f}%;background:var(--k{kind})"></i>' for value, kind in parts)
+    return _Cell("".join(pieces))
 
 
-def _short(value: float) -> str:
-    for unit, name in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= unit:
-            return f"{value / unit:g} {name}"
-    return f"{value:g}"
-
-
-def _time_axis(start: int, length: int, first: int) -> str:
-    """Ticks at round times after the first packet; the first span may begin before that packet."""
-    parts, step = [], _round_time(length / 5)
-    for offset in range(0, start + length - first, step):
-        x = _LEFT + (first + offset - start) / length * (_WIDTH - _LEFT - _RIGHT)
-        anchor = "start" if offset == 0 else "end" if x > _WIDTH - 40 else "middle"
-        label = f"+{_duration(offset)}" if offset else _time(first)
-        parts.append(f'<path class="axis" d="M{x:.1f} {_HEIGHT - _BOTTOM}v5"/>')
-        parts.append(f'<text x="{x:.1f}" y="{_HEIGHT - 12}" text-anchor="{anchor}">{label}</text>')
-    return "".join(parts)
-
-
-def _round_time(ns: float) -> int:
-    """The next longer duration that is a round number in its unit."""
-    second = 10**9
-    for unit, numbers in ((second, (1, 2, 5, 10, 20, 30)), (60 * second, (1, 2, 5, 10, 20, 30)),
-                          (3600 * second, (1, 2, 3, 6, 12))):  # fmt: skip
-        if unit / 2 < ns <= unit * numbers[-1]:
-            return next(unit * number for number in numbers if unit * number >= ns)
-    unit = 86_400 * second if ns > second else 1
-    while True:
-        for factor in (1, 2, 5):
-            if factor * unit >= ns:
-                return factor * unit
-        unit *= 10
-
-
-def _marks(start: int, length: int, marks: list[tuple[int, bool]]) -> str:
+def _row(cells: Sequence[_Cell | str], kinds: Sequence[str], name: str = "") -> str:
     parts = []
-    marks = [mark for mark in marks if start <= mark[0] < start + length]
-    for time, accepted in marks[:_MOST_MARKS]:
-        x = _LEFT + (time - start) / length * (_WIDTH - _LEFT - _RIGHT)
-        words = f"binding update at {_time(time)}{'' if accepted else ', not accepted'}"
-        kind = "update" if accepted else "update refused"
-        parts.append(f'<path class="{kind}" d="M{x:.1f} {_TOP - 6}V{_HEIGHT - _BOTTOM}"><title>{words}</title></path>')
-    if len(marks) > _MOST_MARKS:
-        parts.append(f'<text x="{_WIDTH - _RIGHT}" y="12" text-anchor="end">'
-                     f"the first {_MOST_MARKS} of {len(marks)} binding updates</text>")  # fmt: skip
-    return "".join(parts)
+    for cell, kind in zip(cells, kinds, strict=True):
+        html, key = (cell.html, cell.key) if isinstance(cell, _Cell) else (cell, "")
+        marks = f"{f' class={kind}' if kind else ''}{f' data-v={key}' if key else ''}"
+        parts.append(f"<td{marks}>{html}</td>")
+    return f"<tr{f' class={name}' if name else ''}>{''.join(parts)}</tr>"
 
 
-def _bar(value: int, largest: int, kind: int) -> str:
-    share = 100 * value / max(largest, 1)
-    return (f'<td class="bar"><svg viewBox="0 0 100 8" preserveAspectRatio="none" aria-hidden="true">'
-            f'<rect width="{share:.2f}" height="8" fill="var(--k{kind})"/></svg></td>')  # fmt: skip
+def _table(
+    name: str,
+    caption: str,
+    headings: Sequence[tuple[str, str]],
+    groups: Sequence[str],
+    *,
+    of: str,
+    cards: bool = True,
+    left_out: int = 0,
+    sorted_by: int = -1,
+) -> str:
+    """A table that can be sorted and, if it is long, filtered.
+
+    Each of ``groups`` is the HTML of rows that stay together. ``headings`` are (text, class of the column). ``of`` says
+    what the rows are. With ``cards``, narrow screens show each row as a card whose lines bear the headings. The table
+    is already sorted by the column ``sorted_by``, largest first.
+    """
+    head = "".join(
+        f'<th scope="col" class="{kind}"{" aria-sort=descending" if i == sorted_by else ""}>{text}</th>'
+        for i, (text, kind) in enumerate(headings)
+    )
+    labels = "".join(
+        f'#{name} td:nth-child({i}):not(:empty)::before{{content:"{text}"}}' for i, (text, _) in enumerate(headings, 1)
+    )
+    style = f"<style>@media screen and (max-width:52rem){{{labels}}}</style>" if cards else ""
+    more = (
+        f"<p class=quiet>and {count_text(left_out)} more {of}, which the JSON summary has</p>" if left_out > 0 else ""
+    )
+    bodies = "".join(f"<tbody>{rows}</tbody>" for rows in groups)
+    return (
+        f'{style}<table id="{name}"{" class=cards" * cards} data-of="{of}"><caption class="quiet">{caption}</caption>'
+        f"<thead><tr>{head}</tr></thead>{bodies}</table>{more}"
+    )
 
 
-def _table(caption: str, headings: Sequence[tuple[str, str]], rows: Sequence[str], left_out: int) -> str:
-    head = "".join(f'<th scope="col" class="{kind}">{name}</th>' for name, kind in headings)
-    more = f"<p class=quiet>and {_count(left_out)} more</p>" if left_out > 0 else ""
-    return (f'<div class="wide"><table><caption class="quiet">{caption}</caption><thead><tr>{head}</tr></thead>'
-            f"<tbody>{''.join(rows)}</tbody></table></div>{more}")  # fmt: skip
+def _section(title: str, *parts: str) -> str:
+    return f"<section><h2>{title}</h2>{''.join(parts)}</section>"
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{text}</p>"
+
+
+def _list(items: Iterable[str]) -> str:
+    return f"<ul>{''.join(f'<li>{item}</li>' for item in items)}</ul>"
+
+
+# ---- sections
+
+
+def _timeline_section(summary: Summary, timeline: Timeline) -> str:
+    if not summary.packets:
+        return _section("Over time", _paragraph("There are no packets."))
+    if timeline.first is None or timeline.last is None:
+        return _section("Over time", _paragraph("No packet has a time: there is nothing to draw."))
+    spans = timeline.spans()
+    left_out = timeline.left_out
+    far = (
+        f" {count_text(left_out)} packet{'s' * (left_out > 1)} of a time far from all others left out."
+        if left_out
+        else ""
+    )
+    return _section(
+        "Over time",
+        '<p class="choice"><button data-what="packets" aria-pressed="true" hidden>packets</button> '
+        '<button data-what="octets" aria-pressed="false" hidden>octets</button> '
+        f'<span class="hint">Times are UTC. Point at the bars, or use the arrow keys.{far}</span></p>',
+        legend(spans),
+        chart(spans, timeline.first, timeline.last, updates=summary.updates is not None),
+        '<p id="readout" aria-live="polite" class="quiet"></p>',
+    )
 
 
 def _reason_section(summary: Summary) -> str:
     found = [(reason, way) for reason, way in summary.by_reason().items() if way.packets]
     if not found:
         return ""
-    largest = max(way.packets for _, way in found)
+    found.sort(key=lambda item: -item[1].packets)
+    headings = [("reason", ""), ("packets", "n"), ("octets", "n"), ("share", "n"), ("", "bars")]
+    kinds = [kind for _, kind in headings]
     rows = [
-        f'<tr><td>{reason}</td><td class="n">{_count(way.packets)}</td><td class="n">{_count(way.octets)}</td>'
-        f'<td class="n">{100 * way.packets / summary.packets:.1f} %</td>'
-        f"{_bar(way.packets, largest, _BY_REASON.get(reason, 0))}</tr>"
+        _row(
+            (
+                reason,
+                count_text(way.packets),
+                count_text(way.octets),
+                f"{100 * way.packets / summary.packets:.1f} %",
+                _bar_cell(found[0][1].packets, (way.packets, kind_of(RowValues("forward", reason)))),
+            ),
+            kinds,
+        )
         for reason, way in found
     ]
-    headings = [("reason", ""), ("packets", "n"), ("octets", "n"), ("share", "n"), ("", "")]
+    table = _table(
+        "reasons", "What decided, or why nothing did.", headings, rows, of="reasons", cards=False, sorted_by=1
+    )
     unread = sorted(summary.unread.items(), key=lambda item: -item[1])[:_MOST_ROWS]
-    why = "".join(f"<li>{_count(packets)} because {escape(unread_words(*key))}</li>" for key, packets in unread)
-    not_read = f"<p>Not read as IP:</p><ul>{why}</ul>" if why else ""
-    return (
-        f"<section><h2>Packets by reason</h2>{_table('What decided, or why nothing did.', headings, rows, 0)}"
-        f"{not_read}</section>"
+    why = _list(f"{count_text(packets)} because {escape(unread_words(*key))}" for key, packets in unread)
+    return _section("Packets by reason", table, f"<p>Not read as IP:</p>{why}" if unread else "")
+
+
+def _updates_section(summary: Summary) -> str:
+    updates = summary.updates
+    if updates is None:
+        return ""
+    if not updates.received and not updates.unread:
+        return _section("Binding updates", _paragraph("No binding update was found."))
+    names = get_profile(updates.profile).status.names
+    headings = [("of", ""), ("status", "n"), ("meaning", ""), ("count", "n")]
+    kinds = [kind for _, kind in headings]
+    rows = [
+        _row((of, str(status), escape(texts.get(status, "unknown")), count_text(number)), kinds)
+        for of, statuses, texts in (
+            ("update", updates.statuses, BINDING_STATUS),
+            ("flow option", updates.flow_statuses, names),
+        )
+        for status, number in statuses.items()
+    ]
+    caption = (
+        f"{count_text(updates.received)} received: {count_text(updates.accepted)} accepted, "
+        f"{count_text(updates.rejected)} rejected, {count_text(updates.ignored)} ignored. "
+        "A status from 128 on refuses."
+    )
+    table = _table("statuses", caption, headings, rows, of="statuses", cards=False) if rows else _paragraph(caption)
+    unread = _list(f"{count_text(packets)} {escape(why)}" for why, packets in sorted(updates.unread.items()))
+    return _section(
+        "Binding updates", table, f"<p>Signalling that could not be read:</p>{unread}" if updates.unread else ""
     )
 
 
 def _node_section(summary: Summary) -> str:
-    ways = summary.ways()
-    if not ways:
-        return "<section><h2>Mobile nodes and their flows</h2><p>No packet was for a mobile node.</p></section>"
-    totals: dict[str, int] = {}
-    for home, _, _, _, way in ways:
-        totals[home] = totals.get(home, 0) + way.packets
-    ways.sort(key=lambda entry: -totals[entry[0]])  # the sort is stable, so the rows of a node stay together
-    largest = max(way.packets for *_, way in ways)
-    rows, last = [], ""
-    for home, reason, action, fid, way in ways[:_MOST_ROWS]:
-        kind = _BY_ACTION[action] if reason == "flow" else _BY_REASON[reason]
-        name = f"flow {fid}" if fid is not None else reason
-        first = f"<code>{home}</code>" if home != last else ""
-        rows.append(
-            f"<tr><td>{first}</td><td>{name}</td><td>{action}</td>"
-            f'<td class="n">{_count(way.packets)}</td><td class="n">{_count(way.octets)}</td>'
-            f"{_bar(way.packets, largest, kind)}<td>{_addresses(way)}</td></tr>"
+    title = "Mobile nodes and their flows"
+    nodes: dict[str, list[_Way]] = {}
+    for home, reason, action, fid, way in summary.ways():
+        nodes.setdefault(home, []).append((reason, action, fid, way))
+    if not nodes:
+        return _section(title, _paragraph(_nothing_bound(summary)))
+    totals = {home: sum(way.packets for *_, way in ways) for home, ways in nodes.items()}
+    order = sorted(nodes, key=lambda home: -totals[home])
+    largest = totals[order[0]]
+    headings = [("home address", ""), ("decided by", ""), ("action", ""), ("packets", "n"), ("octets", "n"),
+                ("", "bars"), ("care-of addresses", "")]  # fmt: skip
+    kinds = [kind for _, kind in headings]
+    groups, shown = list[str](), 0
+    for home in order:
+        if groups and shown + len(nodes[home]) >= _MOST_ROWS:
+            break
+        groups.append("".join(_row(cells, kinds, name) for cells, name in _node_rows(home, nodes[home], largest)))
+        shown += len(nodes[home]) + 1
+    fold = "" if len(nodes) <= _FEW_NODES else " data-fold"
+    caption = f"{count_text(len(nodes))} node{'s' * (len(nodes) > 1)}, the busiest first."
+    table = _table("nodes", caption, headings, groups, of="nodes", left_out=len(nodes) - len(groups), sorted_by=3)
+    return _section(title, table.replace('<table id="nodes"', f'<table id="nodes"{fold}', 1))
+
+
+def _node_rows(home: str, ways: Sequence[_Way], largest: int) -> Iterator[tuple[list[_Cell | str], str]]:
+    """The rows of one node, each with its class: first the total, if the node has several decisions."""
+    several = len(ways) > 1
+    bars = [(way.packets, kind_of(RowValues(action, reason))) for reason, action, _, way in ways]
+    if several:
+        packets, octets = (sum(getattr(way, name) for *_, way in ways) for name in ("packets", "octets"))
+        addresses = len({address for *_, way in ways for address in way.care_of})
+        yield (
+            [
+                _address_cell(home),
+                f"{len(ways)} decisions",
+                "",
+                count_text(packets),
+                count_text(octets),
+                _bar_cell(largest, *bars),
+                f"{addresses} address{'es' * (addresses > 1)}" if addresses else "",
+            ],
+            "total",
         )
-        last = home
-    headings = [("home address", ""), ("decided by", ""), ("action", ""), ("packets", "n"), ("octets", "n"), ("", ""),
-                ("care-of addresses", "")]  # fmt: skip
-    table = _table("The busiest node first.", headings, rows, len(ways) - _MOST_ROWS)
-    return f"<section><h2>Mobile nodes and their flows</h2>{table}</section>"
+    for (reason, action, fid, way), bar in zip(ways, bars, strict=True):
+        yield (
+            [
+                "" if several else _address_cell(home),
+                f"flow {fid}" if fid is not None else reason,
+                action,
+                count_text(way.packets),
+                count_text(way.octets),
+                _bar_cell(largest, bar),
+                _care_of_lines(way),
+            ],
+            "part" if several else "",
+        )
 
 
-def _addresses(way: FlowSummary) -> str:
+def _nothing_bound(summary: Summary) -> str:
+    """Why no packet was for a mobile node."""
+    if not summary.packets:
+        return "There are no packets."
+    updates = summary.updates
+    if updates is not None and not updates.accepted:
+        found = (
+            f"none of {count_text(updates.received)} binding updates was"
+            if updates.received
+            else "there were none to be"
+        )
+        return f"No packet was for a mobile node: {found} accepted."
+    return "No packet was for a mobile node: no destination is one of the home addresses or mobile network prefixes."
+
+
+def _care_of_lines(way: FlowSummary) -> str:
     items = sorted(way.care_of.items(), key=lambda item: -item[1])
-    lines = [f"<code>{address}</code>" for address, _ in items]
-    if len(items) > 1:
-        lines = [f'{line} <span class="n">{_count(n)}</span>' for line, (_, n) in zip(lines, items, strict=True)]
-    return "<br>".join(lines)
+    if len(items) == 1:
+        return f"<code>{items[0][0]}</code>"
+    return "".join(
+        f'<span class="pair"><code>{address}</code> <span class="n">{count_text(n)}\u00a0packets</span></span>'
+        for address, n in items
+    )
 
 
-def _never_section(agent: HomeAgent, summary: Summary) -> str:
-    """The flow bindings, of those that exist at the end, that no packet matched."""
+def _never_section(summary: Summary, flows: _Flows) -> str:
+    """The flow bindings of any time that no packet matched."""
+    title = "Flow bindings that never matched"
     matched = {(home, fid) for home, reason, _, fid, _ in summary.ways() if reason == "flow"}
-    rows, count, flows = list[str](), 0, 0
-    for node in agent.cache:
-        home = address_text(node.home)
-        for flow in node.ordered():
-            flows += 1
-            if (home, flow.fid) in matched:
-                continue
-            count += 1
-            if len(rows) < _MOST_ROWS:
-                bids = ", ".join(map(str, flow.bids))
-                rows.append(f'<tr class="never"><td><code>{home}</code></td><td>flow {flow.fid}</td>'
-                            f'<td class="n">{flow.priority}</td><td>{bids}</td></tr>')  # fmt: skip
-    title = "<section><h2>Flow bindings that never matched</h2>"
-    if not flows:
-        return f"{title}<p>There are no flow bindings{' at the end' if summary.updates else ''}.</p></section>"
-    if not count:
-        return f"{title}<p>None: each of {_count(flows)} did.</p></section>"
+    found, never, rows = 0, 0, list[str]()
+    replayed = summary.updates is not None
     headings = [("home address", ""), ("flow binding", ""), ("PRI", "n"), ("BIDs", "")]
-    return f"{title}{_table(f'{_count(count)} of {_count(flows)}.', headings, rows, count - _MOST_ROWS)}</section>"
+    headings += [("at the end", "")] * replayed
+    kinds = [kind for _, kind in headings]
+    for packed, flow, in_force in flows:
+        found += 1
+        home = address_text(packed)
+        if (home, flow.fid) in matched:
+            continue
+        never += 1
+        if len(rows) < _MOST_ROWS:
+            bids = ", ".join(map(str, flow.bids))
+            cells: list[_Cell | str] = [_address_cell(home), f"flow {flow.fid}", str(flow.priority), bids]
+            cells += ["in force" if in_force else "gone"] * replayed
+            rows.append(_row(cells, kinds))
+    if not never:
+        none = f"None: each of {count_text(found)} did." if found else "There were no flow bindings."
+        return _section(title, _paragraph(none))
+    caption = f"{count_text(never)} of {count_text(found)}{', those no longer in force included' * replayed}."
+    return _section(title, _table("never", caption, headings, rows, of="flow bindings", left_out=never - len(rows)))
 
 
 def _care_of_section(summary: Summary) -> str:
@@ -335,27 +435,59 @@ def _care_of_section(summary: Summary) -> str:
         return ""
     total = sum(shares.values())
     ordered = sorted(shares.items(), key=lambda item: (-item[1], item[0]))
+    headings = [("care-of address", ""), ("packets", "n"), ("share", "n"), ("", "bars")]
+    kinds = [kind for _, kind in headings]
     rows = [
-        f'<tr><td><code>{address}</code></td><td class="n">{_count(packets)}</td>'
-        f'<td class="n">{100 * packets / total:.1f} %</td>{_bar(packets, ordered[0][1], 0)}</tr>'
+        _row(
+            (
+                _address_cell(address),
+                count_text(packets),
+                f"{100 * packets / total:.1f} %",
+                _bar_cell(ordered[0][1], (packets, 0)),
+            ),
+            kinds,
+        )
         for address, packets in ordered[:_MOST_ROWS]
     ]
-    headings = [("care-of address", ""), ("packets", "n"), ("share", "n"), ("", "")]
-    table = _table("Each copy of an n-cast packet counts.", headings, rows, len(ordered) - _MOST_ROWS)
-    return f"<section><h2>Care-of addresses</h2>{table}</section>"
+    caption = f"{count_text(len(shares))} in all. Each copy of an n-cast packet counts."
+    return _section("Care-of addresses", _table(
+        "care-of", caption, headings, rows, of="care-of addresses", left_out=len(ordered) - len(rows), sorted_by=1
+    ))  # fmt: skip
 
 
 def _damage_section(summary: Summary) -> str:
     damage = summary.damage
     if not damage:
         return ""
+    headings = [("file", ""), ("octet", "n"), ("before frame", "n"), ("octets skipped", "n"), ("what", "")]
+    kinds = [kind for _, kind in headings]
     rows = [
-        f'<tr><td><code>{escape(d.file)}</code></td><td class="n">{_count(d.offset)}</td>'
-        f'<td class="n">{_count(d.frame)}</td><td class="n">{_count(d.skipped)}</td><td>{escape(d.what)}</td></tr>'
+        _row(
+            (f"<code>{escape(d.file)}</code>", *map(count_text, (d.offset, d.frame, d.skipped)), escape(d.what)), kinds
+        )
         for d in damage[:_MOST_ROWS]
     ]
-    headings = [("file", ""), ("octet", "n"), ("before frame", "n"), ("octets skipped", "n"), ("what", "")]
-    table = _table(
-        "Everything before and after these places is in this page.", headings, rows, len(damage) - _MOST_ROWS
-    )
-    return f"<section><h2>Damaged places</h2>{table}</section>"
+    more = sum(file.damage.more for file in summary.files) + len(damage) - len(rows)
+    caption = "Everything before and after these places is in this page."
+    return _section("Damaged places", _table("damage", caption, headings, rows, of="places", left_out=more))
+
+
+def _origin_section(summary: Summary, made: dict[str, str]) -> str:
+    facts = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in made.items() if value)
+    headings = [("file", ""), ("packets", "n"), ("octets", "n"), ("damaged places", "n"), ("", "")]
+    kinds = [kind for _, kind in headings]
+    rows = [
+        _row(
+            (
+                f"<code>{escape(file.file)}</code>",
+                count_text(file.packets),
+                count_text(file.octets),
+                count_text(file.damage.found),
+                escape(file.error or ""),
+            ),
+            kinds,
+        )
+        for file in summary.files[:_MOST_ROWS]
+    ]
+    table = _table("files", "What was read.", headings, rows, of="files", left_out=len(summary.files) - len(rows))
+    return _section("How this page was made", f"<dl>{facts}</dl>", table)

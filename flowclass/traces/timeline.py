@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -13,8 +13,9 @@ from .reader import NO_TIME
 Times: TypeAlias = npt.NDArray[np.int64]
 Kinds: TypeAlias = npt.NDArray[np.intp]
 Sizes: TypeAlias = npt.NDArray[np.uint32]
+Counts: TypeAlias = npt.NDArray[np.int64]
 
-__all__ = ["KINDS", "Timeline", "kind_of"]
+__all__ = ["KINDS", "Spans", "Timeline", "kind_of"]
 
 KINDS = ("flow", "n-cast", "discard", "default", "signalling", "unbound", "malformed", "not IP")
 """The kinds of packets that a picture tells apart, by what happened to them."""
@@ -29,11 +30,26 @@ def kind_of(outcome: RowValues) -> int:
     return KINDS.index(outcome.reason)
 
 
+class Spans(NamedTuple):
+    """Counts in equal spans of time: the first begins at ``start`` (ns since 1970), each is ``width`` ns long.
+
+    ``counts`` has shape (2, kinds, spans): index 0 has packets, 1 octets. ``updates`` has shape (2, spans): index 0 has
+    the binding updates that were accepted, 1 those that were not.
+    """
+
+    start: int
+    width: int
+    counts: Counts
+    updates: Counts
+
+
 class Timeline:
     """Packets and octets of each kind in `BINS` equal spans of time.
 
     How long a trace is isn't known beforehand. So spans are a microsecond long at first; when a packet falls outside
     them, each two neighbours are merged, which doubles the spans, until it fits.
+
+    Binding updates are counted in the same spans, accepted and not accepted ones, when `add_update` is told of them.
 
     Packets without a time are left out. So are a few (``left_out``, at most one in `FEW`) whose times are so far from
     all others that nothing else could be seen in a picture with them: one flipped bit can turn a second into months.
@@ -48,13 +64,14 @@ class Timeline:
     def __init__(self) -> None:
         self.origin: int | None = None
         self.width: int = 1000  # ns, the length of a span
-        self.counts: npt.NDArray[np.int64] = np.zeros(
-            (2, len(KINDS), self.BINS), dtype=np.int64
-        )  # [0]: packets, [1]: octets
+        shape = (2, len(KINDS), self.BINS)
+        self.counts: Counts = np.zeros(shape, dtype=np.int64)  # [0]: packets, [1]: octets
+        self.updates: Counts = np.zeros((2, self.BINS), dtype=np.int64)  # [0]: accepted, [1]: not accepted
         self.first: int | None = None
         self.last: int | None = None
         self._total = 0
         self._far: list[tuple[Times, Kinds, Sizes]] = []
+        self._far_updates: list[tuple[int, bool]] = []
         self._kinds: Kinds = np.zeros(0, dtype=np.intp)
         self._values: list[RowValues] | None = None
 
@@ -88,10 +105,23 @@ class Timeline:
         if len(times):
             self._place(times, kinds, sizes)
 
+    def add_update(self, time: int, accepted: bool) -> None:
+        """Counts a binding update after its packet. One outside all spans, as its packet is, is left out."""
+        if self.origin is None or time == NO_TIME:
+            return
+        place = (time - self.origin) // self.width
+        if 0 <= place < self.BINS:
+            self.updates[0 if accepted else 1, place] += 1
+        elif len(self._far_updates) < self.MOST_FAR:  # its packet has been set aside, or wasn't chosen
+            self._far_updates.append((time, accepted))
+
     def _take_far(self) -> None:
         taken, self._far = self._far, []
         for some in taken:
             self._place(*some)
+        updates, self._far_updates = self._far_updates, []
+        for update in updates:
+            self.add_update(*update)
 
     def _place(self, times: Times, kinds: Kinds, sizes: Sizes) -> None:
         assert self.origin is not None
@@ -120,26 +150,26 @@ class Timeline:
 
     def _double(self, place: int) -> None:
         """Makes the spans twice as long, and moves the present counts to the spans from ``place`` on."""
-        half = self.counts.reshape(2, len(KINDS), self.BINS // 2, 2).sum(axis=3)
-        self.counts[:] = 0
-        self.counts[:, :, place : place + self.BINS // 2] = half
+        for counts in (self.counts, self.updates):
+            half = counts.reshape(*counts.shape[:-1], self.BINS // 2, 2).sum(axis=-1)
+            counts[:] = 0
+            counts[..., place : place + self.BINS // 2] = half
         self.width *= 2
 
-    def spans(self, most: int = 128) -> tuple[int, int, npt.NDArray[np.int64]]:
-        """The counts over the time from the first to the last packet, in at most ``most`` spans.
-
-        Returns (start in ns, width of a span in ns, counts of shape (2, kinds, spans)); index 0 of the counts has
-        packets, 1 octets.
-        """
+    def spans(self, most: int = 128) -> Spans:
+        """The counts over the time from the first to the last packet, in at most ``most`` spans."""
         if self.left_out > self._total // self.FEW:
             self._take_far()
         if self.origin is None or self.first is None or self.last is None:
-            return 0, 1, np.zeros((2, len(KINDS), 0), dtype=np.int64)
+            return Spans(0, 1, self.counts[..., :0], self.updates[..., :0])
         low = (self.first - self.origin) // self.width
         high = (self.last - self.origin) // self.width + 1
         step = -(-(high - low) // most)
         count = -(-(high - low) // step)
-        padded = np.zeros((2, len(KINDS), count * step), dtype=np.int64)
-        padded[:, :, : high - low] = self.counts[:, :, low:high]
-        merged = padded.reshape(2, len(KINDS), count, step).sum(axis=3)
-        return self.origin + low * self.width, self.width * step, merged
+
+        def merged(counts: Counts) -> Counts:
+            padded = np.zeros((*counts.shape[:-1], count * step), dtype=np.int64)
+            padded[..., : high - low] = counts[..., low:high]
+            return np.asarray(padded.reshape(*counts.shape[:-1], count, step).sum(axis=-1))
+
+        return Spans(self.origin + low * self.width, self.width * step, merged(self.counts), merged(self.updates))

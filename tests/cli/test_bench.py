@@ -22,7 +22,7 @@ from flowclass.bench.linear import first_match
 from flowclass.bench.lookup import generated_case, slowest, verify
 from flowclass.bench.nodes import nodes_of, publish_arguments
 from flowclass.bench.nodes import verify as verify_nodes
-from flowclass.bench.plot import check_plot, render, svg, ticks
+from flowclass.bench.plot import check_plot, render, svg
 from flowclass.bench.timing import Spread, alternate, quiet, ratio
 from flowclass.bench.traces import generated
 from flowclass.bench.updates import Updater
@@ -276,14 +276,6 @@ def test_the_spread_of_a_point_is_drawn() -> None:
         svg({"a": [point]}, title="", x_label="", y_label="").count("<path") for point in ((10, 5), (10, 5, 4, 6))
     )
     assert with_spread >= plain + 3
-
-
-@pytest.mark.parametrize(("low", "high"), [(1, 1e6), (10, 20), (100, 130), (99.5, 101), (0.03, 170), (7, 7.01), (5, 9)])
-def test_ticks_never_vanish(low: float, high: float) -> None:
-    found = ticks(low, high)
-    assert len(found) >= 3
-    assert found == sorted(found)
-    assert low * 0.998 <= found[0] <= found[-1] <= high * 1.002
 
 
 @pytest.mark.parametrize(("ending", "magic"), [("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<svg")])

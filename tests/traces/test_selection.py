@@ -65,7 +65,7 @@ def test_rows_are_those_of_the_whole(
 
 def test_pages_and_messages(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "0.pcap", "--bindings", "b.toml", "-o", "p.html", "--first", "123"]) == 0
-    assert "<b>123</b>packets" in Path("p.html").read_text()
+    assert "<b>123</b> packets" in Path("p.html").read_text()
     assert main(["decode", "0.pcap", "--json", "--first", "5"]) == 0
     assert json.loads(capsys.readouterr().out)["messages"] == []
 
