@@ -17,6 +17,7 @@ import sys
 import threading
 from collections.abc import Iterator, Sequence
 from types import FrameType
+from typing import Any
 
 import click
 
@@ -25,6 +26,7 @@ from flowclass.errors import FlowclassError
 
 __all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main"]
 
+ARGUMENTS = "flowclass.arguments"  # where a context keeps the arguments of the command line
 DONE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
 
 # command -> its help text, in the order of --help; the texts are kept here so that --help imports no command
@@ -62,6 +64,15 @@ class Commands(click.Group):
         command: click.Command = importlib.import_module(f"flowclass.cli.{cmd_name}").command
         return command
 
+    def make_context(
+        self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any
+    ) -> click.Context:
+        """Keeps the arguments as they were given, for a page that says how it was made."""
+        given = tuple(args)
+        ctx = super().make_context(info_name, args, parent, **extra)
+        ctx.meta[ARGUMENTS] = given
+        return ctx
+
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; turns a broken pipe into `_ReaderGone`, on which `main` ends without a message."""
         try:
@@ -98,8 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             stream.reconfigure(errors=_ESCAPES)
     try:
         with _ended_by_signals():
-            given = sys.argv[1:] if arguments is None else list(arguments)
-            status = flowclass.main(args=given, prog_name="flowclass", standalone_mode=False, obj=tuple(given))
+            status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
             sys.stdout.flush()
     except click.exceptions.NoArgsIsHelpError as error:
         click.echo(error.format_message())

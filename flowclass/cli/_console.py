@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import ARGUMENTS
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
@@ -90,7 +92,7 @@ def warn_places(file: str, damages: Damages) -> None:
 
 def command_line() -> str:
     """The command that is running, as it could be typed into a shell again."""
-    return shlex.join(("flowclass", *click.get_current_context().obj))
+    return shlex.join(("flowclass", *click.get_current_context().meta[ARGUMENTS]))
 
 
 @contextlib.contextmanager
