@@ -16,10 +16,12 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from types import FrameType
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from flowclass import __version__
 from flowclass.errors import FlowclassError
@@ -43,6 +45,7 @@ COMMANDS = {
     "ha": "Run a live home agent.",
     "mn": "Run a live mobile node.",
     "ctl": "Ask or tell a running agent.",
+    "completion": "Print what makes your shell complete flowclass.",
 }
 
 
@@ -72,6 +75,22 @@ class Commands(click.Group):
         ctx = super().make_context(info_name, args, parent, **extra)
         ctx.meta[ARGUMENTS] = given
         return ctx
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first argument names. Raises a usage error, which says what is similar, if none does."""
+        if args and args[0][:1] != "-" and args[0] not in self.list_commands(ctx):
+            close = get_close_matches(args[0], self.list_commands(ctx), 1)
+            hint = f": did you mean {close[0]}?" if close else ""
+            raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
+        return super().resolve_command(ctx, args)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The commands and options that begin so; no command is imported for it."""
+        names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
+        found = [CompletionItem(name, help=COMMANDS[name]) for name in names]
+        return found + click.Command.shell_complete(self, ctx, incomplete)
 
     def invoke(self, ctx: click.Context) -> object:
         """Runs the command; turns a broken pipe into `_ReaderGone`, on which `main` ends without a message."""
@@ -107,6 +126,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=_ESCAPES)
+    if "_FLOWCLASS_COMPLETE" in os.environ:
+        importlib.import_module("flowclass.cli.completion")
     try:
         with _ended_by_signals():
             status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)

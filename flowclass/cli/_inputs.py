@@ -40,7 +40,7 @@ def traces_argument(function: F) -> F:
     function = click.option(
         "-r", "--recursive", is_flag=True, help="A TRACE that is a folder stands for all files in it and below."
     )(function)
-    return click.argument("traces", nargs=-1, required=True, metavar="TRACE...")(function)
+    return click.argument("traces", nargs=-1, required=True, type=click.Path(), metavar="TRACE...")(function)
 
 
 def expand_traces(traces: Sequence[str], recursive: bool) -> tuple[str, ...]:
@@ -86,7 +86,8 @@ def bindings_options(function: F) -> F:
                      help="With --replay: no binding updates out of ESP (NULL encryption, told by its trailer)."),
         click.option("--replay", is_flag=True,
                      help="Binding updates found in the traces drive the bindings, in time order."),
-        click.option("--bindings", "bindings_file", metavar="FILE", help="Bindings file (TOML or JSON)."),
+        click.option("--bindings", "bindings_file", type=click.Path(), metavar="FILE",
+                     help="Bindings file (TOML or JSON)."),
     ):  # fmt: skip
         function = option(function)
     return function

@@ -38,7 +38,12 @@ def size(text: str) -> int:
 
 def _common(function: F) -> F:
     for option in (
-        click.option("--plot", metavar="FILE", help="A picture over size: .svg, or with matplotlib .png or .pdf."),
+        click.option(
+            "--plot",
+            type=click.Path(),
+            metavar="FILE",
+            help="A picture over size: .svg, or with matplotlib .png or .pdf.",
+        ),
         click.option("--csv", "as_csv", is_flag=True, help="One line for each figure instead of tables."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables."),
         click.option("--seed", default=1, show_default=True, help="Of everything that is generated."),

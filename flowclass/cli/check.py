@@ -10,7 +10,7 @@ from ._console import counted
 
 
 @click.command("check", short_help="Examine a bindings file.")
-@click.argument("bindings_file", metavar="FILE")
+@click.argument("bindings_file", type=click.Path(), metavar="FILE")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 def command(bindings_file: str, as_json: bool) -> int:
     """Examines a bindings file (TOML or JSON) for what is probably not meant.

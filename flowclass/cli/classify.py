@@ -62,7 +62,13 @@ _SHOWN_UNREAD = 8
     help="Cut larger traces into parts of at most so many octets (K, M, G; 256M if not given).",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="The same by a Dask cluster: tcp://HOST:PORT, or 'local'.")
-@click.option("-o", "--output", metavar="OUT", help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(),
+    metavar="OUT",
+    help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
     traces: tuple[str, ...],

@@ -27,7 +27,8 @@ class _Asking(click.Command):
         super().__init__(*arguments, **named)
         self.params += [
             click.Option(
-                ["--socket", "path"], metavar="PATH", help="The agent's control socket.", expose_value=False,
+                ["--socket", "path"], type=click.Path(), metavar="PATH", help="The agent's control socket.",
+                expose_value=False,
                 callback=_said_later,
             ),
             click.Option(
@@ -37,7 +38,9 @@ class _Asking(click.Command):
 
 
 @click.group("ctl", short_help="Ask or tell a running agent.")
-@click.option("--socket", "path", default="flowclass.sock", metavar="PATH", help="The agent's control socket.")
+@click.option(
+    "--socket", "path", default="flowclass.sock", type=click.Path(), metavar="PATH", help="The agent's control socket."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def command(ctx: click.Context, path: str, as_json: bool) -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("decode", short_help="Show the Mobility Header messages of a capture file.")
-@click.argument("trace", metavar="TRACE")
+@click.argument("trace", type=click.Path(), metavar="TRACE")
 @profile_options
 @memory_option
 @selection_options

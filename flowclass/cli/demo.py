@@ -52,7 +52,13 @@ Try it on a trace of your own:
 
 @click.command("demo", short_help="The draft's usage scenario on data made on the spot.")
 @profile_options
-@click.option("--save", "folder", metavar="DIR", help="Also write the trace and a bindings file into a folder.")
+@click.option(
+    "--save",
+    "folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    help="Also write the trace and a bindings file into a folder.",
+)
 def command(profile: str | None, option_type: int | None, folder: str | None) -> int:
     """The usage scenario of the draft (section 5), from binding updates to decisions.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("explain", cls=InnerCommand, short_help="Show why one packet went where it went.")
-@click.argument("trace", metavar="TRACE")
+@click.argument("trace", type=click.Path(), metavar="TRACE")
 @click.option("--frame", type=click.IntRange(min=1), required=True, metavar="N", help="The frame's number, from 1.")
 @bindings_options
 @profile_options

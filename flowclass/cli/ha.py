@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @click.command("ha", short_help="Run a live home agent.")
-@click.argument("config", metavar="CONFIG")
+@click.argument("config", type=click.Path(), metavar="CONFIG")
 @click.option("--check", is_flag=True, help="Read the configuration and say what it would do; change nothing.")
 @click.option("--follow", is_flag=True, help="Follow the store of an agent that runs, and take over when it is gone.")
 def command(config: str, check: bool, follow: bool) -> int:

@@ -6,7 +6,7 @@ import click
 
 
 @click.command("mn", short_help="Run a live mobile node.")
-@click.argument("config", metavar="CONFIG")
+@click.argument("config", type=click.Path(), metavar="CONFIG")
 @click.option("--check", is_flag=True, help="Read the configuration and say what it would do; change nothing.")
 def command(config: str, check: bool) -> int:
     """Runs a mobile node in the foreground, as a TOML file says; for laboratories and tests.

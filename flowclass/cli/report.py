@@ -29,7 +29,9 @@ from ._inputs import (
 @inner_option
 @memory_option
 @selection_options
-@click.option("-o", "--output", required=True, metavar="PAGE", help="The page, a name ending in .html.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(), metavar="PAGE", help="The page, a name ending in .html."
+)
 def command(
     traces: tuple[str, ...],
     recursive: bool,

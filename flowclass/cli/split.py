@@ -53,7 +53,15 @@ def _home_agents(addresses: tuple[str, ...]) -> tuple[IPv6Address, IPv4Address]:
 @inner_option
 @memory_option
 @selection_options
-@click.option("-o", "--output", "folder", metavar="DIR", required=True, help="The folder for the files.")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(file_okay=False),
+    metavar="DIR",
+    required=True,
+    help="The folder for the files.",
+)
 @click.option(
     "--by",
     type=click.Choice(["care-of", "flow", "node", "action"]),
