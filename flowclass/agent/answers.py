@@ -6,6 +6,7 @@ import os
 import time
 from bisect import bisect_left
 from collections import Counter
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from math import inf
 from typing import Any, Final, Protocol
@@ -16,6 +17,7 @@ from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
 from flowclass.traces.explain import explain_packet
+from flowclass.wire.numbers import RevocationTrigger
 
 from .config import AgentConfig
 from .logs import Log
@@ -66,6 +68,7 @@ class Service(Protocol):
     @property
     def log(self) -> Log: ...
     def reload(self) -> None: ...
+    def revoke(self, home: bytes, bids: Sequence[int], trigger: int) -> bool: ...
 
 
 def answer(service: Service, request: dict[str, Any]) -> dict[str, Any]:
@@ -211,6 +214,19 @@ def _dump(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     return {"bindings": dump(service.agent)}
 
 
+def _revoke(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    node = _find(service, request)
+    bids = request.get("bids") or []
+    if not isinstance(bids, list) or not all(isinstance(bid, int) for bid in bids):
+        raise FlowclassError("bids: a list of binding identifiers expected")
+    may_return = request.get("may_return") is True
+    trigger = RevocationTrigger.UNSPECIFIED if may_return else RevocationTrigger.ADMINISTRATIVE
+    gone = bids or list(node.care_of)
+    told = service.revoke(node.home, bids, trigger)
+    service.log.warning("revoked", home=_text(node.home), bids=" ".join(map(str, gone)), told=told)
+    return {"home_address": _text(node.home), "bids": gone, "told": told}
+
+
 def _events(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     return {"events": list(service.log.recent)}
 
@@ -277,6 +293,7 @@ _ANSWERS: Final = {
     "counters": _counters,
     "why": _why,
     "reload": _reload,
+    "revoke": _revoke,
     "drain": _drain,
     "dump": _dump,
     "events": _events,

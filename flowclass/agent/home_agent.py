@@ -14,7 +14,7 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
@@ -392,6 +392,13 @@ class HomeAgentService:
             self.log.limited("store", "what has expired could not be kept as expired", error=error)
         else:
             self._send(packets)
+
+    def revoke(self, home: bytes, bids: Sequence[int], trigger: int) -> bool:
+        """Remove bindings and tell the mobile node (RFC 5846); return whether it can be told."""
+        with self.agent.cache.batch():
+            packets = self.agent.revoke(home, bids, now=time.monotonic(), trigger=trigger)
+        self._send(packets)
+        return bool(packets)
 
     def _happened(self, event: Event) -> None:
         if event.kind is EventKind.PARAMETER_PROBLEM:

@@ -66,6 +66,7 @@ class MobileNodeService:
         self._leaving: float | None = None
         self._look_at: float | None = None
         self._table = ForwardingTable()
+        self._revoked: set[int] = set()  # BIDs that the home agent has revoked; a reload asks for them again
         self._known: object = None
         self._outputs: dict[str, socket.socket] = {}
         self._places: dict[bytes, str] = {}  # care-of address -> interface
@@ -150,6 +151,7 @@ class MobileNodeService:
             self.log.error("reload: the configuration is as it was", error=error)
             return
         self.config = config
+        self._revoked.clear()
         self.log.info("reloaded")
         self._look()
 
@@ -173,7 +175,7 @@ class MobileNodeService:
         wanted: dict[int, tuple[CareOfSource, IPv4Address | IPv6Address]] = {}
         for source in self.config.care_of:
             address = self._address(source, there)
-            if address is not None:
+            if address is not None and source.bid not in self._revoked:
                 wanted[source.bid] = (source, address)
         try:
             for bid, (source, address) in wanted.items():
@@ -235,9 +237,9 @@ class MobileNodeService:
     def _heard(self, packet: bytes) -> None:
         """Process a packet with a Mobility Header for this node."""
         self.counters["signalling"] += 1
-        before = self.updates.outstanding
+        before, known = self.updates.outstanding, list(self.updates.care_of)
         self._send(self.node.receive(packet, now=time.monotonic(), authenticated=True))
-        if before is None or self.updates.outstanding is before:
+        if (before is None or self.updates.outstanding is before) and known == list(self.updates.care_of):
             return
         if self._leaving is not None:
             if not self.updates.care_of:
@@ -251,6 +253,12 @@ class MobileNodeService:
                 notify("READY=1")
 
     def _refused(self, peer: IPv6Address, refusal: Refusal) -> None:
+        if refusal.what == "revoked":
+            self.counters["revoked"] += 1
+            if refusal.number not in self.updates.wanted_care_of:
+                self._revoked.add(refusal.number)
+            self.log.warning("revoked by the home agent", bid=refusal.number, trigger=refusal.status)
+            return
         self.counters["refused"] += 1
         meaning = BINDING_STATUS.get(refusal.status, "") if refusal.what in ("update", "bid") else ""
         self.log.warning(

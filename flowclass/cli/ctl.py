@@ -184,6 +184,19 @@ def drain(ctx: click.Context, end: bool) -> int:
     return 0
 
 
+@command.command("revoke", cls=_Asking)
+@click.argument("home", metavar="HOME")
+@click.option("--bid", "bids", type=click.IntRange(0, 65535), multiple=True, metavar="N", help="Only this binding.")
+@click.option("--may-return", is_flag=True, help="The mobile node may register again at once.")
+@click.pass_context
+def revoke(ctx: click.Context, home: str, bids: tuple[int, ...], may_return: bool) -> int:
+    """Remove bindings of a mobile node, and tell it (RFC 5846); --bid may be given several times."""
+    if (found := _ask(ctx, "revoke", home=home, bids=list(bids), may_return=may_return)) is not None:
+        told = "" if found["told"] else "; it can't be told, for it has no IPv6 care-of address"
+        click.echo(f"{found['home_address']}: revoked BID {', '.join(map(str, found['bids']))}{told}")
+    return 0
+
+
 @command.command("dump", cls=_Asking)
 @click.pass_context
 def dump(ctx: click.Context) -> int:

@@ -13,6 +13,7 @@ __all__ = ["faults_of", "message_lines", "packet_dict"]
 
 _UPDATE_LETTERS = "AHLKMRPFTOSD"  # from 0x8000 down
 _ACK_LETTERS = "KRPTB"  # from 0x80 down
+_REVOCATION_LETTERS = "PVG"  # from 0x8000 down
 _REQUESTS = {0: "add", 1: "replace", 2: "refresh", 15: "remove"}
 _ACTIONS = {0: "forward (sent as 0)", 1: "forward", 2: "discard", 3: "n-cast"}
 
@@ -64,6 +65,8 @@ def _meanings(value: Any, profile: wire.Profile) -> dict[str, Any]:
                 "lifetime_seconds": value.lifetime * wire.LIFETIME_UNIT,
                 "status_text": wire.BINDING_STATUS.get(value.status, "unknown"),
             }
+        case wire.BindingRevocationIndication() | wire.BindingRevocationAcknowledgement():
+            return {"flags_set": _letters(value.flags, _REVOCATION_LETTERS, 0x8000)}
         case wire.FlowIdentification():
             words: dict[str, Any] = {"status_text": profile.status.names.get(value.status, "unknown")}
             if profile.explicit_requests:
@@ -93,7 +96,8 @@ def message_lines(packet: dict[str, Any]) -> list[str]:
         route += f", home address {packet['home_address']}"
     if packet["routing_home"]:
         route += f", to home address {packet['routing_home']}"
-    answer = message["name"] == "BindingAcknowledgement"  # a status means something only in an acknowledgement (R18)
+    # a status means something only in an acknowledgement (R18)
+    answer = message["name"] in ("BindingAcknowledgement", "BindingRevocationAcknowledgement")
     lines = [route, _line(message, True) + ("" if packet["checksum_ok"] else " [bad checksum]")]
     for option in message.get("options", ()):
         lines.append(f"  {_line(option, answer)}")

@@ -14,7 +14,12 @@ from typing import TypeVar, cast
 
 from flowclass.errors import EncodeError
 from flowclass.wire.message_codec import decode_message, encode_message
-from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate
+from flowclass.wire.messages import (
+    BindingAcknowledgement,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
+    BindingUpdate,
+)
 from flowclass.wire.numbers import OptionType
 from flowclass.wire.octets import as_bytes
 from flowclass.wire.options import BindingAuthorizationData, MessageAuthentication, Verbatim
@@ -37,7 +42,10 @@ __all__ = [
 AUTHENTICATOR_SIZE = 12
 """Octets: the first 96 bits of the MAC (RFC 6275 6.2.7)."""
 
-Authorized = TypeVar("Authorized", bound=BindingUpdate | BindingAcknowledgement)
+Authorized = TypeVar(
+    "Authorized",
+    bound=BindingUpdate | BindingAcknowledgement | BindingRevocationIndication | BindingRevocationAcknowledgement,
+)
 
 _TOKEN_SIZE = 8
 # type and length of the option, and the authenticator: the last octets of an authorized message

@@ -11,7 +11,7 @@ from typing import Any, Final
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, FlowclassError, ParameterProblem
 from flowclass.wire import messages
 from flowclass.wire.messages import Message, UnknownMessage
-from flowclass.wire.numbers import MAX_MOBILITY_HEADER, MOBILITY_HEADER, MessageType, Protocol
+from flowclass.wire.numbers import MAX_MOBILITY_HEADER, MOBILITY_HEADER, MessageType, Protocol, RevocationType
 from flowclass.wire.octets import as_bytes
 from flowclass.wire.option_codec import Codec, get_codec
 from flowclass.wire.profiles import Profile, get_profile
@@ -37,6 +37,7 @@ _TEST: Final = Struct(">H8s8s")
 _UPDATE: Final = Struct(">HHH")
 _ACKNOWLEDGEMENT: Final = Struct(">BBHH")
 _ERROR: Final = Struct(">BB16s")
+_REVOCATION: Final = Struct(">BBHH")
 
 
 # octets and where the fixed part begins and the message ends; the fixed part is known to be there
@@ -90,6 +91,18 @@ def _decode_error(data: bytes, at: int, end: int, codec: Codec, checksum: int) -
     return messages.BindingError(status, IPv6Address(home), codec.decode_options(data, at + 18, end), checksum)
 
 
+def _decode_revocation(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
+    # RFC 5846 5
+    kind, what, sequence, flags = _REVOCATION.unpack_from(data, at)
+    if kind == RevocationType.INDICATION:
+        options = codec.decode_options(data, at + 6, end)
+        return messages.BindingRevocationIndication(sequence, what, flags, options, checksum)
+    if kind == RevocationType.ACKNOWLEDGEMENT:
+        options = codec.decode_options(data, at + 6, end)
+        return messages.BindingRevocationAcknowledgement(sequence, what, flags, options, checksum)
+    return UnknownMessage(MessageType.BINDING_REVOCATION.value, data[at:end], checksum)
+
+
 # decoder and the smallest length of each type, from which a Header Len that is too small is told (RFC 6275 9.2)
 _DECODERS: Final[dict[int, tuple[Callable[[bytes, int, int, Codec, int], Message], int]]] = {
     MessageType.BINDING_REFRESH_REQUEST: (_decode_refresh_request, 8),
@@ -100,6 +113,7 @@ _DECODERS: Final[dict[int, tuple[Callable[[bytes, int, int, Codec, int], Message
     MessageType.BINDING_UPDATE: (_decode_update, 16),
     MessageType.BINDING_ACKNOWLEDGEMENT: (_decode_acknowledgement, 16),
     MessageType.BINDING_ERROR: (_decode_error, 24),
+    MessageType.BINDING_REVOCATION: (_decode_revocation, 16),
 }
 
 _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
@@ -111,6 +125,12 @@ _ENCODERS: Final[dict[type, Callable[[Any], bytes]]] = {
     messages.BindingUpdate: lambda m: _UPDATE.pack(m.sequence, m.flags, m.lifetime),
     messages.BindingAcknowledgement: lambda m: _ACKNOWLEDGEMENT.pack(m.status, m.flags, m.sequence, m.lifetime),
     messages.BindingError: lambda m: _ERROR.pack(m.status, 0, octets6(m.home_address)),
+    messages.BindingRevocationIndication: lambda m: _REVOCATION.pack(
+        RevocationType.INDICATION, m.trigger, m.sequence, m.flags
+    ),
+    messages.BindingRevocationAcknowledgement: lambda m: _REVOCATION.pack(
+        RevocationType.ACKNOWLEDGEMENT, m.status, m.sequence, m.flags
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Mobility Header messages (RFC 6275 6.1) as values.
+"""Mobility Header messages (RFC 6275 6.1, RFC 5846) as values.
 
 ``options`` hold padding too, see `Verbatim`. ``checksum`` is the one received, or 0; the encoder computes it when it
 is given addresses. Lifetimes are in units of 4 seconds, as on the wire.
@@ -37,6 +37,8 @@ __all__ = [
     "BindingAcknowledgement",
     "BindingError",
     "BindingRefreshRequest",
+    "BindingRevocationAcknowledgement",
+    "BindingRevocationIndication",
     "BindingUpdate",
     "CareOfTest",
     "CareOfTestInit",
@@ -170,6 +172,35 @@ class BindingError:
 
 
 @dataclass(frozen=True, slots=True)
+class BindingRevocationIndication:
+    """Tells a mobile node that bindings are gone (RFC 5846 5.1); with BID options: these only.
+
+    ``trigger`` is a `RevocationTrigger`, ``flags`` are `RevocationFlag` bits.
+    """
+
+    type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
+
+    sequence: int
+    trigger: int = 0
+    flags: int = 0
+    options: tuple[Option, ...] = ()
+    checksum: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class BindingRevocationAcknowledgement:
+    """RFC 5846 5.2; ``status`` is a `RevocationStatus`, sequence and ``flags`` are those of the indication."""
+
+    type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
+
+    sequence: int
+    status: int = 0
+    flags: int = 0
+    options: tuple[Option, ...] = ()
+    checksum: int = field(default=0, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class UnknownMessage:
     """A message of another type; ``data`` is what follows the checksum, options unread."""
 
@@ -187,5 +218,7 @@ Message = (
     | BindingUpdate
     | BindingAcknowledgement
     | BindingError
+    | BindingRevocationIndication
+    | BindingRevocationAcknowledgement
     | UnknownMessage
 )

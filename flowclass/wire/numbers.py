@@ -41,6 +41,10 @@ __all__ = [
     "OptionType",
     "Protocol",
     "Request",
+    "RevocationFlag",
+    "RevocationStatus",
+    "RevocationTrigger",
+    "RevocationType",
     "Rfc6089FlowStatus",
     "SelectorFormat",
     "UpdateFlag",
@@ -86,7 +90,7 @@ TYPE_2_ROUTING: Final = 2
 
 
 class MessageType(IntEnum):
-    """The MH Type field (RFC 6275 6.1.2 to 6.1.9)."""
+    """The MH Type field (RFC 6275 6.1.2 to 6.1.9, RFC 5846)."""
 
     BINDING_REFRESH_REQUEST = 0
     HOME_TEST_INIT = 1
@@ -96,6 +100,7 @@ class MessageType(IntEnum):
     BINDING_UPDATE = 5
     BINDING_ACKNOWLEDGEMENT = 6
     BINDING_ERROR = 7
+    BINDING_REVOCATION = 16  # RFC 5846 5
 
 
 class OptionType(IntEnum):
@@ -250,6 +255,51 @@ class BindingErrorStatus(IntEnum):
 
     UNKNOWN_BINDING = 1
     UNRECOGNIZED_TYPE = 2
+
+
+class RevocationType(IntEnum):
+    """The B.R. Type of a binding revocation message (RFC 5846 5)."""
+
+    INDICATION = 1
+    ACKNOWLEDGEMENT = 2
+
+
+class RevocationFlag(IntFlag):
+    """Flags of both binding revocation messages (RFC 5846 5.1, 5.2)."""
+
+    PROXY = 0x8000
+    IPV4_HOME_ADDRESS_ONLY = 0x4000
+    GLOBAL = 0x2000
+
+
+class RevocationTrigger(IntEnum):
+    """Why a binding is revoked: the R. Trigger of a binding revocation indication (RFC 5846 5.1)."""
+
+    UNSPECIFIED = 0
+    ADMINISTRATIVE = 1
+    HANDOVER_SAME_ACCESS_TYPE = 2
+    HANDOVER_DIFFERENT_ACCESS_TYPE = 3
+    HANDOVER_UNKNOWN = 4
+    USER_INITIATED = 5
+    ACCESS_NETWORK = 6
+    POSSIBLY_OUT_OF_SYNC = 7
+    PER_PEER_POLICY = 128
+    LOCAL_POLICY = 129
+
+
+class RevocationStatus(IntEnum):
+    """Status of a binding revocation acknowledgement (RFC 5846 5.2)."""
+
+    SUCCESS = 0
+    PARTIAL_SUCCESS = 1
+    NO_BINDING = 128
+    IPV4_HOME_ADDRESS_REQUIRED = 129
+    GLOBAL_NOT_AUTHORIZED = 130
+    IDENTITY_REQUIRED = 131
+    NODE_IS_ATTACHED = 132
+    TRIGGER_NOT_SUPPORTED = 133
+    NOT_SUPPORTED = 134
+    PROXY_NOT_SUPPORTED = 135
 
 
 class IPv4Status(IntEnum):

@@ -20,6 +20,8 @@ from flowclass.wire import (
     BindingReference,
     BindingRefreshAdvice,
     BindingRefreshRequest,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
     BindingUpdate,
     CareOfTest,
     CareOfTestInit,
@@ -158,10 +160,12 @@ def options(draw: st.DrawFn, profile: Profile, kind: int) -> tuple[Any, ...]:
 
 @st.composite
 def messages(draw: st.DrawFn, profile: Profile) -> Message:
-    kind = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 11]))
+    kind = draw(st.sampled_from([0, 1, 2, 3, 4, 5, 5, 5, 6, 6, 7, 11, 16]))
     if kind == 11:
         size = 8 * draw(st.integers(0, 3)) + 2
-        return UnknownMessage(draw(st.integers(8, 255)), draw(st.binary(min_size=size, max_size=size)))
+        return UnknownMessage(
+            draw(st.integers(8, 255).filter(lambda number: number != 16)), draw(st.binary(min_size=size, max_size=size))
+        )
     made = options(profile, kind)
     built: dict[int, st.SearchStrategy[Message]] = {
         0: st.builds(BindingRefreshRequest, options=made),
@@ -172,6 +176,8 @@ def messages(draw: st.DrawFn, profile: Profile) -> Message:
         5: st.builds(BindingUpdate, sequence=U16, lifetime=U16, flags=U16, options=made),
         6: st.builds(BindingAcknowledgement, status=U8, sequence=U16, lifetime=U16, flags=U8, options=made),
         7: st.builds(BindingError, status=U8, home_address=ADDRESS6, options=made),
+        16: st.builds(BindingRevocationIndication, sequence=U16, trigger=U8, flags=U16, options=made)
+        | st.builds(BindingRevocationAcknowledgement, sequence=U16, status=U8, flags=U16, options=made),
     }
     return draw(built[kind])
 

@@ -21,6 +21,8 @@ from flowclass.wire import (
     BindingIdentifier,
     BindingRefreshAdvice,
     BindingRefreshRequest,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
     BindingUpdate,
     CareOfTest,
     CareOfTestInit,
@@ -61,6 +63,9 @@ MESSAGES: list[tuple[Message, str]] = [
     (BindingUpdate(0x1234, 0x0096, 0xC040), "3b 01 05 00 0000 1234 c040 0096 0102 0000"),
     (BindingAcknowledgement(135, 7, 150, 0x80), "3b 01 06 00 0000 87 80 0007 0096 0102 0000"),
     (BindingError(1, A6), f"3b 02 07 00 0000 01 00 {HEX_A6}"),
+    (BindingRevocationIndication(0x1234, 1, 0x2000), "3b 01 10 00 0000 01 01 1234 2000 0102 0000"),
+    (BindingRevocationAcknowledgement(7, 128), "3b 01 10 00 0000 02 80 0007 0000 0102 0000"),
+    (UnknownMessage(16, bytes.fromhex("0301123400000102 0000")), "3b 01 10 00 0000 03 01 1234 0000 0102 0000"),
     (UnknownMessage(21, b"\0\0" + bytes(8)), "3b 01 15 00 0000 0000 0000000000000000"),
 ]
 

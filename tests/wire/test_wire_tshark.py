@@ -27,6 +27,8 @@ from flowclass.wire import (
     BindingReference,
     BindingRefreshAdvice,
     BindingRefreshRequest,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
     BindingUpdate,
     CareOfTest,
     CareOfTestInit,
@@ -130,6 +132,10 @@ def message_fields(message: Any) -> dict[str, Any]:
         }
     if isinstance(message, BindingError):
         return {"mip6.be.status": message.status, "mip6.be.haddr": message.home_address}
+    if isinstance(message, BindingRevocationIndication | BindingRevocationAcknowledgement):
+        indication = isinstance(message, BindingRevocationIndication)
+        what = {"mip6.bri_r.trigger": message.trigger} if indication else {"mip6.bri_status": message.status}
+        return {"mip6.bri_br.type": 1 if indication else 2, "mip6.bri_seqnr": message.sequence, **what}
     return {}
 
 
@@ -164,7 +170,7 @@ def option_fields(option: Any) -> dict[str, Any]:
     return {}
 
 
-FIXED = {0: 8, 1: 16, 2: 16, 3: 24, 4: 24, 5: 12, 6: 12, 7: 24}
+FIXED = {0: 8, 1: 16, 2: 16, 3: 24, 4: 24, 5: 12, 6: 12, 7: 24, 16: 12}
 
 
 def walk(octets: bytes, at: int) -> list[tuple[int, str]]:
@@ -263,6 +269,8 @@ def test_tshark_reads_every_message(tmp_path: Path) -> None:
         BindingUpdate(9, 150, 0xC000),
         BindingAcknowledgement(135, 9, 150, 0x48),
         BindingError(2, a6),
+        BindingRevocationIndication(9, 1, 0, (BindingIdentifier(1),)),
+        BindingRevocationAcknowledgement(9, 128),
     ]
     for profile in (DRAFT, RFC6089):
         frames = [encode_packet(MobilityPacket(a6, a6, message, routing_home=a6), profile) for message in messages]

@@ -325,9 +325,9 @@ class Agent(ABC):
             return self._begin_update(update, now)
         if isinstance(message, UnknownMessage):
             return self._unknown_type(packet)
-        return self._other(packet, now)
+        return self._other(packet, octets, now, authenticated)
 
-    def _other(self, packet: MobilityPacket, now: float) -> Pending:
+    def _other(self, packet: MobilityPacket, octets: bytes, now: float, authenticated: bool) -> Pending:
         """Process a message that is no binding update; by default it is ignored."""
         return self._ignore("other message")
 

@@ -63,7 +63,7 @@ class CorrespondentNode(Agent):
 
     # ---- return routability
 
-    def _other(self, packet: MobilityPacket, now: float) -> Pending:
+    def _other(self, packet: MobilityPacket, octets: bytes, now: float, authenticated: bool) -> Pending:
         """Answer a test init message (RFC 6275 sections 9.4.1 to 9.4.4); no state is kept for it."""
         message = packet.message
         if not isinstance(message, (HomeTestInit, CareOfTestInit)):

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import replace
+from functools import cached_property
+from ipaddress import IPv6Address
 from os import PathLike
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
-from flowclass.errors import BindingsFileError, ClassifierError
-from flowclass.wire.numbers import BindingStatus, UpdateFlag
+from flowclass.errors import BindingsFileError, ClassifierError, FlowclassError
+from flowclass.wire.messages import BindingRevocationAcknowledgement
+from flowclass.wire.numbers import BindingStatus, RevocationTrigger, UpdateFlag
+from flowclass.wire.packets import MobilityPacket, encode_packet
 
+from ..arguments import check_packed
 from ..bindings_file.read import BindingsFile, read_bindings
-from ..cache.node import Node
-from .agent import Agent
-from .received_update import RefusedUpdateError, SilentlyIgnored, Update
+from ..cache.node import PLAIN, Node
+from .agent import Agent, Pending
+from .received_update import Outcome, RefusedUpdateError, SilentlyIgnored, Update
+from .revocation import Revocations
+from .shared_keys import SharedKeys
 
 __all__ = ["HomeAgent", "load_bindings"]
 
@@ -41,8 +50,102 @@ class HomeAgent(Agent):
     `receive` takes a packet and returns those to send; `begin` does the same, but leaves the commit to the caller.
     `tick` is to be called at the time that `next_deadline` returns. `classify`, `care_of` and `account` are for data
     packets, `export_state` and `import_state` for restarts. The caller passes the time, in seconds. A wrong argument
-    raises a FlowclassError that names it.
+    raises a FlowclassError that names it. `revoke` removes bindings and tells the mobile node (RFC 5846).
     """
+
+    # ---- revocation (RFC 5846)
+
+    @cached_property
+    def _revocations(self) -> Revocations:
+        return Revocations()
+
+    def revoke(
+        self, home: bytes, bids: Iterable[int] = (), *, now: float, trigger: int = RevocationTrigger.ADMINISTRATIVE
+    ) -> list[bytes]:
+        """Remove bindings of a packed home address; return the packet that tells the mobile node.
+
+        ``bids`` are the binding identifiers to remove, by default all. The packet is sent again by `tick` until it is
+        acknowledged. A mobile node that hears of the ``trigger`` ADMINISTRATIVE doesn't register again by itself. There
+        is no packet where the mobile node can't be reached by IPv6. FlowclassError is raised if there is no such
+        binding; what the store or the table raises is passed on, and then nothing has changed.
+        """
+        check_packed("home", home, 16)
+        with self.cache.lock:
+            now = self.cache.advance(now)
+            node = self.cache.get(home)
+            if node is None:
+                raise FlowclassError(f"{IPv6Address(home)} has no binding")
+            chosen = tuple(bids)
+            for bid in chosen:
+                if bid not in node.care_of:
+                    raise FlowclassError(f"{IPv6Address(home)} has no binding with BID {bid}")
+            packet = self._indicate(node, () if len(chosen) == len(node.care_of) else chosen, trigger, now)
+            if len(chosen) in (0, len(node.care_of)):
+                self.cache.remove(home, now)
+            else:
+                transaction = self.cache.begin(home, now, node.profile)
+                for bid in chosen:
+                    del transaction.node.care_of[bid]
+                try:
+                    transaction.commit()
+                except BaseException:
+                    transaction.abort()
+                    raise
+        self.cache.deliver()
+        return packet
+
+    def _indicate(self, node: Node, bids: tuple[int, ...], trigger: int, now: float) -> list[bytes]:
+        default = node.default
+        reachable = [entry for entry in node.care_of.values() if len(entry.address) == 16 and not entry.home]
+        if default in reachable:
+            reachable.insert(0, default)
+        if not reachable or len(node.agent) != 16:
+            return []
+        names = tuple(bid for bid in bids if bid != PLAIN)
+        where = IPv6Address(reachable[0].address)
+        return [
+            self._sealed(
+                self._revocations.begin(IPv6Address(node.agent), IPv6Address(node.home), where, names, trigger, now)
+            )
+        ]
+
+    def _sealed(self, packet: MobilityPacket) -> bytes:
+        if isinstance(self.security, SharedKeys) and packet.routing_home is not None:
+            message: Any = packet.message
+            message = self.security.seal_between(message, packet.destination, packet.routing_home, self.profile)
+            packet = replace(packet, message=message)
+        return encode_packet(packet, self.profile)
+
+    def _other(self, packet: MobilityPacket, octets: bytes, now: float, authenticated: bool) -> Pending:
+        message = packet.message
+        if not isinstance(message, BindingRevocationAcknowledgement):
+            return super()._other(packet, octets, now, authenticated)
+        home = packet.mobile_node.packed
+        care_of = self._revocations.care_of(home)
+        if isinstance(self.security, SharedKeys):
+            authenticated = care_of is not None and self.security.is_authentic(
+                octets or encode_packet(packet, self.profile), care_of, packet.mobile_node
+            )
+        if not authenticated:
+            return self._ignore("unauthenticated")
+        reason = self._revocations.acknowledged(home, message)
+        return Pending(self, []) if reason is None else self._ignore(reason)
+
+    def _answer(self, update: Update, outcome: Outcome) -> list[bytes]:
+        if outcome.status < BindingStatus.UNSPECIFIED:
+            self._revocations.forget(update.home)
+        return super()._answer(update, outcome)
+
+    def tick(self, now: float, most: int | None = None) -> list[bytes]:
+        with self.cache.lock:
+            again = [self._sealed(packet) for packet in self._revocations.due(now)]
+        return again + super().tick(now, most)
+
+    def next_deadline(self) -> float | None:
+        times = [when for when in (super().next_deadline(), self._revocations.next_deadline()) if when is not None]
+        return min(times, default=None)
+
+    # ---- binding updates
 
     def _validate(self, update: Update, node: Node | None, now: float) -> frozenset[bytes] | None:
         if not update.flags & _HOME_REGISTRATION:

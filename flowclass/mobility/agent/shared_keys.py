@@ -13,7 +13,7 @@ from msgspec.structs import force_setattr
 
 from flowclass.addresses import as_packed
 from flowclass.errors import FlowclassError
-from flowclass.wire.auth import authenticate, is_authenticated, ntp_seconds, ntp_timestamp
+from flowclass.wire.auth import Authorized, authenticate, is_authenticated, ntp_seconds, ntp_timestamp
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.numbers import BindingStatus
 from flowclass.wire.options import ReplayProtection
@@ -124,6 +124,23 @@ class SharedKeys:
         message = replace(message, options=(*message.options, *more))
         care_of, home = IPv6Address(_care_of(update)), IPv6Address(update.home)
         return authenticate(message, association.spi, association.key, care_of, home, profile)
+
+    def _of(self, home: IPv6Address) -> Association | None:
+        return next((a for a in self._associations.values() if a.home == home.packed), None)
+
+    def seal_between(
+        self, message: Authorized, care_of: IPv6Address, home: IPv6Address, profile: Profile
+    ) -> Authorized:
+        """Return a message that no update has asked for with the authenticator for a home address, if it has a key."""
+        association = self._of(home)
+        if association is None:
+            return message
+        return authenticate(message, association.spi, association.key, care_of, home, profile)
+
+    def is_authentic(self, packet: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:
+        """Whether a packet from a mobile node has the authenticator that the key of its home address makes."""
+        association = self._of(home)
+        return association is not None and is_authenticated(mobility_header(packet), association.key, care_of, home)
 
 
 def _care_of(update: Update) -> bytes:

@@ -24,6 +24,8 @@ from flowclass.wire.messages import (
     BindingAcknowledgement,
     BindingError,
     BindingRefreshRequest,
+    BindingRevocationAcknowledgement,
+    BindingRevocationIndication,
     BindingUpdate,
     CareOfTest,
     HomeTest,
@@ -40,6 +42,9 @@ from flowclass.wire.numbers import (
     AcknowledgementFlag,
     BindingErrorStatus,
     BindingStatus,
+    RevocationFlag,
+    RevocationStatus,
+    RevocationTrigger,
     UpdateFlag,
     not_greater,
 )
@@ -72,6 +77,9 @@ _RESYNCHRONIZED: Final = 4
 
 _REMARKS: Final = (BindingStatus.PREFIX_DISCOVERY_NECESSARY, BindingStatus.MCOA_RETURNHOME_WO_NDP)
 """Statuses of acceptance that require an action of the caller."""
+
+_RETURN: Final = (RevocationTrigger.UNSPECIFIED, RevocationTrigger.POSSIBLY_OUT_OF_SYNC)
+"""Reasons of a revocation after which a mobile node registers again at once."""
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -446,6 +454,8 @@ class MobileNode:
             return self._tested(receiver, found, message, now)
         if isinstance(message, BindingRefreshRequest):
             return self._refresh_requested(receiver, message, now)
+        if isinstance(message, BindingRevocationIndication):
+            return self._revoked(receiver, found, bytes(packet), message, now, authenticated)
         if (
             isinstance(message, BindingError)
             and message.status == BindingErrorStatus.UNKNOWN_BINDING
@@ -471,6 +481,44 @@ class MobileNode:
             if bids.intersection(entry.bids) or PLAIN in bids:
                 updates.flows[fid] = replace(entry, refresh_at=now)
         return self._flush(receiver, now, asked=False)
+
+    def _revoked(
+        self,
+        receiver: Peer,
+        packet: MobilityPacket,
+        octets: bytes,
+        message: BindingRevocationIndication,
+        now: float,
+        authenticated: bool,
+    ) -> list[bytes]:
+        """Answer that bindings were revoked (RFC 5846 section 11); register them again, or no longer.
+
+        A node whose bindings were removed by an administrator, or by the agent's policy, waits until its user asks for
+        something.
+        """
+        updates = receiver.updates
+        here = packet.destination
+        if updates.role == "correspondent" or (packet.routing_home or here) != self.home or not authenticated:
+            return []
+        if self.security is not None and not self.security.is_authentic(octets, here, self.home):
+            return []
+        gone: list[int] = []
+        if message.flags & RevocationFlag.PROXY:
+            status = RevocationStatus.PROXY_NOT_SUPPORTED
+        else:
+            bids = [option.bid for option in message.options if isinstance(option, BindingIdentifier)]
+            gone = updates.revoked(bids, stop=message.trigger not in _RETURN)
+            status = RevocationStatus.SUCCESS if gone else RevocationStatus.NO_BINDING
+            for bid in gone:
+                self._outbox.put((updates.peer, Refusal("revoked", bid, message.trigger)))
+        answer = BindingRevocationAcknowledgement(message.sequence, status.value, message.flags)
+        if self.security is not None:
+            answer = self.security.authenticate(answer, here, self.home, self.profile)
+        home = None if here == self.home else self.home
+        return [
+            encode_packet(MobilityPacket(here, updates.peer, answer, home), self.profile),
+            *(self._flush(receiver, now, asked=False) if gone else []),
+        ]
 
     def _lost(self, receiver: Peer, message: BindingError, now: float) -> list[bytes]:
         """Handle a Binding Error which says that the receiver has no binding for this node (RFC 6275 section

@@ -95,10 +95,11 @@ class Refusal:
 
     ``what`` is "update" (the whole update), "bid", "flow", "flows" or "bids"; the last two say that the receiver
     doesn't support flow bindings or BIDs at all. ``number`` is the BID or FID, or -1 if there is none. ``status`` is
-    the status code, or -1 if the acknowledgement has no answer to this request.
+    the status code, or -1 if the acknowledgement has no answer to this request. "revoked" says that the home agent has
+    removed a binding, or all of them (RFC 5846); ``status`` is then a `RevocationTrigger`.
     """
 
-    what: Literal["update", "bid", "flow", "flows", "bids"]
+    what: Literal["update", "bid", "flow", "flows", "bids", "revoked"]
     number: int
     status: int
 

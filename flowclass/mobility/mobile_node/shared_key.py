@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from ipaddress import IPv6Address
 
-from flowclass.wire.auth import authenticate, is_authenticated, ntp_seconds, ntp_timestamp
+from flowclass.wire.auth import Authorized, authenticate, is_authenticated, ntp_seconds, ntp_timestamp
 from flowclass.wire.messages import BindingAcknowledgement, BindingUpdate, Option
 from flowclass.wire.options import MobileNodeIdentifier, ReplayProtection
 from flowclass.wire.packets import mobility_header
@@ -40,6 +40,12 @@ class SharedKey:
         if self.identifier:
             more = (MobileNodeIdentifier(self.identifier), *more)
         message = replace(message, options=(*message.options, *more))
+        return authenticate(message, self.spi, self.key, care_of, home, profile)
+
+    def authenticate(
+        self, message: Authorized, care_of: IPv6Address, home: IPv6Address, profile: Profile
+    ) -> Authorized:
+        """Return a message with the authenticator alone."""
         return authenticate(message, self.spi, self.key, care_of, home, profile)
 
     def is_authentic(self, packet: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:

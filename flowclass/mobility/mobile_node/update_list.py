@@ -358,6 +358,30 @@ class UpdateList:
             self.give_up()
         self.outstanding = None
 
+    def revoked(self, bids: Iterable[int], stop: bool) -> list[int]:
+        """The receiver has removed the bindings with these BIDs, or all if there are none (RFC 5846).
+
+        With ``stop`` they are no longer wanted. Returns the BIDs of those that were known or wanted.
+        """
+        known = self.care_of.keys() | self.wanted_care_of.keys()
+        named = set(bids)
+        gone = known & named if named else known
+        for bid in gone:
+            self.care_of.pop(bid, None)
+        under_way = self.outstanding is not None
+        if not self.care_of:
+            self.flows.clear()
+            self.doubtful.clear()
+            self.fresh = True
+            self.contacted = under_way
+        self.give_up()  # the receiver may have got it before, or may get it yet
+        if stop:
+            for bid in gone:
+                self.wanted_care_of.pop(bid, None)
+            if not self.wanted_care_of:
+                self.leave(at_home=False)
+        return sorted(gone)
+
     def give_up(self) -> None:
         """Abandon the outstanding update.
 
