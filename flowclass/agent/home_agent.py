@@ -14,19 +14,20 @@ import socket
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
-from ipaddress import IPv4Address, ip_address, ip_network
+from collections.abc import Callable, Iterable, Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from flowclass.errors import FlowclassError, StoreError
 from flowclass.mobility import Event, EventKind, HomeAgent, Node, SharedKeys, Update
-from flowclass.wire.numbers import BINDING_STATUS, BindingStatus
+from flowclass.mobility.addresses import in_prefixes
+from flowclass.wire.numbers import BINDING_STATUS, BindingStatus, RevocationTrigger
 
 from . import answers
 from ._forward import Forwarder
-from .config import AgentConfig, read_agent_config
+from .config import AgentConfig, Security, read_agent_config
 from .control import ControlServer
 from .logs import Log
 from .loop import Loop
@@ -81,20 +82,16 @@ class HomeAgentService:
         self.agent: HomeAgent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
+        self._network: Network
 
     def _make_agent(self) -> HomeAgent:
         config = self.config
         return HomeAgent(
             config.profile,
             limits=config.limits,
-            home_prefixes=[(p.network_address.packed, p.prefixlen) for p in config.home_prefixes],
-            prefix_table={
-                node.home.packed: [(p.network_address.packed, p.prefixlen) for p in node.prefixes]
-                for node in config.nodes
-                if node.prefixes
-            }
-            or None,
-            ipv4_homes={node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None},
+            home_prefixes=_packed(config.home_prefixes),
+            prefix_table=_prefix_table(config) or None,
+            ipv4_homes=_ipv4_homes(config),
             listener=self._happened,
             security=self._make_keys(),
             admit_update=self._admit,
@@ -202,7 +199,7 @@ class HomeAgentService:
         output = self._keep(raw_ipv6())
         output4 = self._keep(raw_ipv4())
         self._udp = udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
-        network: Network = self._keep(Network())
+        self._network = network = self._keep(Network())
         own = ip_network(config.home_agent)
         routed = [*config.home_prefixes, own]
         queues = self._device(network, config.tun, config.queues).queues
@@ -261,24 +258,57 @@ class HomeAgentService:
     def reload(self) -> None:
         """Reload the configuration (SIGHUP), as far as a running agent can change; a file with a mistake changes
         nothing."""
-        notify("RELOADING=1")
+        notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             config = read_agent_config(self.config.file)
         except FlowclassError as error:
             self.log.error("reload: the configuration is as it was", error=error)
         else:
+            self._reload(config)
             self.log.info("reloaded")
-            self._rates = RateLimit(config.updates_per_second, config.burst)
-            self.agent.limits = config.limits
-            if isinstance(self.agent.security, SharedKeys):
-                self.agent.security.replace(config.security.associations)
-            self.forwarder.reload(
-                mtu=config.mtu, hop_limit=config.hop_limit, encapsulation_limit=config.encapsulation_limit
-            )
-            self.config = msgspec.structs.replace(
-                config, **{name: getattr(self.config, name) for name in _FIXED}
-            )  # other devices, sockets or files need a restart
         notify("READY=1")
+
+    def _reload(self, config: AgentConfig) -> None:
+        """Make the new configuration the present one; other devices, sockets, files and kinds of security wait for a
+        restart."""
+        before, fixed = self.config, list(_FIXED)
+        if _kind(config.security) != _kind(before.security):
+            self.log.error("reload: another kind of security needs a restart; the present one stays")
+            fixed.append("security")
+        config = msgspec.structs.replace(config, **{name: getattr(before, name) for name in fixed})
+        agent = self.agent
+        agent.home_prefixes = _packed(config.home_prefixes)
+        self._revoke_unwanted(config)  # with the keys that their mobile nodes have
+        self.config = config
+        self._rates = RateLimit(config.updates_per_second, config.burst)
+        agent.limits = config.limits
+        agent.prefix_table = _prefix_table(config)
+        agent.closed_prefixes = bool(agent.prefix_table)
+        agent.ipv4_homes = _ipv4_homes(config)
+        if isinstance(agent.security, SharedKeys):
+            agent.security.replace(config.security.associations)
+        self.forwarder.reload(
+            mtu=config.mtu, hop_limit=config.hop_limit, encapsulation_limit=config.encapsulation_limit
+        )
+        try:
+            for prefix in set(config.home_prefixes) - set(before.home_prefixes):
+                self._network.add_route(prefix, before.tun)
+        except FlowclassError as error:
+            self.log.error("reload: a home prefix gets no packets", error=error)
+        for prefix in set(before.home_prefixes) - set(config.home_prefixes):
+            self._network.remove_route(prefix, before.tun)
+
+    def _revoke_unwanted(self, config: AgentConfig) -> None:
+        """Revoke the bindings of nodes that will have no key, or whose home address is in no home prefix any longer."""
+        keys = {association.home for association in config.security.associations}
+        for node in list(self.agent.cache):
+            if in_prefixes(node.home, self.agent.home_prefixes) and (not keys or node.home in keys):
+                continue
+            self.log.warning("revoked: no longer in the configuration", home=ip_address(node.home))
+            try:
+                self.revoke(node.home, (), RevocationTrigger.LOCAL_POLICY)
+            except (FlowclassError, OSError) as error:
+                self.log.error("a binding could not be revoked", home=ip_address(node.home), error=error)
 
     # ---- the data thread
 
@@ -413,6 +443,22 @@ class HomeAgentService:
         if event.address:
             fields["care_of"] = ip_address(event.address)
         self.log.event(event.kind.value, **fields)
+
+
+def _kind(security: Security) -> tuple[bool, ...]:
+    return security.insecure, security.is_protected, bool(security.associations)
+
+
+def _packed(prefixes: Iterable[IPv4Network | IPv6Network]) -> tuple[tuple[bytes, int], ...]:
+    return tuple((prefix.network_address.packed, prefix.prefixlen) for prefix in prefixes)
+
+
+def _prefix_table(config: AgentConfig) -> dict[bytes, Sequence[tuple[bytes, int]]]:
+    return {node.home.packed: _packed(node.prefixes) for node in config.nodes if node.prefixes}
+
+
+def _ipv4_homes(config: AgentConfig) -> dict[bytes, bytes]:
+    return {node.home.packed: node.ipv4_home.packed for node in config.nodes if node.ipv4_home is not None}
 
 
 class _Rules:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import signal
+import socket
 import struct
 import subprocess
 import sys
@@ -290,21 +291,118 @@ def test_metrics_reload_and_drain(laboratory: Laboratory) -> None:
     assert ha.stop() == 0
 
 
+_COUNTED = """
+import select, socket, sys, time
+out = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+number = 0
+print("sending", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    out.sendto(number.to_bytes(4), (sys.argv[1], 7001))
+    number += 1
+    time.sleep(0.0005)
+print(number, flush=True)
+"""
+
+
+@pytest.mark.needs_tool("tshark", "tcpdump")
+def test_a_reload_under_traffic_loses_no_packet(laboratory: Laboratory) -> None:
+    ha = laboratory.home_agent()
+    laboratory.mobile_node()
+    wait_for_ping(laboratory, HOME)
+    lte = laboratory.capture("core", "lte")
+    stream = subprocess.Popen(
+        laboratory.inside("cn", sys.executable, "-c", _COUNTED, HOME),
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert stream.stdout is not None
+    assert stream.stdout.readline() == "sending\n"
+    path = laboratory.folder / "ha.toml"
+    for turn in range(10):
+        path.write_text(f"mtu = {1400 + turn}\n" + re.sub("^mtu.*\n", "", path.read_text()))
+        ha.send(signal.SIGHUP)
+        ha.wait_for("reloaded", times=turn + 1)
+    sent = int(stream.communicate(timeout=PATIENCE)[0])
+    udp = struct.pack(">HH", 7001, 12)
+    wait_until(lambda: lte.count(udp) >= sent, "all packets on the access link")
+    rows = lte.rows(f"udp.dstport == 7001 && !icmpv6 && ipv6.src == {HOME_AGENT}", "udp.payload")
+    assert [int(row[0], 16) for row in rows] == list(range(sent))
+
+
+def test_a_reload_takes_other_prefixes_and_nodes(laboratory: Laboratory) -> None:
+    ha = laboratory.home_agent()
+    mn = laboratory.mobile_node()
+    wait_for_ping(laboratory, HOME)
+    path = laboratory.folder / "ha.toml"
+    node = '[[node]]\nhome_address = "2001:db8:200::5"\nprefixes = ["2001:db8:300::/56"]\n'
+    path.write_text(path.read_text().replace('/64"]', '/64", "2001:db8:200::/64"]') + node)
+    laboratory.ctl("reload")
+    care_of = IPv6Address(CARE_OF_B)
+    update = BindingUpdate(1, 100, 0xC400, (BindingIdentifier(1, care_of),))
+    packet = encode_packet(MobilityPacket(care_of, AGENT, update, IPv6Address("2001:db8:200::5")))
+    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [0]  # type: ignore[union-attr]
+    assert "2001:db8:200::/64" in laboratory.ip("ha", "-6 route show dev flowclass0")
+    prefixes = {n["home_address"]: n["prefixes"] for n in laboratory.ctl("nodes")["nodes"]}
+    assert prefixes == {HOME: [], "2001:db8:200::5": ["2001:db8:300::/56"]}
+    path.write_text(path.read_text().replace('2001:db8:100::/64", "', ""))
+    laboratory.ctl("reload")
+    assert [n["home_address"] for n in laboratory.ctl("nodes")["nodes"]] == ["2001:db8:200::5"]
+    assert "2001:db8:100::/64" not in laboratory.ip("ha", "-6 route show dev flowclass0")
+    mn.wait_for("revoked by the home agent bid=2 trigger=129")
+    assert ha.stop() == 0
+
+
+def test_a_revoked_node_stays_away_until_its_user_wants_it_back(laboratory: Laboratory) -> None:
+    laboratory.home_agent()
+    mn = laboratory.mobile_node()
+    assert laboratory.ctl("revoke", HOME, "--bid", "1") == {"home_address": HOME, "bids": [1], "told": True}
+    mn.wait_for("revoked by the home agent bid=1 trigger=1")
+    wait_for_ping(laboratory, HOME)
+    assert [entry["bid"] for entry in laboratory.ctl("nodes")["nodes"][0]["care_of"]] == [2]
+    laboratory.ctl("revoke", HOME)
+    mn.wait_for("revoked by the home agent bid=2 trigger=1")
+    assert laboratory.ctl("nodes") == {"nodes": []}
+    mn.send(signal.SIGHUP)
+    wait_for_ping(laboratory, HOME)
+    assert laboratory.ctl("revoke", "--may-return", HOME)["told"]
+    mn.wait_for("trigger=0")
+    wait_for_ping(laboratory, HOME)
+    counters = laboratory.ctl("counters", socket="mobile.sock")["counters"]
+    assert counters["revoked"] >= 3
+    assert mn.stop() == 0
+    assert laboratory.ctl("nodes") == {"nodes": []}
+
+
+def test_systemd_hears_of_readiness_reload_and_stop(
+    laboratory: Laboratory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(str(tmp_path / "notify"))
+        listener.settimeout(PATIENCE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        ha = laboratory.home_agent()
+        assert listener.recv(100) == b"READY=1"
+        ha.send(signal.SIGHUP)
+        assert re.fullmatch(rb"RELOADING=1\nMONOTONIC_USEC=\d+", listener.recv(100))
+        assert listener.recv(100) == b"READY=1"
+        assert ha.stop() == 0
+        assert listener.recv(100) == b"STOPPING=1"
+
+
 def test_the_dump_is_a_bindings_file_that_says_the_same(laboratory: Laboratory, tmp_path: Path) -> None:
     laboratory.home_agent()
     laboratory.mobile_node(
         '[[flow]]\nfid = 3\npri = 4\nbids = [1]\n[flow.selector]\nprotocol = "tcp"\nsource_port = 22'
     )
     dump = tmp_path / "dump.json"
-    socket = str(laboratory.folder / "flowclass.sock")
-    dump.write_text(run(sys.executable, "-m", "flowclass", "ctl", "--socket", socket, "dump").stdout)
+    control = str(laboratory.folder / "flowclass.sock")
+    dump.write_text(run(sys.executable, "-m", "flowclass", "ctl", "--socket", control, "dump").stdout)
     assert run(sys.executable, "-m", "flowclass", "check", str(dump)).stdout.strip().endswith("1 node and 1 flow")
     head = bytes.fromhex("6000000000140640") + IPv6Address(CORRESPONDENT).packed + IPv6Address(HOME).packed
     packet = head + bytes.fromhex("0016c350 00000000 00000000 50000000 00000000")
     why = laboratory.ctl("why", packet.hex())["explanation"]
     assert (why["outcome"]["reason"], why["outcome"]["fid"], why["outcome"]["care_of"]) == ("flow", 3, [CARE_OF_A])
-    later = run(sys.executable, "-m", "flowclass", "ctl", "nodes", "--json", "--socket", socket).stdout
+    later = run(sys.executable, "-m", "flowclass", "ctl", "nodes", "--json", "--socket", control).stdout
     assert json.loads(later)["nodes"][0]["home_address"] == HOME
-    screen = run(sys.executable, "-m", "flowclass", "ctl", "--socket", socket, "watch", "--count", "1").stdout
+    screen = run(sys.executable, "-m", "flowclass", "ctl", "--socket", control, "watch", "--count", "1").stdout
     assert HOME in screen
     assert "1 mobile node" in screen
