@@ -223,8 +223,8 @@ def _revoke(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     trigger = RevocationTrigger.UNSPECIFIED if may_return else RevocationTrigger.ADMINISTRATIVE
     gone = bids or list(node.care_of)
     told = service.revoke(node.home, bids, trigger)
-    service.log.warning("revoked", home=_text(node.home), bids=" ".join(map(str, gone)), told=told)
-    return {"home_address": _text(node.home), "bids": gone, "told": told}
+    service.log.warning("revoked", home=address_text(node.home), bids=" ".join(map(str, gone)), told=told)
+    return {"home_address": address_text(node.home), "bids": gone, "told": told}
 
 
 def _events(service: Service, request: dict[str, Any]) -> dict[str, Any]:
