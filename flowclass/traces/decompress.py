@@ -14,7 +14,6 @@ import importlib
 import lzma
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, Protocol
 
@@ -32,9 +31,11 @@ QUEUED: Final = 4  # chunks of OUTPUT between the two threads
 MEMORY: Final = 272 << 20
 """Octets that a format may use: `zstd --long=28` needs a little over 256 MiB, `xz -9` 65 MiB, a hostile file 4 GiB."""
 
-_ZSTD_WINDOW: Final = range(1 << 10, 1 << 31)  # the window limits that zstd accepts
+_ZSTD_WINDOW_LOG: Final = (10, 31)  # the window limits that zstd accepts, as powers of two
 
 _GZIP, _ZSTD, _XZ, _BZIP2, _LZ4 = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\xfd7zXZ\0", b"BZh", b"\x04\x22\x4d\x18"
+_HEADER: Final = 18  # octets at the beginning that tell what a format needs: a zstd frame header has at most so many
+_ZSTD_SKIPPABLE: Final = b"\x2a\x4d\x18"  # after an octet from 0x50 to 0x5f
 
 
 class _Member(Protocol):
@@ -90,12 +91,16 @@ def _inflate(member: Any, data: bytes) -> Iterator[bytes]:
 
 def _members(
     source: RawSource,
-    magic: bytes,
+    begins: Callable[[bytes], bool],
     new: Callable[[], _Member],
     errors: tuple[type[Exception], ...],
     memory: int = MEMORY,
+    needs: Callable[[bytes], int] = lambda head: 0,
 ) -> Iterator[bytes]:
-    """Yields the decompressed octets of one or more members, between which there may be zero padding."""
+    """Yields the decompressed octets of one or more members, between which there may be zero padding.
+
+    ``begins`` says whether a member can begin with these octets, ``needs`` how much memory it asks for (0: unknown).
+    """
     buffer = memoryview(bytearray(CHUNK))
     member, fresh = new(), True
     while n := source.readinto(buffer):
@@ -103,8 +108,11 @@ def _members(
         while data:
             if fresh and not (data := data.lstrip(b"\0")):
                 break
-            if fresh and not magic.startswith(data[: len(magic)]):
+            if fresh and not begins(data):
                 source.damage.append("octets that are no compressed data follow")
+                return
+            if fresh and (needed := needs(data[:_HEADER])) > memory:
+                source.damage.append(_too_much(memory, needed))
                 return
             try:
                 yield from _inflate(member, data)
@@ -118,14 +126,24 @@ def _members(
         source.damage.append("the compressed data ends early")
 
 
-def _why(error: Exception, memory: int, needed: int = 0) -> str:
-    """Why decompression ended: damage, or the memory limit. ``needed`` is the memory in octets, 0 if unknown."""
+def _starts(magic: bytes) -> Callable[[bytes], bool]:
+    """Whether octets begin with a magic number, or are the beginning of it."""
+    return lambda data: magic.startswith(data[: len(magic)])
+
+
+def _why(error: Exception, memory: int) -> str:
+    """Why decompression ended: damage, or the memory limit."""
     text = str(error)
-    if "too much memory" not in text and "Memory usage limit" not in text:
-        return f"the compressed data is damaged ({text})"
-    asked = f"{_size(needed)} of memory" if needed > memory else "more memory"
-    advice = f"--memory {_size(needed, up=True)} allows it" if needed > memory else "--memory SIZE allows more"
-    return f"to decompress it takes {asked}, and the limit is {_size(memory)}: {advice}"
+    if "too much memory" in text or "Memory usage limit" in text:
+        return _too_much(memory)
+    return f"the compressed data is damaged ({text})"
+
+
+def _too_much(memory: int, needed: int = 0) -> str:
+    """That the memory limit is too low; ``needed`` is the memory in octets, 0 if unknown."""
+    asked, advice = (f"{_size(needed)} of", _size(needed, up=True)) if needed else ("more", "SIZE")
+    more = "it" if needed else "more"
+    return f"to decompress it takes {asked} memory, and the limit is {_size(memory)}: --memory {advice} allows {more}"
 
 
 def _size(octets: int, *, up: bool = False) -> str:
@@ -136,105 +154,38 @@ def _size(octets: int, *, up: bool = False) -> str:
     return str(octets)
 
 
-@dataclass(slots=True)
-class _ZstdFrames:
-    """Follows the frames of a zstd stream (RFC 8878, 3.1), to know at its end whether it was complete.
-
-    This is needed because zstandard's reader ends without an error at a cut, and its other interfaces don't bound
-    their output.
-    """
-
-    pending: bytes = b""  # the start of a header that is not complete yet
-    skip: int = 0
-    state: str = "frame"
-    checksum: bool = False
-    window: int = 0  # the largest window that a frame asked for, in octets
-
-    def feed(self, data: bytes) -> None:
-        at, data = 0, self.pending + data
-        self.pending = b""
-        while at < len(data) or self.skip:
-            step = min(self.skip, len(data) - at)
-            at, self.skip = at + step, self.skip - step
-            if self.skip or at == len(data):
-                break
-            size = self._frame(data[at : at + 18]) if self.state == "frame" else self._block(data[at : at + 3])
-            if size == 0:
-                self.pending = data[at:]
-                break
-            at += size
-
-    @property
-    def whole(self) -> bool:
-        return self.state == "frame" and not self.skip and not self.pending
-
-    def _frame(self, head: bytes) -> int:
-        """The size of the frame header at the start of ``head``, or 0 if it is incomplete."""
-        if len(head) < 5:
-            return 0
-        if head[0] & 0xF0 == 0x50 and head[1:4] == b"\x2a\x4d\x18":  # skippable
-            if len(head) < 8:
-                return 0
-            self.skip = int.from_bytes(head[4:8], "little")
-            return 8
-        descriptor = head[4]
-        single = descriptor >> 5 & 1
-        content = (single, 2, 4, 8)[descriptor >> 6]
-        size = 5 + (not single) + (0, 1, 2, 4)[descriptor & 3] + content
-        if len(head) < size:
-            return 0
-        if single:
-            window = int.from_bytes(head[size - content : size], "little") + 256 * (content == 2)
-        else:
-            exponent, mantissa = head[5] >> 3, head[5] & 7
-            window = (8 + mantissa) << (7 + exponent)
-        self.window = max(self.window, window)
-        self.checksum, self.state = bool(descriptor & 4), "block"
-        return size
-
-    def _block(self, head: bytes) -> int:
-        if len(head) < 3:
-            return 0
-        value = int.from_bytes(head, "little")
-        self.skip = 1 if value >> 1 & 3 == 1 else value >> 3  # a run-length block has one octet
-        if value & 1:
-            self.skip += 4 * self.checksum
-            self.state = "frame"
-        return 3
-
-
 def _zstd(source: RawSource, memory: int) -> Iterator[bytes]:
-    try:
-        import zstandard
-    except ImportError:
+    for name in ("compression.zstd", "backports.zstd"):  # Python 3.14, and the same for those before
         try:
-            standard = importlib.import_module("compression.zstd")  # Python 3.14
+            zstd = importlib.import_module(name)
+            break
         except ImportError:
-            raise _missing(source, "zstd", "zstandard") from None
-        options = {standard.DecompressionParameter.window_log_max: min(max(memory.bit_length() - 1, 10), 31)}
-        new = partial(standard.ZstdDecompressor, options=options)
-        yield from _members(source, _ZSTD, new, _errors("compression.zstd.ZstdError"), memory)
-        return
-    frames = _ZstdFrames()
+            continue
+    else:
+        raise _missing(source, "zstd", "backports.zstd")
+    # as powers of two are the only limits, one that is above `memory` here is refused by _zstd_window
+    largest = min(max((memory - 1).bit_length(), _ZSTD_WINDOW_LOG[0]), _ZSTD_WINDOW_LOG[1])
+    new = partial(zstd.ZstdDecompressor, options={zstd.DecompressionParameter.window_log_max: largest})
+    return _members(source, _zstd_begins, new, (*_errors(), zstd.ZstdError), memory, _zstd_window)
 
-    class Tee:
-        def read(self, n: int) -> bytes:
-            buffer = bytearray(n)
-            data = bytes(memoryview(buffer)[: source.readinto(memoryview(buffer))])
-            frames.feed(data)
-            return data
 
-    largest = min(max(memory, _ZSTD_WINDOW.start), _ZSTD_WINDOW.stop)
-    decompressor = zstandard.ZstdDecompressor(max_window_size=largest)
-    reader = decompressor.stream_reader(Tee(), read_size=CHUNK, read_across_frames=True)  # type: ignore[arg-type]
-    try:
-        while output := reader.read(OUTPUT):
-            yield output
-    except zstandard.ZstdError as error:
-        source.damage.append(_why(error, memory, frames.window))
-        return
-    if not frames.whole:
-        source.damage.append("the compressed data ends early")
+def _zstd_begins(data: bytes) -> bool:
+    """Whether this can be a zstd frame, which may be skippable (RFC 8878 sections 3.1.1 and 3.1.2)."""
+    return _ZSTD.startswith(data[:4]) or (data[0] & 0xF0 == 0x50 and _ZSTD_SKIPPABLE.startswith(data[1:4]))
+
+
+def _zstd_window(head: bytes) -> int:
+    """The memory in octets that the frame beginning with ``head`` asks for, or 0 if too little of it is there.
+
+    A frame of a single segment asks for as much as its content, any other for its window (RFC 8878 section 3.1.1.1).
+    """
+    if len(head) < _HEADER or not head.startswith(_ZSTD):
+        return 0
+    content_code, single, dictionary = head[4] >> 6, head[4] >> 5 & 1, (0, 1, 2, 4)[head[4] & 3]
+    if not single:
+        return (8 + (head[5] & 7)) << (7 + (head[5] >> 3))
+    at, size = 5 + dictionary, (1, 2, 4, 8)[content_code]
+    return int.from_bytes(head[at : at + size], "little") + 256 * (size == 2)
 
 
 def _lz4(source: RawSource) -> Iterator[bytes]:
@@ -242,7 +193,7 @@ def _lz4(source: RawSource) -> Iterator[bytes]:
         module = importlib.import_module("lz4.frame")
     except ImportError:
         raise _missing(source, "lz4", "lz4") from None
-    return _members(source, _LZ4, module.LZ4FrameDecompressor, _errors())
+    return _members(source, _starts(_LZ4), module.LZ4FrameDecompressor, _errors())
 
 
 def _missing(source: RawSource, what: str, package: str) -> CaptureError:
@@ -251,13 +202,13 @@ def _missing(source: RawSource, what: str, package: str) -> CaptureError:
 
 _FORMATS: Final[dict[bytes, Callable[[RawSource, int], Iterator[bytes]]]] = {
     _GZIP: lambda source, memory: _members(
-        source, _GZIP, _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
+        source, _starts(_GZIP), _gzip_member(), _errors("isal.isal_zlib.error", "zlib_ng.zlib_ng.error")
     ),
     _ZSTD: _zstd,
     _XZ: lambda source, memory: _members(
-        source, _XZ, lambda: lzma.LZMADecompressor(memlimit=memory), _errors(), memory
+        source, _starts(_XZ), lambda: lzma.LZMADecompressor(memlimit=memory), _errors(), memory
     ),
-    _BZIP2: lambda source, memory: _members(source, _BZIP2, bz2.BZ2Decompressor, _errors()),
+    _BZIP2: lambda source, memory: _members(source, _starts(_BZIP2), bz2.BZ2Decompressor, _errors()),
     _LZ4: lambda source, memory: _lz4(source),
 }
 
@@ -307,7 +258,7 @@ def decompressed(source: RawSource, memory: int = MEMORY) -> ByteSource:
 
     Raises `CaptureError` if the library for the format is missing.
     """
-    head = source.peek(6)
+    head = source.peek(_HEADER)
     for magic, opener in _FORMATS.items():
         if head.startswith(magic):
             return _Threaded(source, opener(source, memory))

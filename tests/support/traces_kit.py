@@ -1,12 +1,15 @@
-"""What tests of traces share: a pool without processes, and rows of a few outcomes."""
+"""What tests of traces share: a pool without processes, rows of a few outcomes, zstd."""
 
 from __future__ import annotations
 
+import importlib
 import os
 from concurrent.futures import Future
+from typing import Any
 
 import msgspec
 import numpy as np
+import pytest
 
 from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.reader import NO_TIME
@@ -56,3 +59,11 @@ class Here:
 
     def stop(self) -> None:
         """Does nothing: no call is running."""
+
+
+def zstd_library() -> Any:
+    """The module of the standard library, or the same for Python before 3.14; the test is skipped where neither is."""
+    try:
+        return importlib.import_module("compression.zstd")
+    except ImportError:
+        return pytest.importorskip("backports.zstd")

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from traces_kit import zstd_library
 
 from flowclass.errors import CaptureError
 from flowclass.generate.captures import Frame, write_pcap
@@ -79,9 +80,11 @@ def test_a_limit_of_memory_is_called_one_and_can_be_lifted(tmp_path: Path, kind:
         path.write_bytes(lzma.compress(capture(), preset=9))
         small, says = 8 << 20, "more memory, and the limit is 8M: --memory SIZE"
     else:
-        zstandard = pytest.importorskip("zstandard")
-        parameters = zstandard.ZstdCompressionParameters.from_level(3, window_log=27, enable_ldm=True)
-        compressor = zstandard.ZstdCompressor(compression_params=parameters).compressobj()
+        library = zstd_library()
+        parameter = library.CompressionParameter
+        compressor = library.ZstdCompressor(
+            options={parameter.window_log: 27, parameter.enable_long_distance_matching: 1}
+        )
         path.write_bytes(compressor.compress(capture()) + compressor.flush())
         small, says = 64 << 20, "128M of memory, and the limit is 64M: --memory 128M allows it"
     with pytest.raises(CaptureError, match=says) as caught:
@@ -116,3 +119,20 @@ def test_compressed_twice(tmp_path: Path) -> None:
     path.write_bytes(lzma.compress(lzma.compress(capture())))
     with pytest.raises(CaptureError, match="compressed twice"):
         Trace(path)
+
+
+def test_a_later_frame_that_asks_for_too_much_is_named_too(tmp_path: Path) -> None:
+    """The first frame fits; what it holds is read, and of the second one the memory that it asks for is said."""
+    library = zstd_library()
+    data = capture()
+    window = {library.CompressionParameter.window_log: 27}
+    large = library.ZstdCompressor(options=window)
+    path = tmp_path / "t.zst"
+    path.write_bytes(library.compress(data) + large.compress(data[24:]) + large.flush())
+    with Trace(path, memory=100 << 20) as trace:
+        assert sum(len(batch) for batch in trace.records()) == 1000
+    [damage] = trace.damages
+    assert damage.what == "to decompress it takes 128M of memory, and the limit is 100M: --memory 128M allows it"
+    with Trace(path, memory=(128 << 20)) as trace:
+        assert sum(len(batch) for batch in trace.records()) == 2000
+    assert trace.damages == []

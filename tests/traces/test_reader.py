@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from traces_kit import zstd_library
 
 from flowclass.engine.packets import Fragments, parse
 from flowclass.errors import CaptureError
@@ -138,12 +139,11 @@ def test_standard_input() -> None:
 
 
 def zstd(data: bytes) -> bytes:
-    zstandard = pytest.importorskip("zstandard")
+    library = zstd_library()
     half = len(data) // 2
     skippable = struct.pack("<II", 0x184D2A53, 5) + b"hello"
-    small = zstandard.ZstdCompressor(level=1, write_checksum=True, write_content_size=False)
-    large = zstandard.ZstdCompressor(level=9)
-    return bytes(small.compress(data[:half]) + skippable + large.compress(data[half:]))
+    options = {library.CompressionParameter.checksum_flag: 1, library.CompressionParameter.content_size_flag: 0}
+    return bytes(library.compress(data[:half], options=options) + skippable + library.compress(data[half:], 9))
 
 
 def lz4(data: bytes) -> bytes:
@@ -208,9 +208,9 @@ def test_damaged_compression() -> None:
 
 def test_a_missing_library_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     data = zstd(pcap(10))
-    monkeypatch.setitem(sys.modules, "zstandard", None)
+    monkeypatch.setitem(sys.modules, "backports.zstd", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
-    with pytest.raises(CaptureError, match="compressed with zstd, which needs the Python package zstandard"):
+    with pytest.raises(CaptureError, match=r"compressed with zstd, which needs the Python package backports\.zstd"):
         packets(io.BytesIO(data))
 
 
