@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
-from flowclass.wire.lazy import Received, fast_init, received
+from flowclass.wire.checks import U8, U16
+from flowclass.wire.lazy import Received, checked_init, received
 from flowclass.wire.numbers import Action, Request
 from flowclass.wire.options import Pad1, PadN
 from flowclass.wire.selectors import (
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingReference:
     """Binding reference sub-option: the BIDs, one or more, of the bindings that a flow's packets are sent to.
@@ -36,10 +37,10 @@ class BindingReference:
     Draft section 3.2 (R29 to R34), RFC 6089 section 4.2.1.3.
     """
 
-    bids: tuple[int, ...]
+    bids: tuple[U16, ...]
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelectorOption(Received):
     """Traffic selector sub-option: it describes which packets belong to a flow.
@@ -69,6 +70,7 @@ _set_selector: Any = TrafficSelectorOption.__dict__["selector"].__set__
 received_selector: Callable[..., TrafficSelectorOption] = received(TrafficSelectorOption)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class UnknownSubOption:
     """A sub-option of a type that the profile doesn't know.
@@ -76,10 +78,11 @@ class UnknownSubOption:
     Receivers skip it. Its type and data are kept, so that encoding gives the same octets again.
     """
 
-    type: int
+    type: U8
     data: bytes
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MalformedSubOption:
     """A sub-option that breaks a rule of the profile.
@@ -98,7 +101,7 @@ class MalformedSubOption:
 SubOption = Pad1 | PadN | BindingReference | TrafficSelectorOption | UnknownSubOption | MalformedSubOption
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class FlowIdentification(Received):
     """Flow identification option: in a binding update a request about one flow, in an acknowledgement its answer.
@@ -112,11 +115,11 @@ class FlowIdentification(Received):
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)  # RFC 6089 4.2; harmless in the draft profile (K15)
 
-    fid: int
-    pri: int
-    action: int = Action.FORWARD.value
-    pro: int = Request.ADD.value
-    status: int = 0
+    fid: U16
+    pri: U16
+    action: U8 = Action.FORWARD.value
+    pro: U8 = Request.ADD.value
+    status: U8 = 0
     suboptions: tuple[SubOption, ...] = ()
     len_units: bool = field(default=False, compare=False)
     """Whether the received option had its length in units of 8 octets (K2). This concerns the encoding, not the
@@ -176,10 +179,11 @@ received_flow: Callable[..., FlowIdentification] = received(FlowIdentification)
 unchanged."""
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class FlowSummary:
     """Flow summary option (RFC 6089 section 4.2.2): the FIDs, 1 to 127, of flows that the receiver is to keep."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 
-    fids: tuple[int, ...]
+    fids: tuple[U16, ...]

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
+from flowclass.wire.checks import U8, U16
 from flowclass.wire.flow_options import FlowIdentification, FlowSummary
-from flowclass.wire.lazy import fast_init
+from flowclass.wire.lazy import checked_init
 from flowclass.wire.numbers import MessageType
 from flowclass.wire.options import (
     AlternateCareOf,
@@ -72,6 +73,7 @@ Option = (
 )
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRefreshRequest:
     """Asks a mobile node for a binding update (RFC 6275 6.1.2); with BID options: for these (RFC 5648 6.4)."""
@@ -79,98 +81,104 @@ class BindingRefreshRequest:
     type: ClassVar[int] = MessageType.BINDING_REFRESH_REQUEST.value
 
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class HomeTestInit:
     """RFC 6275 6.1.3; ``cookie`` has 8 octets."""
 
     type: ClassVar[int] = MessageType.HOME_TEST_INIT.value
 
-    cookie: bytes
+    cookie: Annotated[bytes, 8]
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class CareOfTestInit:
     """RFC 6275 6.1.4; ``cookie`` has 8 octets."""
 
     type: ClassVar[int] = MessageType.CARE_OF_TEST_INIT.value
 
-    cookie: bytes
+    cookie: Annotated[bytes, 8]
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class HomeTest:
     """RFC 6275 6.1.5; ``cookie`` and ``token`` have 8 octets each."""
 
     type: ClassVar[int] = MessageType.HOME_TEST.value
 
-    nonce_index: int
-    cookie: bytes
-    token: bytes
+    nonce_index: U16
+    cookie: Annotated[bytes, 8]
+    token: Annotated[bytes, 8]
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class CareOfTest:
     """RFC 6275 6.1.6; ``cookie`` and ``token`` have 8 octets each."""
 
     type: ClassVar[int] = MessageType.CARE_OF_TEST.value
 
-    nonce_index: int
-    cookie: bytes
-    token: bytes
+    nonce_index: U16
+    cookie: Annotated[bytes, 8]
+    token: Annotated[bytes, 8]
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingUpdate:
     """RFC 6275 6.1.7; ``flags`` are `UpdateFlag` bits, those without a name among them."""
 
     type: ClassVar[int] = MessageType.BINDING_UPDATE.value
 
-    sequence: int
-    lifetime: int
-    flags: int = 0
+    sequence: U16
+    lifetime: U16
+    flags: U16 = 0
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
     """RFC 6275 6.1.8; ``status`` is one of `BINDING_STATUS`, ``flags`` are `AcknowledgementFlag` bits."""
 
     type: ClassVar[int] = MessageType.BINDING_ACKNOWLEDGEMENT.value
 
-    status: int
-    sequence: int
-    lifetime: int
-    flags: int = 0
+    status: U8
+    sequence: U16
+    lifetime: U16
+    flags: U8 = 0
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingError:
     """RFC 6275 6.1.9; ``status`` is a `BindingErrorStatus`."""
 
     type: ClassVar[int] = MessageType.BINDING_ERROR.value
 
-    status: int
+    status: U8
     home_address: IPv6Address
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRevocationIndication:
     """Tells a mobile node that bindings are gone (RFC 5846 5.1); with BID options: these only.
@@ -204,9 +212,9 @@ class BindingRevocationAcknowledgement:
 class UnknownMessage:
     """A message of another type; ``data`` is what follows the checksum, options unread."""
 
-    type: int
+    type: U8
     data: bytes
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
 Message = (

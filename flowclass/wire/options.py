@@ -8,9 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, TypeVar
 
-from flowclass.wire.lazy import Received, fast_init, received
+from flowclass.wire.checks import U8, U16, U32, U64
+from flowclass.wire.lazy import Received, checked_init, received
 
 __all__ = [
     "AlternateCareOf",
@@ -46,6 +47,7 @@ class Verbatim(tuple[T_co, ...]):
     __slots__ = ()
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class Pad1:
     """One octet of padding (RFC 6275 6.2.2); also the sub-option of that number."""
@@ -53,7 +55,7 @@ class Pad1:
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class PadN:
     """Two or more octets of padding (RFC 6275 6.2.3): ``data`` is what follows type and length, zeros if well sent."""
@@ -63,15 +65,17 @@ class PadN:
     data: bytes = b""
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRefreshAdvice:
     """When to refresh (RFC 6275 6.2.4): ``interval`` in units of 4 seconds."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 
-    interval: int
+    interval: U16
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class AlternateCareOf:
     """The care-of address to bind, in place of the packet's source (RFC 6275 6.2.5)."""
@@ -81,16 +85,18 @@ class AlternateCareOf:
     address: IPv6Address
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class NonceIndices:
     """Which nonces of the correspondent node made the keygen tokens (RFC 6275 6.2.6)."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 
-    home: int
-    care_of: int
+    home: U16
+    care_of: U16
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingAuthorizationData:
     """The authenticator of a message to or from a correspondent node (RFC 6275 6.2.7): always last; see auth.py."""
@@ -100,6 +106,7 @@ class BindingAuthorizationData:
     authenticator: bytes
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MobileNetworkPrefix:
     """A prefix behind a mobile router (RFC 3963 4.3); the receiver judges it, with status 141 or 142."""
@@ -107,9 +114,10 @@ class MobileNetworkPrefix:
     alignment: ClassVar[tuple[int, int]] = (8, 4)
 
     prefix: IPv6Address
-    prefix_length: int
+    prefix_length: U8
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MobileNodeIdentifier:
     """Who sends, by name (RFC 4283 3): with subtype 1 a network access identifier, such as b"user@example.com"."""
@@ -117,9 +125,10 @@ class MobileNodeIdentifier:
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
     identifier: bytes
-    subtype: int = 1
+    subtype: U8 = 1
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MessageAuthentication:
     """The authenticator of a message between a mobile node and its home agent (RFC 4285 5), or with subtype 2 its AAA
@@ -127,11 +136,12 @@ class MessageAuthentication:
 
     alignment: ClassVar[tuple[int, int]] = (4, 1)
 
-    spi: int
+    spi: U32
     authenticator: bytes
-    subtype: int = 1
+    subtype: U8 = 1
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class ReplayProtection:
     """When a message was made (RFC 4285 6): ``timestamp`` as NTP has it, 64 bits, seconds since 1900 in the upper
@@ -139,10 +149,10 @@ class ReplayProtection:
 
     alignment: ClassVar[tuple[int, int]] = (8, 2)
 
-    timestamp: int
+    timestamp: U64
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingIdentifier(Received):
     """A care-of address by number (RFC 5648 4.3, RFC 6089 4.1).
@@ -153,10 +163,10 @@ class BindingIdentifier(Received):
 
     _late: ClassVar[tuple[str, ...]] = ("care_of",)
 
-    bid: int
+    bid: U16
     care_of: IPv6Address | IPv4Address | None = None
-    priority: int = 0
-    status: int = 0
+    priority: U8 = 0
+    status: U8 = 0
     home: bool = False
 
     def _complete(self) -> None:
@@ -181,6 +191,7 @@ _set_care_of: Any = BindingIdentifier.__dict__["care_of"].__set__
 received_bid: Callable[..., BindingIdentifier] = received(BindingIdentifier)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4HomeAddress:
     """An IPv4 home address, or 0.0.0.0 to ask for one (RFC 5555 3.1.1); ``request_prefix`` is the P flag."""
@@ -188,10 +199,11 @@ class IPv4HomeAddress:
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
     address: IPv4Address
-    prefix_length: int = 32
+    prefix_length: Annotated[int, 6] = 32
     request_prefix: bool = False
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4AddressAcknowledgement:
     """The answer to an IPv4 home address option (RFC 5555 3.2.1)."""
@@ -199,20 +211,22 @@ class IPv4AddressAcknowledgement:
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
     address: IPv4Address
-    status: int = 0
-    prefix_length: int = 32
+    status: U8 = 0
+    prefix_length: Annotated[int, 6] = 32
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class NatDetection:
     """A NAT was found, or UDP is wanted anyway (RFC 5555 3.2.2): ``refresh_time`` in seconds, all ones: no NAT."""
 
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
-    refresh_time: int
+    refresh_time: U32
     force_udp: bool = False
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4CareOf:
     """An IPv4 care-of address (RFC 5555 3.1.2); must not accompany a binding identifier (RFC 5648 8.1)."""
@@ -222,16 +236,18 @@ class IPv4CareOf:
     address: IPv4Address
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class UnknownOption:
     """An option that this codec or profile does not know: skipped by receivers (R96), kept for a round trip."""
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
-    type: int
+    type: U8
     data: bytes
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MalformedOption:
     """An option whose fault has an answer of its own, so that the message must stay readable.
@@ -243,7 +259,7 @@ class MalformedOption:
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
-    type: int
+    type: U8
     data: bytes
     reason: str = field(default="", compare=False)
     offset: int = field(default=0, compare=False)

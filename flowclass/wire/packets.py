@@ -10,7 +10,8 @@ from typing import Any, ClassVar, Final
 
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, ParameterProblem
 from flowclass.wire._usual import PacketSlots
-from flowclass.wire.lazy import Received, fast_init, received
+from flowclass.wire.checks import U8, U20
+from flowclass.wire.lazy import Received, checked_init, received
 from flowclass.wire.message_codec import checksum_fits, decode_message_at, encode_message_between
 from flowclass.wire.messages import BindingAcknowledgement, Message
 from flowclass.wire.numbers import (
@@ -62,15 +63,16 @@ Addresses = tuple[bytes, bytes, bytes | None, bytes | None]
 """Source, destination, home address and routing home, packed."""
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class ExtensionHeader:
     """One extension header: its number, and its octets after the next header octet."""
 
-    number: int
+    number: U8
     body: bytes
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class MobilityPacket(Received):
     """A packet with a Mobility Header.
@@ -89,9 +91,9 @@ class MobilityPacket(Received):
     home_address: IPv6Address | None = None
     routing_home: IPv6Address | None = None
     checksum_ok: bool = field(default=True, compare=False)
-    hop_limit: int = HOP_LIMIT
-    traffic_class: int = 0
-    flow_label: int = 0
+    hop_limit: U8 = HOP_LIMIT
+    traffic_class: U8 = 0
+    flow_label: U20 = 0
     extensions: tuple[ExtensionHeader, ...] = ()
 
     def _complete(self) -> None:

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import Any, ClassVar, Final, Generic, TypeVar
+from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
-from flowclass.wire.lazy import fast_init
+from flowclass.wire.checks import U8, U32, Range, Range4, Range6
+from flowclass.wire.lazy import checked_init
 from flowclass.wire.numbers import SelectorFormat
 from flowclass.wire.tlv import octets4, octets6
 
@@ -30,18 +31,15 @@ __all__ = [
     "selector_alignment",
 ]
 
-Range = tuple[int, int]
-Range4 = tuple[IPv4Address, IPv4Address]
-Range6 = tuple[IPv6Address, IPv6Address]
 
-
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelector4:
     """IPv4 binary traffic selector, format 1 (RFC 6088 3.1): matches IPv4 packets only.
 
-    Each field is ``(first, last)``, both inclusive, or None. Of ``traffic_class`` (the DS field) only the upper six
-    bits count, in packets and in both bounds, so ``(0x2b, 0x28)`` is one code point; octets are kept as sent.
+    Each field is ``(first, last)``, both inclusive, or None. A single value, or a prefix of addresses, is taken as such
+    a pair. Of ``traffic_class`` (the DS field) only the upper six bits count, in packets and in both bounds, so
+    ``(0x2b, 0x28)`` is one code point; octets are kept as sent.
     """
 
     version: ClassVar[int] = 4
@@ -50,17 +48,17 @@ class TrafficSelector4:
 
     source: Range4 | None = None
     destination: Range4 | None = None
-    spi: Range | None = None
-    source_port: Range | None = None
-    destination_port: Range | None = None
-    traffic_class: Range | None = None
-    protocol: Range | None = None
-    explicit_ends: int = field(default=0, compare=False, repr=False)
+    spi: Annotated[Range, 32] | None = None
+    source_port: Annotated[Range, 16] | None = None
+    destination_port: Annotated[Range, 16] | None = None
+    traffic_class: Annotated[Range, 8, 2] | None = None
+    protocol: Annotated[Range, 8] | None = None
+    explicit_ends: U32 = field(default=0, compare=False, repr=False)
     """Flag bits of End fields that are sent although they equal their Start: a detail of the encoding, not of the
     meaning, kept so that what was received is encoded as it was."""
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class TrafficSelector6:
     """IPv6 binary traffic selector, format 2 (RFC 6088 3.2): matches IPv6 packets only.
@@ -74,20 +72,21 @@ class TrafficSelector6:
 
     source: Range6 | None = None
     destination: Range6 | None = None
-    spi: Range | None = None
-    flow_label: Range | None = None
-    source_port: Range | None = None
-    destination_port: Range | None = None
-    traffic_class: Range | None = None
-    protocol: Range | None = None
-    explicit_ends: int = field(default=0, compare=False, repr=False)
+    spi: Annotated[Range, 32] | None = None
+    flow_label: Annotated[Range, 20] | None = None
+    source_port: Annotated[Range, 16] | None = None
+    destination_port: Annotated[Range, 16] | None = None
+    traffic_class: Annotated[Range, 8, 2] | None = None
+    protocol: Annotated[Range, 8] | None = None
+    explicit_ends: U32 = field(default=0, compare=False, repr=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class UnknownSelector:
     """A traffic selector in a format that RFC 6088 does not define; answered with 137 (draft) or 133 (RFC 6089)."""
 
-    format: int
+    format: U8
     data: bytes
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -377,26 +378,26 @@ def test_the_rfc_answers_with_the_whole_option() -> None:
 @pytest.mark.parametrize(
     ("option", "profile"),
     [
-        (FlowIdentification(1 << 16, 1), DRAFT),
-        (FlowIdentification(1, 256), DRAFT),
-        (FlowIdentification(1, 1, pro=16), DRAFT),
-        (FlowIdentification(-1, 1), RFC6089),
-        (FlowIdentification(1, 1 << 16), RFC6089),
-        (FlowIdentification(1, 1, action=Action.DISCARD), RFC6089),
-        (FlowIdentification(1, 1, pro=Request.REMOVE), RFC6089),
-        (FlowIdentification(1, 1, suboptions=(BindingReference(()),)), DRAFT),
-        (FlowIdentification(1, 1, suboptions=(BindingReference((1 << 16,)),)), DRAFT),
-        (FlowIdentification(1, 1, suboptions=(PadN(),)), DRAFT),
-        (FlowIdentification(1, 1, suboptions=(UnknownSubOption(0, b""),)), DRAFT),
-        (FlowIdentification(1, 1, suboptions=(UnknownSubOption(7, bytes(254)),)), DRAFT),
-        (FlowIdentification(1, 1, suboptions=(UnknownSubOption(7, bytes(248)),)), RFC6089),
-        (FlowSummary(()), RFC6089),
-        (FlowSummary(tuple(range(128))), RFC6089),
+        (lambda: FlowIdentification(1 << 16, 1), DRAFT),
+        (lambda: FlowIdentification(1, 256), DRAFT),
+        (lambda: FlowIdentification(1, 1, pro=16), DRAFT),
+        (lambda: FlowIdentification(-1, 1), RFC6089),
+        (lambda: FlowIdentification(1, 1 << 16), RFC6089),
+        (lambda: FlowIdentification(1, 1, action=Action.DISCARD), RFC6089),
+        (lambda: FlowIdentification(1, 1, pro=Request.REMOVE), RFC6089),
+        (lambda: FlowIdentification(1, 1, suboptions=(BindingReference(()),)), DRAFT),
+        (lambda: FlowIdentification(1, 1, suboptions=(BindingReference((1 << 16,)),)), DRAFT),
+        (lambda: FlowIdentification(1, 1, suboptions=(PadN(),)), DRAFT),
+        (lambda: FlowIdentification(1, 1, suboptions=(UnknownSubOption(0, b""),)), DRAFT),
+        (lambda: FlowIdentification(1, 1, suboptions=(UnknownSubOption(7, bytes(254)),)), DRAFT),
+        (lambda: FlowIdentification(1, 1, suboptions=(UnknownSubOption(7, bytes(248)),)), RFC6089),
+        (lambda: FlowSummary(()), RFC6089),
+        (lambda: FlowSummary(tuple(range(128))), RFC6089),
     ],
 )
-def test_values_that_do_not_fit(option: Any, profile: Profile) -> None:
+def test_values_that_do_not_fit(option: Callable[[], Any], profile: Profile) -> None:
     with pytest.raises(EncodeError):
-        encoded(option, profile)
+        encoded(option(), profile)
 
 
 # ---- layout --------------------------------------------------------------------------------------------------------

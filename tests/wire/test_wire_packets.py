@@ -174,14 +174,12 @@ def test_a_parameter_problem_needs_the_right_checksum() -> None:
 
 
 def test_header_values_that_do_not_fit() -> None:
-    for bad in (
-        replace(PACKET, hop_limit=256),
-        replace(PACKET, traffic_class=-1),
-        replace(PACKET, flow_label=1 << 20),
-        replace(PACKET, extensions=(ExtensionHeader(60, b"\xff" + bytes(2046)),) * 33),
-    ):
-        with pytest.raises(EncodeError, match="fit"):
-            encode_packet(bad)
+    for name, wrong, largest in (("hop_limit", 256, 255), ("traffic_class", -1, 255), ("flow_label", 1 << 20, 0xFFFFF)):
+        with pytest.raises(EncodeError, match=rf"^MobilityPacket\.{name}: 0 to {largest} expected, got {wrong}$"):
+            replace(PACKET, **{name: wrong})  # type: ignore[arg-type]
+    long = replace(PACKET, extensions=(ExtensionHeader(60, b"\xff" + bytes(2046)),) * 33)
+    with pytest.raises(EncodeError, match="fit"):
+        encode_packet(long)
 
 
 # ---- captures of the zeek project ----------------------------------------------------------------------------------

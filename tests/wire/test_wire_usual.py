@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import fields, is_dataclass, replace
 from ipaddress import IPv4Address, IPv6Address
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import example, given
@@ -140,6 +140,14 @@ def test_what_is_usual_is_read_in_c(profile: Profile) -> None:
 
 
 Writing = tuple[Addresses, BindingAcknowledgement, Profile]
+T = TypeVar("T")
+
+
+def forced(value: T, **fields: int) -> T:
+    """A value with fields that its constructor would refuse."""
+    for name, number in fields.items():
+        object.__setattr__(value, name, number)
+    return value
 
 
 @st.composite
@@ -153,14 +161,17 @@ def acknowledgements(draw: st.DrawFn) -> Writing:
     flows = [o.answer(draw(U8), whole=draw(st.booleans())) for o in received]
     flows += draw(st.lists(usual_flows(profile), max_size=1))
     bids = st.builds(
-        BindingIdentifier, bid=st.integers(-1, 0x10000), care_of=st.none() | ADDRESS6, priority=U8, status=U8,
-        home=st.booleans(),
+        lambda bid, *fields: forced(BindingIdentifier(1, *fields), bid=bid),
+        st.integers(-1, 0x10000), st.none() | ADDRESS6, U8, U8, st.booleans(),
     )  # fmt: skip
     options: list[Any] = [*draw(st.lists(bids, max_size=3)), *flows, *draw(st.lists(st.just(PadN(b"\0")), max_size=1))]
     made = tuple(draw(st.permutations(options)))
     values = Verbatim(made) if draw(st.booleans()) else made
     number = st.integers(-1, 0x10000)
-    message = BindingAcknowledgement(draw(U8 | number), draw(number), draw(number), draw(U8 | number), values)
+    message = forced(
+        BindingAcknowledgement(0, 0, 0, 0, values),
+        status=draw(U8 | number), sequence=draw(number), lifetime=draw(number), flags=draw(U8 | number),
+    )  # fmt: skip
     home = draw(st.none() | ADDRESS6.map(lambda a: a.packed))
     return (AGENT.packed, COA.packed, draw(st.none() | st.just(HOME.packed)), home), message, profile
 

@@ -1,22 +1,26 @@
-"""Constructors that `fast_init` makes, and values that the decoder leaves incomplete, are as `dataclasses` has them."""
+"""Constructors that `checked_init` makes, and values that the decoder leaves incomplete, are those of `dataclasses`."""
 
 from __future__ import annotations
 
 import copy
 import inspect
 import pickle
+import re
+from collections.abc import Callable
 from dataclasses import FrozenInstanceError, dataclass, field, replace
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, IPv6Network
 from typing import Any, ClassVar
 
 import pytest
 
+from flowclass.errors import FlowclassError
 from flowclass.wire import (
     RFC6089,
     BindingIdentifier,
     BindingReference,
     BindingUpdate,
     FlowIdentification,
+    HomeTestInit,
     MobilityPacket,
     TrafficSelector6,
     TrafficSelectorOption,
@@ -24,7 +28,7 @@ from flowclass.wire import (
     decode_packet,
     encode_packet,
 )
-from flowclass.wire.lazy import fast_init
+from flowclass.wire.lazy import checked_init
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ class Plain:
     c: int = field(default=0, compare=False, repr=False)
 
 
-@fast_init
+@checked_init
 @dataclass(frozen=True, slots=True)
 class Fast:
     kind: ClassVar[int] = 7
@@ -80,8 +84,8 @@ def test_what_it_is_not_for() -> None:
     class Factory:
         a: list[int] = field(default_factory=list)
 
-    with pytest.raises(TypeError, match=r"Factory\.a: fast_init takes plain fields only"):
-        fast_init(Factory)
+    with pytest.raises(TypeError, match=r"Factory\.a: checked_init takes plain fields only"):
+        checked_init(Factory)
 
 
 A, B, C = (IPv6Address(f"2001:db8::{i}") for i in (1, 2, 3))
@@ -128,3 +132,60 @@ def test_octets_of_values_received_and_made() -> None:
     assert BindingIdentifier(1).packed is None
     octets = bytes.fromhex("0200 c0020000") + A.packed + B.packed + b"\6"
     assert received(TrafficSelectorOption).octets == SELECTOR.octets == octets
+
+
+# ---- what a value may hold is checked when it is made ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: BindingUpdate(70000, 1), "BindingUpdate.sequence: 0 to 65535 expected, got 70000"),
+        (lambda: BindingUpdate(1, "1"), "BindingUpdate.lifetime: an integer expected, got str"),
+        (lambda: BindingUpdate(1, 1, options=BID), "BindingUpdate.options: a tuple expected, got BindingIdentifier"),
+        (lambda: BindingUpdate(1, 1, options=(5,)), "BindingUpdate.options: one of Pad1, PadN, "),
+        (
+            lambda: BindingIdentifier(1, "2001:db8::x"),
+            "BindingIdentifier.care_of: an IP address expected, got '2001:db8::x'",
+        ),
+        (lambda: BindingIdentifier(1, home=2), "BindingIdentifier.home: True or False expected, got int"),
+        (lambda: BindingReference((1, 70000)), "BindingReference.bids: 0 to 65535 expected, got 70000"),
+        (lambda: FlowIdentification(1, 1, status=-1), "FlowIdentification.status: 0 to 255 expected, got -1"),
+        (lambda: TrafficSelector6(source_port=(5, 2)), "TrafficSelector6.source_port: the range is reversed: 5 to 2"),
+        (
+            lambda: TrafficSelector6(flow_label=1 << 20),
+            "TrafficSelector6.flow_label: 0 to 1048575 expected",
+        ),
+        (lambda: TrafficSelector6(source=(B, A)), "TrafficSelector6.source: the range is reversed"),
+        (lambda: TrafficSelector6(source="192.0.2.1"), "TrafficSelector6.source: an IPv6 address (16 octets) expected"),
+        (
+            lambda: TrafficSelector6(source="2001:db8::1/64"),
+            "TrafficSelector6.source: 2001:db8::1/64 has host bits",
+        ),
+        (
+            lambda: TrafficSelector6(protocol=(1, 2, 3)),
+            "TrafficSelector6.protocol: one value, or a pair (first",
+        ),
+        (lambda: TrafficSelectorOption(5), "TrafficSelectorOption.selector: one of TrafficSelector4, TrafficSelector6"),
+        (lambda: HomeTestInit(b"short"), "HomeTestInit.cookie: 8 octets expected, got 5"),
+        (lambda: HomeTestInit("cookie"), "HomeTestInit.cookie: a bytes-like object expected, got str"),
+        (lambda: MobilityPacket(A, B, None), "MobilityPacket.message: one of BindingRefreshRequest, "),
+        (lambda: replace(BID, bid=-1), "BindingIdentifier.bid: 0 to 65535 expected, got -1"),
+    ],
+)
+def test_a_wrong_field_is_named_when_the_value_is_made(make: Callable[[], object], message: str) -> None:
+    with pytest.raises(FlowclassError, match=f"^{re.escape(message)}"):
+        make()
+
+
+def test_a_value_takes_addresses_and_ranges_in_every_form() -> None:
+    assert BindingIdentifier(1, str(A)) == BindingIdentifier(1, A.packed) == BindingIdentifier(1, A)  # type: ignore[arg-type]
+    made: Any = TrafficSelector6
+    prefix = made(source="2001:db8::/126", destination=IPv6Network("2001:db8::/126"), source_port=22)
+    ends = (IPv6Address("2001:db8::"), IPv6Address("2001:db8::3"))
+    assert prefix == TrafficSelector6(source=ends, destination=ends, source_port=(22, 22))
+    assert made(source=str(A)) == TrafficSelector6(source=(A, A))
+    assert made(traffic_class=[0x2B, 0x28]).traffic_class == (0x2B, 0x28)  # the lower two bits don't count
+    assert BindingUpdate(1, 1, options=[BID]).options == (BID,)  # type: ignore[arg-type]
+    verbatim = Verbatim((BID, FLOW))
+    assert BindingUpdate(1, 1, options=verbatim).options is verbatim
