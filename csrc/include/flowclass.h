@@ -40,16 +40,16 @@ FC_API const char *fc_version(void);           /* FC_VERSION of the library that
 FC_API const char *fc_status_text(int status); /* a few words in English, for logs; never NULL */
 
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------ */
-/* The eight ranged fields; bits of fc_key.present and fc_rule.conditions. */
-enum fc_field {
-    FC_SOURCE = 1 << 0,
-    FC_DESTINATION = 1 << 1,
-    FC_FLOW_LABEL = 1 << 2,  /* 20 bits, IPv6 */
-    FC_SPI = 1 << 3,         /* ESP */
-    FC_SOURCE_PORT = 1 << 4, /* TCP, UDP, UDP-Lite, SCTP, DCCP */
-    FC_DESTINATION_PORT = 1 << 5,
-    FC_TRAFFIC_CLASS = 1 << 6, /* the octet as it stands in the header; only the upper six bits are compared */
-    FC_PROTOCOL = 1 << 7,      /* after the extension chain; absent where the snap length cut that */
+enum fc_field { /* the eight ranged fields; bits of fc_key.present and fc_rule.conditions */
+                FC_SOURCE = 1 << 0,
+                FC_DESTINATION = 1 << 1,
+                FC_FLOW_LABEL = 1 << 2,  /* 20 bits, IPv6 */
+                FC_SPI = 1 << 3,         /* ESP */
+                FC_SOURCE_PORT = 1 << 4, /* TCP, UDP, UDP-Lite, SCTP, DCCP */
+                FC_DESTINATION_PORT = 1 << 5,
+                FC_TRAFFIC_CLASS =
+                    1 << 6,           /* the octet as it stands in the header; only the upper six bits are compared */
+                FC_PROTOCOL = 1 << 7, /* after the extension chain; absent where the snap length cut that */
 };
 
 /* What one packet says: 48 bytes. Addresses are 128-bit integers as two host-order words, the more
@@ -66,7 +66,7 @@ typedef struct fc_key {
 
 /* Up to eight inclusive ranges: 96 bytes. A field whose bit is clear in `conditions` is not looked at (its ranges
  * are ignored); one whose bit is set fails on a key that lacks the field, whatever the range. A rule with
- * first > last in a condition is refused. Traffic class compares (x >> 2) on both sides. */
+ * first > last in a condition, or a number of too many bits, is refused. Traffic class compares (x >> 2). */
 typedef struct fc_rule {
     uint64_t source_first[2], source_last[2];
     uint64_t destination_first[2], destination_last[2];
@@ -80,6 +80,8 @@ typedef struct fc_rule {
 
 /* Does one rule match one key: the definition that everything else is checked against. Any thread. */
 FC_API int fc_rule_matches(const fc_rule *rule, const fc_key *key);
+/* FC_OK, or FC_EINVAL and what is wrong, in at most `room` octets ("source_port: first is above last"). Any thread. */
+FC_API int fc_rule_check(const fc_rule *rule, char *text, size_t room);
 
 /* ---- Flat rule sets: build. Any thread; each call has its own memory. --------------------------- */
 typedef struct fc_table fc_table; /* immutable: 1 to 8 million rules, built for look-ups */
@@ -93,9 +95,7 @@ typedef struct fc_build_options {
     uint8_t no_cross;        /* 1: no cross-product tables (cross.c), which small sets get where they are faster */
     uint8_t quick, reserved; /* quick 1: what is built soonest, with one partition and no cross-product tables */
 } fc_build_options;
-
-/* What a build made. */
-typedef struct fc_table_info {
+typedef struct fc_table_info { /* what a build made */
     uint32_t rules;
     uint32_t trees[2], steps[2]; /* IPv4, IPv6; steps of cross-product tables that stand in for the trees, or 0 */
     uint32_t depth;              /* nodes on the longest path of a tree, its root included */
@@ -105,9 +105,8 @@ typedef struct fc_table_info {
     uint64_t bytes;              /* all memory that the table holds */
 } fc_table_info;
 
-/* Rules in priority order, the first wins. FC_EINVAL when a condition's first is above its last, a version is not 0, 4
- * or 6, or a flow label exceeds 20 bits; FC_ELIMIT above 8,388,607 rules; FC_ENOMEM. The rows are copied. options may
- * be NULL. On FC_EINVAL *bad (when not NULL) is the row. */
+/* Rules in priority order, the first wins; they are copied. options and bad may be NULL. FC_EINVAL: row *bad is none
+ * that fc_rule_check takes; FC_ELIMIT above 8,388,607 rules; FC_ENOMEM. */
 FC_API int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *options, fc_table **table,
                           uint32_t *bad);
 FC_API void fc_table_free(fc_table *table); /* the caller sees to it that nobody uses it any more */
@@ -195,8 +194,7 @@ enum fc_unread {
     FC_UNREAD_CUT = 12,       /* the captured octets end in front of an IP header */
 };
 
-/* What the parser found beside the key: 24 bytes. */
-typedef struct fc_packet {
+typedef struct fc_packet {     /* what the parser found beside the key: 24 bytes */
     uint8_t status;            /* enum fc_packet_status; unless OK the key is all zero */
     uint8_t fragment;          /* enum fc_fragment */
     uint8_t flags;             /* enum fc_packet_flag bits */
@@ -361,17 +359,19 @@ typedef struct fc_fib_info {
 FC_API int fc_fib_new(const uint8_t secret[16], fc_fib **out);
 FC_API void fc_fib_free(fc_fib *fib); /* the caller sees to it that nobody uses it any more */
 /* Writers: any thread; they exclude each other, never a reader. A reader sees each call whole or not at all. */
-/* Adds the node, or replaces the one with this home address; writes its number to *number (may be NULL). After an error
- * nothing has changed: FC_EEXIST (an address or prefix is another node's, or given twice), FC_EINVAL, FC_ELIMIT,
- * FC_ENOMEM. */
+/* Adds the node, or replaces the one with this home address; writes its number to *number (may be NULL). All that the
+ * node points to is copied. After an error nothing has changed: FC_EEXIST (an address or prefix is another node's, or
+ * given twice), FC_EINVAL and FC_ELIMIT, where fc_fib_check says which field is wrong, FC_ENOMEM. */
 FC_API int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number);
+/* What fc_fib_publish would refuse now: its status, and in at most `room` octets the first field that is wrong and why
+ * ("flows[2].rule.spi: first is above last"; "" with FC_OK). Memory and the table's own bounds are not tried. */
+FC_API int fc_fib_check(fc_fib *fib, const fc_node *node, char *text, size_t room);
 FC_API int fc_fib_withdraw(fc_fib *fib, const fc_address *home); /* FC_ENOENT */
 FC_API int fc_fib_reserve(fc_fib *fib, uint64_t addresses);      /* room in the index, before a bulk load */
 FC_API void fc_fib_reclaim(fc_fib *fib);                         /* frees what no reader can see; publish does too */
 
 /* Readers: any thread, any number at once, never waiting for a writer. */
-/* The decision for each of n keys. `kernel` is an enum fc_kernel; FC_ENOKERNEL and so on as fc_kernel_check. A long
- * array is divided among `threads` threads. */
+/* The decision for each of n keys, a long array divided among `threads` threads. Errors: those of fc_kernel_check. */
 FC_API int fc_fib_classify(fc_fib *fib, const fc_key *keys, size_t n, int kernel, unsigned threads, fc_decision *out);
 /* The same with what fc_parse_batch said beside the keys: reasons not-ip, malformed and signalling come from there. */
 FC_API int fc_fib_classify_parsed(fc_fib *fib, const fc_key *keys, const fc_packet *infos, size_t n, int kernel,

@@ -538,6 +538,75 @@ static void held_decisions(void)
     fc_fib_free(fib);
 }
 
+/* ---- What is wrong with a node ------------------------------------------------------------------- */
+
+/* Both calls refuse the node alike, the text says where, and a shorter one is the beginning of it. */
+static void refused(fc_fib *fib, const fc_node *node, int status, const char *expected)
+{
+    char text[100], start[8];
+    CHECK(fc_fib_check(fib, node, text, sizeof text) == status && strcmp(text, expected) == 0);
+    CHECK(fc_fib_check(fib, node, start, sizeof start) == status && strncmp(start, expected, sizeof start - 1) == 0);
+    CHECK(strlen(start) < sizeof start && fc_fib_check(fib, node, NULL, 0) == status);
+    CHECK(fc_fib_publish(fib, node, NULL) == status);
+}
+
+static void faults_by_name(void)
+{
+    fc_fib *fib;
+    fc_fib_info info;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    publish_two(fib, 1, 0xaa);
+    fc_target targets[2] = {target(1, 1, 1), target(2, 1, 2)};
+    fc_flow flows[2] = {{.fid = 1, .action = FC_ACTION_FORWARD, .n_targets = 1},
+                        {.fid = 2, .action = FC_ACTION_FORWARD, .targets = 1, .n_targets = 1}};
+    fc_address also[2] = {address6(2, 1), address6(2, 2)}, prefixes[2] = {address6(3, 0), address6(4, 0)};
+    uint16_t indices[2] = {0, 1};
+    prefixes[0].length = prefixes[1].length = 64;
+    const fc_node good = {address6(1, 1), also, prefixes, targets, flows, indices, 2, 2, 2, 2, 2, 0};
+    fc_node node = good;
+    char text[8] = "before";
+    CHECK(fc_fib_check(fib, &node, text, sizeof text) == FC_OK && text[0] == 0);
+#define WITH(change, status, expected)         \
+    do {                                       \
+        node = good;                           \
+        change;                                \
+        refused(fib, &node, status, expected); \
+    } while (0)
+    WITH(node.home.version = 5, FC_EINVAL, "home: no IPv4 or IPv6 address");
+    WITH(node.home = address6(0x20010db800010000u, 1); also[1] = node.home, FC_EEXIST, "also[1]: given twice");
+    also[1] = address6(0x20010db800010000u, 1);
+    WITH(, FC_EEXIST, "also[1]: another node's");
+    also[1] = (fc_address){{1, 2}, 4, 0, {0}};
+    WITH(, FC_EINVAL, "also[1]: no IPv4 or IPv6 address");
+    also[1] = address6(2, 2);
+    prefixes[0].words[1] = 1;
+    WITH(, FC_EINVAL, "prefixes[0]: has bits beyond its length");
+    prefixes[0].length = 129;
+    WITH(, FC_EINVAL, "prefixes[0]: longer than an address");
+    prefixes[0] = prefixes[1];
+    WITH(, FC_EEXIST, "prefixes[1]: given twice");
+    prefixes[0].words[0]++;
+    targets[1].version = 0;
+    WITH(, FC_EINVAL, "targets[1].version: neither 4 nor 6");
+    targets[1].version = 4;
+    WITH(node.default_target = 2, FC_EINVAL, "default_target: no index into targets");
+    WITH(node.n_flows = FC_MAX_FLOWS + 1, FC_ELIMIT, "n_flows: at most 65,535");
+    WITH(node.n_also = FC_MAX_ADDRESSES + 1, FC_ELIMIT, "n_also: at most 255");
+    WITH(node.n_flow_targets = 1, FC_EINVAL, "flows[1].targets: reaches beyond flow_targets");
+    indices[1] = 2;
+    WITH(, FC_EINVAL, "flow_targets[1]: no index into targets");
+    indices[1] = 1;
+    flows[1].action = FC_ACTION_NONE;
+    WITH(, FC_EINVAL, "flows[1].action: none of forward, discard and n-cast");
+    flows[1].action = FC_ACTION_NCAST;
+    flows[1].rule = (fc_rule){.conditions = FC_SPI, .spi_first = 1};
+    WITH(, FC_EINVAL, "flows[1].rule.spi: first is above last");
+#undef WITH
+    fc_fib_get_info(fib, &info);
+    CHECK(info.nodes == 1 && info.addresses == 1 && info.prefixes == 0);
+    fc_fib_free(fib);
+}
+
 int main(void)
 {
     quick = getenv("FC_TEST_QUICK") != NULL;
@@ -550,6 +619,7 @@ int main(void)
             readers_beside_a_writer(kernel);
     never_nobodys();
     held_decisions();
+    faults_by_name();
     puts("fib: ok");
     return 0;
 }

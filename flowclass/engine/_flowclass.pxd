@@ -22,6 +22,7 @@ cdef extern from "flowclass.h" nogil:
 
     # rules
     int fc_rule_matches(const fc_rule *rule, const fc_key *key)
+    int fc_rule_check(const fc_rule *rule, char *text, size_t room)
 
     # kernels
     const char *fc_kernel_name(int kernel)
@@ -95,6 +96,7 @@ cdef extern from "flowclass.h" nogil:
     int fc_fib_new(const uint8_t *secret, fc_fib **out)
     void fc_fib_free(fc_fib *fib)
     int fc_fib_publish(fc_fib *fib, const fc_node *node, uint32_t *number)
+    int fc_fib_check(fc_fib *fib, const fc_node *node, char *text, size_t room)
     int fc_fib_withdraw(fc_fib *fib, const fc_address *home)
     int fc_fib_reserve(fc_fib *fib, uint64_t addresses)
     void fc_fib_reclaim(fc_fib *fib)

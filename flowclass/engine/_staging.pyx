@@ -15,10 +15,7 @@ from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
 
 
 _STATUS = {
-    FC_EINVAL: "a value is out of range: an address, a prefix with host bits, a rule whose first is above its last, "
-               "or an index without a target",
     FC_ELIMIT: "a node has at most 65,535 flows and targets, 255 further addresses and 255 prefixes, a flow 255 targets",
-    FC_EEXIST: "an address or a prefix is given twice, or is another node's",
     FC_ENOENT: "no node has this home address",
 }
 
@@ -29,6 +26,14 @@ cdef int check(int status, what) except -1:
     if status != FC_OK:
         raise ClassifierError(f"{what}: {_STATUS.get(status, status)}")
     return 0
+
+
+cdef int check_publish(int status, fc_fib *fib, const fc_node *node, what) except -1:
+    """`check` of what fc_fib_publish said, with the field that is wrong."""
+    cdef char text[160]
+    if status in (FC_EINVAL, FC_ELIMIT, FC_EEXIST) and fc_fib_check(fib, node, text, sizeof(text)) != FC_OK:
+        raise ClassifierError(f"{what}: {text.decode()}")
+    return check(status, what)
 
 
 cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil:

@@ -5,6 +5,7 @@ import numpy as np
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport strcpy
 
 from flowclass.engine._flowclass cimport *
 
@@ -66,7 +67,7 @@ cdef class Classifier:
     that existed during the call, with every insertion or removal of a rule seen whole or not at all. The GIL is
     released in every method that looks up, builds or changes.
 
-    Raises ClassifierError for a bad rule (a first above its last, a value out of range, an unknown version).
+    Raises ClassifierError for a bad rule, with the field that is wrong.
     """
 
     def __cinit__(self, rules):
@@ -74,6 +75,7 @@ cdef class Classifier:
         cdef uint32_t n, bad = 0
         cdef int status
         cdef const fc_rule *rows
+        cdef char text[160]
         rules = as_rules(rules)
         if len(rules) > 0xffffffff:
             raise ClassifierError("too many rules")
@@ -82,9 +84,11 @@ cdef class Classifier:
         rows = <const fc_rule *>view.buf
         with nogil:
             status = fc_classifier_new(rows, n, NULL, <fc_classifier **>&self.ptr, &bad)
+        if status == FC_EINVAL:
+            fc_rule_check(rows + bad, text, sizeof(text))
         PyBuffer_Release(&view)
         if status == FC_EINVAL:
-            raise ClassifierError(f"rule {bad}: a first above its last, a value out of range, or an unknown version")
+            raise ClassifierError(f"rule {bad}: {text.decode()}")
         if status == FC_ELIMIT:
             raise ClassifierError(f"{n} rules exceed a bound of the table format")
         if status != FC_OK:
@@ -177,6 +181,7 @@ cdef class Classifier:
         cdef Py_buffer view, weights, numbers
         cdef uint32_t n, done = 0
         cdef int status
+        cdef char text[160]
         rules = as_rules(rules)
         n = len(rules)
         try:
@@ -190,12 +195,13 @@ cdef class Classifier:
         with nogil:
             status = fc_classifier_insert(<fc_classifier *>self.ptr, <const fc_rule *>view.buf, <const double *>weights.buf, n,
                                           <uint32_t *>numbers.buf, &done)
+        if status == FC_EINVAL and fc_rule_check(<const fc_rule *>view.buf + done, text, sizeof(text)) == FC_OK:
+            strcpy(text, "its priority is not a number")
         PyBuffer_Release(&view)
         PyBuffer_Release(&weights)
         PyBuffer_Release(&numbers)
         if status == FC_EINVAL:
-            raise ClassifierError(f"rule {done}: a first above its last, a value out of range, an unknown version, or a "
-                                  "priority that is not a number; nothing was inserted")
+            raise ClassifierError(f"rule {done}: {text.decode()}; nothing was inserted")
         if status == FC_ELIMIT:
             raise ClassifierError(f"the bound on the number of rules is reached; the first {done} of {n} were inserted")
         if status != FC_OK:

@@ -13,7 +13,9 @@ from libc.string cimport memcpy, memset
 
 from flowclass.engine._flowclass cimport *
 from flowclass.engine.structs cimport abi_of_this_build
-from flowclass.engine._staging cimport Staging, check, get_octets, packed, set_address, take_address, take_integer
+from flowclass.engine._staging cimport (
+    Staging, check, check_publish, get_octets, packed, set_address, take_address, take_integer,
+)
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
 
@@ -106,7 +108,7 @@ cdef class ForwardingTable:
             raise ClassifierError(f"publish: {error}") from None
         with nogil:
             status = fc_fib_publish(<fc_fib *>self.ptr, &node.node, &number)
-        check(status, "publish")
+        check_publish(status, <fc_fib *>self.ptr, &node.node, "publish")
         return number
 
     def load(self, home_addresses, *, targets, target_offsets, defaults, flows, flow_offsets, flow_targets):
@@ -155,7 +157,7 @@ cdef class ForwardingTable:
                 status = fc_fib_publish(<fc_fib *>self.ptr, &node, &number[i])
                 if status != FC_OK:
                     break
-        check(status, f"load: node {i}")
+        check_publish(status, <fc_fib *>self.ptr, &node, f"load: node {i}")
         return numbers
 
     def withdraw(self, home_address):

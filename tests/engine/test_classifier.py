@@ -198,9 +198,11 @@ def test_refused_updates_change_nothing() -> None:
     table = fc.Classifier(fc.make_rules(source_port=([1, 2], [1, 2])))
     bad = fc.make_rules(source_port=([7, 8], [7, 8]))
     bad["source_port_first"][1] = 9
-    with pytest.raises(fc.ClassifierError, match="rule 1"):
+    with pytest.raises(fc.ClassifierError, match="rule 1: source_port: first is above last; nothing was inserted"):
         table.insert(bad, [0, 1])
-    with pytest.raises(fc.ClassifierError, match="rule 0"):
+    with pytest.raises(fc.ClassifierError, match="rule 1: source_port: first is above last"):
+        fc.Classifier(bad)
+    with pytest.raises(fc.ClassifierError, match="rule 0: its priority is not a number"):
         table.insert(bad[:1], float("nan"))
     with pytest.raises(fc.ClassifierError, match="priorities"):
         table.insert(bad[:1], [1, 2, 3])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 from random import Random
 from typing import Any, cast
@@ -388,6 +389,24 @@ def test_a_node_of_both_versions_and_prefixes_inside_prefixes() -> None:
         table.publish(packed("10.0.0.1"))
     assert outer not in table
     assert len(table) == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "place"),
+    [
+        ({"prefixes": [(packed("2001:db8::"), 64), (HOME, 64)]}, "prefixes[1]: has bits beyond its length"),
+        ({"also": [packed("10.0.0.1"), HOME]}, "also[1]: given twice"),
+        ({"also": [packed("2001:db8::77")]}, "also[0]: another node's"),
+        ({"flows": [(1, DISCARD, (), bytes(RULE)), (2, 4, (), bytes(RULE))]}, "flows[1].action: none of"),
+        ({"flows": [(1, DISCARD, (), bytes(92) + b"\x09\0\0\0")]}, "flows[0].rule.version: "),
+    ],
+)
+def test_a_refused_node_is_told_which_field_is_wrong(arguments: dict[str, Any], place: str) -> None:
+    table = fc.ForwardingTable(SECRET)
+    table.publish(packed("2001:db8::77"))
+    with pytest.raises(ClassifierError, match=re.escape(place)):
+        table.publish(HOME, **arguments)
+    assert HOME not in table
 
 
 # ---- the rest -------------------------------------------------------------------------------------------------------

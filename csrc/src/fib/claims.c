@@ -1,5 +1,8 @@
 /* claims.c - checks whether a node may be published: its addresses, prefixes and flows must make sense, and its
  * addresses and prefixes must not be another node's. */
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "../rules/layout.h"
 #include "search.h"
 
@@ -8,43 +11,69 @@ int fc_fib_address_is_bad(const fc_address *a)
     return a->version == 4 ? a->words[0] || a->words[1] > UINT32_MAX : a->version != 6;
 }
 
-static int prefix_is_bad(const fc_address *a)
+static int is_bad(fib_fault *fault, const char *list, uint32_t index, const char *field, const char *what)
 {
-    if (fc_fib_address_is_bad(a) || a->length > (a->version == 4 ? 32 : 128))
-        return 1;
+    *fault = (fib_fault){list, index, field, what};
+    return FC_EINVAL;
+}
+
+static const char *prefix_fault(const fc_address *a)
+{
     uint64_t network[2];
+    if (fc_fib_address_is_bad(a))
+        return "no IPv4 or IPv6 address";
+    if (a->length > (a->version == 4 ? 32 : 128))
+        return "longer than an address";
     fib_mask(a->words, a->version, a->length, network);
-    return network[0] != a->words[0] || network[1] != a->words[1];
+    return network[0] != a->words[0] || network[1] != a->words[1] ? "has bits beyond its length" : NULL;
 }
 
-static int flow_is_bad(const fc_node *node, const fc_flow *f)
+static int check_flow(const fc_node *node, uint32_t index, fib_fault *fault)
 {
-    if (f->action < FC_ACTION_FORWARD || f->action > FC_ACTION_NCAST || !fc_rule_valid(&f->rule))
-        return 1;
+    const fc_flow *f = &node->flows[index];
+    const char *rule = fc_rule_fault(&f->rule);
+    if (f->action < FC_ACTION_FORWARD || f->action > FC_ACTION_NCAST)
+        return is_bad(fault, "flows", index, ".action: ", "none of forward, discard and n-cast");
+    if (rule)
+        return is_bad(fault, "flows", index, ".rule.", rule);
     if (f->targets > node->n_flow_targets || f->n_targets > node->n_flow_targets - f->targets)
-        return 1;
-    for (unsigned i = 0; i < f->n_targets; i++)
-        if (node->flow_targets[f->targets + i] >= node->n_targets)
-            return 1;
-    return 0;
+        return is_bad(fault, "flows", index, ".targets: ", "reaches beyond flow_targets");
+    for (uint32_t i = f->targets; i < f->targets + f->n_targets; i++)
+        if (node->flow_targets[i] >= node->n_targets)
+            return is_bad(fault, "flow_targets", i, ": ", "no index into targets");
+    return FC_OK;
 }
 
-int fc_fib_check_node(const fc_node *node)
+int fc_fib_check_node(const fc_node *node, fib_fault *fault)
 {
-    if (node->n_flows > FC_MAX_FLOWS || node->n_targets > FC_MAX_TARGETS || node->n_also > FC_MAX_ADDRESSES ||
-        node->n_prefixes > FC_MAX_ADDRESSES)
+    static const char most_addresses[] = "at most 255", most_others[] = "at most 65,535";
+    const char *too_many = node->n_flows > FC_MAX_FLOWS          ? "n_flows: "
+                           : node->n_targets > FC_MAX_TARGETS    ? "n_targets: "
+                           : node->n_also > FC_MAX_ADDRESSES     ? "n_also: "
+                           : node->n_prefixes > FC_MAX_ADDRESSES ? "n_prefixes: "
+                                                                 : NULL;
+    if (too_many) {
+        int addresses = node->n_flows <= FC_MAX_FLOWS && node->n_targets <= FC_MAX_TARGETS;
+        (void)is_bad(fault, NULL, 0, too_many, addresses ? most_addresses : most_others);
         return FC_ELIMIT;
-    int bad = fc_fib_address_is_bad(&node->home) ||
-              (node->default_target != FC_NO_TARGET && node->default_target >= node->n_targets);
+    }
+    if (fc_fib_address_is_bad(&node->home))
+        return is_bad(fault, NULL, 0, "home: ", "no IPv4 or IPv6 address");
+    if (node->default_target != FC_NO_TARGET && node->default_target >= node->n_targets)
+        return is_bad(fault, NULL, 0, "default_target: ", "no index into targets");
     for (uint32_t i = 0; i < node->n_also; i++)
-        bad |= fc_fib_address_is_bad(&node->also[i]);
+        if (fc_fib_address_is_bad(&node->also[i]))
+            return is_bad(fault, "also", i, ": ", "no IPv4 or IPv6 address");
     for (uint32_t i = 0; i < node->n_prefixes; i++)
-        bad |= prefix_is_bad(&node->prefixes[i]);
+        if (prefix_fault(&node->prefixes[i]))
+            return is_bad(fault, "prefixes", i, ": ", prefix_fault(&node->prefixes[i]));
     for (uint32_t i = 0; i < node->n_targets; i++)
-        bad |= node->targets[i].version != 4 && node->targets[i].version != 6;
-    for (uint32_t i = 0; !bad && i < node->n_flows; i++)
-        bad |= flow_is_bad(node, &node->flows[i]);
-    return bad ? FC_EINVAL : FC_OK;
+        if (node->targets[i].version != 4 && node->targets[i].version != 6)
+            return is_bad(fault, "targets", i, ".version: ", "neither 4 nor 6");
+    for (uint32_t i = 0; i < node->n_flows; i++)
+        if (check_flow(node, i, fault) != FC_OK)
+            return FC_EINVAL;
+    return FC_OK;
 }
 
 static int same_address(const fc_address *a, const fc_address *b, int is_prefix)
@@ -79,18 +108,47 @@ int fc_fib_find_home(const fc_fib *fib, const fc_address *home, const fib_record
     return same_address(&own, home, 0) ? FC_OK : FC_EEXIST;
 }
 
-int fc_fib_check_claims(const fc_fib *fib, const fc_node *node, const fib_record *old)
+int fc_fib_check_claims(const fc_fib *fib, const fc_node *node, const fib_record **old, uint32_t *old_ref,
+                        fib_fault *fault)
 {
     uint32_t ref;
+    const fib_record *r;
+    int found = fc_fib_find_home(fib, &node->home, &r, old_ref);
+    *old = found == FC_OK ? r : NULL;
+    if (found == FC_EEXIST) {
+        *fault = (fib_fault){NULL, 0, "home: ", "another node's"};
+        return FC_EEXIST;
+    }
     for (int prefixes = 0; prefixes < 2; prefixes++) {
         const fc_address *list = prefixes ? node->prefixes : node->also;
         uint32_t n = prefixes ? node->n_prefixes : node->n_also;
         for (uint32_t i = 0; i < n; i++) {
-            const fib_record *r = owner_of(fib, &list[i], prefixes, &ref);
-            if ((r && r != old) || fc_fib_listed(&list[i], list, i, prefixes) ||
-                (!prefixes && same_address(&list[i], &node->home, 0)))
-                return FC_EEXIST;
+            int twice =
+                fc_fib_listed(&list[i], list, i, prefixes) || (!prefixes && same_address(&list[i], &node->home, 0));
+            r = owner_of(fib, &list[i], prefixes, &ref);
+            if (!twice && (!r || r == *old))
+                continue;
+            *fault = (fib_fault){prefixes ? "prefixes" : "also", i, ": ", twice ? "given twice" : "another node's"};
+            return FC_EEXIST;
         }
     }
     return FC_OK;
+}
+
+int fc_fib_check(fc_fib *fib, const fc_node *node, char *text, size_t room)
+{
+    fib_fault fault = {NULL, 0, "", ""};
+    const fib_record *old;
+    uint32_t ref;
+    int status = fc_fib_check_node(node, &fault);
+    if (status == FC_OK) {
+        pthread_mutex_lock(&fib->writer);
+        status = fc_fib_check_claims(fib, node, &old, &ref, &fault);
+        pthread_mutex_unlock(&fib->writer);
+    }
+    if (text && room && fault.list)
+        snprintf(text, room, "%s[%" PRIu32 "]%s%s", fault.list, fault.index, fault.field, fault.what);
+    else if (text && room)
+        snprintf(text, room, "%s%s", fault.field, fault.what);
+    return status;
 }

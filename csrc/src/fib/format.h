@@ -373,8 +373,15 @@ _Atomic uint32_t *fc_fib_home_entry(const fc_fib *fib, const fib_record *r, uint
  */
 int fc_fib_address_is_bad(const fc_address *a);
 int fc_fib_listed(const fc_address *a, const fc_address *list, unsigned n, int is_prefix);
-int fc_fib_check_node(const fc_node *node);
-int fc_fib_check_claims(const fc_fib *fib, const fc_node *node, const fib_record *old);
+typedef struct fib_fault { /* what is wrong with a node: "list[index]" and two texts, or without a list the texts alone
+                            */
+    const char *list;
+    uint32_t index;
+    const char *field, *what;
+} fib_fault;
+int fc_fib_check_node(const fc_node *node, fib_fault *fault);
+int fc_fib_check_claims(const fc_fib *fib, const fc_node *node, const fib_record **old, uint32_t *old_ref,
+                        fib_fault *fault);
 int fc_fib_find_home(const fc_fib *fib, const fc_address *home, const fib_record **r, uint32_t *ref);
 
 /* publish.c: room in fib->retired was reserved */

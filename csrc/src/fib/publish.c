@@ -252,33 +252,34 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
 {
     const fib_record *old;
     uint32_t old_ref, ref, n;
-    int status = fc_fib_check_node(node), found = fc_fib_find_home(fib, &node->home, &old, &old_ref);
+    fib_fault fault;
+    int status = fc_fib_check_node(node, &fault);
     if (status == FC_OK)
-        status = found == FC_EEXIST ? found : fc_fib_check_claims(fib, node, found == FC_OK ? old : NULL);
+        status = fc_fib_check_claims(fib, node, &old, &old_ref, &fault);
     if (status != FC_OK || (status = fc_fib_make_room(fib, 0, 1 + (uint64_t)node->n_also)) != FC_OK ||
         (status = node->n_prefixes ? fc_fib_make_room(fib, 1, node->n_prefixes) : FC_OK) != FC_OK ||
         (status = fc_ring_reserve(&fib->retired, 8)) != FC_OK)
         return status;
-    if (found == FC_OK)
+    if (old)
         n = old->node;
     else if ((status = new_number(fib, &n)) != FC_OK)
         return status;
-    status = place_record(fib, node, found == FC_OK ? old : NULL, n, &ref);
+    status = place_record(fib, node, old, n, &ref);
     if (status == FC_OK) {
         const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, ref);
-        status = found == FC_OK ? publish_over(fib, old, old_ref, r, ref) : publish_new(fib, r, ref);
+        status = old ? publish_over(fib, old, old_ref, r, ref) : publish_new(fib, r, ref);
         if (status != FC_OK)
             free_record(fib, ref);
     }
     if (status != FC_OK) {
-        if (found != FC_OK)
+        if (!old)
             free_number(fib, n);
         return status;
     }
-    if (found != FC_OK) /* stored before the reference, so that whoever sees the reference sees this too */
+    if (!old) /* stored before the reference, so that whoever sees the reference sees this too */
         atomic_store_explicit(&fib_node_place(fib, n)->born, fib->version, memory_order_release);
     atomic_store_explicit(&fib_node_place(fib, n)->ref, ref, memory_order_release);
-    if (found == FC_OK) {
+    if (old) {
         fc_fib_retire(fib, old_ref, NULL);
     } else {
         changed(fib);

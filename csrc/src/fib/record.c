@@ -96,7 +96,7 @@ static int prefix_length(const uint64_t first[2], const uint64_t last[2])
 }
 
 /* Takes the source condition into the draft, as a prefix if it is one, else as a range. A rule that asks for an address
- * has one IP version (fc_rule_valid). */
+ * has one IP version (fc_rule_fault). */
 static void draft_source(draft *d, const fc_rule *r)
 {
     int length = prefix_length(r->source_first, r->source_last);

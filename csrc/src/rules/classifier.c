@@ -416,7 +416,7 @@ int fc_classifier_insert(fc_classifier *c, const fc_rule *rules, const double *p
     uint64_t safe = 0;
     *done = 0;
     for (uint32_t i = 0; i < n; i++) {
-        if (!fc_rule_valid(&rules[i]) || priorities[i] != priorities[i]) {
+        if (fc_rule_fault(&rules[i]) || priorities[i] != priorities[i]) {
             *done = i;
             return FC_EINVAL;
         }

@@ -94,7 +94,7 @@ static inline uint16_t fc_range_lane(int words, const uint64_t *word, int lane)
     return (uint16_t)(word[fc_tail_word(words)] >> 24 & 0xff00);
 }
 
-int fc_rule_valid(const fc_rule *rule); /* rule.c: is this row a rule? flowclass.h says which are */
+const char *fc_rule_fault(const fc_rule *rule); /* rule.c: why this row is no rule, as flowclass.h has it; or NULL */
 /* First and last value of a rule in a field (a bit number), without what is not compared of it: a traffic class of 7
  * is 1. Whether the rule has a condition on the field is for the caller to ask. */
 void fc_rule_range(const fc_rule *rule, int field, fc_value *first, fc_value *last);

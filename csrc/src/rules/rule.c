@@ -1,5 +1,7 @@
 /* rule.c - what a rule is: the meaning of one, field by field, which every table and kernel is checked against, and
  * which rows are rules at all. */
+#include <stdio.h>
+
 #include "../common/wide.h"
 #include "layout.h"
 
@@ -34,24 +36,42 @@ int fc_rule_matches(const fc_rule *r, const fc_key *k)
     return 1;
 }
 
-int fc_rule_valid(const fc_rule *r)
+const char *fc_rule_fault(const fc_rule *r)
 {
     int c = r->conditions;
     if (r->version != 0 && r->version != 4 && r->version != 6)
-        return 0;
+        return "version: neither 4 nor 6 nor 0";
     if (r->version == 0 && (c & (FC_SOURCE | FC_DESTINATION)))
-        return 0;
-    if (r->version == 4 && (((c & FC_SOURCE) && (r->source_last[0] || r->source_last[1] >> 32)) ||
-                            ((c & FC_DESTINATION) && (r->destination_last[0] || r->destination_last[1] >> 32))))
-        return 0;
+        return "version: a condition on an address takes 4 or 6";
+    if ((c & FC_SOURCE) && r->version == 4 && (r->source_last[0] || r->source_last[1] >> 32))
+        return "source: more than 32 bits";
+    if ((c & FC_DESTINATION) && r->version == 4 && (r->destination_last[0] || r->destination_last[1] >> 32))
+        return "destination: more than 32 bits";
     if ((c & FC_FLOW_LABEL) && r->flow_label_last >> 20)
-        return 0;
-    return !((c & FC_SOURCE) && fc_below(r->source_last, r->source_first)) &&
-           !((c & FC_DESTINATION) && fc_below(r->destination_last, r->destination_first)) &&
-           !((c & FC_FLOW_LABEL) && r->flow_label_first > r->flow_label_last) &&
-           !((c & FC_SPI) && r->spi_first > r->spi_last) &&
-           !((c & FC_SOURCE_PORT) && r->source_port_first > r->source_port_last) &&
-           !((c & FC_DESTINATION_PORT) && r->destination_port_first > r->destination_port_last) &&
-           !((c & FC_TRAFFIC_CLASS) && r->traffic_class_first > r->traffic_class_last) &&
-           !((c & FC_PROTOCOL) && r->protocol_first > r->protocol_last);
+        return "flow_label: more than 20 bits";
+    if ((c & FC_SOURCE) && fc_below(r->source_last, r->source_first))
+        return "source: first is above last";
+    if ((c & FC_DESTINATION) && fc_below(r->destination_last, r->destination_first))
+        return "destination: first is above last";
+    if ((c & FC_FLOW_LABEL) && r->flow_label_first > r->flow_label_last)
+        return "flow_label: first is above last";
+    if ((c & FC_SPI) && r->spi_first > r->spi_last)
+        return "spi: first is above last";
+    if ((c & FC_SOURCE_PORT) && r->source_port_first > r->source_port_last)
+        return "source_port: first is above last";
+    if ((c & FC_DESTINATION_PORT) && r->destination_port_first > r->destination_port_last)
+        return "destination_port: first is above last";
+    if ((c & FC_TRAFFIC_CLASS) && r->traffic_class_first > r->traffic_class_last)
+        return "traffic_class: first is above last";
+    if ((c & FC_PROTOCOL) && r->protocol_first > r->protocol_last)
+        return "protocol: first is above last";
+    return NULL;
+}
+
+int fc_rule_check(const fc_rule *rule, char *text, size_t room)
+{
+    const char *fault = fc_rule_fault(rule);
+    if (text && room)
+        snprintf(text, room, "%s", fault ? fault : "");
+    return fault ? FC_EINVAL : FC_OK;
 }

@@ -26,7 +26,7 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
     if (n > FC_MAX_NUMBER)
         return FC_ELIMIT;
     for (uint32_t i = 0; i < n; i++) {
-        if (!fc_rule_valid(&rules[i])) {
+        if (fc_rule_fault(&rules[i])) {
             if (bad != NULL)
                 *bad = i;
             return FC_EINVAL;
