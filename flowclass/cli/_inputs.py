@@ -20,6 +20,7 @@ __all__ = [
     "Size",
     "bindings_options",
     "check_traces",
+    "esp_option",
     "expand_traces",
     "inner_option",
     "make_agent",
@@ -79,11 +80,18 @@ def _natural(name: str) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
+def esp_option(function: F) -> F:
+    """Adds --no-esp-null to a command."""
+    return click.option(
+        "--no-esp-null", "esp_null", is_flag=True, flag_value=False, default=True,
+        help="No binding updates out of ESP (NULL encryption, told by its trailer).",
+    )(function)  # fmt: skip
+
+
 def bindings_options(function: F) -> F:
     """Adds --bindings, --replay and --no-esp-null to a command."""
+    function = esp_option(function)
     for option in (
-        click.option("--no-esp-null", "esp_null", is_flag=True, flag_value=False, default=True,
-                     help="With --replay: no binding updates out of ESP (NULL encryption, told by its trailer)."),
         click.option("--replay", is_flag=True,
                      help="Binding updates found in the traces drive the bindings, in time order."),
         click.option("--bindings", "bindings_file", type=click.Path(), metavar="FILE",

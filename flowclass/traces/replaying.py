@@ -20,19 +20,17 @@ from heapq import heapify, heappop, heapreplace
 import numpy as np
 
 from flowclass.engine.packets import SIGNALLING
-from flowclass.wire.numbers import DSMIPV6_PORT, Protocol
 
 from .interruption import WaitEndedError
 from .outcomes import Rows
 from .pipeline import ReadAhead
 from .reader import NO_TIME, KeyBatch, Trace
 from .run import Run, Source, new_fragments
-from .signalling import ESP, Signalling
+from .signalling import Signalling, may_be_signalling
 from .summary import FileSummary, Summary, Updates
 
 __all__ = ["replay", "stream"]
 
-_UDP = Protocol.UDP.value
 _AHEAD = 3  # how many batches of keys a reading thread may be ahead of the decisions
 _HELD = 12  # batches whose arrays are in use at a time: those read ahead, and those that rows are made from
 
@@ -80,13 +78,6 @@ def _open_all(run: Run, sources: Sequence[Source], stack: ExitStack) -> list[Tra
     return traces
 
 
-def _may_be_signalling(keys: np.typing.NDArray[np.void]) -> np.typing.NDArray[np.bool_]:
-    """Which packets may carry signalling inside ESP or UDP (RFC 5555): a boolean for each key."""
-    protocols = keys["protocol"]
-    in_udp = (protocols == _UDP) & ((keys["destination_port"] == DSMIPV6_PORT) | (keys["source_port"] == DSMIPV6_PORT))
-    return np.asarray((protocols == ESP) | in_udp)
-
-
 class _Clock:
     """Converts capture times (ns since 1970) to the seconds, as floats, that a home agent takes.
 
@@ -129,7 +120,7 @@ class _Cursor:
             inner=run.inner,
             keep=SIGNALLING,
             held=_HELD if threads else 1,
-            keep_also=_may_be_signalling,
+            keep_also=may_be_signalling,
         )
         self._batches = keys
         if threads is not None:
@@ -168,9 +159,9 @@ class _Cursor:
 
     def _find_updates(self, batch: KeyBatch) -> Iterator[tuple[int, bytes]]:
         for i, octets in sorted(batch.kept.items()):
-            update = self._signalling.update_in(octets, batch.keys[i], batch.infos[i], int(batch.times[i]))
+            update = self._signalling.find(octets, batch.keys[i], batch.infos[i], int(batch.times[i]))
             if update is not None:
-                yield i, update
+                yield i, update.packet
 
     def end_before(self, bound: tuple[int, int] | None, place: int) -> int:
         """The first later position in the batch whose packet must wait for the next packet of another trace.

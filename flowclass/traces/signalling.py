@@ -1,8 +1,9 @@
-"""Extracts binding updates from the packets of a capture, also from fragments, ESP and UDP.
+"""Extracts Mobility Header messages from the packets of a capture, also from fragments, ESP and UDP.
 
 A binding update may come in fragments, which are reassembled. It may be in ESP with NULL encryption, which IPsec
 testbeds use so that captures can be read; such packets are recognised by a plausible ESP trailer (RFC 5879). Or it may
-be in UDP with port 4191, which a mobile node in an IPv4 network uses to carry its IPv6 packets (RFC 5555 section 4.1).
+be in UDP with port 4191, which a mobile node in an IPv4 network uses to carry its IPv6 packets (RFC 5555 section 4.1),
+and which IPv4 may have cut into fragments.
 Each is turned into a plain IPv6 packet with a Mobility Header. Signalling that could not be read is counted by reason.
 """
 
@@ -10,13 +11,17 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
+from flowclass.engine.fields import BITS
 from flowclass.wire.numbers import DSMIPV6_PORT, HOME_ADDRESS_OPTION, MOBILITY_HEADER, MessageType, Protocol
 
 from .reader import NO_TIME
 
-__all__ = ["ESP", "Signalling"]
+__all__ = ["ESP", "Found", "Signalling", "may_be_signalling"]
 
 ESP: Final = Protocol.ESP.value
 _UDP, _FRAGMENT, _AH = Protocol.UDP.value, Protocol.FRAGMENT.value, Protocol.AH.value
@@ -31,42 +36,70 @@ _CHECK_VALUES: Final = (12, 16, 24, 32, 0)  # possible octets of ESP's integrity
 _INITIALIZATION: Final = (0, 8)  # octets before the payload: none with NULL encryption, 8 with AES-GMAC
 
 
+def may_be_signalling(keys: npt.NDArray[np.void]) -> npt.NDArray[np.bool_]:
+    """Which packets may carry signalling inside ESP or UDP (RFC 5555): a boolean for each key.
+
+    Fragments of UDP whose first one has not been met, so that their ports are unknown, are among them.
+    """
+    protocols = keys["protocol"]
+    at_port = (keys["destination_port"] == DSMIPV6_PORT) | (keys["source_port"] == DSMIPV6_PORT)
+    at_port |= keys["present"] & BITS["destination_port"] == 0
+    return np.asarray((protocols == ESP) | ((protocols == _UDP) & at_port))
+
+
+class Found(NamedTuple):
+    """A Mobility Header message as a plain IPv6 packet, and how it came: "" or as "fragments, ESP"."""
+
+    packet: bytes
+    through: str
+
+
 @dataclass(slots=True)
 class _Datagram:
     """A fragmented packet: the pieces received so far (offset -> octets), and ``head``, all before the Fragment header.
 
-    ``time`` is that of its first piece; ``size`` is the length of all pieces, known from the last one.
+    In IPv4 ``head`` is the header. ``time`` is that of its first piece; ``size`` is the length of all pieces, known
+    from the last one. ``certain`` is False while it may be something else than signalling.
     """
 
     time: int
     head: bytes = b""
     pieces: dict[int, bytes] = field(default_factory=dict)
     size: int | None = None
+    certain: bool = True
 
 
 class Signalling:
-    """Finds the binding updates of one capture, whose packets it takes in their order.
+    """Finds the binding updates of one capture, whose packets it takes in their order; with ``every``, all messages.
 
     ``unread`` counts, by reason, packets that were signalling, or probably were, and could not be read. With
     ``esp_null`` False, ESP is not looked into.
     """
 
-    def __init__(self, unread: dict[str, int], *, esp_null: bool = True) -> None:
+    def __init__(self, unread: dict[str, int], *, esp_null: bool = True, every: bool = False) -> None:
         self.unread = unread
         self._esp_null = esp_null
+        self._every = every
+        self._through: list[str] = []
         self._datagrams: OrderedDict[tuple[bytes, int], _Datagram] = OrderedDict()
 
-    def update_in(self, frame: bytes, key: Any, info: Any, time: int) -> bytes | None:
-        """The binding update that a packet carries or completes, as an IPv6 packet; None if it carries none.
+    def find(self, frame: bytes, key: Any, info: Any, time: int) -> Found | None:
+        """The message that a packet carries or completes; None if it carries none.
 
         ``key`` and ``info`` are what the engine found in ``frame``; ``time`` is in ns, or `NO_TIME`.
         """
+        self._through = []
+        packet = self._find(frame, key, info, time)
+        return None if packet is None else Found(packet, ", ".join(self._through))
+
+    def _find(self, frame: bytes, key: Any, info: Any, time: int) -> bytes | None:
         start, transport = int(info["ip_offset"]), int(info["transport_offset"])
         packet = frame[start : min(len(frame), start + int(info["ip_length"]))]
         at = transport - start
         protocol = int(key["protocol"])
         if info["fragment"] in (_FIRST, _LATER):
-            return self._piece(packet, int(info["fragment_id"]), time) if packet[0] >> 4 == 6 else None
+            number = int(info["fragment_id"])
+            return self._piece(packet, number, time) if packet[0] >> 4 == 6 else self._piece4(packet, number, time)
         if protocol == MOBILITY_HEADER:
             return self._checked(packet, at, bool(info["flags"] & _CUT))
         if protocol == _UDP and DSMIPV6_PORT in (key["destination_port"], key["source_port"]):
@@ -77,15 +110,17 @@ class Signalling:
 
     def finish(self) -> None:
         """Must be called at the end of the capture: packets that are incomplete then are counted as unread."""
-        if self._datagrams:
-            self._count("fragments are missing", len(self._datagrams))
-            self._datagrams.clear()
+        certain = sum(datagram.certain for datagram in self._datagrams.values())
+        if certain:
+            self._count("fragments are missing", certain)
+        self._datagrams.clear()
 
     def _count(self, reason: str, packets: int = 1) -> None:
-        self.unread[reason] = self.unread.get(reason, 0) + packets
+        if packets:
+            self.unread[reason] = self.unread.get(reason, 0) + packets
 
     def _checked(self, packet: bytes, at: int, cut: bool) -> bytes | None:
-        if packet[at + 2 : at + 3] not in (bytes((_BINDING_UPDATE,)), b""):
+        if not self._every and packet[at + 2 : at + 3] not in (bytes((_BINDING_UPDATE,)), b""):
             return None
         if cut:
             self._count("cut by the snap length")
@@ -105,27 +140,59 @@ class Signalling:
         if len(packet) != 40 + int.from_bytes(packet[4:6], "big"):
             self._count("cut by the snap length")
             return None
+        head = bytearray(packet[:at])
+        head[pointer] = packet[at]
+        datagram = self._put(packet[8:40], identification, time, bytes(head), offset, bool(more), octets)
+        if datagram is None:
+            return None
+        self._through.append("fragments")
+        return self._read(datagram)
+
+    def _piece4(self, packet: bytes, identification: int, time: int) -> bytes | None:
+        """A piece of an IPv4 packet, of which only UDP with the port of RFC 5555 matters."""
+        if packet[9] != _UDP:
+            return None
+        at = 4 * (packet[0] & 15)
+        field_, length = int.from_bytes(packet[6:8], "big"), int.from_bytes(packet[2:4], "big")
+        offset, more = 8 * (field_ & 0x1FFF), field_ & 0x2000
+        octets = packet[at:length]
+        identity = packet[12:20], identification
+        if offset == 0 and not _is_dsmipv6(octets):
+            self._datagrams.pop(identity, None)
+            return None
+        if len(packet) < length:
+            if offset == 0:
+                self._count("cut by the snap length")
+            return None
+        whole = self._put(*identity, time, packet[:at], offset, bool(more), octets, certain=offset == 0)
+        if whole is None or not _is_dsmipv6(whole[at:]):
+            return None
+        self._through.append("fragments")
+        return self._in_udp(whole[at + 8 :])
+
+    def _put(
+        self, addresses: bytes, number: int, time: int, head: bytes, offset: int, more: bool, octets: bytes,
+        *, certain: bool = True,
+    ) -> bytes | None:  # fmt: skip
+        """Adds a piece to its datagram; returns ``head`` of the first piece and all octets once it is whole."""
         self._forget(time)
-        identity = (packet[8:40], identification)
-        datagram = self._datagrams.setdefault(identity, _Datagram(time))
+        identity = (addresses, number)
+        datagram = self._datagrams.setdefault(identity, _Datagram(time, certain=certain))
+        datagram.certain |= certain
         if offset == 0:
-            head = bytearray(packet[:at])
-            head[pointer] = packet[at]
-            datagram.head = bytes(head)
+            datagram.head = head
         if not more:
             datagram.size = offset + len(octets)
         overlaps = any(o < offset + len(octets) and offset < o + len(p) for o, p in datagram.pieces.items())
         if overlaps and datagram.pieces.get(offset) != octets:  # not just a repetition of the same fragment
             del self._datagrams[identity]
-            self._count("fragments overlap")  # RFC 5722
+            self._count("fragments overlap", datagram.certain)  # RFC 5722
             return None
         datagram.pieces[offset] = octets
-        whole = sum(map(len, datagram.pieces.values())) == datagram.size and datagram.head
-        if not whole:
+        if sum(map(len, datagram.pieces.values())) != datagram.size or not datagram.head:
             return None
         del self._datagrams[identity]
-        body = b"".join(octets for _, octets in sorted(datagram.pieces.items()))
-        return self._read(datagram.head + body)
+        return datagram.head + b"".join(octets for _, octets in sorted(datagram.pieces.items()))
 
     def _forget(self, time: int) -> None:
         """Drops datagrams that are too old, and the oldest one if there are too many."""
@@ -135,7 +202,7 @@ class Signalling:
             if len(self._datagrams) < _DATAGRAMS and not (known and abs(time - oldest.time) > _LIFETIME):
                 return
             self._datagrams.popitem(last=False)
-            self._count("fragments are missing")
+            self._count("fragments are missing", oldest.certain)
 
     def _read(self, packet: bytes) -> bytes | None:
         """Looks for a binding update in a whole packet, whose payload length is corrected first."""
@@ -157,6 +224,7 @@ class Signalling:
         if declared > len(inside):
             self._count("cut by the snap length")
             return None
+        self._through.append("UDP")
         return self._read(inside[:declared])
 
     def _in_esp(self, packet: bytes, at: int) -> bytes | None:
@@ -171,12 +239,18 @@ class Signalling:
             for skip in _INITIALIZATION:
                 message = packet[at + 8 + skip : stop]
                 if len(message) >= 8 and message[0] == Protocol.NO_NEXT_HEADER and 8 * (message[1] + 1) == len(message):
+                    self._through.append("ESP")
                     head = bytearray(packet[:at])
                     head[_pointer(packet, at)] = MOBILITY_HEADER
                     return self._read(bytes(head) + message)
         if _has_home_address(packet, at):
             self._count("in ESP, encrypted or not understood")
         return None
+
+
+def _is_dsmipv6(udp: bytes) -> bool:
+    """Whether a UDP datagram, from its header on, has the port of RFC 5555."""
+    return DSMIPV6_PORT in (int.from_bytes(udp[:2], "big"), int.from_bytes(udp[2:4], "big"))
 
 
 def _header(packet: bytes, wanted: int) -> tuple[int, int] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import struct
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from typing import Any
 import pytest
 
 from flowclass import wire
+from flowclass.cli import main
 from flowclass.engine.packets import INNERMOST
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.mobility import HomeAgent
@@ -45,6 +47,15 @@ def esp(head: bytes, body: bytes, *, check_value: int = 12, initialization: int 
     padding = -(len(body) + 2) % 4
     trailer = bytes(range(1, padding + 1)) + bytes((padding, 135))
     return ipv6(head, 50, struct.pack(">II", 256, 1) + bytes(initialization) + body + trailer + b"\x69" * check_value)
+
+
+def ipv4_fragments(packet: bytes, size: int) -> list[bytes]:
+    head, body = packet[:20], packet[20:]
+    return [
+        head[:2] + struct.pack(">HHH", 20 + len(body[at : at + size]), 9, at // 8 | (at + size < len(body)) << 13)
+        + head[8:] + body[at : at + size]
+        for at in range(0, len(body), size)
+    ]  # fmt: skip
 
 
 def in_udp(packet: bytes) -> bytes:
@@ -143,6 +154,59 @@ def test_udp(tmp_path: Path) -> None:
     assert_taken(replayed(tmp_path, [in_udp(head + body)]))
     assert_taken(replayed(tmp_path, [in_udp(esp(head, body))]))
     assert_unread(replayed(tmp_path, [in_udp(head + body)], snap_length=100), "cut by the snap length")
+
+
+def test_udp_in_ipv4_fragments(tmp_path: Path) -> None:
+    head, body = update(flows=3)
+    whole = in_udp(head + body)
+    pieces = ipv4_fragments(whole, 256)
+    assert len(pieces) == 3
+    for order in (pieces, pieces[::-1], [pieces[1], pieces[1], pieces[2], pieces[0]]):
+        assert_taken(replayed(tmp_path, order, times=[0] * len(order)))
+    assert_unread(replayed(tmp_path, pieces[:-1]), "fragments are missing")
+    assert_unread(replayed(tmp_path, pieces[:1], snap_length=200), "cut by the snap length")
+    # another port, or nobody knows which: not counted
+    other = ipv4_fragments(whole[:22] + b"\0\x35" + whole[24:], 256)
+    for order in (other, other[::-1], pieces[1:]):
+        found = replayed(tmp_path, order, times=[0] * len(order))
+        assert found.updates is not None
+        assert (found.updates.received, found.updates.unread) == (0, {})
+
+
+def test_decode_shows_what_is_hidden(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    head, body = update(flows=3)
+    whole = esp(head, body)
+    secret = ipv6(head, 50, random.Random(1).randbytes(200))
+    outer = head[:4] + struct.pack(">HB", len(head + body), 41) + head[7:40] + head + body
+    packets = [
+        head + body,
+        *fragments(head, body, 400),
+        whole,
+        in_udp(whole),
+        *ipv4_fragments(in_udp(head + body), 400),
+        *fragments(whole[:64], whole[64:], 400, following=50),
+        secret,
+        outer,
+    ]
+    path = tmp_path / "t.pcap"
+    with path.open("wb") as stream:
+        write_pcap(stream, [Frame(0, packet) for packet in packets], linktype=101)
+    assert main(["decode", str(path), "--json"]) == 0
+    out, error = capsys.readouterr()
+    document = json.loads(out)
+    found = [(message["frame"], message["through"]) for message in document["messages"]]
+    assert found == [
+        (1, ""), (3, "fragments"), (4, "ESP"), (5, "UDP, ESP"), (7, "fragments, UDP"), (9, "fragments, ESP"),
+    ]  # fmt: skip
+    for message in document["messages"]:
+        assert message["message"] == document["messages"][0]["message"]
+    assert document["unread"] == {"in ESP, encrypted or not understood": 1}
+    assert "1 packet with signalling that could not be read: in ESP, encrypted or not understood" in error
+    assert main(["decode", str(path), "--json", "--inner", "--no-esp-null"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [message["frame"] for message in document["messages"]] == [1, 3, 7, 11]
+    assert main(["decode", str(path)]) == 0
+    assert "frame 5 (out of UDP, ESP): 2001:db8:a::1 > 2001:db8:ffff::1" in capsys.readouterr().out
 
 
 def test_plain_and_in_tunnels(tmp_path: Path) -> None:
