@@ -90,8 +90,8 @@ class HomeAgentService:
             config.profile,
             limits=config.limits,
             home_prefixes=_packed(config.home_prefixes),
-            prefix_table=_prefix_table(config) or None,
-            ipv4_homes=_ipv4_homes(config),
+            prefix_table=dict(_prefix_table(config).items()) or None,  # a dict of the argument's wider types
+            ipv4_homes=dict(_ipv4_homes(config).items()),
             listener=self._happened,
             security=self._make_keys(),
             admit_update=self._admit,

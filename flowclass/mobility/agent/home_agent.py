@@ -9,12 +9,12 @@ from ipaddress import IPv6Address
 from os import PathLike
 from typing import Any, Final, NoReturn
 
+from flowclass.addresses import AddressLike, as_packed
 from flowclass.errors import BindingsFileError, ClassifierError, FlowclassError
 from flowclass.wire.messages import BindingRevocationAcknowledgement
 from flowclass.wire.numbers import BindingStatus, RevocationTrigger, UpdateFlag
 from flowclass.wire.packets import MobilityPacket, encode_packet
 
-from ..arguments import check_packed
 from ..bindings_file.read import BindingsFile, read_bindings
 from ..cache.node import PLAIN, Node
 from .agent import Agent, Pending
@@ -60,16 +60,21 @@ class HomeAgent(Agent):
         return Revocations()
 
     def revoke(
-        self, home: bytes, bids: Iterable[int] = (), *, now: float, trigger: int = RevocationTrigger.ADMINISTRATIVE
+        self,
+        home: AddressLike,
+        bids: Iterable[int] = (),
+        *,
+        now: float,
+        trigger: int = RevocationTrigger.ADMINISTRATIVE,
     ) -> list[bytes]:
-        """Remove bindings of a packed home address; return the packet that tells the mobile node.
+        """Remove bindings of a home address; return the packet that tells the mobile node.
 
         ``bids`` are the binding identifiers to remove, by default all. The packet is sent again by `tick` until it is
         acknowledged. A mobile node that hears of the ``trigger`` ADMINISTRATIVE doesn't register again by itself. There
         is no packet where the mobile node can't be reached by IPv6. FlowclassError is raised if there is no such
         binding; what the store or the table raises is passed on, and then nothing has changed.
         """
-        check_packed("home", home, 16)
+        home = as_packed("home", home, 6)
         with self.cache.lock:
             now = self.cache.advance(now)
             node = self.cache.get(home)
