@@ -275,6 +275,83 @@ static void flow_by_flow(void)
     fc_fib_free(fib);
 }
 
+/* ---- Prefixes of many lengths, in one another --------------------------------------------------------- */
+
+/* A prefix of any length of one of a few addresses, which share their first bits, so that prefixes lie in one another.
+ */
+static fc_address random_prefix(void)
+{
+    fc_address a = {{0x2001000000000000u | random_below(4) << 20, (uint64_t)random_below(4) << 40 | random_below(4)},
+                    6,
+                    (uint8_t)(1 + random_below(128)),
+                    {0}};
+    if (random_below(2))
+        a = (fc_address){
+            {0, 0x0a000000u | random_below(4) << 12 | random_below(4)}, 4, (uint8_t)(1 + random_below(32)), {0}};
+    fib_mask(a.words, a.version, a.length, a.words);
+    return a;
+}
+
+static int has_prefix(const fc_node *node, const fc_key *k, unsigned length)
+{
+    uint64_t network[2];
+    for (uint32_t i = 0; i < node->n_prefixes; i++) {
+        const fc_address *p = &node->prefixes[i];
+        fib_mask(k->destination, k->version, length, network);
+        if (p->version == k->version && p->length == length && memcmp(network, p->words, 16) == 0)
+            return 1;
+    }
+    return 0;
+}
+
+static void longest_prefix_wins(void)
+{
+    enum { NODES = 12, PREFIXES = 24, KEYS = 70 };
+    static fc_address prefixes[NODES][PREFIXES];
+    static fc_node nodes[NODES];
+    fc_fib *fib;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    for (int round = 0; round < (quick ? 60 : 1500); round++) {
+        uint32_t i = random_below(NODES);
+        fc_node node = {
+            .home = address6(0x3001000000000000u, i), .prefixes = prefixes[i], .default_target = FC_NO_TARGET};
+        nodes[i] = node;
+        if (random_below(4) == 0) {
+            (void)fc_fib_withdraw(fib, &node.home); /* it may not be there */
+        } else {
+            for (uint32_t wanted = 1 + random_below(PREFIXES); nodes[i].n_prefixes < wanted;)
+                prefixes[i][nodes[i].n_prefixes++] = random_prefix();
+            if (fc_fib_publish(fib, &nodes[i], NULL) != FC_OK) { /* a prefix twice, or another node's */
+                nodes[i].n_prefixes = 0;
+                (void)fc_fib_withdraw(fib, &node.home);
+            }
+        }
+        fc_key keys[KEYS];
+        fc_decision out[KEYS];
+        for (int k = 0; k < KEYS; k++) {
+            fc_address a = random_prefix();
+            keys[k] = key_to(a.words[0], a.words[1] ^ random_below(3));
+            keys[k].version = a.version;
+        }
+        for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+            if (fc_kernel_check(kernel) != FC_OK)
+                continue;
+            CHECK(fc_fib_classify(fib, keys, KEYS, kernel, 1, out) == FC_OK);
+            for (int k = 0; k < KEYS; k++) {
+                int length = keys[k].version == 4 ? 32 : 128;
+                uint32_t of = NODES;
+                for (; length > 0 && of == NODES; length--)
+                    for (uint32_t n = 0; n < NODES && of == NODES; n++)
+                        of = has_prefix(&nodes[n], &keys[k], (unsigned)length) ? n : NODES;
+                fc_address home = {{0}, 0, 0, {0}};
+                CHECK(!(out[k].flags & FC_HAS_NODE) == (of == NODES));
+                CHECK(of == NODES || (fc_fib_decider(fib, &out[k], &home) == FC_OK && home.words[1] == of));
+            }
+        }
+    }
+    fc_fib_free(fib);
+}
+
 static void memory_is_given_back(void)
 {
     static model m;
@@ -613,6 +690,7 @@ int main(void)
     example();
     against_the_definition();
     flow_by_flow();
+    longest_prefix_wins();
     memory_is_given_back();
     for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++)
         if (fc_kernel_check(kernel) == FC_OK)

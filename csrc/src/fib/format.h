@@ -229,11 +229,26 @@ typedef struct fib_bucket {
 } fib_bucket;
 _Static_assert(sizeof(fib_bucket) == 64, "one line");
 
+/* Which prefixes an index may have. A prefix is a bit of a word: its whole nibbles, without the last bits, say which
+ * word, and its last 1 to 4 bits which bit (fib_part_of). So an address needs one word for each four lengths. The hash
+ * of nibbles is the exclusive or of a secret number for each, by place and value. Such hashes of different nibbles, of
+ * one length or two, are independent in pairs: whoever doesn't know the numbers can't choose prefixes that share words.
+ */
+typedef struct fib_filter {
+    uint32_t mask;         /* one less than how many words there are */
+    uint32_t stale;        /* prefixes that are gone, but whose bits are still set */
+    uint32_t start[2];     /* the hash of no nibbles, IPv4 and IPv6 */
+    uint32_t admits[16];   /* by a nibble: the bits of all its parts */
+    uint32_t step[32][16]; /* by a nibble's place and value; IPv4 addresses have the last eight places */
+    _Atomic uint32_t word[];
+} fib_filter;
+
 typedef struct fib_index { /* replaced as a whole when it grows */
     uint64_t key[5];
     uint32_t buckets;
     uint32_t count;
     fib_bucket *bucket;
+    fib_filter *filter; /* of an index of prefixes; else NULL */
 } fib_index;
 
 typedef struct fib_hash {
@@ -287,7 +302,8 @@ struct fc_fib {
     uint32_t version; /* of the state that was published last */
     uint32_t length_count[2][FIB_LENGTHS];
     uint64_t n_nodes;
-    uint8_t crowded[2];   /* home, prefix index: a probe was too long */
+    uint8_t crowded[2];   /* home, prefix index: a probe was too long, by bad luck or because the secret leaked; or the
+                             filter   has too many bits of prefixes that are gone */
     fc_ring free_numbers; /* of uint32_t: numbers are used again as late as possible */
     fc_ring retired;      /* of fib_retired, the oldest first */
     uint64_t waiting, freed, table_bytes;
@@ -355,12 +371,16 @@ static inline const fc_address *fib_addresses_of(const fib_record *r, int prefix
 }
 
 /* index.c: one index */
-int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out);
+int fc_fib_index_new(fc_fib *fib, int prefixes, uint64_t entries, fib_index **out);
 void fc_fib_index_free(fib_index *x);
 void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes);
 _Atomic uint32_t *fc_fib_index_entry(fib_index *x, fib_hash h, uint32_t ref, uint32_t *at);
 void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref);
-static inline size_t fib_index_bytes(const fib_index *x) { return sizeof *x + (size_t)x->buckets * sizeof(fib_bucket); }
+static inline size_t fib_index_bytes(const fib_index *x)
+{
+    size_t filter = x->filter ? sizeof *x->filter + 4 * ((size_t)x->filter->mask + 1) : 0;
+    return sizeof *x + (size_t)x->buckets * sizeof(fib_bucket) + filter;
+}
 
 /* index.c: the table's indices of addresses (is_prefix 0) and prefixes (1) */
 int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries);

@@ -7,7 +7,11 @@
 #include "../common/wide.h"
 #include "search.h"
 
-#define MAX_PROBES 16u /* full buckets in a row before an index gets new keys */
+#define MAX_PROBES 16u   /* full buckets in a row before an index gets new keys */
+#define FILTER_WORDS 32u /* for each prefix, ... */
+#define LEAST_WORDS (1u << 14)
+#define MOST_WORDS (1u << 18) /* ... but no more than 1 MiB: enough for 8,192 prefixes */
+#define STALE 64u             /* prefixes gone beyond as many as there are, before an index is made anew */
 
 /* ---- One index ---------------------------------------------------------------------------------- */
 
@@ -17,8 +21,30 @@ static uint64_t next_key(fc_fib *fib)
     return fc_scramble(fib->secret[0] ^ (++fib->seeds * FC_GOLDEN), fib->secret[1]);
 }
 
+static fib_filter *new_filter(fc_fib *fib, uint64_t entries)
+{
+    uint32_t words = LEAST_WORDS;
+    while (words < MOST_WORDS && words < FILTER_WORDS * entries)
+        words *= 2;
+    size_t size = sizeof(fib_filter) + 4 * (size_t)words;
+    fib_filter *f = fc_big_alloc(size);
+    if (!f)
+        return NULL;
+    memset((void *)f, 0, size);
+    f->mask = words - 1;
+    for (unsigned i = 0; i < 2; i++)
+        f->start[i] = (uint32_t)next_key(fib);
+    for (unsigned value = 0; value < 16; value++) {
+        for (unsigned bits = 1; bits <= 4; bits++)
+            f->admits[value] |= fib_part_of(value, bits);
+        for (unsigned i = 0; i < 32; i++)
+            f->step[i][value] = (uint32_t)next_key(fib);
+    }
+    return f;
+}
+
 /* Room for so many entries at three quarters of the ways taken. */
-int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
+int fc_fib_index_new(fc_fib *fib, int prefixes, uint64_t entries, fib_index **out)
 {
     uint64_t buckets = entries * 4 / (3 * FIB_WAYS) + 2;
     if (buckets > UINT32_MAX / 2)
@@ -28,8 +54,9 @@ int fc_fib_index_new(fc_fib *fib, uint64_t entries, fib_index **out)
         return FC_ENOMEM;
     x->buckets = (uint32_t)buckets;
     x->bucket = fc_big_alloc(buckets * sizeof(fib_bucket));
-    if (!x->bucket) {
-        free(x);
+    x->filter = prefixes ? new_filter(fib, entries) : NULL;
+    if (!x->bucket || (prefixes && !x->filter)) {
+        fc_fib_index_free(x);
         return FC_ENOMEM;
     }
     memset((void *)x->bucket, 0, buckets * sizeof(fib_bucket));
@@ -44,6 +71,7 @@ void fc_fib_index_free(fib_index *x)
     if (!x)
         return;
     fc_big_free(x->bucket);
+    fc_big_free(x->filter);
     free(x);
 }
 
@@ -98,6 +126,18 @@ void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
     }
 }
 
+static void put_in_filter(fib_filter *f, const fc_address *prefix)
+{
+    unsigned first = prefix->version == 4 ? 24 : 0, last = first + (prefix->length + 3u) / 4 - 1;
+    uint32_t h = f->start[prefix->version == 6];
+    if (prefix->length == 0) /* always asked for */
+        return;
+    for (unsigned i = first; i < last; i++)
+        h ^= f->step[i][fib_nibble(prefix->words, i)];
+    uint32_t part = fib_part_of(fib_nibble(prefix->words, last), (prefix->length + 3u) % 4 + 1);
+    atomic_fetch_or_explicit(&f->word[h & f->mask], part, memory_order_release);
+}
+
 /* ---- The table's two: addresses and prefixes ---------------------------------------------------- */
 
 /* Copies an entry of an index that is being replaced; an anchor's entries all at once. Returns the worst probe length.
@@ -114,6 +154,8 @@ static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefi
         anchor->mark = fib->seeds;
         const fc_address *a = fib_addresses_of(r, prefixes, &n);
         for (unsigned i = 0; i < n; i++) {
+            if (prefixes)
+                put_in_filter(to->filter, &a[i]);
             fc_fib_index_put(to, fib_hash_of_address(to, &a[i], prefixes), entry, &probes);
             worst = probes > worst ? probes : worst;
         }
@@ -134,7 +176,7 @@ int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries)
     if (fc_ring_reserve(&fib->retired, 1) != FC_OK)
         return FC_ENOMEM;
     for (int attempt = 0;; attempt++) {
-        int status = fc_fib_index_new(fib, entries, &x);
+        int status = fc_fib_index_new(fib, prefixes, entries, &x);
         if (status != FC_OK)
             return status;
         uint32_t worst = 0;
@@ -167,6 +209,8 @@ void fc_fib_add_address(fc_fib *fib, const fc_address *a, int is_prefix, uint32_
 {
     uint32_t probes;
     fib_index *x = is_prefix ? fib_prefix_index(fib) : fib_home_index(fib);
+    if (is_prefix)
+        put_in_filter(x->filter, a);
     fc_fib_index_put(x, fib_hash_of_address(x, a, is_prefix), entry, &probes);
     if (is_prefix && fib->length_count[a->version == 6][a->length]++ == 0)
         atomic_fetch_or(&fib->lengths[a->version == 6][a->length / 64], (uint64_t)1 << a->length % 64);
@@ -178,6 +222,8 @@ void fc_fib_remove_address(fc_fib *fib, const fc_address *a, int is_prefix, uint
 {
     fib_index *x = is_prefix ? fib_prefix_index(fib) : fib_home_index(fib);
     fc_fib_index_remove(x, fib_hash_of_address(x, a, is_prefix), entry);
+    if (is_prefix && ++x->filter->stale > x->count + STALE)
+        fib->crowded[1] = 1;
     if (is_prefix && --fib->length_count[a->version == 6][a->length] == 0)
         atomic_fetch_and(&fib->lengths[a->version == 6][a->length / 64], ~((uint64_t)1 << a->length % 64));
 }

@@ -37,7 +37,8 @@
  *   3. The candidates' bodies are compared in order, nearly without branches (fib_body_matches). FID 2 matches.
  *   4. Its targets are taken: all of them for n-cast; for forward with several targets one, by rendezvous hashing of
  *      the connection.
- * Prefixes are looked for only when no address is found: one probe for each length in use, the longest first. They are
+ * Prefixes are looked for only when no address is found: one probe for each length in use, the longest first. With
+ * more than a few lengths, a filter leaves nearly only those that match (fib_filter, fib_lengths_of). They are
  * not looked for when a packet stays on its link (fib_stays_on_link). A node with more than FIB_LINEAR flows, or
  * with flows of which signatures could leave more than FIB_ALIKE candidates, has them in a table of the flat classifier
  * (trees.c). tests/test_fib.c has this example.
@@ -54,8 +55,10 @@
  * COSTS. A publish takes 2 to 7 us; with a table, 20 to 300 us for a change of up to 256 flows (find_table). A look-up
  * reads a bucket (one line, and one time in thirty a second one), two lines of a record, a body and a target. Memory:
  * 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. The work for a key is bounded by 64 signatures and 12
- * bodies, or one look-up in the flat classifier. A destination that is nobody's costs a probe for each prefix length in
- * use, at most 129. The hash is keyed, and an index whose probes grow long gets another key.
+ * bodies, or one look-up in the flat classifier. A destination that is nobody's costs a probe for each of up to six
+ * prefix lengths in use; with more, one look into the filter for each four lengths, and one probe for a few keys in a
+ * hundred. The hashes are keyed. An index whose probes grow long, or whose filter has more bits of prefixes that are
+ * gone than of others, is made anew with other keys.
  *
  * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
  * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
@@ -286,7 +289,7 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
         fib->n_nodes++;
     }
     for (int i = 0; i < 2; i++)
-        if (fib->crowded[i]) { /* by bad luck, or a secret that leaked; if this fails, look-ups are right but slower */
+        if (fib->crowded[i]) { /* see format.h; if this fails, look-ups are right but slower */
             fib->crowded[i] = 0;
             (void)fc_fib_replace_index(fib, i,
                                        (i ? fib_prefix_index(fib) : fib_home_index(fib))->count + FIRST_ENTRIES);
@@ -372,8 +375,8 @@ int fc_fib_new(const uint8_t secret[16], fc_fib **out)
     fib->free_numbers = FC_RING(uint32_t);
     fib->retired = FC_RING(fib_retired);
     fib_index *home = NULL, *prefix = NULL;
-    if (fc_fib_arena_init(&fib->arena) != FC_OK || fc_fib_index_new(fib, FIRST_ENTRIES, &home) != FC_OK ||
-        fc_fib_index_new(fib, FIRST_ENTRIES, &prefix) != FC_OK) {
+    if (fc_fib_arena_init(&fib->arena) != FC_OK || fc_fib_index_new(fib, 0, FIRST_ENTRIES, &home) != FC_OK ||
+        fc_fib_index_new(fib, 1, FIRST_ENTRIES, &prefix) != FC_OK) {
         fc_fib_index_free(home);
         fc_fib_arena_release(&fib->arena);
         munmap(fib, sizeof *fib);

@@ -7,6 +7,10 @@
 #include "../packet/numbers.h"
 #include "format.h"
 
+#ifndef FIB_TARGET
+#define FIB_TARGET
+#endif
+
 /* ---- Finding the node --------------------------------------------------------------------------- */
 
 /* The record that an entry of the index leads to, directly or through an anchor, and its reference. What stands at
@@ -96,16 +100,65 @@ static inline int fib_stays_on_link(const uint64_t a[2], unsigned version)
     return a[0] >> 54 == 0x3fa || (a[0] >> 56 == 0xff && (a[0] >> 48 & 15) <= 2);
 }
 
+/* The i-th nibble of an address from the most significant on. */
+static inline unsigned fib_nibble(const uint64_t a[2], unsigned i) { return a[i / 16] >> (60 - 4 * (i % 16)) & 15; }
+
+/* The bit of a filter's word that stands for the first `bits` (1 to 4) bits of a nibble. */
+static inline uint32_t fib_part_of(unsigned nibble, unsigned bits)
+{
+    return (uint32_t)1 << ((1u << bits) - 2 + (nibble >> (4 - bits)));
+}
+
+/* Up to so many lengths in use, the index is asked for each: the filter costs as much. */
+#define FIB_FEW_LENGTHS 6
+
+/* Sets bits for the lengths that prefixes of a version have. Returns how many. */
+FIB_TARGET static inline int fib_lengths_in_use(fc_fib *fib, unsigned version, uint64_t lengths[3])
+{
+    int n = 0;
+    for (int i = 0; i < 3; i++) {
+        lengths[i] = atomic_load_explicit(&fib->lengths[version == 6][i], memory_order_acquire);
+        n += __builtin_popcountll(lengths[i]);
+    }
+    return n;
+}
+
+/* Of the lengths in use, those that the index may have a prefix of this address of. */
+FIB_TARGET static inline void fib_lengths_of(const fib_index *x, const uint64_t a[2], unsigned version,
+                                             const uint64_t in_use[3], uint64_t lengths[3])
+{
+    const fib_filter *f = x->filter;
+    const uint32_t(*step)[16] = f->step + (version == 4 ? 24 : 0);
+    unsigned longest = in_use[2]   ? 128
+                       : in_use[1] ? 127 - (unsigned)__builtin_clzll(in_use[1])
+                                   : 63 - (unsigned)__builtin_clzll(in_use[0] | 1);
+    uint64_t set[3] = {1, 0, 0}, rest = version == 4 ? a[1] << 32 : a[0];
+    uint32_t h = f->start[version == 6];
+    for (unsigned first = 0; first < longest; first += 4, step++, rest = first == 64 ? a[1] : rest << 4) {
+        unsigned nibble = (unsigned)(rest >> 60);
+        uint32_t is = atomic_load_explicit(&f->word[h & f->mask], memory_order_acquire) & f->admits[nibble];
+        h ^= (*step)[nibble];
+        for (unsigned bits = 1; FIB_UNLIKELY(is) && bits <= 4; bits++) {
+            unsigned length = first + bits;
+            set[length / 64] |= (uint64_t)((is & fib_part_of(nibble, bits)) != 0) << length % 64;
+        }
+    }
+    for (int i = 0; i < 3; i++)
+        lengths[i] = in_use[i] & set[i];
+}
+
 static inline const fib_record *fib_longest_prefix(fc_fib *fib, const uint64_t a[2], unsigned version, uint32_t *ref)
 {
     if (fib_stays_on_link(a, version))
         return NULL;
     const fib_index *x = atomic_load_explicit(&fib->prefix, memory_order_acquire);
-    for (int word = version == 4 ? 0 : 2; word >= 0; word--) {
-        uint64_t lengths = atomic_load_explicit(&fib->lengths[version == 6][word], memory_order_acquire);
-        while (lengths) {
-            int bit = 63 - __builtin_clzll(lengths);
-            lengths ^= (uint64_t)1 << bit;
+    uint64_t lengths[3];
+    if (fib_lengths_in_use(fib, version, lengths) > FIB_FEW_LENGTHS)
+        fib_lengths_of(x, a, version, lengths, lengths);
+    for (int word = 2; word >= 0; word--) {
+        while (lengths[word]) {
+            int bit = 63 - __builtin_clzll(lengths[word]);
+            lengths[word] ^= (uint64_t)1 << bit;
             uint64_t network[2];
             fib_mask(a, version, (unsigned)(64 * word + bit), network);
             const fib_record *r = fib_probe(fib, x, network, version, 64 * word + bit, ref);
@@ -185,10 +238,6 @@ static inline int fib_source_out(const fc_key *k, const uint8_t *p, const uint64
 }
 #define FIB_SOURCE_OUT fib_source_out
 #endif
-#ifndef FIB_TARGET
-#define FIB_TARGET
-#endif
-
 /* Does the body that ends at `end` match a key of version 4 or 6? There are nearly no branches, because which
  * conditions a rule has can't be predicted. Some octets are read and then masked away: these may lie below the body,
  * but are always inside the record. */

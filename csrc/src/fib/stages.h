@@ -240,6 +240,46 @@ FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_in
     return left;
 }
 
+/* All lengths that prefixes of these keys may have, the longest first; each for those keys only of which it may be one.
+ * What becomes of keys is as in fib_try_prefix. */
+FIB_TARGET static inline uint32_t fib_try_lengths(fc_fib *fib, const fib_index *x, fib_part *p, unsigned version,
+                                                  uint8_t *absent, uint32_t n, uint8_t *found, uint32_t *n_found,
+                                                  uint8_t *odd, uint32_t *n_odd)
+{
+    uint64_t of_key[FIB_PART][3], any[3] = {0, 0, 0}, in_use[3];
+    int few = fib_lengths_in_use(fib, version, in_use) <= FIB_FEW_LENGTHS;
+    for (uint32_t j = 0; j < n && !few; j++) {
+        uint64_t *of = of_key[absent[j]];
+        fib_lengths_of(x, p->keys[absent[j]].destination, version, in_use, of);
+        for (int word = 0; word < 3; word++)
+            any[word] |= of[word];
+    }
+    for (int word = 2; word >= 0; word--) {
+        uint64_t lengths = few ? in_use[word] : any[word];
+        for (; lengths && n; lengths ^= (uint64_t)1 << (63 - __builtin_clzll(lengths))) {
+            unsigned bit = 63 - (unsigned)__builtin_clzll(lengths), length = 64 * (unsigned)word + bit;
+            uint8_t those[FIB_PART + 1];
+            uint32_t n_those = 0, others = 0;
+            if (few) {
+                n = fib_try_prefix(fib, x, p, version, length, absent, n, found, n_found, odd, n_odd);
+                continue;
+            }
+            for (uint32_t j = 0; j < n; j++) {
+                uint8_t i = absent[j];
+                uint32_t is = of_key[i][word] >> bit & 1;
+                those[n_those] = i;
+                n_those += is;
+                absent[others] = i;
+                others += !is;
+            }
+            n_those = fib_try_prefix(fib, x, p, version, length, those, n_those, found, n_found, odd, n_odd);
+            memcpy(absent + others, those, n_those);
+            n = others + n_those;
+        }
+    }
+    return n;
+}
+
 /* Keys with no home address among the nodes: those in a node's prefix are added to `found`, where there are `n` already
  * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody
  * came or went meanwhile. */
@@ -258,15 +298,8 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
             of[six][left[six]++] = absent[j];
     }
     for (unsigned six = 0; six < 2; six++)
-        for (int word = six ? 2 : 0; word >= 0 && left[six]; word--) {
-            uint64_t lengths = atomic_load_explicit(&fib->lengths[six][word], memory_order_acquire);
-            while (lengths && left[six]) {
-                int bit = 63 - __builtin_clzll(lengths);
-                lengths ^= (uint64_t)1 << bit;
-                left[six] = fib_try_prefix(fib, x, p, six ? 6 : 4, (unsigned)(64 * word + bit), of[six], left[six],
-                                           found, &n, odd, &n_odd);
-            }
-        }
+        if (left[six])
+            left[six] = fib_try_lengths(fib, x, p, six ? 6 : 4, of[six], left[six], found, &n, odd, &n_odd);
     int same = atomic_load_explicit(&fib->changes, memory_order_acquire) == p->changes;
     if (FIB_UNLIKELY(!same)) {
         for (; n > first; n--)
