@@ -100,6 +100,7 @@ class _Agent(Struct, forbid_unknown_fields=True):
     queues: int = 1
     offloads: bool = True
     on_interface: bool = False
+    home_link: str | UnsetType = UNSET
     home_agent_ipv4: str | UnsetType = UNSET
     store: str | UnsetType = UNSET
     control: str = "flowclass.sock"
@@ -203,6 +204,7 @@ class AgentConfig(Struct, frozen=True):
     encapsulation_limit: int | None
     queues: int
     offloads: bool
+    home_link: str | None  # the interface of the link that home addresses are on
     home_agent_ipv4: IPv4Address | None
     store: Path | None
     control: Path
@@ -467,6 +469,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         encapsulation_limit=limit,
         queues=raw.queues,
         offloads=raw.offloads,
+        home_link=None if raw.home_link is UNSET else reader.device(raw.home_link, "home_link"),
         home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
         store=None if raw.store is UNSET else reader.file(raw.store),
         control=reader.file(raw.control),

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from flowclass.errors import FlowclassError, StoreError
-from flowclass.mobility import Event, EventKind, HomeAgent, Node, SharedKeys, Update
+from flowclass.mobility import Event, EventKind, HomeAgent, Node, Pending, SharedKeys, Update
 from flowclass.mobility.addresses import in_prefixes
 from flowclass.wire.numbers import BINDING_STATUS, BindingStatus, RevocationTrigger
 
@@ -29,6 +29,7 @@ from . import answers
 from ._forward import Forwarder
 from .config import AgentConfig, Security, read_agent_config
 from .control import ControlServer
+from .home_link import HomeLink
 from .logs import Log
 from .loop import Loop
 from .metrics import MetricsServer
@@ -50,7 +51,7 @@ _WAIT_MS: Final = 1000
 _BATCH: Final = 256
 _QUEUE: Final = 4096  # packets that may wait for the control plane; others are dropped and counted
 _FIXED: Final = (
-    "profile", "home_agent", "home_agent_ipv4", "tun", "queues", "offloads", "store", "control",
+    "profile", "home_agent", "home_agent_ipv4", "home_link", "tun", "queues", "offloads", "store", "control",
     "metrics", "user",
 )  # fmt: skip
 _DEVICE_QUEUE: Final = 4096  # packets: a burst is read in a few milliseconds
@@ -82,6 +83,7 @@ class HomeAgentService:
         self.agent: HomeAgent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
+        self._link: HomeLink | None = None
         self._network: Network
 
     def _make_agent(self) -> HomeAgent:
@@ -201,7 +203,7 @@ class HomeAgentService:
         self._udp = udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
         self._network = network = self._keep(Network())
         own = ip_network(config.home_agent)
-        routed = [*config.home_prefixes, own]
+        routed = [*_routed(config), own]
         queues = self._device(network, config.tun, config.queues).queues
         for prefix in routed:
             network.add_route(prefix, config.tun)
@@ -225,6 +227,8 @@ class HomeAgentService:
         )
         for node in self.agent.cache:
             self._set_ports(node)
+        if config.home_link is not None:
+            self._defend_all(config.home_link)
         control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
         if config.metrics is not None:
             self._keep(MetricsServer(self, *config.metrics))
@@ -233,6 +237,15 @@ class HomeAgentService:
             control.hand_over(user, group)
             self._hand_over_store(user, group)
             become(config.user)
+
+    def _defend_all(self, name: str) -> None:
+        config = self.config
+        link = self._keep(HomeLink(name, config.home_agent.packed, config.tun, self._network, self.loop, self.log))
+        self._link = link
+        self.loop.deadlines.append(link.next_deadline)
+        self.loop.on_time.append(link.tick)
+        for home in (config.home_agent.packed, *(node.home for node in self.agent.cache)):
+            link.defend(home)
 
     def _device(self, network: Network, name: str, queues: int) -> Tun:
         tun: Tun = self._keep(Tun(name, queues=queues, offloads=self.config.offloads))
@@ -291,11 +304,11 @@ class HomeAgentService:
             mtu=config.mtu, hop_limit=config.hop_limit, encapsulation_limit=config.encapsulation_limit
         )
         try:
-            for prefix in set(config.home_prefixes) - set(before.home_prefixes):
+            for prefix in set(_routed(config)) - set(_routed(before)):
                 self._network.add_route(prefix, before.tun)
         except FlowclassError as error:
             self.log.error("reload: a home prefix gets no packets", error=error)
-        for prefix in set(before.home_prefixes) - set(config.home_prefixes):
+        for prefix in set(_routed(before)) - set(_routed(config)):
             self._network.remove_route(prefix, before.tun)
 
     def _revoke_unwanted(self, config: AgentConfig) -> None:
@@ -375,6 +388,9 @@ class HomeAgentService:
         protected = local.tun >= self.config.queues  # it came by the device for packets protected by IPsec
         believed = protected or not self.config.security.is_protected
         pending = self.agent.begin(packet, now=now, authenticated=believed, outer=local.outer)
+        if self._link is not None and pending.update is not None and self._is_new(pending):
+            self._link.probe(pending.update.home, lambda unique: self._probed(pending, local.outer, unique))
+            return []
         replies = pending.commit()
         if local.outer is not None:
             self._udp_replies += [(reply, local.outer) for reply in replies]
@@ -384,6 +400,35 @@ class HomeAgentService:
         elif pending.refused is not None:
             self._note(f"refused with {pending.refused}, {BINDING_STATUS.get(pending.refused, '')}", source)
         return replies
+
+    def _is_new(self, pending: Pending) -> bool:
+        """Whether an update would register a home address that has no binding yet (RFC 6275 section 10.3.1)."""
+        update = pending.update
+        return (
+            update is not None
+            and pending.transaction is not None
+            and update.lifetime > 0
+            and update.home not in self.agent.cache
+        )
+
+    def _probed(self, pending: Pending, outer: tuple[bytes, int] | None, unique: bool) -> None:
+        """Finish a registration that has waited for duplicate address detection on the home link."""
+        try:
+            with self.agent.cache.batch():
+                replies = (
+                    pending.commit() if unique else pending.abort(BindingStatus.DUPLICATE_ADDRESS_DETECTION_FAILED)
+                )
+        except (FlowclassError, OSError) as error:
+            self.ignored["store failed"] += 1
+            self.log.limited("store", "an update could not be kept, and isn't acknowledged", error=error)
+            return
+        if not unique and pending.update is not None:
+            self.log.warning("the home address is in use on the home link", home=ip_address(pending.update.home))
+        if outer is None:
+            self._send(replies)
+        else:
+            self._udp_replies += [(reply, outer) for reply in replies]
+            self._send_udp()
 
     def _note(self, what: str, source: bytes) -> None:
         """Log the fate of an update, once per interval for each source and reason; counters are kept elsewhere."""
@@ -437,6 +482,11 @@ class HomeAgentService:
             node = self.agent.cache.get(event.home)
             if node is not None:
                 self._set_ports(node)
+        if self._link is not None and len(event.home) == 16:
+            if event.kind is EventKind.NODE_ADDED:
+                self._link.defend(event.home)
+            elif event.kind is EventKind.NODE_REMOVED:
+                self._link.give_up(event.home)
         fields: dict[str, Any] = {"home": ip_address(event.home)}
         if event.number >= 0:
             fields["fid" if event.kind.startswith("flow") else "bid"] = event.number
@@ -447,6 +497,11 @@ class HomeAgentService:
 
 def _kind(security: Security) -> tuple[bool, ...]:
     return security.insecure, security.is_protected, bool(security.associations)
+
+
+def _routed(config: AgentConfig) -> list[IPv4Network | IPv6Network]:
+    """The home prefixes of which all packets come to the agent; on a home link only those of nodes away do."""
+    return [prefix for prefix in config.home_prefixes if config.home_link is None or prefix.version == 4]
 
 
 def _packed(prefixes: Iterable[IPv4Network | IPv6Network]) -> tuple[tuple[bytes, int], ...]:

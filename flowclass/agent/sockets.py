@@ -9,7 +9,7 @@ from typing import Final
 from flowclass.errors import FlowclassError
 from flowclass.wire.numbers import DSMIPV6_PORT
 
-__all__ = ["UDP_PORT", "mobility_tap", "payloads", "raw_ipv4", "raw_ipv6", "udp_ipv4"]
+__all__ = ["UDP_PORT", "mobility_tap", "neighbor_tap", "payloads", "raw_ipv4", "raw_ipv6", "udp_ipv4"]
 
 UDP_PORT: Final = DSMIPV6_PORT
 _IPV6_HDRINCL: Final = 36
@@ -74,13 +74,29 @@ def mobility_tap() -> socket.socket:
     It receives them before the kernel processes them: a kernel without Mobile IPv6 refuses type 2 routing headers, and
     doesn't know the Mobility Header.
     """
-    made = _open(_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IPV6), "a packet socket")
     # load octet 6; if it is 43 or 135, accept the whole packet, otherwise nothing
     program = [(0x30, 0, 0, 6), (0x15, 1, 0, 43), (0x15, 0, 1, 135), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)]
+    return _tap(program)
+
+
+def neighbor_tap(interface: str) -> socket.socket:
+    """Return a socket that receives the neighbor solicitations and advertisements of an interface, as whole packets.
+
+    It receives them even if their destination is an address that this machine routes elsewhere.
+    """
+    # if octet 6 is 58, and octet 40 is 135 or 136, accept the whole packet, otherwise nothing
+    program = [(0x30, 0, 0, 6), (0x15, 0, 4, 58), (0x30, 0, 0, 40), (0x15, 1, 0, 135), (0x15, 0, 1, 136),
+               (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)]  # fmt: skip
+    made = _tap(program)
+    made.bind((interface, _ETH_P_IPV6))
+    return made
+
+
+def _tap(program: list[tuple[int, int, int, int]]) -> socket.socket:
+    made = _open(_PACKET, socket.SOCK_DGRAM, socket.htons(_ETH_P_IPV6), "a packet socket")
     code = b"".join(struct.pack("HBBI", *instruction) for instruction in program)
     buffer = bytearray(code)
-    address = _address_of(buffer)
-    made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), address))
+    made.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", len(program), _address_of(buffer)))
     return made
 
 

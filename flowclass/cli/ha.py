@@ -41,11 +41,15 @@ def _describe(config: AgentConfig) -> None:
         how = f"updates by {', '.join([*security.interfaces, *marks])} are believed: IPsec protects them"
     else:
         how = f"updates with a key: {len(security.associations)} mobile nodes (RFC 4285)"
+    what = "the home prefixes" if config.home_link is None else "home addresses of registered nodes"
     lines = {
         "home agent": str(config.home_agent),
         "profile": config.profile,
         "home prefixes": ", ".join(map(str, config.home_prefixes)),
-        "device": f"{config.tun}: makes it, routes {config.home_agent} and the home prefixes into it",
+        "device": f"{config.tun}: makes it, routes {config.home_agent} and {what} into it",
+        "home link": "none"
+        if config.home_link is None
+        else f"{config.home_link}: defends home addresses of nodes away",
         "security": how,
         "store": "none: bindings are lost at the end" if config.store is None else str(config.store),
         "control": f"{config.control}, mode 0600",

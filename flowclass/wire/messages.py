@@ -188,24 +188,25 @@ class BindingRevocationIndication:
 
     type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
 
-    sequence: int
-    trigger: int = 0
-    flags: int = 0
+    sequence: U16
+    trigger: U8 = 0
+    flags: U16 = 0
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
+@checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRevocationAcknowledgement:
     """RFC 5846 5.2; ``status`` is a `RevocationStatus`, sequence and ``flags`` are those of the indication."""
 
     type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
 
-    sequence: int
-    status: int = 0
-    flags: int = 0
+    sequence: U16
+    status: U8 = 0
+    flags: U16 = 0
     options: tuple[Option, ...] = ()
-    checksum: int = field(default=0, compare=False)
+    checksum: U16 = field(default=0, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

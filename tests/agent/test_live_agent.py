@@ -351,6 +351,38 @@ def test_a_reload_takes_other_prefixes_and_nodes(laboratory: Laboratory) -> None
     assert ha.stop() == 0
 
 
+@pytest.mark.needs_tool("tshark", "tcpdump")
+def test_home_addresses_are_defended_on_a_real_home_link(laboratory: Laboratory) -> None:
+    laboratory.home_link()
+    laboratory.ip("host", "addr add 2001:db8:100::77/64 dev eth0 nodad")
+    home0 = laboratory.capture("ha", "home0")
+    laboratory.home_agent('home_link = "home0"')
+    care_of, taken = IPv6Address(CARE_OF_B), IPv6Address("2001:db8:100::77")
+    update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
+    packet = encode_packet(MobilityPacket(care_of, AGENT, update, taken))
+    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [134]  # type: ignore[union-attr]
+    mn = laboratory.mobile_node()
+    assert f"{HOME} " in laboratory.ip("ha", "-6 route show dev flowclass0")
+    laboratory.run("host", "ping", "-c", "1", "-W", "30", HOME)
+    laboratory.run("host", "ping", "-c", "1", "-W", "30", HOME_AGENT)
+    laboratory.run("cn", "ping", "-c", "1", "-W", "30", "2001:db8:100::9")  # who is at home gets its own packets
+    laboratory.run("mn", "ping", "-c", "1", "-W", "30", "2001:db8:100::9")
+    laboratory.ip("host", f"addr add {HOME}/64 dev eth0")  # with duplicate address detection
+    wait_until(lambda: "dadfailed" in laboratory.ip("host", f"-6 addr show to {HOME}"), "a duplicate is found")
+    laboratory.ip("host", f"addr del {HOME}/64 dev eth0")
+    assert mn.stop() == 0
+    assert f"{HOME} " not in laboratory.ip("ha", "-6 route show dev flowclass0")
+    laboratory.ip("host", f"addr add {HOME}/64 dev eth0")  # the node is at home
+    wait_until(lambda: "tentative" not in laboratory.ip("host", f"-6 addr show to {HOME}"), "the address is used")
+    assert "dadfailed" not in laboratory.ip("host", f"-6 addr show to {HOME}")
+    wait_for_ping(laboratory, HOME)
+    fields = ("icmpv6.nd.na.flag.s", "icmpv6.nd.na.flag.o", "icmpv6.nd.na.flag.r", "ipv6.dst")
+    advertised = home0.rows(
+        f"icmpv6.type == 136 && icmpv6.nd.na.target_address == {HOME} && ipv6.src == {HOME_AGENT}", *fields
+    )
+    assert {(*row[:3], row[3] == "ff02::1") for row in advertised} == {("0", "1", "0", True), ("1", "1", "0", False)}
+
+
 def test_a_revoked_node_stays_away_until_its_user_wants_it_back(laboratory: Laboratory) -> None:
     laboratory.home_agent()
     mn = laboratory.mobile_node()

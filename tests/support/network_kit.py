@@ -195,6 +195,17 @@ class Laboratory:
     def flowclass(self, name: str, *arguments: str, ready: str | None = "ready") -> Daemon:
         return self.start(name, sys.executable, "-m", "flowclass", *arguments, ready=ready)
 
+    def home_link(self) -> None:
+        """The home link as a real link: `home0` of the home agent, and a host, ::9, with a default route through it."""
+        self.names["host"] = f"{self.prefix}host"
+        run("ip", "netns", "add", self.names["host"])
+        ends = ["name", "home0", "netns", self.names["ha"]], ["name", "eth0", "netns", self.names["host"]]
+        run("ip", "link", "add", *ends[0], "type", "veth", "peer", *ends[1])
+        for name, device, number in (("ha", "home0", 2), ("host", "eth0", 9)):
+            self.ip(name, f"addr add 2001:db8:100::{number}/64 dev {device} nodad")
+            self.ip(name, f"link set {device} up")
+        self.ip("host", "-6 route add default via 2001:db8:100::2")
+
     def home_agent(self, text: str = "", security: str = "insecure = true", profile: str = "draft") -> Daemon:
         """Starts `flowclass ha` with the usual configuration and ``text`` before its security section."""
         path = self.folder / "ha.toml"
