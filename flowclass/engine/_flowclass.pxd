@@ -63,6 +63,7 @@ cdef extern from "flowclass.h" nogil:
     void fc_fragments_free(fc_fragments *fragments)
     void fc_fragments_clear(fc_fragments *fragments)
     uint32_t fc_fragments_count(const fc_fragments *fragments)
+    int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc_packet *info)
     void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
                         const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys,
                         fc_packet *infos)

@@ -1,5 +1,5 @@
 # cython: language_level=3
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 from flowclass.engine._flowclass cimport fc_address, fc_fib, fc_flow, fc_node, fc_target
 
@@ -20,3 +20,14 @@ cdef class Staging:
     cdef int fill(self, home, tuple also, tuple prefixes, tuple targets, default, tuple flows) except -1
     cdef int take_target(self, target, fc_target *out) except -1
     cdef int take_flow(self, tuple flow, fc_flow *out, Py_ssize_t first) except -1
+
+
+cdef class Joined:
+    cdef const uint8_t *data
+    cdef const uint64_t *offsets
+    cdef const uint32_t *lengths
+    cdef size_t n
+    cdef char *memory
+
+    cdef bint fill(self, packets) except -1
+    cdef bint fill_any(self, packets) except -1

@@ -1,9 +1,10 @@
 # cython: language_level=3
-"""What a node's Python values become on their way into the forwarding table."""
+"""What Python values become on their way into C: nodes for the forwarding table, and packets."""
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.long cimport PyLong_AsLongAndOverflow
+from libc.stdint cimport UINT32_MAX
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -158,3 +159,49 @@ cdef class Staging:
         if size != sizeof(fc_rule):
             raise ClassifierError(f"flow {flow[0]}: a rule has {sizeof(fc_rule)} octets (one row of RULE_DTYPE), got {size}")
         return 0
+
+
+cdef class Joined:
+    """Packets as C wants them: one after the other in one buffer."""
+
+    def __dealloc__(self):
+        free(self.memory)
+
+    cdef bint fill(self, packets) except -1:
+        """Copy a list or tuple of bytes-like objects together; False if it is anything else, for `as_batch` to judge."""
+        cdef Py_ssize_t n, i, size
+        cdef size_t all = 0, at = 0
+        cdef uint64_t *offsets
+        cdef uint32_t *lengths
+        cdef char *data
+        if not isinstance(packets, (list, tuple)):
+            return False
+        n = len(packets)
+        if n == 0 or (n == 3 and isinstance(packets, tuple) and not isinstance(packets[1], bytes)):
+            return False
+        for packet in packets:
+            if type(packet) is not bytes:
+                return self.fill_any(packets)
+            all += PyBytes_GET_SIZE(packet)
+        self.memory = <char *>malloc(n * 12 + all + 1)
+        if self.memory == NULL:
+            raise MemoryError
+        offsets = <uint64_t *>self.memory
+        lengths = <uint32_t *>(offsets + n)
+        data = <char *>(lengths + n)
+        for i, packet in enumerate(packets):
+            size = PyBytes_GET_SIZE(packet)
+            if size > UINT32_MAX:
+                return False
+            memcpy(data + at, PyBytes_AS_STRING(packet), size)
+            offsets[i], lengths[i] = at, <uint32_t>size
+            at += size
+        self.data, self.offsets, self.lengths, self.n = <const uint8_t *>data, offsets, lengths, n
+        return True
+
+    cdef bint fill_any(self, packets) except -1:
+        """The same where some are bytearrays, memory views and the like."""
+        try:
+            return self.fill([bytes(memoryview(packet)) for packet in packets])
+        except TypeError:
+            return False

@@ -12,6 +12,7 @@ import ipaddress
 import re
 import zlib
 from collections.abc import Iterator, MutableSet
+from io import BytesIO, TextIOWrapper
 from os import PathLike
 from typing import Any, Final
 
@@ -20,6 +21,7 @@ import numpy.typing as npt
 
 from flowclass.errors import ArgumentError, ClassifierError
 
+from ._filters import usual_filters
 from .fields import BITS, LARGEST, LOW_WORD
 from .keys import RULE_DTYPE, make_keys
 
@@ -167,19 +169,28 @@ def _openflow_row(text: str, left_out: MutableSet[str] | None) -> tuple[tuple[An
     return row, priority
 
 
-def _lines(path: str | PathLike[str]) -> Iterator[tuple[int, str]]:
-    """The lines of a file with their numbers, without empty lines and comments. Raises ClassifierError for a file that
-    can't be read."""
+def _octets(path: str | PathLike[str]) -> bytes:
+    """What a file holds, decompressed. Raises ClassifierError for a file that can't be read."""
     name = str(path)
     try:
-        with gzip.open(path, "rt") if name.endswith(".gz") else open(path) as file:
+        with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise ClassifierError(f"{name}: {error.strerror or error}") from None
+    except (EOFError, zlib.error) as error:
+        raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
+
+
+def _lines(name: str, octets: bytes) -> Iterator[tuple[int, str]]:
+    """The lines of a file with their numbers, without empty lines and comments. Raises ClassifierError for what is no
+    text."""
+    try:
+        with TextIOWrapper(BytesIO(octets)) as file:
             for number, line in enumerate(file, 1):
                 text = line.strip()
                 if text and not text.startswith("#"):
                     yield number, text
-    except OSError as error:
-        raise ClassifierError(f"{name}: {error.strerror or error}") from None
-    except (EOFError, zlib.error, UnicodeDecodeError) as error:
+    except UnicodeDecodeError as error:
         raise ClassifierError(f"{name}: damaged, or no text: {error}") from None
 
 
@@ -200,10 +211,17 @@ def read_classbench(path: str | PathLike[str], *, left_out: MutableSet[str] | No
     if not isinstance(path, (str, PathLike)):  # an integer would be somebody's open file
         raise ArgumentError("path", "a path", path)
     name = str(path)
+    octets = _octets(path)
+    found = usual_filters(octets)
+    return _read_lines(name, octets, left_out) if found is None else found
+
+
+def _read_lines(name: str, octets: bytes, left_out: MutableSet[str] | None) -> npt.NDArray[np.void]:
+    """Read rules of all forms line by line."""
     rows = []
     matches = []
     before: int | None = None
-    for number, text in _lines(path):
+    for number, text in _lines(name, octets):
         match = _LINE.match(text)
         try:
             if match is not None:
@@ -344,7 +362,7 @@ def read_trace(
     sides: tuple[list[str], list[str]] = ([], [])
     numbers: list[list[int]] = []
     widths = set()
-    for line_number, line in _lines(path):
+    for line_number, line in _lines(name, _octets(path)):
         columns = line.split()
         try:
             if len(columns) < 5:

@@ -1,4 +1,4 @@
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Final, Self
 
 import numpy as np
@@ -9,7 +9,7 @@ from flowclass.addresses import AddressLike, PrefixLike
 from flowclass.engine.decisions import Action, DecisionFlag, Reason
 from flowclass.engine.packets import Fragments, Packets
 
-__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
+__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "DataPlane", "Decision", "ForwardingTable"]
 
 FLOW_DTYPE: Final[np.dtype[np.void]]
 ABI: tuple[int, ...]
@@ -94,3 +94,10 @@ class ForwardingTable:
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Records, npt.NDArray[np.int64]]: ...
     def care_of(self, decision: np.void | Buffer) -> tuple[bytes, ...]: ...
     def home_address(self, decision: np.void | Buffer | int | np.integer) -> bytes | None: ...
+
+class DataPlane:
+    def __init__(
+        self, table: ForwardingTable, fragments: Callable[[], Fragments], clock: Callable[[], int | None]
+    ) -> None: ...
+    def classify_one(self, packet: Buffer, linktype: int = 101) -> int: ...
+    def decide_one(self, packet: Buffer, linktype: int = 101) -> Decision: ...

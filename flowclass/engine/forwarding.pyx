@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 from flowclass.engine._flowclass cimport *
 from flowclass.engine.structs cimport abi_of_this_build
 from flowclass.engine._staging cimport (
-    Staging, check, check_publish, get_octets, packed, set_address, take_address, take_integer,
+    Joined, Staging, check, check_publish, get_octets, packed, set_address, take_address, take_integer,
 )
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
@@ -26,7 +26,7 @@ from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE, as_batch
 from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
 
-__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "Decision", "ForwardingTable"]
+__all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "DataPlane", "Decision", "ForwardingTable"]
 
 TARGET_DTYPE = np.dtype([("address", "u1", (16,)), ("bid", "<u2"), ("version", "u1"), ("reserved", "u1")])
 FLOW_DTYPE = np.dtype([("rule", RULE_DTYPE), ("fid", "<u2"), ("action", "u1"), ("n_targets", "u1"), ("targets", "<u4")])
@@ -38,7 +38,9 @@ assert FLOW_DTYPE.itemsize == sizeof(fc_flow)
 assert RULE_DTYPE.itemsize == sizeof(fc_rule)
 
 cdef tuple ACTIONS = tuple(Action), REASONS = tuple(Reason)
-cdef object RAW_IP = 101  # the link type that packets have unless told otherwise: not looked at then (12 ns)
+cdef tuple FLAGS = tuple(map(DecisionFlag, range(2 * max(DecisionFlag))))
+cdef object RAW_IP = 101, ONE = 1  # what linktype and threads are unless told otherwise: not looked at then (12 ns)
+cdef object NOBODY = nullcontext()  # in place of a lock
 
 
 cdef class Decision:
@@ -255,39 +257,51 @@ cdef class ForwardingTable:
                          threads=1):
         """The decision for each packet; packets are given as `flowclass.engine.packets.parse` takes them. With
         ``fragments`` only one thread is used."""
-        cdef int chosen = select_kernel(kernel), status, link = integer("linktype", linktype, 0, 0xffff)
-        cdef unsigned split = integer("threads", threads, 1, 1024)
+        cdef int chosen = select_kernel(kernel), status
+        cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
+        cdef unsigned split = 1 if threads is ONE else integer("threads", threads, 1, 1024)
         cdef fc_parse_options options
+        cdef Joined joined = Joined()
         cdef const uint16_t *types_ptr = NULL
-        buffer, offsets, lengths = as_batch(packets)
-        cdef size_t n = offsets.size
+        cdef const uint64_t[::1] at
+        cdef const uint32_t[::1] size
+        cdef const uint8_t[::1] b
+        cdef const int64_t[::1] when
+        cdef const uint16_t[::1] types
+        cdef Py_buffer to
+        memset(&options, 0, sizeof(options))
+        options.inner = take_integer("inner", inner, 255)
+        if not joined.fill(packets):
+            buffer, offsets, lengths = as_batch(packets)
+            at, size, b = offsets, lengths, buffer
+            joined.n = offsets.size
+            if joined.n:
+                joined.offsets, joined.lengths = &at[0], &size[0]
+                joined.data = &b[0] if b.shape[0] else <const uint8_t *>&options
+        cdef size_t n = joined.n
         out = out_array("out", out, DECISION_DTYPE, n)
-        options.inner = integer("inner", inner, 0, 255)
         if fragments is not None and not isinstance(fragments, Fragments):
             raise ArgumentError("fragments", "a Fragments", fragments)
-        options.fragments = NULL if fragments is None else <fc_fragments *>(<Fragments>fragments).ptr
-        cdef const int64_t[::1] when
-        options.times = NULL
         options.now = FC_NO_TIME
         if fragments is not None:
-            when = times_of(times, n)
-            options.times = &when[0] if n else NULL
-        cdef const uint16_t[::1] types
+            options.fragments = <fc_fragments *>(<Fragments>fragments).ptr
+            if isinstance(times, int) and -(1 << 63) <= times < 1 << 63:
+                options.now = times
+            elif times is not None:
+                when = times_of(times, n)
+                options.times = &when[0] if n else NULL
         if linktypes is not None:
             types = link_types(linktypes, n)
         if n == 0:
             return out
         if linktypes is not None:
             types_ptr = &types[0]
-        cdef const uint64_t[::1] at = offsets
-        cdef const uint32_t[::1] size = lengths
-        cdef const uint8_t[::1] b = buffer
-        cdef uint8_t[::1] o = out.view(np.uint8)
-        cdef const uint8_t *data = &b[0] if b.shape[0] else <const uint8_t *>&options
-        with nullcontext() if fragments is None else (<Fragments>fragments).lock:
+        get_octets("out", out, &to)
+        with NOBODY if fragments is None else (<Fragments>fragments).lock:
             with nogil:
-                status = fc_fib_classify_packets(<fc_fib *>self.ptr, link, types_ptr, data, &at[0], &size[0], n, &options,
-                                                 chosen, split, <fc_decision *>&o[0])
+                status = fc_fib_classify_packets(<fc_fib *>self.ptr, link, types_ptr, joined.data, joined.offsets,
+                                                 joined.lengths, n, &options, chosen, split, <fc_decision *>to.buf)
+        PyBuffer_Release(&to)
         check(status, "classify")
         return out
 
@@ -295,35 +309,20 @@ cdef class ForwardingTable:
         """One packet's decision as an integer: action in bits 0-1, reason in 2-4, FID valid 5, BID valid 6, node found
         7, BID in 8-23, FID in 24-39, copies to send in 40-47."""
         cdef fc_decision d
-        cdef Py_buffer view
-        cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
-        get_octets("packet", packet, &view)
-        fc_fib_classify_one(<fc_fib *>self.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
-        PyBuffer_Release(&view)
-        return (<uint64_t>d.action | <uint64_t>d.reason << 2 | <uint64_t>(d.flags & 7) << 5 | <uint64_t>d.bid << 8
-                | <uint64_t>d.fid << 24 | <uint64_t>d.n_targets << 40)
+        decide_packet(self, packet, linktype, &d)
+        return bits_of(&d)
 
-    def decide_one(self, packet, linktype=101):
+    def decide_one(self, packet, linktype=RAW_IP):
         """One packet's `Decision`."""
         cdef fc_decision d
-        cdef Py_buffer view
-        cdef Decision result = Decision.__new__(Decision)
-        cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
-        get_octets("packet", packet, &view)
-        fc_fib_classify_one(<fc_fib *>self.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, &d)
-        PyBuffer_Release(&view)
-        result.action, result.reason, result.flags = ACTIONS[d.action], REASONS[d.reason], DecisionFlag(d.flags)
-        result.n_targets = d.n_targets
-        result.fid = d.fid if d.flags & FC_HAS_FID else None
-        result.bid = d.bid if d.flags & FC_HAS_BID else None
-        result.node = d.node if d.flags & FC_HAS_NODE else None
-        result.home_address = self.home_address(d.node) if d.flags & FC_HAS_NODE else None
-        result.care_of = self.targets(&d)
-        return result
+        decide_packet(self, packet, linktype, &d)
+        return decision_of(self, &d)
 
     cdef tuple targets(self, const void *decision):
         cdef fc_target targets[FC_MAX_FANOUT]
         cdef uint32_t n = fc_fib_targets(<fc_fib *>self.ptr, <const fc_decision *>decision, targets, FC_MAX_FANOUT), i
+        if n == 1:
+            return (PyBytes_FromStringAndSize(<char *>targets[0].address, 4 if targets[0].version == 4 else 16),)
         return tuple([PyBytes_FromStringAndSize(<char *>targets[i].address, 4 if targets[i].version == 4 else 16)
                       for i in range(n)])
 
@@ -374,6 +373,90 @@ cdef class ForwardingTable:
             return packed(&home) if fc_fib_home_address(<fc_fib *>self.ptr, decision, &home) == FC_OK else None
         take_decision(decision, &d)
         return packed(&home) if fc_fib_decider(<fc_fib *>self.ptr, &d, &home) == FC_OK else None
+
+
+cdef int decide_packet(ForwardingTable table, packet, linktype, fc_decision *d) except -1:
+    cdef Py_buffer view
+    cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
+    get_octets("packet", packet, &view)
+    fc_fib_classify_one(<fc_fib *>table.ptr, link, <const uint8_t *>view.buf, <uint32_t>view.len, d)
+    PyBuffer_Release(&view)
+    return 0
+
+
+cdef object bits_of(const fc_decision *d):
+    return (<uint64_t>d.action | <uint64_t>d.reason << 2 | <uint64_t>(d.flags & 7) << 5 | <uint64_t>d.bid << 8
+            | <uint64_t>d.fid << 24 | <uint64_t>d.n_targets << 40)
+
+
+cdef Decision decision_of(ForwardingTable table, const fc_decision *d):
+    cdef Decision made = Decision.__new__(Decision)
+    cdef fc_address home
+    made.action, made.reason, made.flags = ACTIONS[d.action], REASONS[d.reason], FLAGS[d.flags]
+    made.n_targets = d.n_targets
+    made.fid = d.fid if d.flags & FC_HAS_FID else None
+    made.bid = d.bid if d.flags & FC_HAS_BID else None
+    if d.flags & FC_HAS_NODE:
+        made.node = d.node
+        if fc_fib_home_address(<fc_fib *>table.ptr, d.node, &home) == FC_OK:
+            made.home_address = packed(&home)
+    made.care_of = table.targets(d)
+    return made
+
+
+cdef class DataPlane:
+    """A table with a memory of first fragments: what an agent needs for one packet at a time.
+
+    ``fragments`` returns the `Fragments` to use, and ``clock`` the time in ns, or None; both are only called for a
+    fragment. A later fragment is decided as its first one was (RFC 6089 section 5.3.6), for 60 s by that clock
+    (RFC 8200 section 4.5); calls with fragments wait for each other.
+    """
+
+    cdef ForwardingTable table
+    cdef object fragments, clock
+
+    def __init__(self, ForwardingTable table not None, fragments, clock):
+        self.table, self.fragments, self.clock = table, fragments, clock
+
+    def classify_one(self, packet, linktype=RAW_IP):
+        """One packet's decision as an integer, whose bits are those of `ForwardingTable.classify_one`."""
+        cdef fc_decision d
+        self.decide(packet, linktype, &d)
+        return bits_of(&d)
+
+    def decide_one(self, packet, linktype=RAW_IP):
+        """One packet's `Decision`."""
+        cdef fc_decision d
+        self.decide(packet, linktype, &d)
+        return decision_of(self.table, &d)
+
+    cdef int decide(self, packet, linktype, fc_decision *d) except -1:
+        cdef Py_buffer view
+        cdef fc_key key
+        cdef fc_packet info
+        cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
+        get_octets("packet", packet, &view)
+        try:
+            fc_parse(link, <const uint8_t *>view.buf, <uint32_t>view.len, &key, &info)
+            if info.fragment != 0:
+                self.follow(link, &view, &key, &info)
+        finally:
+            PyBuffer_Release(&view)
+        return fc_fib_classify_parsed(<fc_fib *>self.table.ptr, &key, &info, 1, FC_KERNEL_SCALAR, 1, d)
+
+    cdef int follow(self, int link, Py_buffer *view, fc_key *key, fc_packet *info) except -1:
+        """Read a fragment again, with the memory."""
+        cdef Fragments memory = self.fragments()
+        cdef fc_parse_options options
+        cdef uint64_t offset = 0
+        cdef uint32_t length = <uint32_t>view.len
+        time = self.clock()
+        memset(&options, 0, sizeof(options))
+        options.now = FC_NO_TIME if time is None else time
+        with memory.lock:
+            options.fragments = <fc_fragments *>memory.ptr
+            fc_parse_batch(link, NULL, <const uint8_t *>view.buf, &offset, &length, 1, &options, key, info)
+        return 0
 
 
 cdef inline void put_address(const fc_address *a, uint8_t *out) noexcept nogil:

@@ -7,9 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 import flowclass as fc
-from flowclass.engine.classbench import read_trace
+from flowclass.engine._filters import usual_filters
+from flowclass.engine.classbench import _read_lines, read_trace
 
 
 @pytest.fixture
@@ -38,6 +41,46 @@ def test_ipv4_as_one_decimal_number(write: Any) -> None:
         decimal.tobytes()
         == fc.read_classbench(write("@192.0.2.0/24\t0.0.0.0/0\t0 : 65535\t80 : 80\t0x06/0xFF\n")).tobytes()
     )
+
+
+LINES = st.builds(
+    "@{}/{}\t{}/{}\t{} : {}\t{}:{} {}/{}{}".format,
+    *[st.ip_addresses(v=4) | st.ip_addresses(v=6), st.integers(0, 129) | st.integers(0, 32)] * 2,
+    *[st.integers(0, 65536)] * 4,
+    *[st.sampled_from(["0x06", "0x00", "6", "06", "255", "256", "0xFF", "0xff", "0X1", "0x1ff"])] * 2,
+    st.sampled_from(["", "\t0x0000/0x0200", " ", "\r", "x", "\x0b", "\u00a0"]),
+)
+NOISE = st.sampled_from(["", "# comment", "#\u00e9", " ", "@", "::/", ":::", "1::2::3", "tp_dst=1", "\r", "\t", "."])
+
+
+def lines_in_python(octets: bytes) -> Any:
+    try:
+        return _read_lines("it", octets, None).tobytes()
+    except fc.ClassifierError as error:
+        return str(error)
+
+
+@given(st.lists(LINES | NOISE, max_size=3), st.data())
+@example(["@1::2:3/64\t::/0\t0 : 65535\t1:1 6/255", "@1:2:3:4:5:6:7::/1 ::8/128 0:0 0:65535 0x6/0xFF"], None)
+def test_usual_lines_are_read_in_c_as_in_python(lines: list[str], data: Any) -> None:
+    text = "\n".join(lines)
+    if data is not None and text and data.draw(st.booleans()):  # damage
+        at = data.draw(st.integers(0, len(text) - 1))
+        text = text[:at] + data.draw(st.sampled_from([*"0:./@ #\r\nfx-", ""])) + text[at + 1 :]
+    found = usual_filters(text.encode())
+    if found is not None:
+        assert found.tobytes() == lines_in_python(text.encode())
+
+
+def test_usual_files_are_read_in_c() -> None:
+    text = "#  set\n\n@10.0.0.0/8\t0.0.0.0/0\t0 : 65535\t80 : 80\t0x06/0xFF\t0x0000/0x0200\t\r\n"
+    text += "  @2001:DB8::7/33 ::/0 1:2 0 :65535 17/0"
+    found = usual_filters(text.encode())
+    assert found is not None
+    assert found.tobytes() == lines_in_python(text.encode())
+    assert len(found) == 2
+    assert usual_filters(b"") is not None
+    assert usual_filters(text.encode() + b"\ntp_dst=1") is None
 
 
 def test_openflow_rules_are_the_same_as_written_otherwise(write: Any) -> None:

@@ -16,7 +16,7 @@ from mobility_kit import AGENT, COA1, COA2, COA3, DISCARD, HOME, HTTPS, NCAST, O
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.keys import make_keys
-from flowclass.errors import BindingsFileError
+from flowclass.errors import BindingsFileError, FlowclassError
 from flowclass.mobility import HomeAgent, MobileNode, Switches, load_bindings
 from flowclass.mobility.mobile_node.uplink import exchanged, publish_known
 from flowclass.wire import (
@@ -75,6 +75,55 @@ def test_section_5_from_octets_to_decisions() -> None:
     assert [agent.care_of(d) for d in agent.classify([tcp(22)])] == [(COA1,)]
     agent.tick(601.0)
     assert [agent.care_of(d) for d in agent.classify([tcp(22)])] == [()]
+
+
+def pieces(packet: bytes, number: int) -> list[bytes]:
+    """A packet in two fragments."""
+    header, payload = packet[:40], packet[40:]
+    found = []
+    for offset, part, more in ((0, payload[:16], 1), (2, payload[16:], 0)):
+        extension = struct.pack(">BBHI", 6, 0, offset << 3 | more, number)
+        found.append(header[:4] + struct.pack(">HB", len(part) + 8, 44) + header[7:] + extension + part)
+    return found
+
+
+@pytest.mark.parametrize("profile", ["draft", "rfc6089"])
+def test_one_packet_at_a_time_is_decided_as_in_a_batch(profile: str) -> None:
+    peer = Peer(profile, HomeAgent(profile))
+    agent = peer.agent
+    peer.send(bid(1, COA1, 5), bid(2, COA2, 2), flow(3, 1, bids=[1], selector=SSH))
+    random = Random(1)
+    packets = [tcp(port, home) for port in (22, 80) for home in (HOME, OTHER_HOME)]
+    packets += [b"", b"\x60", packets[0][:50], *pieces(tcp(22), 7), *pieces(tcp(80), 8)]
+    random.shuffle(packets)
+    other = HomeAgent(profile, cache=agent.cache)  # with a memory of fragments of its own
+    for packet, row in zip(packets, agent.classify(packets), strict=True):
+        one, number = other.decide_one(packet), other.classify_one(memoryview(packet))
+        assert (one.action, one.reason) == (row["action"], row["reason"]) == (number & 3, number >> 2 & 7)
+        assert (one.fid or 0, one.bid or 0) == (row["fid"], row["bid"]) == (number >> 24 & 0xFFFF, number >> 8 & 0xFFFF)
+        assert one.care_of == other.packed_care_of(row) == tuple(a.packed for a in agent.care_of(row))
+    with pytest.raises(FlowclassError, match="linktype"):
+        agent.classify_one(packets[0], 1 << 16)
+
+
+def test_a_first_fragment_counts_for_sixty_seconds_also_one_packet_at_a_time() -> None:
+    peer = Peer(agent=HomeAgent())
+    agent = peer.agent
+    peer.send(bid(1, COA1, 5), bid(2, COA2, 2), flow(3, 1, bids=[1], selector=SSH))
+    first, later = pieces(tcp(22), 7)
+    assert agent.decide_one(later).fid is None, "its first fragment is unknown"
+    assert agent.decide_one(first).fid == 3
+    assert agent.decide_one(later).fid == 3
+    assert agent.classify([later])["fid"] == [3], "one memory for both calls"
+    agent.tick(peer.now + 59)
+    assert agent.decide_one(later).fid == 3
+    agent.tick(peer.now + 61)
+    assert agent.decide_one(later).fid is None
+
+
+def test_a_table_of_ones_own_class_has_no_calls_for_one_packet() -> None:
+    with pytest.raises(FlowclassError, match="table: a ForwardingTable"):
+        Peer().agent.classify_one(b"")
 
 
 def test_signalling_is_never_matched_and_goes_to_the_default_binding() -> None:

@@ -11,10 +11,11 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from math import isfinite
+from math import copysign, isfinite
 from threading import Lock
-from typing import TYPE_CHECKING, ClassVar, Final, Literal, cast
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, Protocol, cast
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -44,7 +45,7 @@ from flowclass.wire.packets import MobilityPacket, decode_packet, encode_packet
 from flowclass.wire.profiles import Profile, get_profile
 
 from ..addresses import Prefix, in_prefixes, is_routable, is_unicast
-from ..arguments import check_callable, check_methods, check_optional, check_prefixes
+from ..arguments import check_callable, check_methods, check_optional, check_prefixes, check_type
 from ..cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
 from ..cache.events import Event, EventKind
 from ..cache.node import PLAIN, Node
@@ -61,7 +62,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-    from flowclass.engine.forwarding import ForwardingTable
+    from flowclass.engine.forwarding import DataPlane, Decision, ForwardingTable
     from flowclass.engine.packets import Fragments, Packets
 
 __all__ = ["Agent", "Pending"]
@@ -70,6 +71,8 @@ __all__ = ["Agent", "Pending"]
 _SETTINGS: Final = Policy.__struct_fields__
 """The attributes of an agent that its policy consists of."""
 _setting: Final = Lock()
+_LONGEST: Final = 9e9
+"""A number of seconds whose nanoseconds fit 64 bits."""
 
 _ADD_OR_REPLACE: Final = (Request.ADD.value, Request.REPLACE.value)
 _log = logging.getLogger("flowclass.mobility")
@@ -77,6 +80,18 @@ _log = logging.getLogger("flowclass.mobility")
 _KEY_MANAGEMENT: Final = UpdateFlag.KEY_MANAGEMENT.value
 _MOBILE_ROUTER: Final = UpdateFlag.MOBILE_ROUTER.value
 _UNSPECIFIED = IPv6Address(0)
+
+
+class ClassifyOne(Protocol):
+    """The type of `Agent.classify_one`."""
+
+    def __call__(self, packet: bytes | bytearray | memoryview, linktype: int = 101) -> int: ...
+
+
+class DecideOne(Protocol):
+    """The type of `Agent.decide_one`."""
+
+    def __call__(self, packet: bytes | bytearray | memoryview, linktype: int = 101) -> Decision: ...
 
 
 class Pending(Struct, eq=False):
@@ -594,13 +609,52 @@ class Agent(ABC):
         if fragments != "own":
             memory = fragments
         elif threads == 1:
-            memory = self._own_fragments()
-            if times is None and isfinite(clock := self.cache.clock):
-                times = int(max(-9e18, min(clock * 1e9, 9e18)))
-        return self.table.classify_packets(
+            memory = self._fragments or self._own_fragments()
+            if times is None:
+                times = self._nanoseconds()
+        table = cast("ForwardingTable", self.cache.table)
+        return table.classify_packets(
             packets, linktype=linktype, linktypes=linktypes, fragments=memory, times=times, inner=inner, out=out,
             kernel=kernel, threads=threads,
         )  # fmt: skip
+
+    @cached_property
+    def classify_one(self) -> ClassifyOne:
+        """``classify_one(packet, linktype=101)``: classify one packet; return an integer.
+
+        This is for an agent that gets its packets one at a time. Later fragments are decided as with `classify`, and
+        both use the same memory. The integer has the action in bits 0 and 1, the reason in bits 2 to 4, in bits 5 to 7
+        whether a FID, a BID and a node apply, the BID in bits 8 to 23, the FID in bits 24 to 39, and the number of
+        copies to send in bits 40 to 47. A caller's own class of table doesn't have it (ArgumentError).
+        """
+        return self._data_plane.classify_one
+
+    @cached_property
+    def decide_one(self) -> DecideOne:
+        """``decide_one(packet, linktype=101)``: classify one packet, as `classify_one` does; return a `Decision`.
+
+        Its attributes have the action, the reason, FID, BID, home address and care-of addresses (packed).
+        """
+        return self._data_plane.decide_one
+
+    @cached_property
+    def packed_care_of(self) -> Callable[[np.void | bytes], tuple[bytes, ...]]:
+        """``packed_care_of(decision)``: what `care_of` returns, as packed addresses of 16 or 4 octets."""
+        return self.table.care_of
+
+    @cached_property
+    def _data_plane(self) -> DataPlane:
+        from flowclass.engine.forwarding import DataPlane, ForwardingTable
+
+        check_type("table", self.table, ForwardingTable, "a ForwardingTable")
+        return DataPlane(self.table, self._own_fragments, self._nanoseconds)
+
+    def _nanoseconds(self) -> int | None:
+        """Return the time of the agent's last call in nanoseconds, None before the first."""
+        clock = self.cache.clock
+        if -_LONGEST < clock < _LONGEST:
+            return int(clock * 1e9)
+        return int(copysign(_LONGEST, clock) * 1e9) if isfinite(clock) else None
 
     def _own_fragments(self) -> Fragments:
         """Return the agent's own memory of first fragments, which is made when it is first needed."""
