@@ -562,7 +562,7 @@ class Agent(ABC):
         """
         return export_pieces(self.cache, now, most)
 
-    def import_pieces(self, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
+    def import_pieces(self, data: bytes | Iterable[bytes], now: float, most: int = 500) -> Iterator[int]:
         """Do what `import_state` does in steps of at most ``most`` nodes; the caller has to iterate to the end.
 
         All data is checked before the first node is put in place. Changes that updates make in between are newer than

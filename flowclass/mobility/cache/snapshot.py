@@ -170,7 +170,7 @@ def import_cache(cache: BindingCache, data: bytes, now: float) -> None:
             pass
 
 
-def import_pieces(cache: BindingCache, data: bytes | Iterable[bytes], now: float, most: int = 1000) -> Iterator[int]:
+def import_pieces(cache: BindingCache, data: bytes | Iterable[bytes], now: float, most: int = 500) -> Iterator[int]:
     """Do what `import_cache` does in steps of at most ``most`` nodes.
 
     Yields the number of nodes that have been read, and then the number of those in place. ``data`` may come in pieces
