@@ -21,6 +21,7 @@ from flowclass.wire.numbers import RevocationTrigger
 
 from .config import AgentConfig
 from .logs import Log
+from .nftables import mark_rules, nft_rules
 
 __all__ = ["Latencies", "Service", "answer"]
 
@@ -227,6 +228,11 @@ def _revoke(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     return {"home_address": address_text(node.home), "bids": gone, "told": told}
 
 
+def _rules(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    node = _find(service, request)
+    return {"home_address": address_text(node.home), "nft": nft_rules(node), "ip": mark_rules(node)}
+
+
 def _events(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     return {"events": list(service.log.recent)}
 
@@ -294,6 +300,7 @@ _ANSWERS: Final = {
     "why": _why,
     "reload": _reload,
     "revoke": _revoke,
+    "rules": _rules,
     "drain": _drain,
     "dump": _dump,
     "events": _events,

@@ -197,6 +197,17 @@ def revoke(ctx: click.Context, home: str, bids: tuple[int, ...], may_return: boo
     return 0
 
 
+@command.command("rules", cls=_Asking)
+@click.argument("home", metavar="HOME")
+@click.option("--format", "form", type=click.Choice(["nft", "ip"]), default="nft", help="For `nft -f -`, or a shell.")
+@click.pass_context
+def rules(ctx: click.Context, home: str, form: str) -> int:
+    """Flow bindings of a mobile node for the kernel: nftables rules that mark packets, or `ip rule` commands."""
+    if (found := _ask(ctx, "rules", home=home)) is not None:
+        click.echo(found[form], nl=False)
+    return 0
+
+
 @command.command("dump", cls=_Asking)
 @click.pass_context
 def dump(ctx: click.Context) -> int:
