@@ -6,6 +6,7 @@ import contextlib
 import shlex
 import sys
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -26,6 +27,7 @@ __all__ = [
     "make_console",
     "make_table",
     "progress",
+    "time_text",
     "warn",
     "warn_damage",
     "warn_places",
@@ -65,6 +67,13 @@ def count_text(number: int) -> str:
 def counted(number: int, noun: str) -> str:
     """A number with its noun: "1 packet", "1 234 packets"."""
     return f"{count_text(number)} {noun}{'s' * (number != 1)}"
+
+
+def time_text(ns: int | None) -> str:
+    """A time in ns since 1970 as "2026-11-27 08:30:00" (UTC), or nothing if it is None."""
+    if ns is None:
+        return ""
+    return f"{datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=ns // 10**9):%Y-%m-%d %H:%M:%S}"
 
 
 def warn(message: str) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from . import DAMAGED, DONE, INTERRUPTED
-from ._console import count_text, counted, make_console, make_table, progress, warn, warn_damage
+from ._console import count_text, counted, make_console, make_table, progress, time_text, warn, warn_damage
 from ._inputs import (
     InnerCommand,
     Size,
@@ -34,11 +34,12 @@ if TYPE_CHECKING:
     from flowclass.mobility import HomeAgent
     from flowclass.traces.interruption import Interruption
     from flowclass.traces.selection import Selection
-    from flowclass.traces.summary import Summary
+    from flowclass.traces.summary import Summary, Totals
 
 _SHOWN_WAYS = 40
 _BEHIND = 4
 _SHOWN_UNREAD = 8
+_TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last", "left"))
 
 
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
@@ -253,6 +254,7 @@ def show(summary: Summary, output: str | None) -> None:
     console.print(reasons)
     _show_unread(summary, console)
     _show_ways(summary, console)
+    _show_care_of(summary, console)
     if output is not None:
         console.print(f"rows: {output}", markup=False)
 
@@ -276,12 +278,34 @@ def _show_unread(summary: Summary, console: Console) -> None:
         console.print(f"not-ip: and {len(found) - _SHOWN_UNREAD} more reasons: --json has them")
 
 
+def _show_care_of(summary: Summary, console: Console) -> None:
+    """Prints what was sent to each care-of address."""
+    found = sorted(summary.care_of.items())
+    if not found:
+        return
+    table = make_table("", ("care-of address", "left"), *_TOTALS)
+    for address, total in found[:_SHOWN_WAYS]:
+        table.add_row(address, *_total_texts(total))
+    console.print(table)
+    if len(found) > _SHOWN_WAYS:
+        console.print(f"and {count_text(len(found) - _SHOWN_WAYS)} more care-of addresses: --json has them all")
+
+
+def _total_texts(total: Totals) -> tuple[str, str, str, str]:
+    """The cells of the columns `_TOTALS`."""
+    return (count_text(total.packets), count_text(total.octets), time_text(total.first), time_text(total.last))
+
+
 def _show_ways(summary: Summary, console: object) -> None:
     ways = summary.ways()
     if not ways:
         return
     table = make_table(
-        "", ("home address", "left"), ("decided by", "left"), ("action", "left"), ("packets", "right"),
+        "",
+        ("home address", "left"),
+        ("decided by", "left"),
+        ("action", "left"),
+        *_TOTALS,
         ("care-of addresses", "left"),
     )  # fmt: skip
     last = ""
@@ -291,7 +315,7 @@ def _show_ways(summary: Summary, console: object) -> None:
             address if len(way.care_of) == 1 else f"{address} ({count_text(packets)})"
             for address, packets in sorted(way.care_of.items())
         )
-        table.add_row("" if home == last else home, name, action, count_text(way.packets), care_of)
+        table.add_row("" if home == last else home, name, action, *_total_texts(way), care_of)
         last = home
     console.print(table)  # type: ignore[attr-defined]
     if len(ways) > _SHOWN_WAYS:

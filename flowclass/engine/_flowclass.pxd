@@ -136,6 +136,13 @@ cdef extern from "capture/parts.h" nogil:
     uint64_t fc_capture_position(const fc_capture *capture)
 
 
+cdef extern from "trace/totals.h" nogil:
+    ctypedef struct fc_total:
+        uint64_t packets, octets
+        int64_t first, last
+    void fc_totals_add(fc_total *totals, const uint32_t *ids, const uint32_t *sizes, const int64_t *times, size_t n)
+
+
 cdef extern from "trace/tally.h" nogil:
     ctypedef struct fc_tally:
         pass
@@ -152,7 +159,7 @@ cdef extern from "trace/tally.h" nogil:
                       const uint8_t *data, size_t size, int last, size_t *consumed)
     int fc_tally_decide(fc_tally *tally, fc_fib *fib)
     void fc_tally_get(const fc_tally *tally, fc_tally_totals *out)
-    void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
+    void fc_tally_take(fc_tally *tally, fc_decision *decisions, fc_total *totals)
     size_t fc_tally_take_unread(fc_tally *tally, fc_tally_unread *out)
 
 

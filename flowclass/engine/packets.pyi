@@ -5,10 +5,21 @@ import numpy as np
 import numpy.typing as npt
 from typing_extensions import Buffer
 
-__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "SIGNALLING", "Fragments", "as_batch", "parse"]
+__all__ = [
+    "FIRST_DTYPE",
+    "INNERMOST",
+    "NOTE_DTYPE",
+    "OPEN",
+    "PACKET_DTYPE",
+    "SIGNALLING",
+    "Fragments",
+    "as_batch",
+    "parse",
+]
 
 INNERMOST: Final[int]
 SIGNALLING: Final[int]
+OPEN: Final[int]
 FIRST_DTYPE: Final[np.dtype[np.void]]
 NOTE_DTYPE: Final[np.dtype[np.void]]
 PACKET_DTYPE: Final[np.dtype[np.void]]

@@ -14,10 +14,12 @@ from flowclass.engine.arguments import integer, link_types, out_array, secret_ke
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "PACKET_DTYPE", "SIGNALLING", "Fragments", "as_batch", "parse"]
+__all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "OPEN", "PACKET_DTYPE", "SIGNALLING", "Fragments", "as_batch",
+           "parse"]
 
 INNERMOST = FC_INNERMOST
-SIGNALLING = FC_PACKET_SIGNALLING  # a bit of the flags in PACKET_DTYPE
+SIGNALLING = FC_PACKET_SIGNALLING  # bits of the flags in PACKET_DTYPE
+OPEN = FC_PACKET_OPEN
 
 PACKET_DTYPE = np.dtype(
     [

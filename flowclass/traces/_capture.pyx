@@ -15,6 +15,8 @@ from flowclass.engine.decisions import DECISION_DTYPE
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import PACKET_DTYPE
 
+from ._rows import TOTAL_DTYPE
+
 __all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays", "Tally"]
 
 cdef extern from "Python.h":
@@ -243,9 +245,9 @@ cdef class Tally:
         return status, consumed
 
     def take(self, ForwardingTable table not None):
-        """The different decisions since the last call, in no particular order, with the packets and octets of each.
+        """The different decisions since the last call, in no particular order, with the totals of the packets of each.
 
-        Returns three arrays of equal length: of `DECISION_DTYPE`, u64 and u64.
+        Returns two arrays of equal length: of `DECISION_DTYPE` and `TOTAL_DTYPE`.
         """
         cdef fc_tally_totals totals
         cdef int status
@@ -255,13 +257,12 @@ cdef class Tally:
             raise MemoryError
         fc_tally_get(self.ptr, &totals)
         decisions = np.empty(totals.decisions, DECISION_DTYPE)
-        packets, octets = np.empty(totals.decisions, np.uint64), np.empty(totals.decisions, np.uint64)
+        each = np.empty(totals.decisions, TOTAL_DTYPE)
         cdef uint8_t[::1] d = decisions.view(np.uint8)
-        cdef uint64_t[::1] p = packets
-        cdef uint64_t[::1] o = octets
+        cdef uint8_t[::1] e = each.view(np.uint8)
         if totals.decisions:
-            fc_tally_take(self.ptr, <fc_decision *>&d[0], &p[0], &o[0])
-        return decisions, packets, octets
+            fc_tally_take(self.ptr, <fc_decision *>&d[0], <fc_total *>&e[0])
+        return decisions, each
 
     def take_unread(self):
         """Why packets since the last call were not read as IP: a list of (unread, value, packets).

@@ -1,10 +1,20 @@
 from collections.abc import Iterable
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["DecisionNumbers", "RowTexts"]
+__all__ = ["NO_TOTAL", "TOTAL_DTYPE", "DecisionNumbers", "RowTexts", "add_totals"]
+
+TOTAL_DTYPE: Final[np.dtype[np.void]]
+NO_TOTAL: Final[npt.NDArray[np.void]]
+
+def add_totals(
+    totals: npt.NDArray[np.void],
+    ids: npt.NDArray[np.uint32],
+    sizes: npt.NDArray[np.uint32],
+    times: npt.NDArray[np.int64],
+) -> None: ...
 
 class DecisionNumbers:
     def __new__(cls, dtype: npt.DTypeLike, limit: int = 131072) -> Self: ...

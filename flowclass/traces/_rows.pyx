@@ -1,13 +1,38 @@
 # cython: language_level=3, embedsignature=True
 """Numbers decisions, and writes rows of text by number: the binding of csrc/src/trace/rows.c."""
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
 from flowclass.engine._flowclass cimport *
 
-__all__ = ["DecisionNumbers", "RowTexts"]
+__all__ = ["NO_TOTAL", "TOTAL_DTYPE", "DecisionNumbers", "RowTexts", "add_totals"]
+
+TOTAL_DTYPE = np.dtype([("packets", "=u8"), ("octets", "=u8"), ("first", "=i8"), ("last", "=i8")])
+assert TOTAL_DTYPE.itemsize == sizeof(fc_total)
+NO_TOTAL = np.array((0, 0, np.iinfo(np.int64).max, np.iinfo(np.int64).min), TOTAL_DTYPE)
+
+
+def add_totals(totals, ids, sizes, times):
+    """Adds packets to ``totals``, an array of `TOTAL_DTYPE`: packet i to the element ``ids[i]``.
+
+    ``ids`` u32, ``sizes`` u32 (octets on the wire) and ``times`` i64 (`NO_TIME`: unknown) have equal lengths. The
+    totals of nothing are `NO_TOTAL`.
+    """
+    cdef const uint32_t[::1] id = np.ascontiguousarray(ids, np.uint32)
+    cdef const uint32_t[::1] size = np.ascontiguousarray(sizes, np.uint32)
+    cdef const int64_t[::1] time = np.ascontiguousarray(times, np.int64)
+    cdef size_t n = id.shape[0]
+    if totals.dtype != TOTAL_DTYPE or n != <size_t>size.shape[0] or n != <size_t>time.shape[0]:
+        raise ValueError(f"totals, ids, sizes, times: {totals.dtype}, lengths {n}, {len(sizes)}, {len(times)}")
+    cdef uint8_t[::1] t = totals.view(np.uint8)
+    if n == 0:
+        return
+    if ids.max() >= len(totals):
+        raise IndexError(f"id {ids.max()} of {len(totals)} totals")
+    with nogil:
+        fc_totals_add(<fc_total *>&t[0], &id[0], &size[0], &time[0], n)
 
 
 cdef class DecisionNumbers:

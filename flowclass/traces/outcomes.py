@@ -7,14 +7,15 @@ A trace has millions of packets but few different decisions. So a batch of packe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
 from flowclass.addresses import address_text
 from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
+from flowclass.engine.keys import KEY_DTYPE
 
 from ._rows import DecisionNumbers
 
@@ -49,7 +50,8 @@ class Rows:
 
     The arrays have equal lengths: ``frames`` u64, frame numbers from 1 on; ``times`` i64, nanoseconds since 1970 or
     `NO_TIME` where the capture has none; ``ids`` u32, indices into ``outcomes.values``; ``sizes`` u32, octets on the
-    wire.
+    wire; ``keys`` of `KEY_DTYPE`; ``captured`` u32, octets in the capture.
+    The last two are empty where nobody wants them.
     """
 
     file: str
@@ -58,9 +60,17 @@ class Rows:
     ids: Ids
     outcomes: Outcomes
     sizes: npt.NDArray[np.uint32]
+    keys: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, KEY_DTYPE))
+    captured: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     def __len__(self) -> int:
         return len(self.frames)
+
+    def picked(self, chosen: npt.NDArray[Any] | slice) -> Rows:
+        """Those of the rows that an index array, a boolean array or a slice chooses."""
+        return replace(self, **{name: getattr(self, name)[chosen] for name in self._ARRAYS})
+
+    _ARRAYS: ClassVar = ("frames", "times", "ids", "sizes", "keys", "captured")
 
 
 class Outcomes:

@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowclass.engine.forwarding import ForwardingTable
-from flowclass.engine.packets import Fragments
+from flowclass.engine.packets import OPEN, Fragments
 from flowclass.errors import CaptureError
 from flowclass.mobility import HomeAgent
 
@@ -40,7 +40,6 @@ Frames = npt.NDArray[np.uint64]
 Structures = npt.NDArray[np.void]
 Sizes = npt.NDArray[np.uint32]
 Times = npt.NDArray[np.int64]
-_NO_TIMES: Times = np.zeros(0, dtype=np.int64)
 Source = str | os.PathLike[str] | BinaryIO
 
 
@@ -62,7 +61,7 @@ class Run:
     writing are done on its thread, and are complete when its block has been left. ``memory`` limits the octets that
     decompression may use. When ``interruption`` is requested, the run ends early, with the results so far.
     ``selection`` says which packets are decided and counted. ``esp_null`` says whether a replay looks for signalling in
-    ESP with NULL encryption.
+    ESP with NULL encryption. With ``deferred``, packets that the fragment memory leaves open don't count for decisions.
 
     Among several traces, one that is missing, empty or not a capture doesn't stop the others: its `FileSummary` has the
     ``error``. If no trace can be read, the error of the last one is raised.
@@ -82,6 +81,7 @@ class Run:
         interruption: Interruption | None = None,
         selection: Selection | None = None,
         esp_null: bool = True,
+        deferred: bool = False,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -96,6 +96,7 @@ class Run:
         self.updated = updated
         self._done = 0
         self._behind = behind
+        self._deferred = deferred
         self._memory = memory
         self.selection = selection
         self.interruption: Interruption = Interruption() if interruption is None else interruption
@@ -159,9 +160,9 @@ class Run:
 
     def end_count(self, tally: Tally) -> None:
         """Adds what was counted to the summary."""
-        decisions, each_packets, each_octets = tally.take(self._table)
+        decisions, totals = tally.take(self._table)
         add_unread(self.summary.unread, tally.take_unread())
-        self.summary.add_decisions(decisions, self._table.addresses_of(decisions), each_packets, each_octets)
+        self.summary.add_decisions(decisions, self._table.addresses_of(decisions), totals)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
         """Like `classify`, but yields the rows batch by batch, and works only as batches are asked for."""
@@ -196,31 +197,38 @@ class Run:
         if self.selection is not None:
             chosen = self.selection.choose(batch.times[part])
             part, frames = chosen + start, frames[chosen]
+        infos = batch.infos[part]
         rows = self.decide(
-            file.file, frames, batch.keys[part], batch.infos[part], batch.originals[part], batch.times[part]
+            file.file, frames, batch.keys[part], infos, batch.originals[part], batch.times[part], batch.lengths[part]
         )
         if not len(rows):
             return rows
-        add_unread(self.summary.unread, unread_of(batch.infos[part]))
+        counted = None
+        if self._deferred:
+            left_open = infos["flags"] & OPEN != 0
+            counted = rows.picked(~left_open) if left_open.any() else None
+        add_unread(self.summary.unread, unread_of(infos))
         if self._behind is None:
-            self._keep(file, rows, batch.lengths[part])
+            self._keep(file, rows, counted)
         else:
-            self._behind.call(self._keep, file, rows, batch.lengths[part])
+            self._behind.call(self._keep, file, rows, counted)
         return rows
 
-    def _keep(self, file: FileSummary, rows: Rows, lengths: Sizes) -> None:
-        self.summary.add(rows, file)
-        self.summary.cut += int(np.count_nonzero(lengths < rows.sizes))
+    def _keep(self, file: FileSummary, rows: Rows, counted: Rows | None) -> None:
+        self.summary.add(rows, file, counted)
+        self.summary.cut += int(np.count_nonzero(rows.captured < rows.sizes))
         for taker in self._takers:
             taker(rows)
 
     def decide(
-        self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times = _NO_TIMES
-    ) -> Rows:
+        self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times,
+        captured: Sizes,
+    ) -> Rows:  # fmt: skip
         """Decides at most `Outcomes.BATCH` packets by the present state, without counting them."""
         decisions = self._table.classify_parsed(keys, infos)
         self._outcomes.trim()
-        return Rows(file, frames, times, self._outcomes.intern(decisions, self._resolve), self._outcomes, sizes)
+        ids = self._outcomes.intern(decisions, self._resolve)
+        return Rows(file, frames, times, ids, self._outcomes, sizes, keys, captured)
 
     def changed(self) -> None:
         """Must be called whenever the agent's bindings have changed."""

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from ._rows import NO_TOTAL, add_totals
 from .outcomes import ACTIONS, REASONS, Rows, RowValues, row_values_of
-from .reader import Damage, Damages
+from .reader import NO_TIME, Damage, Damages
 from .unread import Unread, add_unread, unread_words
 
-__all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Updates"]
+__all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Totals", "Updates"]
 
 
 @dataclass(slots=True)
@@ -34,20 +35,39 @@ class FileSummary:
 
 
 @dataclass(slots=True)
-class FlowSummary:
-    """Counts of the packets of one node that were treated alike: those of a flow, of its default, its signalling, ...
+class Totals:
+    """Packets, their octets on the wire, and the times of the first and last (ns since 1970; None: none has a time)."""
+
+    packets: int = 0
+    octets: int = 0
+    first: int | None = None
+    last: int | None = None
+
+    def add(self, more: Totals) -> None:
+        """Adds the packets that ``more`` counts."""
+        self.packets += more.packets
+        self.octets += more.octets
+        if more.first is not None and (self.first is None or more.first < self.first):
+            self.first = more.first
+        if more.last is not None and (self.last is None or more.last > self.last):
+            self.last = more.last
+
+    def to_dict(self) -> dict[str, int | None]:
+        """For JSON."""
+        return {"packets": self.packets, "octets": self.octets, "first_ns": self.first, "last_ns": self.last}
+
+
+@dataclass(slots=True)
+class FlowSummary(Totals):
+    """Totals of the packets of one node that were treated alike: those of a flow, of its default, its signalling, ...
 
     ``care_of`` has the number of packets sent to each care-of address.
     """
 
-    packets: int = 0
-    octets: int = 0
     care_of: dict[str, int] = field(default_factory=dict)
 
-    def add(self, packets: int, octets: int, care_of: Iterable[str]) -> None:
-        """Adds ``packets`` packets, with ``octets`` in all, each of which went to all of these care-of addresses."""
-        self.packets += packets
-        self.octets += octets
+    def send(self, packets: int, care_of: Iterable[str]) -> None:
+        """Counts packets, each of which went to all of these care-of addresses."""
         for address in care_of:
             self.care_of[address] = self.care_of.get(address, 0) + packets
 
@@ -85,6 +105,7 @@ class SavedSummary(NamedTuple):
     cut: int
     unread: list[tuple[int, int, int]]
     ways: list[tuple[str, str, str, int, FlowSummary]]
+    care_of: dict[str, Totals]
 
 
 class Summary:
@@ -96,69 +117,75 @@ class Summary:
         self.unread: Unread = {}
         self.updates: Updates | None = None
         self._folded: dict[_Key, FlowSummary] = {}
-        # counts by outcome id; they are added to `_folded` when somebody asks for counts, or when the ids are forgotten
+        self._care_of: dict[str, Totals] = {}
+        # totals by outcome id; they are added to `_folded` when somebody asks for them, or when the ids are forgotten
         self._values: list[RowValues] = []
-        self._packets = np.zeros(0, dtype=np.int64)
-        self._octets = np.zeros(0, dtype=np.float64)  # exact up to 2**53
+        self._totals = np.full(0, NO_TOTAL)
         self._counted: list[tuple[Any, ...]] = []  # arguments of add_decisions, added to `_folded` when somebody asks
 
-    def add(self, rows: Rows, file: FileSummary) -> None:
-        """Counts one batch. An n-cast packet adds 1 to the count of each of its care-of addresses."""
-        self.count(rows)
+    def add(self, rows: Rows, file: FileSummary, counted: Rows | None = None) -> None:
+        """Counts one batch. An n-cast packet adds 1 to the count of each of its care-of addresses.
+
+        Of the decisions only those of the rows ``counted`` count, where these are not all.
+        """
+        self.count(rows if counted is None else counted)
         file.packets += len(rows)
         file.octets += int(rows.sizes.sum(dtype=np.uint64))
 
-    def count(self, rows: Rows, sign: int = 1) -> None:
-        """Counts the outcomes of rows, but not the packets of their file. ``sign`` -1 removes rows counted before."""
+    def count(self, rows: Rows) -> None:
+        """Counts the outcomes of rows, but not the packets of their file."""
         if self._values is not rows.outcomes.values:
             self._fold()
             self._values = rows.outcomes.values
         known = len(self._values)
-        if known > len(self._packets):
-            more = 2 * known - len(self._packets)
-            self._packets = np.append(self._packets, np.zeros(more, dtype=np.int64))
-            self._octets = np.append(self._octets, np.zeros(more))
-        self._packets[:known] += sign * np.bincount(rows.ids, minlength=known)
-        self._octets[:known] += sign * np.bincount(rows.ids, weights=rows.sizes, minlength=known)
+        if known > len(self._totals):
+            self._totals = np.append(self._totals, np.full(2 * known - len(self._totals), NO_TOTAL))
+        add_totals(self._totals, rows.ids, rows.sizes, rows.times)
 
     def add_decisions(
-        self,
-        decisions: npt.NDArray[np.void],
-        addresses: tuple[Any, ...],
-        packets: npt.NDArray[np.uint64],
-        octets: npt.NDArray[np.uint64],
+        self, decisions: npt.NDArray[np.void], addresses: tuple[Any, ...], totals: npt.NDArray[np.void]
     ) -> None:
-        """Adds the numbers of ``packets`` and ``octets`` of decisions (`DECISION_DTYPE`), one element per decision.
+        """Adds the totals (`TOTAL_DTYPE`) of the packets that had each of the decisions (`DECISION_DTYPE`).
 
         ``addresses`` is what `ForwardingTable.addresses_of` returned for these decisions. The caller has to count the
         packets and octets of the files. Texts are made only when somebody asks for them.
         """
-        self._counted.append((decisions, addresses, packets, octets))
+        self._counted.append((decisions, addresses, totals))
 
     @property
     def _ways(self) -> dict[_Key, FlowSummary]:
         self._fold()
         return self._folded
 
-    def _fold(self) -> None:
-        for number in np.flatnonzero(self._packets).tolist():
-            self._fold_one(self._values[number], int(self._packets[number]), int(self._octets[number]))
-        self._packets[:] = 0
-        self._octets[:] = 0
-        counted, self._counted = self._counted, []
-        for decisions, addresses, packets, octets in counted:
-            for outcome, *counts in zip(
-                row_values_of(decisions, *addresses), packets.tolist(), octets.tolist(), strict=True
-            ):
-                self._fold_one(outcome, *counts)
+    @property
+    def care_of(self) -> dict[str, Totals]:
+        """What was sent to each care-of address, by its text. An n-cast packet counts for each of its addresses."""
+        self._fold()
+        return self._care_of
 
-    def _fold_one(self, outcome: RowValues, packets: int, octets: int) -> None:
+    def _fold(self) -> None:
+        used = np.flatnonzero(self._totals["packets"])
+        for number, total in zip(used.tolist(), self._totals[used].tolist(), strict=True):
+            self._fold_one(self._values[number], _totals(total))
+        self._totals[: len(self._values)] = NO_TOTAL
+        counted, self._counted = self._counted, []
+        for decisions, addresses, totals in counted:
+            for outcome, total in zip(row_values_of(decisions, *addresses), totals.tolist(), strict=True):
+                self._fold_one(outcome, _totals(total))
+
+    def _fold_one(self, outcome: RowValues, total: Totals) -> None:
         action, reason, home_address, fid, _, care_of = outcome
         key = (home_address or "", reason, action, -1 if fid is None else fid)
         way = self._folded.get(key)
         if way is None:
             way = self._folded[key] = FlowSummary()
-        way.add(packets, octets, care_of)
+        way.add(total)
+        way.send(total.packets, care_of)
+        for address in care_of:
+            known = self._care_of.get(address)
+            if known is None:
+                known = self._care_of[address] = Totals()
+            known.add(total)
 
     @property
     def damage(self) -> list[Damage]:
@@ -191,9 +218,7 @@ class Summary:
     def _by(self, part: int, names: tuple[str, ...]) -> dict[str, FlowSummary]:
         totals = {name: FlowSummary() for name in names}
         for key, way in self._ways.items():
-            total = totals[str(key[part])]
-            total.packets += way.packets
-            total.octets += way.octets
+            totals[str(key[part])].add(way)
         return totals
 
     def ways(self) -> list[tuple[str, str, str, int | None, FlowSummary]]:
@@ -224,17 +249,18 @@ class Summary:
         add_unread(self.unread, [(*key, packets) for key, packets in other.unread.items()])
         for key, way in other._ways.items():
             mine = self._folded.setdefault(key, FlowSummary())
-            mine.packets += way.packets
-            mine.octets += way.octets
+            mine.add(way)
             for address, packets in way.care_of.items():
-                mine.care_of[address] = mine.care_of.get(address, 0) + packets
+                mine.send(packets, [address])
+        for address, total in other.care_of.items():
+            self._care_of.setdefault(address, Totals()).add(total)
 
     def to_saved(self) -> SavedSummary:
         """All counts except those of binding updates, in a form that can be written to a file."""
         files = [(file.file, file.packets, file.octets, list(file.damage), file.damage.more, file.error, file.read_to)
                  for file in self.files]  # fmt: skip
         unread = [(*key, packets) for key, packets in self.unread.items()]
-        return SavedSummary(files, self.cut, unread, [(*key, way) for key, way in self._ways.items()])
+        return SavedSummary(files, self.cut, unread, [(*key, way) for key, way in self._ways.items()], self.care_of)
 
     @classmethod
     def from_saved(cls, saved: SavedSummary) -> Summary:
@@ -246,6 +272,7 @@ class Summary:
             found.files.append(FileSummary(name, packets, octets, Damages(damage, more), error, read_to))
         for home, reason, action, fid, way in saved.ways:
             found._folded[home, reason, action, fid] = way
+        found._care_of = saved.care_of
         return found
 
     def to_dict(self) -> dict[str, Any]:
@@ -261,6 +288,7 @@ class Summary:
                 for key, packets in sorted(self.unread.items(), key=lambda item: (-item[1], item[0]))
             ],
             "nodes": self._nodes(),
+            "care_of": [{"care_of": address, **total.to_dict()} for address, total in sorted(self.care_of.items())],
             "updates": None if self.updates is None else _plain(self.updates),
             "files": [
                 {
@@ -276,15 +304,27 @@ class Summary:
             ],
         }
 
+    def nodes(self) -> dict[str, Totals]:
+        """What was addressed to each node, by its home address as text, in the order of `ways`."""
+        nodes: dict[str, Totals] = {}
+        for home, _, _, _, way in self.ways():
+            nodes.setdefault(home, Totals()).add(way)
+        return nodes
+
     def _nodes(self) -> list[dict[str, Any]]:
-        nodes: dict[str, dict[str, Any]] = {}
+        nodes: dict[str, dict[str, Any]] = {
+            home: {"home_address": home, **total.to_dict(), "decisions": []} for home, total in self.nodes().items()
+        }
         for home, reason, action, fid, way in self.ways():
-            node = nodes.setdefault(home, {"home_address": home, "packets": 0, "octets": 0, "decisions": []})
-            node["packets"] += way.packets
-            node["octets"] += way.octets
-            entry = {"reason": reason, "action": action, "fid": fid, "packets": way.packets, "octets": way.octets}
-            node["decisions"].append({**entry, "care_of": dict(sorted(way.care_of.items()))})
+            entry = {"reason": reason, "action": action, "fid": fid, **way.to_dict()}
+            nodes[home]["decisions"].append({**entry, "care_of": dict(sorted(way.care_of.items()))})
         return list(nodes.values())
+
+
+def _totals(values: tuple[int, int, int, int]) -> Totals:
+    """The totals of one element of `TOTAL_DTYPE`."""
+    packets, octets, first, last = values
+    return Totals(packets, octets) if last == NO_TIME else Totals(packets, octets, first, last)
 
 
 def _plain(value: Any, leave_out: str = "") -> dict[str, Any]:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import random
+import struct
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,6 +17,8 @@ from flowclass.generate.mobility import START_NS, mobility_trace
 from flowclass.generate.packets import MOBILITY, Fields, ethernet, ip_packet
 from flowclass.generate.traffic import traffic
 from flowclass.mobility import load_bindings
+from flowclass.traces.outcomes import Rows
+from flowclass.traces.reader import NO_TIME
 from flowclass.traces.run import Run
 from flowclass.traces.summary import Summary
 
@@ -52,6 +56,50 @@ def test_a_summary_alone_is_that_of_the_rows(tmp_path: Path, count: int, inner: 
     assert alone.damage
     assert alone.cut > 1000
     assert all(way.packets for reason, way in alone.by_reason().items())
+
+
+def test_totals_have_the_first_and_last_time_of_everything(tmp_path: Path) -> None:
+    """Times that jump by years, go back, and are missing; original lengths up to the largest."""
+    rng = random.Random(8)
+    nodes = random_nodes(rng, 5, 4)
+    file = tmp_path / "bindings.toml"
+    file.write_text(bindings_toml(nodes))
+    packets = [frame.data for frame in traffic(rng, nodes, 2000, connections=50)]
+    packets += [packets[0] + bytes(70_000)]  # on the wire; captured are fewer
+    starts = [0, 1, 10**9, START_NS, START_NS + 2**41, 2**60]
+    many = 80_000  # more than STRAYS of tally.c
+    frames = [
+        Frame(starts[i * len(starts) // many] + rng.randrange(10**9), packets[i % len(packets)]) for i in range(many)
+    ]
+    untimed = b"".join(
+        struct.pack("<III", 3, 16 + len(data) + -len(data) % 4, len(data)) + data + bytes(-len(data) % 4)
+        + struct.pack("<I", 16 + len(data) + -len(data) % 4) for data in packets[:100]
+    )  # fmt: skip
+    streams = [
+        capture(frames, snap_length=120), io.BytesIO(capture(frames, write_pcapng, snap_length=200).read() + untimed)
+    ]  # fmt: skip
+    found = Counter[str](), Counter[str](), dict[str, int](), dict[str, int]()
+
+    def watch(rows: Rows) -> None:
+        columns = (rows.ids.tolist(), rows.sizes.tolist(), rows.times.tolist())
+        for number, size, time in zip(*columns, strict=True):
+            for address in rows.outcomes.values[number].care_of:
+                found[0][address] += 1
+                found[1][address] += size
+                if time != NO_TIME:
+                    found[2][address] = min(time, found[2].get(address, time))
+                    found[3][address] = max(time, found[3].get(address, time))
+
+    for stream in streams:
+        for counts in found:
+            counts.clear()
+        of_rows = Run(load_bindings(file), observers=[watch]).classify([stream])
+        stream.seek(0)
+        alone = Run(load_bindings(file)).classify([stream])
+        assert alone.to_dict() == of_rows.to_dict()
+        care_of = {a: (t.packets, t.octets, t.first, t.last) for a, t in alone.care_of.items()}
+        assert care_of == {a: tuple(counts[a] for counts in found) for a in found[0]}
+        assert len(care_of) > 5
 
 
 def test_a_summary_of_more_keys_than_are_remembered(tmp_path: Path) -> None:

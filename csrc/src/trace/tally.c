@@ -28,26 +28,31 @@
 #define SETS (1u << FC_TALLY_SETS_BITS)
 #define SETS_AHEAD 16u /* keys whose set is being fetched while others are counted */
 
+/* A key and the totals of its packets, in one line: a time is counted in 40 bits from `base`, of 18 minutes. Packets
+ * outside of these are decided one by one until there are STRAYS of them; then `base` is moved. */
 typedef struct seen {
     fc_key key;
-    uint64_t packets; /* 0: there is no key here */
-    uint64_t octets;
+    uint64_t since; /* first time << 24 | packets; 0: there is no key here */
+    uint64_t until; /* last time << 24 | octets and packets together, so that packets alone can't overflow */
 } seen;
+#define LOW 0xffffffu
+#define TIMES ((uint64_t)1 << 40) /* 0: no last time; TIMES - 1: no first time */
+#define BEFORE (TIMES / 4)        /* how far `base` is before the packet that it is chosen by */
+#define STRAYS 65536u
+#define LARGE 65536u /* octets on the wire of a packet that is decided by itself */
 
 typedef struct slot {
     fc_decision decision;
-    uint64_t packets; /* 0: free */
-    uint64_t octets;
-    uint64_t unused[2];
+    fc_total total; /* no packets: free */
 } slot;
 
 _Static_assert(sizeof(seen) == 64 && sizeof(slot) == 64, "a line each");
 
-/* Packets to be decided, each with its weight. */
+/* Keys to be decided, each with the totals of its packets. */
 typedef struct waiting {
     fc_key keys[TALLY_BLOCK];
     fc_packet infos[TALLY_BLOCK];
-    uint64_t packets[TALLY_BLOCK], octets[TALLY_BLOCK];
+    fc_total totals[TALLY_BLOCK];
     size_t count;
 } waiting;
 
@@ -55,6 +60,8 @@ struct fc_tally {
     seen *seen;
     slot *slots;    /* open addressing */
     unsigned shift; /* 64 less log2 of how many */
+    int64_t base;   /* times in `seen` are counted from here */
+    uint32_t strays;
     fc_tally_totals totals;
     fc_records records;
     uint64_t offsets[TALLY_BLOCK];
@@ -84,6 +91,7 @@ int fc_tally_new(fc_tally **out)
     fc_tally *t = calloc(1, sizeof *t);
     if (!t)
         return FC_ENOMEM;
+    t->strays = STRAYS - 1; /* the first time sets `base` */
     t->shift = 64 - (unsigned)__builtin_ctz(FIRST_SLOTS);
     t->slots = lines(FIRST_SLOTS);
     t->seen = lines(2 * SETS);
@@ -133,7 +141,7 @@ static int same_decision(const fc_decision *a, const fc_decision *b)
 static slot *find_slot(const fc_tally *t, const fc_decision *d, size_t at)
 {
     size_t mask = slots_of(t) - 1;
-    while (t->slots[at].packets && !same_decision(&t->slots[at].decision, d))
+    while (t->slots[at].total.packets && !same_decision(&t->slots[at].decision, d))
         at = (at + 1) & mask;
     return &t->slots[at];
 }
@@ -148,7 +156,7 @@ static int more_slots(fc_tally *t, size_t more)
         t->slots = slots;
         t->shift--;
         for (size_t i = 0; i < n; i++)
-            if (old[i].packets)
+            if (old[i].total.packets)
                 *find_slot(t, &old[i].decision, slot_of(t, &old[i].decision)) = old[i];
         fc_big_free(old);
     }
@@ -171,56 +179,75 @@ static int decide(fc_tally *t, fc_fib *fib)
     }
     for (size_t i = 0; i < n; i++) {
         slot *s = find_slot(t, &t->decisions[i], at[i]);
-        if (!s->packets) {
+        const fc_total *more = &w->totals[i];
+        if (!s->total.packets) {
             s->decision = t->decisions[i];
+            s->total = *more;
             t->totals.decisions++;
+            continue;
         }
-        s->packets += w->packets[i];
-        s->octets += w->octets[i];
+        s->total.packets += more->packets;
+        s->total.octets += more->octets;
+        s->total.first = more->first < s->total.first ? more->first : s->total.first;
+        s->total.last = more->last > s->total.last ? more->last : s->total.last;
     }
     w->count = 0;
     return FC_OK;
 }
 
-static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint64_t packets,
-                   uint64_t octets)
+static int put_off(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, fc_total total)
 {
     waiting *w = &t->waiting;
     w->keys[w->count] = *key;
     w->infos[w->count].status = info->status;
     w->infos[w->count].flags = info->flags;
-    w->packets[w->count] = packets;
-    w->octets[w->count++] = octets;
+    w->totals[w->count++] = total;
     return w->count == TALLY_BLOCK ? decide(t, fib) : FC_OK;
 }
 
-/* Moves a key that leaves the cache to those that wait; does nothing if there is no key in `s`. */
-static int leave(fc_tally *t, fc_fib *fib, seen *s)
+static fc_total total_of(uint32_t octets, int64_t time)
 {
-    static const fc_packet whole = {0};
-    return s->packets ? put_off(t, fib, &s->key, &whole, s->packets, s->octets) : FC_OK;
+    return (fc_total){1, octets, time == FC_NO_TIME ? INT64_MAX : time, time};
 }
 
-int fc_tally_decide(fc_tally *t, fc_fib *fib)
+/* Moves a key that leaves the cache to those that wait; does nothing if there is no key in `s`. */
+static int leave(fc_tally *t, fc_fib *fib, const seen *s)
+{
+    static const fc_packet whole = {0};
+    uint64_t packets = s->since & LOW, first = s->since >> 24, last = s->until >> 24;
+    if (!packets)
+        return FC_OK;
+    fc_total total = {packets, (s->until & LOW) - packets, first == TIMES - 1 ? INT64_MAX : t->base + (int64_t)first,
+                      last ? t->base + (int64_t)last : FC_NO_TIME};
+    return put_off(t, fib, &s->key, &whole, total);
+}
+
+/* Empties the cache. */
+static int leave_all(fc_tally *t, fc_fib *fib)
 {
     int status = FC_OK;
     for (size_t i = 0; i < 2 * SETS && status == FC_OK; i++) {
         status = leave(t, fib, &t->seen[i]);
-        t->seen[i].packets = 0;
+        t->seen[i] = (seen){0};
     }
+    return status;
+}
+
+int fc_tally_decide(fc_tally *t, fc_fib *fib)
+{
+    int status = leave_all(t, fib);
     return status == FC_OK ? decide(t, fib) : status;
 }
 
-void fc_tally_take(fc_tally *t, fc_decision *decisions, uint64_t *packets, uint64_t *octets)
+void fc_tally_take(fc_tally *t, fc_decision *decisions, fc_total *totals)
 {
     size_t n = 0;
     for (size_t i = 0; i < slots_of(t); i++) {
         slot *s = &t->slots[i];
-        if (!s->packets)
+        if (!s->total.packets)
             continue;
         decisions[n] = s->decision;
-        packets[n] = s->packets;
-        octets[n++] = s->octets;
+        totals[n++] = s->total;
         memset(s, 0, sizeof *s);
     }
     t->totals.decisions = 0;
@@ -276,19 +303,49 @@ static int same_key(const fc_key *a, const fc_key *b)
 /* Does this packet's decision depend on its key alone? */
 static int plain(const fc_packet *info) { return !(info->status | (info->flags & FC_PACKET_SIGNALLING)); }
 
-static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets)
+/* Counts a packet that can't be in the cache, and now and then moves the times that can. */
+static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint32_t octets,
+                       int64_t time)
 {
+    int status = put_off(t, fib, key, info, total_of(octets, time));
+    if (status == FC_OK && time != FC_NO_TIME && ++t->strays == STRAYS) {
+        status = leave_all(t, fib);
+        t->strays = 0;
+        t->base = time < INT64_MIN + (int64_t)(2 * BEFORE) ? INT64_MIN + (int64_t)BEFORE : time - (int64_t)BEFORE;
+    }
+    return status;
+}
+
+static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets, int64_t time)
+{
+    uint64_t last = (uint64_t)time - (uint64_t)t->base, first = last;
     seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
+    if (last - 1 >= TIMES - 2 || octets >= LARGE) {
+        static const fc_packet whole;
+        if (time != FC_NO_TIME || octets >= LARGE)
+            return count_stray(t, fib, key, &whole, octets, time);
+        last = 0;
+        first = TIMES - 1;
+    }
     if (s == &set[1] && !same_key(&s->key, key)) { /* the older one goes */
         int status = leave(t, fib, s);
         if (status != FC_OK)
             return status;
         *s = set[0];
         s = &set[0];
-        *s = (seen){.key = *key};
+        *s = (seen){.key = *key, .since = first << 24};
+    } else if ((s->until & LOW) + octets >= LOW) {
+        int status = leave(t, fib, s);
+        if (status != FC_OK)
+            return status;
+        *s = (seen){.key = *key, .since = first << 24};
     }
-    s->packets++;
-    s->octets += octets;
+    s->since++;
+    s->until += octets + 1;
+    if (last > s->until >> 24)
+        s->until = last << 24 | (s->until & LOW);
+    if (first < s->since >> 24)
+        s->since = first << 24 | (s->since & LOW);
     return FC_OK;
 }
 
@@ -308,11 +365,11 @@ static int count_block(fc_tally *t, fc_fib *fib, size_t n)
         if (t->infos[j].flags & FC_PACKET_OPEN)
             continue; /* whoever takes its note counts it */
         if (plain(&t->infos[j]))
-            status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j]);
+            status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j], t->times[j]);
         else {
             if (t->infos[j].unread)
                 count_unread(t, &t->infos[j]);
-            status = put_off(t, fib, &t->keys[j], &t->infos[j], 1, t->originals[j]);
+            status = put_off(t, fib, &t->keys[j], &t->infos[j], total_of(t->originals[j], t->times[j]));
         }
     }
     return status;

@@ -4,6 +4,7 @@
 #define FC_TALLY_H
 
 #include "flowclass.h"
+#include "totals.h"
 
 /* How often each different decision was made. */
 typedef struct fc_tally fc_tally;
@@ -33,9 +34,9 @@ int fc_tally_read(fc_tally *tally, fc_capture *capture, fc_fib *fib, const fc_pa
 int fc_tally_decide(fc_tally *tally, fc_fib *fib);
 
 void fc_tally_get(const fc_tally *tally, fc_tally_totals *out);
-/* Writes the different decisions, in no particular order, and how many packets and octets each has, and forgets them.
- * The arrays have room for totals.decisions. */
-void fc_tally_take(fc_tally *tally, fc_decision *decisions, uint64_t *packets, uint64_t *octets);
+/* Writes the different decisions, in no particular order, and the totals of the packets of each, and forgets them. The
+ * arrays have room for totals.decisions. */
+void fc_tally_take(fc_tally *tally, fc_decision *decisions, fc_total *totals);
 /* Writes the counts of packets that could not be read as IP since the last call, at most FC_TALLY_UNREAD + 1 entries,
  * and forgets them. Returns how many entries it wrote. */
 size_t fc_tally_take_unread(fc_tally *tally, fc_tally_unread *out);

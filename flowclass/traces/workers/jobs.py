@@ -353,7 +353,9 @@ class _Assembly:
         for notes in read_notes(part):
             self._memory.settle(notes)
             keys, infos = np.ascontiguousarray(notes["key"]), np.ascontiguousarray(notes["info"])
-            rows = self._run.decide("", notes["packet"], keys, infos, notes["original"])
+            rows = self._run.decide(
+                "", notes["packet"], keys, infos, notes["original"], notes["time"], notes["original"]
+            )
             self.summary.count(rows)
             used, inverse = np.unique(rows.ids, return_inverse=True)
             mine = [numbers.setdefault(rows.outcomes.values[i], len(numbers)) for i in used.tolist()]

@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 PART_SIZE: Final = 256 << 20
-LAYOUT: Final = 4
+LAYOUT: Final = 5
 """The version of the format of parts and of calls to workers. A job ignores parts of another version."""
 _OPEN: Final = np.uint32(0xFFFFFFFF)  # the id of a row that is left open
 
@@ -256,7 +256,7 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
     says so. Raises `CaptureError` if the file is not the one of the unit's ``identity``, or lost octets that it had.
     """
     end = unit.identity.size
-    run = Run(agent_of(job), inner=job.inner)
+    run = Run(agent_of(job), inner=job.inner, deferred=unit.is_cut)
     result = Result(run.summary)
     with ExitStack() as stack:
         try:
@@ -287,8 +287,6 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
             for batch in trace.keys(fragments=memory, inner=job.inner):
                 rows = run.take(file, batch, 0, len(batch))
                 left_open = None if notes is None else notes.take(rows)
-                if left_open is not None:
-                    run.summary.count(left_open, -1)
                 rows_file.write(rows, left_open)
             result.text = 0 if rows_file.size is None else rows_file.size.octets
         if notes is not None:
@@ -325,9 +323,7 @@ class _NotesFile:
             self.count += len(notes)
         if rows is None or not places:
             return None
-        chosen = np.concatenate(places)
-        frames, times, ids, sizes = rows.frames[chosen], rows.times[chosen], rows.ids[chosen], rows.sizes[chosen]
-        return Rows(rows.file, frames, times, ids, rows.outcomes, sizes)
+        return rows.picked(np.concatenate(places))
 
 
 def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.void]]:
