@@ -36,10 +36,9 @@ typedef struct seen {
     uint64_t until; /* last time << 24 | octets and packets together, so that packets alone can't overflow */
 } seen;
 #define LOW 0xffffffu
-#define TIMES ((uint64_t)1 << 40) /* 0: no last time; TIMES - 1: no first time */
-#define BEFORE (TIMES / 4)        /* how far `base` is before the packet that it is chosen by */
+#define NEVER (((uint64_t)1 << 40) - 1) /* in both: no packet has a time */
+#define BEFORE (NEVER / 4)              /* how far `base` is before the packet that it is chosen by */
 #define STRAYS 65536u
-#define LARGE 65536u /* octets on the wire of a packet that is decided by itself */
 
 typedef struct slot {
     fc_decision decision;
@@ -217,8 +216,11 @@ static int leave(fc_tally *t, fc_fib *fib, const seen *s)
     uint64_t packets = s->since & LOW, first = s->since >> 24, last = s->until >> 24;
     if (!packets)
         return FC_OK;
-    fc_total total = {packets, (s->until & LOW) - packets, first == TIMES - 1 ? INT64_MAX : t->base + (int64_t)first,
-                      last ? t->base + (int64_t)last : FC_NO_TIME};
+    fc_total total = {packets, (s->until & LOW) - packets, INT64_MAX, FC_NO_TIME};
+    if (first != NEVER) {
+        total.first = t->base + (int64_t)first;
+        total.last = t->base + (int64_t)last;
+    }
     return put_off(t, fib, &s->key, &whole, total);
 }
 
@@ -304,10 +306,10 @@ static int same_key(const fc_key *a, const fc_key *b)
 static int plain(const fc_packet *info) { return !(info->status | (info->flags & FC_PACKET_SIGNALLING)); }
 
 /* Counts a packet that can't be in the cache, and now and then moves the times that can. */
-static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_packet *info, uint32_t octets,
-                       int64_t time)
+static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, uint32_t octets, int64_t time)
 {
-    int status = put_off(t, fib, key, info, total_of(octets, time));
+    static const fc_packet whole;
+    int status = put_off(t, fib, key, &whole, total_of(octets, time));
     if (status == FC_OK && time != FC_NO_TIME && ++t->strays == STRAYS) {
         status = leave_all(t, fib);
         t->strays = 0;
@@ -316,36 +318,47 @@ static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, const fc_pac
     return status;
 }
 
-static int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets, int64_t time)
+/* Counts a packet that count_seen doesn't. */
+__attribute__((noinline)) static int count_other(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key,
+                                                 uint32_t octets, int64_t time)
 {
-    uint64_t last = (uint64_t)time - (uint64_t)t->base, first = last;
+    uint64_t now = (uint64_t)time - (uint64_t)t->base;
+    int timed = time != FC_NO_TIME;
+    if ((timed && now >= NEVER) || octets >= LOW)
+        return count_stray(t, fib, key, octets, time);
     seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
-    if (last - 1 >= TIMES - 2 || octets >= LARGE) {
-        static const fc_packet whole;
-        if (time != FC_NO_TIME || octets >= LARGE)
-            return count_stray(t, fib, key, &whole, octets, time);
-        last = 0;
-        first = TIMES - 1;
-    }
-    if (s == &set[1] && !same_key(&s->key, key)) { /* the older one goes */
+    int known = same_key(&s->key, key);
+    if (!known || (s->until & LOW) + octets >= LOW) { /* the older one goes, or its counts */
         int status = leave(t, fib, s);
         if (status != FC_OK)
             return status;
-        *s = set[0];
-        s = &set[0];
-        *s = (seen){.key = *key, .since = first << 24};
-    } else if ((s->until & LOW) + octets >= LOW) {
-        int status = leave(t, fib, s);
-        if (status != FC_OK)
-            return status;
-        *s = (seen){.key = *key, .since = first << 24};
+        if (!known) {
+            set[1] = set[0];
+            s = &set[0];
+        }
+        *s = (seen){*key, NEVER << 24, NEVER << 24};
     }
+    uint64_t first = s->since >> 24, last = s->until >> 24;
+    if (timed) {
+        last = first == NEVER || now > last ? now : last;
+        first = now < first ? now : first;
+    }
+    s->since = first << 24 | ((s->since & LOW) + 1);
+    s->until = last << 24 | ((s->until & LOW) + octets + 1);
+    return FC_OK;
+}
+
+/* Counts a packet whose key is in the cache, and which isn't earlier than those before it. */
+static inline int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets, int64_t time)
+{
+    seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
+    if (s == &set[1] && !same_key(&s->key, key))
+        return count_other(t, fib, set, key, octets, time);
+    uint64_t now = (uint64_t)time - (uint64_t)t->base, more = (s->until & LOW) + octets + 1;
+    if (now >> 40 | more >> 24 || now < s->until >> 24)
+        return count_other(t, fib, set, key, octets, time);
     s->since++;
-    s->until += octets + 1;
-    if (last > s->until >> 24)
-        s->until = last << 24 | (s->until & LOW);
-    if (first < s->since >> 24)
-        s->since = first << 24 | (s->since & LOW);
+    s->until = now << 24 | more;
     return FC_OK;
 }
 
