@@ -176,13 +176,27 @@ cdef extern from "trace/intern.h" nogil:
 
 cdef extern from "trace/rows.h" nogil:
     enum:
-        FC_ROW_DIGITS
-    ctypedef struct fc_row_texts:
-        const char *head
-        const char *middle
-        const char *null
-        size_t head_size, middle_size, null_size
+        FC_ROW_NOTHING, FC_ROW_FRAME, FC_ROW_TIME, FC_ROW_CLOCK, FC_ROW_OUTCOME, FC_ROW_SOURCE, FC_ROW_DESTINATION,
+        FC_ROW_PROTOCOL, FC_ROW_SOURCE_PORT, FC_ROW_DESTINATION_PORT, FC_ROW_FLOW_LABEL, FC_ROW_SPI,
+        FC_ROW_TRAFFIC_CLASS, FC_ROW_LENGTH, FC_ROW_CAPTURED, FC_ROW_VALUE, FC_ADDRESS_TEXT
+    ctypedef struct fc_row_piece:
+        uint32_t value, text_size
         const char *text
+        const char *texts
         const uint64_t *ends
-    size_t fc_rows(const fc_row_texts *texts, const uint64_t *frames, const int64_t *times, const uint32_t *tails,
-                   size_t n, char *out)
+    ctypedef struct fc_row_layout:
+        const fc_row_piece *pieces
+        size_t n_pieces
+        char null[8]
+        char quote
+        uint8_t null_size, quoted
+    ctypedef struct fc_row_columns:
+        const uint64_t *frames
+        const int64_t *times
+        const uint32_t *numbers
+        const uint32_t *sizes
+        const uint32_t *captured
+        const fc_key *keys
+    size_t fc_rows(const fc_row_layout *layout, const fc_row_columns *columns, size_t start, size_t n, size_t widest,
+                   char *out, size_t room, int measure, size_t *done)
+    void fc_address_texts(const fc_key *keys, size_t n, int source, char *out, int32_t *ends)

@@ -1,13 +1,15 @@
 # cython: language_level=3, embedsignature=True
 """Numbers decisions, and writes rows of text by number: the binding of csrc/src/trace/rows.c."""
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 import numpy as np
 
 from flowclass.engine._flowclass cimport *
 
-__all__ = ["NO_TOTAL", "TOTAL_DTYPE", "DecisionNumbers", "RowTexts", "add_totals"]
+from flowclass.engine.keys import KEY_DTYPE
+
+__all__ = ["NO_TOTAL", "TOTAL_DTYPE", "DecisionNumbers", "RowTexts", "add_totals", "address_texts"]
 
 TOTAL_DTYPE = np.dtype([("packets", "=u8"), ("octets", "=u8"), ("first", "=i8"), ("last", "=i8")])
 assert TOTAL_DTYPE.itemsize == sizeof(fc_total)
@@ -87,57 +89,176 @@ cdef class DecisionNumbers:
         return numbers[:done], first[:n_first]
 
 
+_VALUES = {
+    "": FC_ROW_NOTHING, "frame": FC_ROW_FRAME, "time_ns": FC_ROW_TIME, "time": FC_ROW_CLOCK, "outcome": FC_ROW_OUTCOME,
+    "source": FC_ROW_SOURCE, "destination": FC_ROW_DESTINATION, "protocol": FC_ROW_PROTOCOL,
+    "source_port": FC_ROW_SOURCE_PORT, "destination_port": FC_ROW_DESTINATION_PORT, "flow_label": FC_ROW_FLOW_LABEL,
+    "spi": FC_ROW_SPI, "traffic_class": FC_ROW_TRAFFIC_CLASS, "length": FC_ROW_LENGTH, "captured": FC_ROW_CAPTURED,
+}  # fmt: skip
+cdef enum:
+    PIECES = 64  # columns, and an end
+    BUFFER = 262144  # octets that are written at a time: half of a second-level cache
+
+
 cdef class RowTexts:
-    """Makes rows ``head frame middle time tail``. The tails are added beforehand, and rows choose them by number."""
+    """Makes rows of text out of pieces: constant text, and the value of a column.
 
-    cdef bytes middle, null
-    cdef list tails
-    cdef bytes text
-    cdef object ends
+    The texts of outcomes are added beforehand, and rows choose them by number. ``null`` (at most 8 octets) stands for
+    what a packet doesn't have, and ``quote`` (at most one) before and after addresses and times of day.
+    """
 
-    def __cinit__(self, bytes middle not None, bytes null not None):
-        self.middle, self.null = middle, null
+    cdef fc_row_layout layout
+    cdef fc_row_piece pieces[PIECES]
+    cdef list texts  # of the pieces
+    cdef list outcomes  # for each outcome, a tuple of the texts of the pieces that are outcomes
+    cdef list joined, ends
+    cdef size_t widest
+    cdef bint fresh, numbered, timed, framed, sized, cut, keyed
+    cdef object buffer
+
+    def __cinit__(self, bytes null not None, bytes quote not None):
+        if len(null) > 8 or len(quote) > 1:
+            raise ValueError(f"null: {null!r}, quote: {quote!r}")
+        for i in range(len(null)):
+            self.layout.null[i] = null[i]
+        self.layout.null_size = len(null)
+        self.layout.quoted = len(quote)
+        self.layout.quote = quote[0] if quote else 0
+        self.texts = []
+        self.buffer = np.empty(BUFFER, np.uint8)
         self.clear()
 
     def __len__(self):
-        return len(self.tails)
+        return len(self.outcomes)
 
     def clear(self):
-        """Forgets all tails."""
-        self.tails, self.text, self.ends = [], None, None
+        """Forgets the texts of all outcomes."""
+        self.outcomes, self.fresh = [], False
 
-    def add(self, tails):
-        """Appends tails (bytes). They are numbered in order; the first one after `clear` has number 0."""
-        self.tails += tails
-        self.text = None
+    def set_pieces(self, pieces):
+        """Says what a row consists of: pairs of constant text (bytes), and the name of a column.
 
-    def rows(self, bytes head not None, frames, times, numbers):
-        """Returns the rows as bytes.
-
-        ``frames`` u64, ``times`` i64 (`NO_TIME` becomes ``null``) and ``numbers`` u32 have equal lengths.
+        The column is "outcome" for the next of an outcome's texts, or "" for nothing. The numbers of outcomes stay.
         """
-        cdef const uint64_t[::1] frame = np.ascontiguousarray(frames, np.uint64)
-        cdef const int64_t[::1] time = np.ascontiguousarray(times, np.int64)
-        numbers = np.ascontiguousarray(numbers, np.uint32)
-        cdef const uint32_t[::1] number = numbers
-        cdef size_t n = frame.shape[0], size
-        if n != <size_t>time.shape[0] or n != <size_t>number.shape[0]:
-            raise ValueError(f"frames, times, numbers: lengths {n}, {time.shape[0]}, {number.shape[0]}")
+        if len(pieces) > PIECES:
+            raise ValueError(f"pieces: {len(pieces)}, at most {PIECES}")
+        self.texts = [text for text, _ in pieces]
+        columns = [column for _, column in pieces]
+        for i, column in enumerate(columns):
+            self.pieces[i] = fc_row_piece(_VALUES[column], len(self.texts[i]), self.texts[i], NULL, NULL)
+        self.layout.pieces = self.pieces
+        self.layout.n_pieces = len(pieces)
+        self.framed, self.timed = "frame" in columns, "time_ns" in columns or "time" in columns
+        self.sized, self.cut, self.numbered = "length" in columns, "captured" in columns, "outcome" in columns
+        self.keyed = any(FC_ROW_SOURCE <= self.pieces[i].value <= FC_ROW_TRAFFIC_CLASS for i in range(len(pieces)))
+        self.fresh = False
+
+    def add(self, outcomes):
+        """Appends outcomes: for each a tuple of its texts (bytes). The first one after `clear` has number 0."""
+        self.outcomes += outcomes
+        self.fresh = False
+
+    cdef _settle(self):
+        """Lays out the texts of outcomes for C."""
+        cdef const uint64_t[::1] ends
+        cdef size_t group = 0
+        if self.fresh:
+            return
+        self.joined, self.ends, self.widest = [], [], 0
+        for i in range(self.layout.n_pieces):
+            if self.pieces[i].value != FC_ROW_OUTCOME:
+                continue
+            texts = [outcome[group] for outcome in self.outcomes]
+            group += 1
+            self.joined.append(b"".join(texts))
+            lengths = np.array([len(text) for text in texts], np.uint64)
+            self.ends.append(np.cumsum(lengths, dtype=np.uint64))
+            self.widest += int(lengths.max(initial=0))
+            self.pieces[i].texts = self.joined[-1]
+            if len(texts):
+                ends = self.ends[-1]
+                self.pieces[i].ends = &ends[0]
+        self.fresh = True
+
+    def write(self, stream, frames, times, numbers, sizes, captured, keys):
+        """Writes the rows to a binary stream.
+
+        ``frames`` u64, ``times`` i64 (`NO_TIME` becomes null), ``numbers`` u32 (of outcomes), ``sizes`` u32, ``captured``
+        u32 and ``keys`` of `KEY_DTYPE` have equal lengths; what no piece asks for isn't looked at.
+        """
+        self._rows(stream, frames, times, numbers, sizes, captured, keys)
+
+    def measure(self, frames, times, numbers, sizes, captured, keys):
+        """How many octets `write` would write."""
+        return self._rows(None, frames, times, numbers, sizes, captured, keys)
+
+    cdef _rows(self, stream, frames, times, numbers, sizes, captured, keys):
+        cdef const uint64_t[::1] frame
+        cdef const int64_t[::1] time
+        cdef const uint32_t[::1] u32
+        cdef const uint8_t[::1] octets
+        cdef fc_row_columns columns
+        cdef size_t n = len(frames), done = 0, size, total = 0, room
+        cdef bint measure = stream is None
         if n == 0:
-            return b""
-        if numbers.max() >= len(self.tails):
-            raise IndexError(f"number {numbers.max()} of {len(self.tails)} tails")
-        if self.text is None:
-            self.text = b"".join(self.tails)
-            self.ends = np.cumsum([len(t) for t in self.tails], dtype=np.uint64)
-        lengths = np.diff(self.ends, prepend=np.uint64(0))
-        cdef size_t room = int(lengths[numbers].sum()) + n * (
-            <size_t>FC_ROW_DIGITS + len(head) + len(self.middle) + len(self.null))
-        cdef const uint64_t[::1] ends = self.ends
-        cdef fc_row_texts texts = fc_row_texts(head, self.middle, self.null, len(head), len(self.middle),
-                                               len(self.null), self.text, &ends[0])
-        out = np.empty(room, np.uint8)
-        cdef unsigned char[::1] view = out
+            return 0
+        self._settle()
+        held = []
+        if self.framed:
+            frame = _column("frames", frames, np.uint64, n, held)
+            columns.frames = &frame[0]
+        if self.timed:
+            time = _column("times", times, np.int64, n, held)
+            columns.times = &time[0]
+        if self.numbered:
+            u32 = _column("numbers", numbers, np.uint32, n, held)
+            columns.numbers = &u32[0]
+            if held[-1].max() >= len(self.outcomes):
+                raise IndexError(f"number {held[-1].max()} of {len(self.outcomes)} outcomes")
+        if self.sized:
+            u32 = _column("sizes", sizes, np.uint32, n, held)
+            columns.sizes = &u32[0]
+        if self.cut:
+            u32 = _column("captured", captured, np.uint32, n, held)
+            columns.captured = &u32[0]
+        if self.keyed:
+            octets = _column("keys", keys, KEY_DTYPE, n, held).view(np.uint8)
+            columns.keys = <const fc_key *>&octets[0]
+        room = self.widest + FC_ROW_VALUE * self.layout.n_pieces + sum([len(text) for text in self.texts])
+        if room > <size_t>len(self.buffer):
+            self.buffer = np.empty(2 * room, np.uint8)
+        cdef unsigned char[::1] view = self.buffer
+        room = len(self.buffer)
+        while done < n:
+            with nogil:
+                size = fc_rows(&self.layout, &columns, done, n, self.widest, <char *>&view[0], room, measure, &done)
+            total += size
+            if not measure:
+                stream.write(memoryview(self.buffer)[:size])
+        return total
+
+
+cdef _column(name, values, dtype, size_t n, list held):
+    """A column as a contiguous array of n elements, which ``held`` keeps alive."""
+    found = np.ascontiguousarray(values, dtype)
+    if found.shape != (n,):
+        raise ValueError(f"{name}: expected {n} elements, got {found.shape}")
+    held.append(found)
+    return found
+
+
+def address_texts(keys, bint source):
+    """The source (or else the destination) of each key as text (RFC 5952).
+
+    Returns the texts one after the other (u8), where each begins and the last ends (i32), and which keys have one.
+    """
+    keys = np.ascontiguousarray(keys, KEY_DTYPE)
+    cdef size_t n = len(keys)
+    cdef const uint8_t[::1] octets = keys.view(np.uint8)
+    texts, ends = np.empty(n * FC_ADDRESS_TEXT + 1, np.uint8), np.zeros(n + 1, np.int32)
+    cdef uint8_t[::1] text = texts
+    cdef int32_t[::1] end = ends
+    if n:
         with nogil:
-            size = fc_rows(&texts, &frame[0], &time[0], &number[0], n, <char *>&view[0])
-        return out[:size].tobytes()
+            fc_address_texts(<const fc_key *>&octets[0], n, source, <char *>&text[0], &end[1])
+    return texts[: ends[n]], ends, keys["present"] & (FC_SOURCE if source else FC_DESTINATION) != 0

@@ -6,6 +6,7 @@ from the columns of the outcomes, in C.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import IO, Any
@@ -13,8 +14,11 @@ from typing import IO, Any
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.engine.fields import ADDRESSES, BITS
 from flowclass.errors import OutputError
 
+from ._rows import address_texts
+from .columns import COLUMNS, OUTCOME_COLUMNS
 from .outcomes import Rows, RowValues
 from .reader import NO_TIME
 
@@ -23,23 +27,87 @@ try:
 except ImportError:
     raise OutputError("Arrow and Parquet take pyarrow: pip install 'flowclass[parquet]'") from None
 
-__all__ = ["SCHEMA", "arrow_writer", "parquet_writer", "time_column"]
+__all__ = ["SCHEMA", "arrow_writer", "columns_of", "parquet_writer", "schema_of"]
 
-SCHEMA = pa.schema(
-    [
-        ("file", pa.string()),
-        ("frame", pa.uint64()),
-        ("time_ns", pa.int64()),
-        ("action", pa.string()),
-        ("reason", pa.string()),
-        ("home_address", pa.string()),
-        ("fid", pa.uint16()),
-        ("bid", pa.uint16()),
-        ("care_of", pa.list_(pa.string())),
-    ]
-)
-OUTCOME_FIELDS = SCHEMA.names[3:]
+_TYPES = {
+    "file": pa.string(),
+    "frame": pa.uint64(),
+    "time_ns": pa.int64(),
+    "time": pa.timestamp("ns", "UTC"),
+    "action": pa.string(),
+    "reason": pa.string(),
+    "home_address": pa.string(),
+    "fid": pa.uint16(),
+    "bid": pa.uint16(),
+    "care_of": pa.list_(pa.string()),
+    "source": pa.string(),
+    "destination": pa.string(),
+    "protocol": pa.uint8(),
+    "source_port": pa.uint16(),
+    "destination_port": pa.uint16(),
+    "flow_label": pa.uint32(),
+    "spi": pa.uint32(),
+    "traffic_class": pa.uint8(),
+    "length": pa.uint32(),
+    "captured": pa.uint32(),
+}
 _TEXTS = ("action", "reason", "home_address")
+
+
+def schema_of(columns: Sequence[str]) -> Any:
+    """The pyarrow.Schema of rows with these columns.
+
+    Its metadata says to pandas that integers which may be null are to be its nullable ones (``UInt16`` and so on):
+    without it they would become floating-point numbers.
+    """
+    about = [
+        {
+            "name": name,
+            "field_name": name,
+            "pandas_type": str(kind),
+            "numpy_type": _pandas_integer(kind),
+            "metadata": None,
+        }
+        for name, kind in ((name, _TYPES[name]) for name in columns)
+        if pa.types.is_integer(kind) and name != "frame"
+    ]
+    pandas = {"index_columns": [], "column_indexes": [], "columns": about, "pandas_version": "1.0"}
+    fields = [(name, _TYPES[name]) for name in columns]
+    return pa.schema(fields, metadata={"pandas": json.dumps(pandas)} if about else None)
+
+
+def _pandas_integer(kind: Any) -> str:
+    return f"{'Int' if pa.types.is_signed_integer(kind) else 'UInt'}{kind.bit_width}"
+
+
+SCHEMA = schema_of(COLUMNS)
+
+
+def packet_column(name: str, rows: Rows) -> Any:
+    """A column that is not of the outcome: of the place of the packet, or of the packet itself."""
+    if name == "file":
+        return pa.repeat(pa.scalar(rows.file, pa.string()), len(rows))
+    if name == "frame":
+        return pa.array(rows.frames)
+    if name in ("time_ns", "time"):
+        return time_column(rows.times).cast(_TYPES[name])
+    if name == "length":
+        return pa.array(rows.sizes)
+    if name == "captured":
+        return pa.array(rows.captured)
+    if name in ADDRESSES:
+        texts, ends, there = address_texts(rows.keys, name == "source")
+        valid = pa.py_buffer(np.packbits(there, bitorder="little"))
+        return pa.StringArray.from_buffers(len(rows), pa.py_buffer(ends), pa.py_buffer(texts), valid)
+    missing = rows.keys["present"] & BITS[name] == 0
+    return pa.array(np.ascontiguousarray(rows.keys[name]), type=_TYPES[name], mask=missing)
+
+
+def columns_of(rows: Rows, columns: Sequence[str], outcomes: dict[str, Any]) -> Any:
+    """Rows as a pyarrow.RecordBatch; ``outcomes`` has the columns of the table of outcomes."""
+    ids = pa.array(rows.ids)
+    found = [outcomes[name].take(ids) if name in outcomes else packet_column(name, rows) for name in columns]
+    return pa.RecordBatch.from_arrays(found, schema=schema_of(columns))
 
 
 def time_column(times: npt.NDArray[np.int64]) -> Any:
@@ -57,10 +125,10 @@ class _Block:
 
     files: list[str]
     lengths: list[int]
-    frames: npt.NDArray[np.uint64]
-    times: npt.NDArray[np.int64]
     numbers: npt.NDArray[np.intp]
     values: list[RowValues]
+    columns: dict[str, Any]
+    """The columns that are not of the outcome, nor the file."""
 
 
 class _Blocks:
@@ -70,16 +138,16 @@ class _Blocks:
     come from. So each block has its own table of outcomes. ``take`` is called with each block.
     """
 
-    def __init__(self, size: int, take: Callable[[_Block], None]) -> None:
+    def __init__(self, size: int, columns: Sequence[str], take: Callable[[_Block], None]) -> None:
         self._size, self._take = size, take
+        self._names = [name for name in columns if name not in OUTCOME_COLUMNS and name != "file"]
         self.forget()
 
     def forget(self) -> None:
         """Drops the rows of the unfinished block."""
         self._files: list[str] = []
         self._lengths: list[int] = []
-        self._frames: list[npt.NDArray[np.uint64]] = []
-        self._times: list[npt.NDArray[np.int64]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in self._names}
         self._numbers: list[npt.NDArray[np.intp]] = []
         self._values: dict[RowValues, int] = {}
         self._count = 0
@@ -97,8 +165,9 @@ class _Blocks:
             else:
                 self._files.append(rows.file)
                 self._lengths.append(len(ids))
-            self._frames.append(rows.frames[part])
-            self._times.append(rows.times[part])
+            some = rows.picked(part)
+            for name, pieces in self._columns.items():
+                pieces.append(packet_column(name, some))
             self._numbers.append(numbers[ids])
             self._count += len(ids)
             done += len(ids)
@@ -107,8 +176,8 @@ class _Blocks:
 
     def flush(self) -> None:
         if self._count:
-            columns = np.concatenate(self._frames), np.concatenate(self._times), np.concatenate(self._numbers)
-            self._take(_Block(self._files, self._lengths, *columns, list(self._values)))
+            columns = {name: pa.concat_arrays(pieces) for name, pieces in self._columns.items()}
+            self._take(_Block(self._files, self._lengths, np.concatenate(self._numbers), list(self._values), columns))
             self.forget()
 
 
@@ -118,17 +187,20 @@ class ArrowWriter:
     BATCH = 1 << 16
     """Rows in a record batch."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
-        self._writer = pa.ipc.new_file(stream, SCHEMA)
-        self._blocks = _Blocks(self.BATCH, self._write)
+    def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
+        self._schema = schema_of(columns)
+        self._writer: Any = pa.ipc.new_file(stream, self._schema)
+        self._blocks = _Blocks(self.BATCH, columns, self._write)
         self.write: Callable[[Rows], None] = self._blocks.add
 
     def _write(self, block: _Block) -> None:
+        columns = block.columns | {"file": pa.array(block.files, type=pa.string()).take(pa.array(_repeated(block)))}
         numbers = pa.array(block.numbers)
-        file = pa.array(block.files, type=pa.string()).take(pa.array(_repeated(block)))
-        columns = [column(name, [getattr(o, name) for o in block.values]).take(numbers) for name in OUTCOME_FIELDS]
-        columns = [file, pa.array(block.frames), time_column(block.times), *columns]
-        self._writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=SCHEMA))
+        for name in self._schema.names:
+            if name in OUTCOME_COLUMNS:
+                columns[name] = column(name, [getattr(o, name) for o in block.values]).take(numbers)
+        ordered = [columns[name] for name in self._schema.names]
+        self._writer.write_batch(pa.RecordBatch.from_arrays(ordered, schema=self._schema))
 
     def close(self) -> None:
         """Writes the rows that are still buffered, and the end of the file."""
@@ -146,29 +218,36 @@ class ParquetWriter:
     GROUP = 1 << 18
     """Rows in a row group, the smallest piece that a reader can take."""
 
-    def __init__(self, stream: IO[bytes]) -> None:
+    def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
         import pyarrow.parquet as pq
 
-        texts = ("file", *_TEXTS)
         kind = pa.dictionary(pa.int32(), pa.string())
-        self._schema = pa.schema([(f.name, kind if f.name in texts else f.type) for f in SCHEMA])
+        texts = ("file", *_TEXTS)
+        plain = schema_of(columns)
+        fields = [(field.name, kind if field.name in texts else field.type) for field in plain]
+        self._schema = pa.schema(fields, metadata=plain.metadata)
+        numbered = [name for name in ("frame", "time_ns", "time") if name in columns]
+        alike = ["care_of.list.element" if name == "care_of" else name for name in columns if name not in numbered]
         # without Arrow's own schema in the file, a reader sees plain text and not our dictionaries
         self._writer = pq.ParquetWriter(
-            stream, self._schema, compression="zstd", store_schema=False, write_statistics=["frame", "time_ns"],
-            use_dictionary=[*texts, "fid", "bid", "care_of.list.element"],
-            column_encoding={"frame": "DELTA_BINARY_PACKED", "time_ns": "DELTA_BINARY_PACKED"},
+            stream, self._schema, compression="zstd", store_schema=False, write_statistics=numbered,
+            use_dictionary=alike, column_encoding=dict.fromkeys(numbered, "DELTA_BINARY_PACKED"),
         )  # fmt: skip
-        self._blocks = _Blocks(self.GROUP, self._write)
-        self.write: Callable[[Rows], None] = self._blocks.add
+        self._blocks = _Blocks(self.GROUP, columns, self._write)
+        self.write = self._blocks.add
 
     def _write(self, block: _Block) -> None:
-        columns = [_dictionary(_repeated(block), block.files), pa.array(block.frames), time_column(block.times)]
-        for name in OUTCOME_FIELDS:
-            of_outcomes = [getattr(outcome, name) for outcome in block.values]
-            if name in _TEXTS:
-                columns.append(_dictionary(block.numbers, of_outcomes))
+        columns = []
+        for name in self._schema.names:
+            if name == "file":
+                columns.append(_dictionary(_repeated(block), block.files))
+            elif name in _TEXTS:
+                columns.append(_dictionary(block.numbers, [getattr(outcome, name) for outcome in block.values]))
+            elif name in OUTCOME_COLUMNS:
+                values = column(name, [getattr(outcome, name) for outcome in block.values])
+                columns.append(values.take(pa.array(block.numbers)))
             else:
-                columns.append(column(name, of_outcomes).take(pa.array(block.numbers)))
+                columns.append(block.columns[name])
         table = pa.Table.from_arrays(columns, schema=self._schema)
         self._writer.write_table(table, row_group_size=len(table))
 
@@ -200,17 +279,17 @@ def _dictionary(places: npt.NDArray[Any], texts: Sequence[str | None]) -> Any:
 
 
 def column(name: str, values: list[Any]) -> Any:
-    """The values of a column of `SCHEMA` as an array of its type."""
+    """The values of a column of outcomes as an array of its type."""
     if name == "care_of":
         values = [list(addresses) or None for addresses in values]
-    return pa.array(values, type=SCHEMA.field(name).type)
+    return pa.array(values, type=_TYPES[name])
 
 
-def arrow_writer(stream: IO[bytes]) -> ArrowWriter:
+def arrow_writer(stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> ArrowWriter:
     """A writer of rows as an Arrow file."""
-    return ArrowWriter(stream)
+    return ArrowWriter(stream, columns)
 
 
-def parquet_writer(stream: IO[bytes]) -> ParquetWriter:
+def parquet_writer(stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> ParquetWriter:
     """A writer of rows as a Parquet file."""
-    return ParquetWriter(stream)
+    return ParquetWriter(stream, columns)

@@ -16,41 +16,30 @@ from flowclass.errors import FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import read_bindings
 
-from .arrow import OUTCOME_FIELDS, SCHEMA, column, time_column
+from .arrow import SCHEMA, column, columns_of, schema_of
+from .columns import COLUMNS, OUTCOME_COLUMNS
 from .outcomes import Outcomes, Rows, RowValues
 from .replaying import stream as replay_stream
 from .run import Run, Source
 from .summary import Summary
 
-__all__ = ["SCHEMA", "DecisionStream", "classify_traces", "record_batch"]
+__all__ = ["SCHEMA", "DecisionStream", "classify_traces"]
 
 
 class _Tables:
     """The columns of the outcomes as Arrow arrays, which are rebuilt when there are more outcomes."""
 
-    def __init__(self) -> None:
+    def __init__(self, columns: Sequence[str]) -> None:
+        self._names = [name for name in columns if name in OUTCOME_COLUMNS]
         self._values: list[RowValues] | None = None
         self._count = -1
-        self.columns: list[Any] = []
+        self._columns: dict[str, Any] = {}
 
-    def of(self, outcomes: Outcomes) -> list[Any]:
+    def of(self, outcomes: Outcomes) -> dict[str, Any]:
         if self._values is not outcomes.values or self._count != len(outcomes):
             self._values, self._count = outcomes.values, len(outcomes)
-            values = outcomes.values
-            self.columns = [column(name, [getattr(o, name) for o in values]) for name in OUTCOME_FIELDS]
-        return self.columns
-
-
-def record_batch(rows: Rows, tables: _Tables | None = None) -> Any:
-    """One batch of rows as a pyarrow.RecordBatch of `SCHEMA`."""
-    ids = pa.array(rows.ids)
-    columns = [column.take(ids) for column in (tables or _Tables()).of(rows.outcomes)]
-    return pa.RecordBatch.from_arrays([*_place(rows), *columns], schema=SCHEMA)
-
-
-def _place(rows: Rows) -> list[Any]:
-    """The columns file, frame and time_ns."""
-    return [pa.repeat(pa.scalar(rows.file, pa.string()), len(rows)), pa.array(rows.frames), time_column(rows.times)]
+            self._columns = {name: column(name, [getattr(o, name) for o in outcomes.values]) for name in self._names}
+        return self._columns
 
 
 class DecisionStream:
@@ -60,24 +49,25 @@ class DecisionStream:
     ``summary`` is that of the last use.
     """
 
-    def __init__(self, make: Callable[[], tuple[Run, Iterator[Rows]]]) -> None:
+    def __init__(self, make: Callable[[], tuple[Run, Iterator[Rows]]], columns: Sequence[str] = COLUMNS) -> None:
         self._make = make
+        self._columns = columns
         self.summary: Summary | None = None
 
     def __iter__(self) -> Iterator[Any]:
-        """Yields the rows as pyarrow.RecordBatch values of `SCHEMA`."""
+        """Yields the rows as pyarrow.RecordBatch values."""
         run, stream = self._make()
         self.summary = run.summary
-        tables = _Tables()
+        tables = _Tables(self._columns)
         for rows in stream:
-            yield record_batch(rows, tables)
+            yield columns_of(rows, self._columns, tables.of(rows.outcomes))
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        reader = pa.RecordBatchReader.from_batches(SCHEMA, iter(self))
+        reader = pa.RecordBatchReader.from_batches(schema_of(self._columns), iter(self))
         return reader.__arrow_c_stream__(requested_schema)
 
     def __arrow_c_schema__(self) -> object:
-        return SCHEMA.__arrow_c_schema__()
+        return schema_of(self._columns).__arrow_c_schema__()
 
 
 def classify_traces(

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import IO, Protocol
 
 from flowclass.errors import OutputError
 
+from .columns import COLUMNS
 from .files import atomic_file, check_writable
 from .outcomes import Rows
-from .text_rows import TEXT_FORMATS, TextFormat, TextWriter
+from .text_rows import TEXT_ENDINGS, TextFormat, TextWriter
 
 __all__ = ["RowWriter", "check_output", "open_output"]
 
@@ -40,35 +41,40 @@ def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
     return make
 
 
-def _columnar(name: str) -> Callable[[IO[bytes]], RowWriter]:
+def _columnar(name: str, columns: Sequence[str]) -> Callable[[IO[bytes]], RowWriter]:
     from . import arrow  # imported only when needed, as it needs pyarrow
 
-    make: Callable[[IO[bytes]], RowWriter] = getattr(arrow, name)
-    return make
+    make: Callable[[IO[bytes], Sequence[str]], RowWriter] = getattr(arrow, name)
+    return lambda stream: make(stream, columns)
 
 
-# ending -> a function that returns the maker of writers, and imports what it needs
-_WRITERS: dict[str, Callable[[], Callable[[IO[bytes]], RowWriter]]] = {
-    ".csv": lambda: _text_writer(TEXT_FORMATS[".csv"]),
-    ".jsonl": lambda: _text_writer(TEXT_FORMATS[".jsonl"]),
-    ".arrow": lambda: _columnar("arrow_writer"),
-    ".parquet": lambda: _columnar("parquet_writer"),
+# ending -> a function of the columns that returns the maker of writers, and imports what it needs
+_WRITERS: dict[str, Callable[[Sequence[str]], Callable[[IO[bytes]], RowWriter]]] = {
+    **{
+        ending: lambda columns, ending=ending: _text_writer(TextFormat(ending, columns))  # type: ignore[misc]
+        for ending in TEXT_ENDINGS
+    },
+    ".arrow": lambda columns: _columnar("arrow_writer", columns),
+    ".parquet": lambda columns: _columnar("parquet_writer", columns),
 }
 
 
-def check_output(path: str) -> Callable[[IO[bytes]], RowWriter]:
+def check_output(path: str, columns: Sequence[str] = COLUMNS) -> Callable[[IO[bytes]], RowWriter]:
     """The maker of writers for the path's ending. Raises `OutputError` if no file can be made at the path."""
     ending = os.path.splitext(path)[1].lower()
     if ending not in _WRITERS:
         raise OutputError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
     check_writable(path)
-    return _WRITERS[ending]()
+    return _WRITERS[ending](columns)
 
 
 @contextlib.contextmanager
-def open_output(path: str) -> Iterator[RowWriter]:
-    """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises."""
-    make = check_output(path)
+def open_output(path: str, columns: Sequence[str] = COLUMNS) -> Iterator[RowWriter]:
+    """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises.
+
+    ``columns`` are names that `columns.parse_columns` returns.
+    """
+    make = check_output(path, columns)
     with atomic_file(path) as stream:
         writer = make(stream)
         try:

@@ -1,39 +1,114 @@
-"""Rows as lines of text: .csv and .jsonl. The digits of each line are written in C (csrc/src/trace/rows.c)."""
+"""Rows as lines of text: .csv and .jsonl. Each line is written in C (csrc/src/trace/rows.c)."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import IO
+from collections.abc import Sequence
+from typing import IO, Final
 
 import numpy as np
 import numpy.typing as npt
 
 from ._rows import RowTexts
-from .outcomes import Rows, RowValues
-from .reader import NO_TIME
+from .columns import COLUMNS, OUTCOME_COLUMNS, PACKET_COLUMNS
+from .outcomes import Ids, Rows, RowValues
 
-__all__ = ["COLUMNS", "TEXT_FORMATS", "TextFormat", "TextSize", "TextWriter", "frame_digits"]
+__all__ = ["TEXT_ENDINGS", "TextFormat", "TextSize", "TextWriter", "frame_digits", "settled_size"]
 
-COLUMNS = ("file", "frame", "time_ns", "action", "reason", "home_address", "fid", "bid", "care_of")
+TEXT_ENDINGS: Final = (".csv", ".jsonl")
+"""The file name endings of text formats."""
+
+Keys = npt.NDArray[np.void]
+_NOTHING: Final = RowValues("", "")
 
 
-@dataclass(frozen=True, slots=True)
 class TextFormat:
-    """The constant texts of a text format, around the numbers that rows.c writes: ``head frame middle time tail``.
+    """A text format with some columns.
 
-    ``head`` makes the text before the frame number from the file's name, ``tail`` that after the time from an outcome.
-    ``middle`` stands between the two numbers, ``null`` replaces a missing time, and ``first_line`` begins the file.
+    ``.csv`` is as RFC 4180 has it, with a header line and a line feed at the end of each line; ``.jsonl`` has one JSON
+    object per line. ``first_line`` begins the file, ``null`` stands for a value that doesn't apply, and ``quote`` is
+    before and after text that is made in C.
     """
 
-    first_line: str
-    head: Callable[[str], str]
-    middle: str
-    null: str
-    tail: Callable[[RowValues], str]
+    def __init__(self, ending: str, columns: Sequence[str] = COLUMNS) -> None:
+        self.columns = tuple(columns)
+        self.is_csv = ending == ".csv"
+        self.first_line = f"{','.join(columns)}\n" if self.is_csv else ""
+        # a line that is empty would be passed over by readers of .csv
+        self.null = "null" if not self.is_csv else '""' if len(columns) == 1 else ""
+        self.quote = "" if self.is_csv else '"'
+        self.has_packets = any(name in PACKET_COLUMNS for name in columns)
+        self._groups: list[list[tuple[str, str]]] = []  # outcome columns side by side are one text: (before, column)
+
+    def pieces(self, file: str) -> list[tuple[str, str]]:
+        """What a row of a file consists of: constant text, and the column that follows it.
+
+        The column "outcome" is the next group of outcome columns, "" nothing.
+        """
+        self._groups = []
+        found: list[tuple[str, str]] = []
+        text, end = ("", "\n") if self.is_csv else ("{", "}\n")
+        for place, column in enumerate(self.columns):
+            between = "," * (place > 0) + ("" if self.is_csv else f"{json.dumps(column)}:")
+            if column == "file":
+                text += between + self._value(file)
+            elif column in OUTCOME_COLUMNS:
+                if not (found and found[-1][1] == "outcome" and not text):
+                    found.append(("", "outcome"))
+                    self._groups.append([])
+                self._groups[-1].append((text + between, column))
+                text = ""
+            else:
+                found.append((text + between, column))
+                text = ""
+        if found and found[-1][1] == "outcome":
+            self._groups[-1].append((text + end, ""))
+        else:
+            found.append((text + end, ""))
+        return found
+
+    def outcome_texts(self, outcome: RowValues) -> tuple[bytes, ...]:
+        """The text of each group of outcome columns; valid after `pieces`."""
+        return tuple(
+            "".join(before + (self._value(getattr(outcome, name)) if name else "") for before, name in group).encode()
+            for group in self._groups
+        )
+
+    def _value(self, value: object) -> str:
+        if not self.is_csv:
+            return json.dumps((list(value) or None) if isinstance(value, tuple) else value, separators=(",", ":"))
+        if isinstance(value, tuple):
+            value = " ".join(value)  # several care-of addresses: no address contains a space
+        if value is None or value == "":
+            return self.null
+        out = io.StringIO()
+        csv.writer(out, lineterminator="\r\n").writerow([value])  # \r and \n in values are quoted
+        return out.getvalue()[:-2]
+
+
+class _Texts:
+    """`RowTexts` that follows the file and the outcomes of batches."""
+
+    def __init__(self, form: TextFormat) -> None:
+        self._form = form
+        self._texts = RowTexts(form.null.encode(), form.quote.encode())
+        self._file: str | None = None
+        self._epoch = 0
+
+    def of(self, file: str, outcomes: Sequence[RowValues], epoch: int) -> RowTexts:
+        """The texts for rows of a file with these outcomes."""
+        texts = self._texts
+        if self._file != file:
+            texts.set_pieces([(text.encode(), column) for text, column in self._form.pieces(file)])
+            self._file = file
+        if self._epoch != epoch:
+            texts.clear()
+            self._epoch = epoch
+        if len(texts) < len(outcomes):
+            texts.add([self._form.outcome_texts(outcome) for outcome in outcomes[len(texts) :]])
+        return texts
 
 
 class TextWriter:
@@ -41,20 +116,12 @@ class TextWriter:
 
     def __init__(self, stream: IO[bytes], form: TextFormat) -> None:
         self._stream = stream
-        self._form = form
-        self._texts = RowTexts(form.middle.encode(), form.null.encode())
-        self._epoch = 0
+        self._texts = _Texts(form)
 
     def write(self, rows: Rows) -> None:
         """Appends one batch."""
-        outcomes = rows.outcomes
-        if self._epoch != outcomes.epoch:
-            self._texts.clear()
-            self._epoch = outcomes.epoch
-        if len(self._texts) < len(outcomes):
-            self._texts.add([self._form.tail(outcome).encode() for outcome in outcomes.values[len(self._texts) :]])
-        head = self._form.head(rows.file).encode()
-        self._stream.write(self._texts.rows(head, rows.frames, rows.times, rows.ids))
+        texts = self._texts.of(rows.file, rows.outcomes.values, rows.outcomes.epoch)
+        texts.write(self._stream, rows.frames, rows.times, rows.ids, rows.sizes, rows.captured, rows.keys)
 
     def close(self) -> None:
         """Does nothing: all rows have been written to the stream."""
@@ -64,40 +131,44 @@ class TextWriter:
 
 
 class TextSize:
-    """Computes how many octets rows will have as text, without their frame numbers, before they are written."""
+    """Computes how many octets rows will have as text, without their frame numbers, before they are written.
+
+    Rows that are left open count without what is settled later: their outcomes, and the fields of their packets.
+    """
 
     def __init__(self, form: TextFormat) -> None:
-        self.octets: int = 0
+        self.octets = 0
         self._form = form
-        self._tails = np.zeros(0, dtype=np.int64)
-        self._epoch = 0
+        self._texts, self._blank = _Texts(form), _Texts(form)
 
-    def add(self, rows: Rows) -> None:
-        """Counts one batch."""
-        fixed = len(self._form.head(rows.file).encode()) + len(self._form.middle.encode())
-        self.octets += fixed * len(rows) + self._times(rows.times)
-        self.add_tails(rows, 1)
+    def add(self, rows: Rows, left_open: npt.NDArray[np.bool_] | None = None) -> None:
+        """Counts one batch; ``left_open`` says which of its rows are open (None: none)."""
+        if left_open is not None:
+            self._add(self._blank.of(rows.file, [_NOTHING], 0), _blank(rows.picked(left_open)))
+            rows = rows.picked(~left_open)
+        self._add(self._texts.of(rows.file, rows.outcomes.values, rows.outcomes.epoch), rows)
 
-    def add_tails(self, rows: Rows, sign: int) -> None:
-        """Counts only the texts after the time; ``sign`` -1 subtracts them again."""
-        outcomes = rows.outcomes
-        if self._epoch != outcomes.epoch:
-            self._tails, self._epoch = np.zeros(0, dtype=np.int64), outcomes.epoch
-        if len(self._tails) < len(outcomes):
-            fresh = [len(self._form.tail(outcome).encode()) for outcome in outcomes.values[len(self._tails) :]]
-            self._tails = np.append(self._tails, np.array(fresh, dtype=np.int64))
-        self.octets += sign * int(np.bincount(rows.ids, minlength=len(self._tails)) @ self._tails)
+    def _add(self, texts: RowTexts, rows: Rows) -> None:
+        frames = np.zeros(len(rows), dtype=np.uint64)
+        self.octets += texts.measure(frames, rows.times, rows.ids, rows.sizes, rows.captured, rows.keys)
+        self.octets -= len(rows) * ("frame" in self._form.columns)  # the digit of 0
 
-    def _times(self, times: npt.NDArray[np.int64]) -> int:
-        missing = times == NO_TIME
-        if missing.any():
-            return int(missing.sum()) * len(self._form.null) + self._times(times[~missing])
-        if len(times) == 0:
-            return 0
-        lowest, highest = int(times.min()), int(times.max())
-        if lowest >= 0 and len(str(lowest)) == len(str(highest)):
-            return len(times) * len(str(lowest))
-        return int(np.char.str_len(times.astype("U20")).sum())
+
+def _blank(rows: Rows) -> Rows:
+    """The rows without what is settled later."""
+    return Rows(
+        rows.file, rows.frames, rows.times, np.zeros_like(rows.ids), rows.outcomes, rows.sizes,
+        np.zeros_like(rows.keys), rows.captured,
+    )  # fmt: skip
+
+
+def settled_size(form: TextFormat, ids: Ids, outcomes: Sequence[RowValues], keys: Keys) -> int:
+    """How many octets it adds to the text of open rows when their outcomes and keys are settled."""
+    nothing = np.zeros(len(ids), dtype=np.uint64), np.zeros(len(ids), dtype=np.int64)
+    sizes = np.zeros(len(ids), dtype=np.uint32)
+    settled = _Texts(form).of("", outcomes, 0).measure(*nothing, ids, sizes, sizes, keys)
+    before = _Texts(form).of("", [_NOTHING], 0).measure(*nothing, sizes, sizes, sizes, np.zeros_like(keys))
+    return settled - before
 
 
 def frame_digits(first: int, count: int) -> int:
@@ -109,39 +180,3 @@ def frame_digits(first: int, count: int) -> int:
         total += width * (end - first)
         first = end
     return total
-
-
-def _csv_line(values: list[object]) -> str:
-    out = io.StringIO()
-    csv.writer(out, lineterminator="\r\n").writerow(values)  # \r and \n in values are quoted
-    return out.getvalue()[:-2]
-
-
-def _csv_tail(outcome: RowValues) -> str:
-    # several care-of addresses are separated by spaces, which no address contains
-    values: list[object] = [outcome.action, outcome.reason, outcome.home_address, outcome.fid, outcome.bid]
-    return f",{_csv_line([*values, ' '.join(outcome.care_of)])}\n"
-
-
-def _jsonl_tail(outcome: RowValues) -> str:
-    values = {
-        "action": outcome.action,
-        "reason": outcome.reason,
-        "home_address": outcome.home_address,
-        "fid": outcome.fid,
-        "bid": outcome.bid,
-        "care_of": list(outcome.care_of) or None,
-    }
-    return f",{_json(values)[1:]}\n"
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, separators=(",", ":"))
-
-
-TEXT_FORMATS = {
-    # RFC 4180 with a header line and a line feed at the end of each line
-    ".csv": TextFormat(f"{','.join(COLUMNS)}\n", lambda file: f"{_csv_line([file])},", ",", "", _csv_tail),
-    # one JSON object per line
-    ".jsonl": TextFormat("", lambda file: f'{{"file":{_json(file)},"frame":', ',"time_ns":', "null", _jsonl_tail),
-}

@@ -17,9 +17,9 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility import load_bindings
+from flowclass.traces.columns import COLUMNS
 from flowclass.traces.outputs import open_output
 from flowclass.traces.run import Run
-from flowclass.traces.text_rows import COLUMNS
 
 pa = pytest.importorskip("pyarrow")
 pq = pytest.importorskip("pyarrow.parquet")

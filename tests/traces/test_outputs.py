@@ -19,11 +19,11 @@ from flowclass.addresses import address_text
 from flowclass.cli import main
 from flowclass.errors import OutputError
 from flowclass.generate.captures import Frame, write_pcap
+from flowclass.traces.columns import COLUMNS
 from flowclass.traces.files import atomic_file
 from flowclass.traces.outcomes import Outcomes, Rows, RowValues
 from flowclass.traces.outputs import open_output
 from flowclass.traces.summary import FileSummary, Summary
-from flowclass.traces.text_rows import COLUMNS
 
 
 def test_csv_rows(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from flowclass.traces.outcomes import Outcomes, Rows
 from flowclass.traces.outputs import open_output
 from flowclass.traces.reader import NO_TIME, Checkpoint, Trace
 from flowclass.traces.run import Run
-from flowclass.traces.text_rows import TEXT_FORMATS, TextSize, TextWriter, frame_digits
+from flowclass.traces.text_rows import TEXT_ENDINGS, TextFormat, TextSize, TextWriter, frame_digits
 from flowclass.traces.workers import jobs, parts
 from flowclass.traces.workers.jobs import Job, run_job
 from flowclass.traces.workers.parts import cut
@@ -239,7 +239,8 @@ def test_sizes_of_text(data: st.DataObject) -> None:
     ids = [table.number(data.draw(st.sampled_from([FORWARD, NCAST, NOTHING]))) for _ in times]
     rows = Rows("ü", np.arange(1, len(ids) + 1, dtype=np.uint64), np.array(times, dtype=np.int64),
                 np.array(ids, dtype=np.uint32), table, np.zeros(len(ids), dtype=np.uint32))  # fmt: skip
-    for form in TEXT_FORMATS.values():
+    for ending in TEXT_ENDINGS:
+        form = TextFormat(ending)
         stream, size = io.BytesIO(), TextSize(form)
         TextWriter(stream, form).write(rows)
         size.add(rows)

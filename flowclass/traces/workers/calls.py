@@ -15,10 +15,11 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import CaptureError, FlowclassError, OutputError
 
 from ..outcomes import RowValues
-from .parts import LAYOUT, Job, Settled, Unit, do_unit, render
+from .parts import LAYOUT, Job, RowLayout, Settled, Unit, do_unit, render
 
 __all__ = ["check_answer", "perform", "render_call", "unit_call"]
 
@@ -33,15 +34,16 @@ class _UnitCall(Struct, tag="unit"):
 
 
 class _RenderCall(Struct, tag="render"):
-    """The arguments of `render`. ``rows`` (i64), ``ids`` (u32) and ``outcomes`` are those of `Settled`."""
+    """The arguments of `render`. ``rows`` (i64), ``ids`` (u32), ``outcomes`` and ``keys`` are those of `Settled`."""
 
     layout: int
-    ending: str
+    look: RowLayout
     part: bytes
     first_frame: int
     rows: bytes
     ids: bytes
     outcomes: list[RowValues] | None
+    keys: bytes
     target: bytes
     offset: int
     size: int
@@ -69,14 +71,15 @@ def unit_call(job: Job, unit: Unit, part: str) -> bytes:
 
 
 def render_call(
-    ending: str, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
+    look: RowLayout, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
 ) -> bytes:
     """The call of `render` with these arguments."""
-    rows, ids, outcomes = (
-        (b"", b"", None) if settled is None else (settled.rows.tobytes(), settled.ids.tobytes(), list(settled.outcomes))
-    )
+    answers: tuple[bytes, bytes, list[RowValues] | None, bytes] = (b"", b"", None, b"")
+    if settled is not None:
+        outcomes = list(settled.outcomes)
+        answers = settled.rows.tobytes(), settled.ids.tobytes(), outcomes, settled.keys.tobytes()
     names = os.fsencode(part), os.fsencode(target)
-    call = _RenderCall(LAYOUT, ending, names[0], first_frame, rows, ids, outcomes, names[1], offset, size)
+    call = _RenderCall(LAYOUT, look, names[0], first_frame, *answers, names[1], offset, size)
     return msgspec.msgpack.encode(call)
 
 
@@ -110,9 +113,9 @@ def _perform(octets: bytes) -> None:
     settled = None
     if call.outcomes is not None:
         rows, ids = np.frombuffer(call.rows, np.int64), np.frombuffer(call.ids, np.uint32)
-        settled = Settled(rows, ids, call.outcomes)
+        settled = Settled(rows, ids, call.outcomes, np.frombuffer(call.keys, KEY_DTYPE))
     part, target = os.fsdecode(call.part), os.fsdecode(call.target)
-    render(call.ending, part, call.first_frame, settled, target, call.offset, call.size)
+    render(call.look, part, call.first_frame, settled, target, call.offset, call.size)
 
 
 def check_answer(answer: bytes) -> None:

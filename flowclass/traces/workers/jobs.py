@@ -25,6 +25,7 @@ from typing import IO
 
 import numpy as np
 
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import CaptureError, FlowclassError
 
 from ..files import mode_of, named, open_own, own_file, own_folder
@@ -34,7 +35,7 @@ from ..outputs import RowWriter, check_output
 from ..reader import Checkpoint
 from ..run import Run, new_fragments
 from ..summary import Summary
-from ..text_rows import TEXT_FORMATS, frame_digits
+from ..text_rows import frame_digits, settled_size
 from .calls import check_answer, render_call, unit_call
 from .parts import PART_SIZE, Job, Result, Settled, Unit, agent_of, cut, read_notes, read_rows
 from .pools import Pool
@@ -279,7 +280,7 @@ class _Assembly:
 
     def __enter__(self) -> _Assembly:
         if self._output is not None:
-            make = check_output(self._output)
+            make = check_output(self._output, self._job.columns)
             self._stream = own_file(self._target, fresh=True)
             self._writer = make(self._stream)
             self._stream.flush()  # a header line, if the format has one: the workers write after it
@@ -322,26 +323,26 @@ class _Assembly:
 
     def _write(self, part: str, result: Result, settled: Settled | None) -> None:
         assert self._writer is not None
-        assert self._job.ending is not None
-        form = TEXT_FORMATS.get(self._job.ending)
+        form = self._job.rows.form
         if form is None:
-            for rows in read_rows(part, self._first_frame, settled):
+            for rows in read_rows(self._job.rows, part, self._first_frame, settled):
                 self._writer.write(rows)
             return
-        size = result.text + frame_digits(self._first_frame, result.packets)
+        size = result.text
+        if "frame" in form.columns:
+            size += frame_digits(self._first_frame, result.packets)
         if settled is not None:
-            lengths = np.array([len(form.tail(outcome).encode()) for outcome in settled.outcomes], dtype=np.int64)
-            size += int(lengths[settled.ids].sum())
+            size += settled_size(form, settled.ids, settled.outcomes, settled.keys)
         offset, self._octets = self._octets, self._octets + size
         if size == 0:
             return
         if self._one_file:
-            call = render_call(self._job.ending, part, self._first_frame, settled, self._target, offset, size)
+            call = render_call(self._job.rows, part, self._first_frame, settled, self._target, offset, size)
             self.texts.append(_Text(call, lambda: None))
         else:
             piece = f"{part}.{offset}.text"  # the offset keeps the names apart when the same trace is given twice
             own_file(piece, fresh=True).close()
-            call = render_call(self._job.ending, part, self._first_frame, settled, piece, 0, size)
+            call = render_call(self._job.rows, part, self._first_frame, settled, piece, 0, size)
             self.texts.append(_Text(call, lambda: _copy(piece, self._target, offset)))
 
     def _settle(self, part: str) -> Settled:
@@ -350,6 +351,7 @@ class _Assembly:
             self._run = Run(agent_of(self._job), inner=self._job.inner)
         numbers: dict[RowValues, int] = {}
         places, ids = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.uint32)]
+        all_keys = [np.zeros(0, dtype=KEY_DTYPE)]
         for notes in read_notes(part):
             self._memory.settle(notes)
             keys, infos = np.ascontiguousarray(notes["key"]), np.ascontiguousarray(notes["info"])
@@ -360,8 +362,9 @@ class _Assembly:
             used, inverse = np.unique(rows.ids, return_inverse=True)
             mine = [numbers.setdefault(rows.outcomes.values[i], len(numbers)) for i in used.tolist()]
             places.append(notes["packet"].astype(np.int64))
+            all_keys.append(keys)
             ids.append(np.array(mine, dtype=np.uint32)[inverse])
-        return Settled(np.concatenate(places), np.concatenate(ids), list(numbers))
+        return Settled(np.concatenate(places), np.concatenate(ids), list(numbers), np.concatenate(all_keys))
 
 
 def _copy(piece: str, target: str, offset: int) -> None:

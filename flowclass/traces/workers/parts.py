@@ -31,6 +31,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.engine.packets import FIRST_DTYPE, NOTE_DTYPE, Fragments
 from flowclass.errors import CaptureError, FlowclassError
 from flowclass.mobility import HomeAgent
@@ -38,6 +39,7 @@ from flowclass.mobility.bindings_file import BindingsFile
 from flowclass.mobility.cache.node import Node
 
 from .._capture import Tally
+from ..columns import COLUMNS, PACKET_COLUMNS
 from ..decompress import MEMORY
 from ..files import atomic_file, open_own, own_file
 from ..outcomes import Ids, Outcomes, Rows, RowValues
@@ -45,13 +47,14 @@ from ..reader import Checkpoint, Trace
 from ..run import Run, new_fragments
 from ..sources import FileIdentity, identity_of, path_text
 from ..summary import FileSummary, SavedSummary, Summary
-from ..text_rows import TEXT_FORMATS, TextSize, TextWriter
+from ..text_rows import TEXT_ENDINGS, TextFormat, TextSize, TextWriter
 
 __all__ = [
     "LAYOUT",
     "PART_SIZE",
     "Job",
     "Result",
+    "RowLayout",
     "Settled",
     "Unit",
     "agent_of",
@@ -96,24 +99,43 @@ class Unit:
         return self.start is not None or self.stop is not None
 
 
+class RowLayout(NamedTuple):
+    """What the rows of an output look like: its file name ending (None: there is no output), and its columns."""
+
+    ending: str | None
+    columns: tuple[str, ...] = COLUMNS
+
+    @property
+    def has_packets(self) -> bool:
+        """Whether there are columns of the packets themselves, so that parts need them."""
+        return any(name in PACKET_COLUMNS for name in self.columns)
+
+    @property
+    def form(self) -> TextFormat | None:
+        """The text format; None if the output has another one."""
+        return TextFormat(self.ending, self.columns) if self.ending in TEXT_ENDINGS else None
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """What all units have in common.
 
     ``found`` are the bindings; ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`;
     ``ending`` is the output's file name ending, None where only a summary is wanted; ``memory`` limits the octets that
-    decompression may use. ``octets`` are all this for another process, and ``key`` is their hash.
+    decompression may use; ``columns`` are those of the output. ``octets`` are all this for another process, and ``key`` is their hash.
     """
 
     found: BindingsFile
     inner: int = 0
     ending: str | None = None
     memory: int = MEMORY
+    columns: tuple[str, ...] = COLUMNS
     octets: bytes = field(init=False, repr=False, default=b"")
     key: bytes = field(init=False, default=b"")
 
     def __post_init__(self) -> None:
-        saved = _SavedJob(LAYOUT, self.found.profile, self.found.nodes, self.inner, self.ending, self.memory)
+        about = self.inner, self.ending, self.memory, self.columns
+        saved = _SavedJob(LAYOUT, self.found.profile, self.found.nodes, *about)
         object.__setattr__(self, "octets", msgspec.msgpack.encode(saved))
         object.__setattr__(self, "key", hashlib.sha256(self.octets).digest())
 
@@ -123,7 +145,13 @@ class Job:
         if octets in _loaded:
             return _loaded[octets][0]
         saved = msgspec.msgpack.decode(octets, type=_SavedJob)
-        return Job(BindingsFile("", saved.profile, saved.nodes), saved.inner, saved.ending, saved.memory)
+        found = BindingsFile("", saved.profile, saved.nodes)
+        return Job(found, saved.inner, saved.ending, saved.memory, saved.columns)
+
+    @property
+    def rows(self) -> RowLayout:
+        """What the rows of the output look like."""
+        return RowLayout(self.ending, self.columns)
 
     def part_name(self, unit: Unit) -> str:
         """The file name of a unit's part: a hash of the job, the unit, and the path and state of the trace."""
@@ -138,6 +166,7 @@ class _SavedJob(NamedTuple):
     inner: int
     ending: str | None
     memory: int
+    columns: tuple[str, ...]
 
 
 @dataclass(slots=True)
@@ -283,7 +312,7 @@ def do_unit(job: Job, unit: Unit, part: str) -> None:
                     notes.take()
             run.end_count(tally)
         else:
-            rows_file = _RowsFile(stack.enter_context(atomic_file(f"{part}.rows")), job.ending)
+            rows_file = _RowsFile(stack.enter_context(atomic_file(f"{part}.rows")), job.rows)
             for batch in trace.keys(fragments=memory, inner=job.inner):
                 rows = run.take(file, batch, 0, len(batch))
                 left_open = None if notes is None else notes.take(rows)
@@ -335,11 +364,15 @@ def read_notes(part: str, *, most: int = 1 << 15) -> Iterator[npt.NDArray[np.voi
 
 @dataclass(slots=True)
 class Settled:
-    """Decisions on the rows that a part left open: the outcome of row ``rows[i]`` (from 0) is ``outcomes[ids[i]]``."""
+    """Decisions on the rows that a part left open.
+
+    The outcome of row ``rows[i]`` (from 0) is ``outcomes[ids[i]]``, and the key of its packet ``keys[i]``.
+    """
 
     rows: npt.NDArray[np.int64]
     ids: Ids
     outcomes: Sequence[RowValues]
+    keys: npt.NDArray[np.void]
 
 
 class _RowsHead(NamedTuple):
@@ -353,10 +386,15 @@ class _RowsHead(NamedTuple):
 
 
 class _RowsFile:
-    """Writes decisions and times, 12 octets per row, from which text or columns are made later."""
+    """Writes decisions and times, 12 octets per row, from which text or columns are made later.
 
-    def __init__(self, stream: IO[bytes], ending: str) -> None:
-        self.size = TextSize(TEXT_FORMATS[ending]) if ending in TEXT_FORMATS else None
+    Where the output has columns of the packets themselves, it is 68 octets: the sizes and the keys too.
+    """
+
+    def __init__(self, stream: IO[bytes], layout: RowLayout) -> None:
+        form = layout.form
+        self.size = None if form is None else TextSize(form)
+        self._packets = layout.has_packets
         self._stream = stream
         self._values: object = None
         self._known = 0
@@ -366,23 +404,27 @@ class _RowsFile:
             self._values, self._known = rows.outcomes.values, 0
         fresh = rows.outcomes.values[self._known :]
         first, self._known = self._known, len(rows.outcomes)
-        if self.size is not None:
-            self.size.add(rows)
-        ids = rows.ids
+        ids, unsettled = rows.ids, None
         if left_open is not None:
-            ids = ids.copy()
-            ids[(left_open.frames - rows.frames[0]).astype(np.int64)] = _OPEN
-            if self.size is not None:
-                self.size.add_tails(left_open, -1)
+            unsettled = np.zeros(len(rows), dtype=bool)
+            unsettled[(left_open.frames - rows.frames[0]).astype(np.int64)] = True
+            ids = np.where(unsettled, _OPEN, ids)
+        if self.size is not None:
+            self.size.add(rows, unsettled)
         head = msgspec.msgpack.encode(_RowsHead(rows.file, len(rows), first, fresh))
         self._stream.write(len(head).to_bytes(8, "little"))
         self._stream.write(head)
         self._stream.write(np.ascontiguousarray(rows.times).data)
         self._stream.write(ids.data)
+        if self._packets:
+            for values in (rows.sizes, rows.captured, rows.keys):
+                self._stream.write(np.ascontiguousarray(values).data)
 
 
-def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> Iterator[Rows]:
+def read_rows(layout: RowLayout, part: str, first_frame: int, settled: Settled | None = None) -> Iterator[Rows]:
     """Reads the rows of a part, numbers its frames from ``first_frame`` on, and fills in the rows left open."""
+    sizes = captured = np.zeros(0, dtype=np.uint32)
+    keys = np.zeros(0, dtype=KEY_DTYPE)
     outcomes, known = Outcomes(), np.zeros(0, dtype=np.uint32)
     done = 0
     with open_own(f"{part}.rows") as stream:
@@ -400,7 +442,14 @@ def read_rows(part: str, first_frame: int, settled: Settled | None = None) -> It
             else:
                 ids = _settle(raw, known, outcomes, settled, done)
             frames = np.arange(first_frame + done, first_frame + done + count, dtype=np.uint64)
-            yield Rows(file, frames, times, ids, outcomes, np.zeros(0, dtype=np.uint32))
+            if layout.has_packets:
+                sizes, captured = (np.frombuffer(stream.read(4 * count), dtype=np.uint32) for _ in range(2))
+                keys = np.frombuffer(stream.read(KEY_DTYPE.itemsize * count), dtype=KEY_DTYPE)
+                if settled is not None:
+                    low, high = np.searchsorted(settled.rows, [done, done + count])
+                    keys = keys.copy()
+                    keys[settled.rows[low:high] - done] = settled.keys[low:high]
+            yield Rows(file, frames, times, ids, outcomes, sizes, keys, captured)
             done += count
 
 
@@ -414,12 +463,14 @@ def _settle(raw: Ids, known: Ids, outcomes: Outcomes, settled: Settled, done: in
 
 
 def render(
-    ending: str, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
+    layout: RowLayout, part: str, first_frame: int, settled: Settled | None, target: str, offset: int, size: int
 ) -> None:
     """Writes the rows of a part as text to the file ``target``, from ``offset`` on: exactly ``size`` octets."""
+    form = layout.form
+    assert form is not None
     with own_file(target) as stream:
         stream.seek(offset)
-        writer = TextWriter(stream, TEXT_FORMATS[ending])
-        for rows in read_rows(part, first_frame, settled):
+        writer = TextWriter(stream, form)
+        for rows in read_rows(layout, part, first_frame, settled):
             writer.write(rows)
         assert stream.tell() == offset + size, (part, stream.tell() - offset, size)
