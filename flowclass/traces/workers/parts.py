@@ -122,7 +122,8 @@ class Job:
 
     ``found`` are the bindings; ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`;
     ``ending`` is the output's file name ending, None where only a summary is wanted; ``memory`` limits the octets that
-    decompression may use; ``columns`` are those of the output. ``octets`` are all this for another process, and ``key`` is their hash.
+    decompression may use; ``columns`` are those of the output. ``octets`` are all this for another process, and ``key``
+    is their hash.
     """
 
     found: BindingsFile
