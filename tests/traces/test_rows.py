@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowclass.addresses import address_text
 from flowclass.engine.fields import ADDRESSES, BITS, LARGEST, NUMBERS
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.traces._capture import NO_TIME
 from flowclass.traces._rows import DecisionNumbers, RowTexts, address_texts
 from flowclass.traces.columns import PACKET_COLUMNS
-from flowclass.addresses import address_text
 
 RECORD = np.dtype([("a", "<u8"), ("b", "<u4"), ("c", "<u4")])
 values = st.tuples(st.integers(0, 3) | st.integers(0, 2**64 - 1), st.integers(0, 2), st.integers(0, 1))
