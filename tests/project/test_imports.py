@@ -25,13 +25,14 @@ PACKAGE = ROOT / "flowclass"
 MAY_IMPORT = {
     "errors": set[str](),
     "addresses": {"errors"},
+    "ticks": set(),
     "wire": {"errors", "addresses"},
     "engine": {"errors", "addresses"},
     "mobility": {"errors", "addresses", "wire", "engine"},
     "generate": {"errors", "addresses", "wire", "engine", "mobility"},
-    "traces": {"errors", "addresses", "wire", "engine", "mobility"},
+    "traces": {"errors", "addresses", "ticks", "wire", "engine", "mobility"},
     "agent": {"errors", "addresses", "wire", "engine", "mobility", "traces"},
-    "bench": {"errors", "addresses", "wire", "engine", "mobility", "traces", "generate"},
+    "bench": {"errors", "addresses", "ticks", "wire", "engine", "mobility", "traces", "generate"},
     "cli": {"errors", "addresses", "wire", "engine", "mobility", "traces", "generate", "agent", "bench"},
 }
 # the one bridge from the codec to the tables
