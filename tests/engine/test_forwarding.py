@@ -207,7 +207,7 @@ def test_publish_over_and_withdraw(rnd: Random, steps: int) -> None:
             or home in {a for n in others for a in n.also}
             or {p for n in others for p in n.prefixes} & set(node.prefixes)
         ):
-            with pytest.raises(ClassifierError, match="another node|given twice"):
+            with pytest.raises(ClassifierError, match=r"another node|given twice"):
                 node.publish(table)
         else:
             node.publish(table)

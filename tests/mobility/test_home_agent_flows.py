@@ -22,6 +22,7 @@ from mobility_kit import (
     REPLACE,
     SSH,
     Peer,
+    ReadableTable,
     bid,
     flow,
 )
@@ -535,3 +536,35 @@ def bytes_of_padding(count: int) -> list[Any]:
     from flowclass.wire import Pad1
 
     return [Pad1()] * count
+
+
+def test_the_table_is_told_what_changes_forwarding_and_nothing_else() -> None:
+    peer = Peer()
+    told: list[bytes] = []
+
+    class Counting(ReadableTable):
+        def publish(self, home_address: bytes, **what: Any) -> int:
+            told.append(home_address)
+            return super().publish(home_address, **what)
+
+    peer.agent.cache.table = peer.table = Counting()
+
+    def publications(*options: Any, **how: Any) -> int:
+        told.clear()
+        peer.send(*options, **how)
+        return len(told)
+
+    mine = bid(1, COA1, 5), bid(2, COA2, 6)
+    assert publications(*mine, flow(1, 1, bids=[1], selector=SSH)) == 1
+    assert publications(*mine, flow(1, 1, pro=REPLACE, bids=[1], selector=SSH)) == 0, "the same again"
+    assert publications(*mine, flow(2, 2, bids=[7], selector=SSH), flow(1, 1, bids=[1])) == 0, "both are refused"
+    assert publications(*mine, lifetime=50) == 0, "a refresh"
+    assert publications(bid(1, COA1, 7)) == 1, "another default binding"
+    assert publications(bid(1, COA3, 7)) == 1, "another address"
+    for changed in ({"bids": [2]}, {"action": DISCARD}, {"selector": HTTPS}, {"pri": 3}):
+        what: dict[str, Any] = {"pri": 1, "bids": [1], "selector": SSH} | changed
+        pri = what.pop("pri")
+        assert publications(*mine, flow(1, pri, pro=REPLACE, **what)) == 1, changed
+    assert publications(flow(1, pro=REMOVE)) == 1
+    assert publications(lifetime=0) == 0, "it is withdrawn"
+    assert not peer.table.nodes

@@ -153,8 +153,8 @@ def test_a_home_agent_from_a_snapshot_is_a_home_agent() -> None:
     agent = HomeAgent(table=ReadableTable())
     agent.import_state(full_peer().agent.export_state(1000.0), 0.0)
     assert len(agent.cache) == 2
-    assert isinstance(CareOfTest(1, b"", b""), CareOfTest)
-    assert isinstance(HomeTest(1, b"", b""), HomeTest)
+    assert isinstance(CareOfTest(1, bytes(8), bytes(8)), CareOfTest)
+    assert isinstance(HomeTest(1, bytes(8), bytes(8)), HomeTest)
 
 
 def test_pieces_are_the_whole_and_a_snapshot_of_one_moment() -> None:

@@ -1,8 +1,9 @@
 """The binding cache: atomic transactions on its nodes, and lifetimes.
 
 Transactions. ``nodes`` maps a home address to a `Node`, and a node in it is never changed. ``begin`` makes a working
-copy, the caller changes the copy, and ``commit`` puts it in place of the old node: first in the store (if any), then
-in the forwarding table (whose readers see the old or the new state, nothing in between), and then in ``nodes``. If
+copy, the caller changes the copy, and ``commit`` puts it in place of the old node: first in the store (if any), then,
+if packets are to be forwarded differently, in the forwarding table (whose readers see the old or the new state, nothing
+in between), and then in ``nodes``. If
 something fails before the last step, everything stays as it was. The changes are found by comparing the two nodes, but
 only if there is a listener or somebody asks for them.
 
@@ -378,7 +379,9 @@ class BindingCache:
                     raise
                 _log.error("the store could not keep an expiry: %r", error)
         try:
-            self._publish(home, new)
+            # what the table has already, it isn't told again
+            if old is None or new is None or home in self._behind or not new.forwards_like(old):
+                self._publish(home, new)
             heard |= _TABLE
         except BaseException as error:
             if not expiry or not isinstance(error, Exception):

@@ -159,6 +159,34 @@ class Node(Struct, gc=False):
                 when = flow.refresh_at
         return when
 
+    def forwards_like(self, other: Node) -> bool:
+        """Whether packets go where they go with another state of the node: then a forwarding table needs no news.
+
+        That is so after a refresh, and after an update whose flow options are all refused. Entries are compared by
+        identity first, because those that an update doesn't touch are the same objects.
+        """
+        if (
+            len(self.care_of) != len(other.care_of)
+            or len(self.flows) != len(other.flows)
+            or self.prefixes != other.prefixes
+            or self.also != other.also
+        ):
+            return False
+        for entry, old in zip(self.care_of.values(), other.care_of.values(), strict=True):
+            if entry.bid != old.bid or entry.address != old.address or entry.priority != old.priority:
+                return False
+        for fid, flow in self.flows.items():
+            was = other.flows.get(fid)
+            if was is not flow and (
+                was is None
+                or flow.rule != was.rule
+                or flow.bids != was.bids
+                or flow.action != was.action
+                or flow.priority != was.priority
+            ):
+                return False
+        return True
+
     def forwarding(self, first_only: bool = False) -> Forwarding:
         """Return the state for a forwarding table; ``first_only`` is the switch forward_multi = "first" (K27)."""
         targets = [(entry.bid, entry.address) for entry in self.care_of.values()]
