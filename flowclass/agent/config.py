@@ -22,6 +22,7 @@ from flowclass.errors import ConfigurationError
 from flowclass.mobility import DISCARD, FORWARD, NCAST, Association, Limits
 from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
 from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
+from flowclass.mobility.bindings_file.read import read_text
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from .packets import MIN_MTU
@@ -47,6 +48,7 @@ _NAMED_KEY: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
+_LONGEST_KEY: Final = 4096
 _RATE: Final = 100.0  # updates per second from one source; RFC 6275 allows a mobile node three
 _LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator may simulate many nodes
 
@@ -275,12 +277,13 @@ class _Reader:
 
     def read(self, shape: type[T]) -> T:
         try:
-            text = self.path.read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
-            data = tomllib.loads(text)
+            text = read_text(self.path)
         except OSError as error:
             self.fail(error.strerror or str(error))
-        except UnicodeDecodeError as error:
-            self.fail(f"not UTF-8 (octet {error.start})")
+        except ValueError as error:
+            self.fail(str(error))
+        try:
+            data = tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
             where = re.search(r" \(at line (\d+), column \d+\)$", str(error))
             what = str(error)[: where.start()] if where else str(error)
@@ -368,10 +371,13 @@ class _Reader:
         unchanged."""
         file = self.file(text)
         try:
-            found = file.read_bytes()
+            with file.open("rb") as stream:
+                found = stream.read(_LONGEST_KEY + 1)
             mode = file.stat().st_mode
         except OSError as error:
             self.fail(f"{file}: {error.strerror}", path)
+        if len(found) > _LONGEST_KEY:
+            self.fail(f"{file}: a key of at most {_LONGEST_KEY} octets is expected", path)
         try:
             key = bytes.fromhex(b"".join(found.split()).decode("ascii"))
         except ValueError:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from types import FrameType
-from typing import Any
+from typing import Any, TextIO
 
 import click
 from click.shell_completion import CompletionItem
@@ -26,7 +26,7 @@ from click.shell_completion import CompletionItem
 from flowclass import __version__
 from flowclass.errors import FlowclassError
 
-__all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main"]
+__all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main", "tell"]
 
 ARGUMENTS = "flowclass.arguments"  # where a context keeps the arguments of the command line
 DONE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
@@ -123,9 +123,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit status."""
     # numpy's BLAS starts a thread per core that spins for 60 ms of CPU time; nothing here multiplies matrices
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors=_ESCAPES)
+            with contextlib.suppress(OSError):  # a file until somebody put a pipe in its place: it stays as it is
+                stream.reconfigure(errors=_ESCAPES)
     if "_FLOWCLASS_COMPLETE" in os.environ:
         importlib.import_module("flowclass.cli.completion")
     try:
@@ -138,7 +140,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _fail(error.format_message() + _hint(error))
     except (click.Abort, KeyboardInterrupt):
-        print("flowclass: interrupted", file=sys.stderr)
+        tell("flowclass: interrupted")
         return INTERRUPTED
     except (BrokenPipeError, _ReaderGone):
         return _broken_pipe()
@@ -151,15 +153,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError as error:
         return _fail(f"out of memory{f': {error}' if str(error) else ''}")
     except OSError as error:
-        if error.filename is None and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            _drop_output()
+        if error.filename is None and error.errno in _UNWRITTEN:
+            _drop_output(sys.stdout)
             return _fail(f"standard output: {error.strerror}")
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename is not None else str(error))
+        where = "" if error.filename is None else f"{error.filename}: "
+        return _fail(f"{where}{error.strerror or error}")
     except UnicodeError as error:  # a lone surrogate, which can occur in JSON and file names
         return _fail(f"a text that is no Unicode: {error}")
     return status if isinstance(status, int) else DONE
 
 
+_UNWRITTEN = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EBADF)  # what writing to a stream may raise
+_LONGEST = 1000  # characters of an error message
 _ESCAPES = "flowclass.escapes"
 
 
@@ -180,8 +185,31 @@ codecs.register_error(_ESCAPES, _escaped)
 
 def _fail(message: str) -> int:
     line = " ".join(message.split())  # one line, even if the message has several
-    print(f"flowclass: error: {line}", file=sys.stderr)
+    if len(line) > _LONGEST:  # the name of a file may have any length, if no file has it
+        line = f"{line[: _LONGEST // 2]}...{line[-_LONGEST // 2 :]}"
+    tell(f"flowclass: error: {line}")
     return USAGE
+
+
+def tell(line: str) -> None:
+    """Prints a line to standard error. If that can't be written to, there is nobody to tell."""
+    try:
+        print(line, file=sys.stderr, flush=True)
+    except OSError:
+        _drop_output(sys.stderr)
+
+
+def _open_closed_streams() -> None:
+    """Opens standard streams that are closed (``>&-``), so that using one is an error like any other.
+
+    Otherwise the next file that is opened would get the descriptor of standard output, say.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDONLY if number else os.O_WRONLY)  # the wrong way round: nothing is lost silently
+            setattr(sys, name, open(number, "w" if number else "r", closefd=False))  # noqa: SIM115
 
 
 @contextlib.contextmanager
@@ -213,10 +241,11 @@ def _hint(error: click.ClickException) -> str:
 
 def _broken_pipe() -> int:
     """Drops buffered output when its reader has closed the pipe (``| head``), which is not an error."""
-    _drop_output()
+    _drop_output(sys.stdout)
     return DONE
 
 
-def _drop_output() -> None:
+def _drop_output(stream: TextIO) -> None:
+    """Drops what the stream has buffered, which would otherwise be written, and fail again, at the end."""
     devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, sys.stdout.fileno())
+    os.dup2(devnull, stream.fileno())

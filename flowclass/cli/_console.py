@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from . import ARGUMENTS
+from . import ARGUMENTS, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -78,7 +78,7 @@ def time_text(ns: int | None) -> str:
 
 def warn(message: str) -> None:
     """Prints one line to standard error."""
-    print(f"flowclass: {' '.join(message.split())}", file=sys.stderr)
+    tell(f"flowclass: {' '.join(message.split())}")
 
 
 def warn_damage(summary: Summary) -> None:

@@ -174,7 +174,12 @@ def _octets(path: str | PathLike[str]) -> bytes:
     name = str(path)
     try:
         with gzip.open(path) if name.endswith(".gz") else open(path, "rb") as file:
-            return file.read()
+            data = bytearray()
+            while chunk := file.read(1 << 20):
+                data += chunk
+                if b"\0" in chunk:  # as of /dev/zero, which has no end
+                    raise ClassifierError(f"{name}: no text: octet {data.index(0)} is 0")
+            return bytes(data)
     except OSError as error:
         raise ClassifierError(f"{name}: {error.strerror or error}") from None
     except (EOFError, zlib.error) as error:

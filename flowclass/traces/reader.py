@@ -209,6 +209,7 @@ class Trace:
         self._last_damage: Damage | None = None
         self._ends_at: int | None = None  # the offset up to which octets are read, where the file has more of them
         self._interruption = Interruption() if interruption is None else interruption
+        self._identified = start is not None  # whether it is known to be a capture
         if stop is not None:
             self._capture.stop(stop)
         try:
@@ -379,7 +380,7 @@ class Trace:
         return found
 
     def _goes_on(self, status: int) -> bool:
-        if status in (END, STOPPED):
+        if status in (END, STOPPED) or not self._identified:
             return False
         if self._interruption.requested and self._ends_at is None:
             # the octets already there are parsed to their end as if nothing followed: a record is otherwise kept back
@@ -429,6 +430,7 @@ class Trace:
             if self._filled:
                 why.append(other_kind(self._buffer[: self._filled].tobytes()) or str(error))
             raise CaptureError(f"{self.name}: {'; '.join(why or ['is empty'])}") from None
+        self._identified = True
 
     def _collect_damage(self) -> None:
         for kind, offset, skipped, frame in self._capture.damage():

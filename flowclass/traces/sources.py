@@ -120,7 +120,9 @@ class RawSource:
             try:
                 n = self.read(buffer)
             except OSError as error:
-                self.damage.append(f"can't be read on: {error.strerror or error}")
+                what = f"can't be read on: {error.strerror or error}"
+                if what not in self.damage:  # it may be tried again
+                    self.damage.append(what)
                 return 0
             self.position += n
         return n

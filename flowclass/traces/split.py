@@ -142,7 +142,7 @@ class Splitter:
             raise OutputError(f"{self.folder}: {error.strerror}") from None
         result = Split(packets=summary.packets, left_out=summary.packets, summary=summary)
         try:
-            with _Files(temporary) as files:
+            with _Files(temporary, self.folder) as files:
                 for trace in traces:
                     if any(file.file == source_name(trace) and file.error is not None for file in summary.files):
                         continue
@@ -320,11 +320,15 @@ _SECTION: Final = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
 
 
 class _Files:
-    """Writes several pcapng files at the same time; ``outputs`` has the counts of each."""
+    """Writes several pcapng files at the same time; ``outputs`` has the counts of each.
 
-    def __init__(self, folder: str) -> None:
+    They are written to ``folder``, and will be moved to ``target``, which is what errors name.
+    """
+
+    def __init__(self, folder: str, target: str) -> None:
         self.outputs: dict[str, Output] = {}
         self._folder = folder
+        self._target = target
         self._gathered: dict[str, bytearray] = {}
         self._interfaces: dict[str, dict[tuple[int, bool], int]] = {}
         self._octets = 0
@@ -383,6 +387,6 @@ class _Files:
                             view = view[stream.write(view) :]
                         view.release()
                 except OSError as error:
-                    raise OutputError(f"{name}: {error.strerror}") from None
+                    raise OutputError(f"{os.path.join(self._target, name)}: {error.strerror}") from None
                 gathered.clear()
         self._octets = 0

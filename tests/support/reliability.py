@@ -3,25 +3,35 @@
     python tests/support/reliability.py [NAME ...]
 
 runs all faults (or those whose name contains a NAME), prints a line for each, fails if one of them ends otherwise than
-it should, and, when all were run, puts the table into docs/reliability.md.
+it should, and puts the lines into the table of docs/reliability.md. All of them take some 20 minutes.
 A new fault is a function here, with `@fault`.
 """
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
 BEGIN, END = "<!-- faults: written by tests/support/reliability.py -->\n", "<!-- end of faults -->\n"
+
+COMMAND = [sys.executable, "-m", "flowclass"]
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+ENDINGS = (".csv", ".jsonl", ".arrow", ".parquet")
 
 FAULTS: dict[str, tuple[str, Callable[[], str]]] = {}
 
@@ -88,6 +98,284 @@ def fork() -> str:
     return "20 forks beside 5 threads"
 
 
+@contextmanager
+def workplace(packets: int) -> Iterator[Path]:
+    """A folder with b.toml and t.pcap."""
+    with tempfile.TemporaryDirectory(prefix="flowclass-") as made:
+        folder = Path(made)
+        (folder / "b.toml").write_text(
+            '[[node]]\nhome_address = "2001:db8::20"\n[[node.care_of]]\nbid = 1\naddress = "2001:db8:a::1"\n'
+        )
+        (folder / "t.pcap").write_bytes(pcap(packets))
+        yield folder
+
+
+def listing(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() if p.is_file() else b"" for p in sorted(folder.rglob("*"))}
+
+
+# runs a command again and again, each time in a forked child whose disk is full from another write on
+FULL_DISK = """
+import ctypes, json, os, sys
+from flowclass.cli import classify, main, report, split
+from flowclass.traces import arrow, outputs
+from flowclass.traces.workers import jobs, pools
+import pyarrow.parquet
+disk = ctypes.CDLL(None)
+disk.full_disk_begin.argtypes = [ctypes.c_long]
+disk.full_disk_writes.restype = ctypes.c_long
+number = 1
+while True:
+    disk.full_disk_begin(number)
+    read, write = os.pipe()
+    if (child := os.fork()) == 0:
+        os.dup2(write, 2)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os._exit(main(sys.argv[1:]))
+    os.close(write)
+    with open(read) as stream:
+        said = stream.read()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    failed = disk.full_disk_writes() >= number
+    print(json.dumps([number, failed, status, said]), flush=True)
+    if not failed or sys.stdin.readline() != "on\\n":
+        break
+    number += 1
+"""
+
+
+def full_disk(library: Path, folder: Path, command: list[str], names: str) -> int:
+    """Runs a command with a disk that is full from each of its writes on; returns how many writes it makes."""
+    env = os.environ | {"LD_PRELOAD": str(library), "TMPDIR": str(folder / "tmp"), "OPENBLAS_NUM_THREADS": "1"}
+    before = listing(folder)
+    with subprocess.Popen(
+        [sys.executable, "-Bc", FULL_DISK, *command],
+        cwd=folder, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None
+        assert child.stdout is not None
+        for line in child.stdout:
+            number, failed, status, said = json.loads(line)
+            if not failed:
+                assert status == 0, (command, said)
+                return int(number) - 1
+            what = (command, number, status, said)
+            assert status == 2, what
+            assert len(said.splitlines()) == 1, what
+            assert names in said, what
+            assert names == "" or "No space left on device" in said, what
+            assert listing(folder) == before, (*what, list(listing(folder)))
+            child.stdin.write("on\n")
+            child.stdin.flush()
+    raise AssertionError(f"{command}: ended early")
+
+
+@fault(
+    "the disk is full at each write: rows in every format, by one process or two workers with their own files;"
+    " `report`, `split`",
+    "status 2 and one line that names the output; an older output is as it was; nothing is left over",
+)
+def disk_full() -> str:
+    writes = 0
+    with workplace(40_000) as folder, tempfile.TemporaryDirectory() as built:
+        library = Path(built) / "full_disk.so"
+        source = ROOT / "tests" / "support" / "full_disk.c"
+        subprocess.run(["cc", "-shared", "-fPIC", "-O1", "-o", library, source, "-ldl"], check=True)
+        (folder / "tmp").mkdir()
+        read, workers = ["t.pcap", "--bindings", "b.toml"], ["--workers", "2", "--part-size", "1M"]
+        commands = [(["classify", *read, *workers], "")]
+        for ending in ENDINGS:
+            (folder / f"rows{ending}").write_text("an older output")
+            command = ["classify", *read, "-o", f"rows{ending}"]
+            commands += [(command, f"rows{ending}"), ([*command, *workers], f"rows{ending}")]
+        (folder / "page.html").write_text("an older output")
+        (folder / "links").mkdir()
+        commands += [(["report", *read, "-o", "page.html"], "page.html")]
+        commands += [(["split", *read, "-o", "links", "--by", "action"], "links")]
+        older = listing(folder)
+        for command, names in commands:
+            writes += full_disk(library, folder, command, names)
+            for path in sorted(folder.rglob("*"), reverse=True):  # what the last run, without a fault, has made
+                if path.is_file() and str(path.relative_to(folder)) not in older:
+                    path.unlink()
+            for name, content in older.items():
+                if (folder / name).is_file():
+                    (folder / name).write_bytes(content)
+    return f"{writes} writes of {len(commands)} commands failed"
+
+
+def interrupted(folder: Path, ending: str, signals: Sequence[int], *, waits: bool) -> None:
+    """Signals to a command that reads from a pipe, when it has taken all that was in it (or at once)."""
+    command = [*COMMAND, "classify", "-", "--bindings", "b.toml", "-o", f"rows{ending}", "--json"]
+    before = listing(folder)
+    with subprocess.Popen(
+        command, cwd=folder, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: [signal.signal(number, signal.SIG_DFL) for number in SIGNALS] and None,
+    ) as child:  # fmt: skip
+        assert child.stdin is not None
+        if waits:
+            child.stdin.write((folder / "t.pcap").read_bytes()[:-7])
+            child.stdin.flush()
+            deadline = time.monotonic() + 60
+            while fcntl.ioctl(child.stdin, termios.FIONREAD, bytes(4)) != bytes(4):
+                assert time.monotonic() < deadline
+                time.sleep(0.01)
+        for number in signals:
+            child.send_signal(number)
+        out, said = child.communicate(timeout=60)
+    new = {name: content for name, content in listing(folder).items() if name not in before}
+    if not waits:  # before the command has begun, a signal simply ends it
+        assert child.returncode in (130, *(-number for number in signals)), said
+        assert not out or json.loads(out)["packets"] == 0, out
+        for name in new:
+            (folder / name).unlink()
+        return
+    assert child.returncode == 130, said
+    assert b"Traceback" not in said, said
+    if out:
+        summary = json.loads(out)
+        assert (summary["interrupted"], summary["packets"]) == (True, 499), said
+        assert list(new) == [f"rows{ending}"]
+    else:  # the second signal came before the end
+        assert len(signals) > 1
+        assert not new, new
+    for name in new:
+        (folder / name).unlink()
+
+
+@fault(
+    "SIGINT, SIGTERM or SIGHUP, once or twice, while `classify` waits for more of a pipe, or begins",
+    "once: status 130, with the summary and the rows of every whole record so far; twice: status 130, and the same or"
+    " nothing",
+)
+def interrupts() -> str:
+    tried = 0
+    with workplace(500) as folder:
+        for ending in ENDINGS:
+            for number in SIGNALS:
+                for signals in ([number], [number, number], [number, signal.SIGINT]):
+                    interrupted(folder, ending, signals, waits=True)
+                    tried += 1
+                interrupted(folder, ending, [number], waits=False)
+                tried += 1
+    return f"{tried} times"
+
+
+def other_file(trace: Path) -> None:
+    about, other = trace.stat(), trace.with_name("other")
+    other.write_bytes(trace.read_bytes())
+    os.utime(other, ns=(about.st_atime_ns, about.st_mtime_ns))
+    other.replace(trace)
+
+
+def overwritten(trace: Path) -> None:
+    before = trace.stat().st_mtime_ns
+    trace.write_bytes(trace.read_bytes()[:-1] + b"x")
+    os.utime(trace, ns=(before + 1, before + 1))
+
+
+def emptied_and_filled(trace: Path) -> None:
+    trace.write_bytes(pcap(1) + trace.read_bytes()[24:])
+
+
+def cut_short(trace: Path) -> None:
+    os.truncate(trace, trace.stat().st_size - 1)
+
+
+def appended(trace: Path) -> None:
+    with trace.open("ab") as stream:
+        stream.write(pcap(2)[24:])
+
+
+@fault(
+    "a trace is replaced, overwritten, emptied and filled again, or cut between any two parts; or is appended to",
+    "replaced: one line, nothing is left over; appended to: the result is that of the octets at the beginning",
+)
+def replaced() -> str:
+    from traces_kit import Here
+
+    from flowclass.errors import CaptureError
+    from flowclass.mobility.bindings_file import read_bindings
+    from flowclass.traces.workers.jobs import Job, parts_folder, run_job
+
+    class Meddling(Here):
+        """A pool before whose call number ``at`` something happens to the trace."""
+
+        at, calls = 0, 0
+
+        def submit(self, call: bytes) -> Future[bytes]:
+            self.calls += 1
+            if self.calls == self.at:
+                meddle(trace)
+            return super().submit(call)
+
+    tried = 0
+    with workplace(100) as folder:
+        trace, out = folder / "t.pcap", folder / "rows.csv"
+        data, before = trace.read_bytes(), sorted(os.listdir(folder))
+        job = Job(read_bindings(folder / "b.toml"), 0, ".csv")
+        pool = Meddling()
+        pool.ahead = 100  # all units before the first text
+        run_job(job, [str(trace)], str(out), parts_folder(str(out)), pool, part_size=2000)
+        right = out.read_bytes()
+        units = len(pool.done)
+        for meddle in (other_file, overwritten, emptied_and_filled, cut_short, appended):
+            for at in range(1, units + 1):
+                trace.write_bytes(data)
+                out.unlink(missing_ok=True)
+                pool = Meddling()
+                pool.at, pool.ahead = at, 100
+                try:
+                    summary = run_job(job, [str(trace)], str(out), parts_folder(str(out)), pool, part_size=2000)
+                except CaptureError as error:
+                    said = str(error)
+                    assert meddle is not appended, at
+                    assert "was replaced or overwritten while it was read" in said
+                    assert sorted(os.listdir(folder)) == before, at
+                else:
+                    assert meddle is appended, (meddle, at)
+                    assert out.read_bytes() == right, at
+                    assert summary.files[0].read_to in (len(data), None), at  # None: after the last part was done
+                tried += 1
+    return f"{tried} times"
+
+
+@fault(
+    "kill -9 of a job of two workers (the process alone, or with its workers), then the same command again",
+    "the octets of an undisturbed run, nothing left over",
+)
+def killed() -> str:
+    command = [sys.executable, ROOT / "benchmarks" / "kill_a_job.py", "--times", "200"]
+    run = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    found = re.search(r"at (\d+) moments.*; (\d+) went on with parts that were done, (\d+) had finished", run.stdout)
+    assert found, run.stdout
+    return f"{found[1]} moments; {found[2]} went on with parts that were done, {found[3]} had finished"
+
+
+@fault(
+    "144 MB that are damage alone, 12 million places", "the first 1,000 are kept, the rest counted; less than 100 MB"
+)
+def damage_flood() -> str:
+    bad = struct.pack("<III", 6, 12, 12)  # an enhanced packet block that is too short to be one
+    head = struct.pack("<IIIHHqI", 0x0A0D0D0A, 28, 0x1A2B3C4D, 1, 0, -1, 28)
+    with workplace(0) as folder:
+        with (folder / "t.pcapng").open("wb") as stream:
+            stream.write(head + struct.pack("<IIHHII", 1, 20, 1, 0, 0, 20))
+            for _ in range(120):
+                stream.write(bad * 100_000)
+        code = (
+            "from pathlib import Path\nfrom flowclass.cli import main\n"
+            "assert main(['classify', 't.pcapng', '--bindings', 'b.toml']) == 1\n"
+            "print(Path('/proc/self/status').read_text().split('VmHWM:')[1].split()[0])"
+        )
+        run = subprocess.run([sys.executable, "-c", code], cwd=folder, capture_output=True, text=True, check=True)
+    assert "11 999 990 more damaged places" in run.stderr, run.stderr
+    megabytes = int(run.stdout.split()[-1]) // 1000
+    assert megabytes < 100
+    return f"{megabytes} MB at most"
+
+
 @fault("a capture ends at any octet", "every whole record is read; the rest is one damage")
 def cut() -> str:
     whole = pcap(40)
@@ -121,29 +409,35 @@ def flipped() -> str:
 
 @fault("the tail of a preallocated 64 MiB file was never written", "the records, and one damage")
 def preallocated() -> str:
-    start = time.perf_counter()
     records, damages = count(pcap(1000).ljust(64 << 20, b"\0"))
     assert (records, damages) == (1000, 1)
-    return f"1,000 records, {time.perf_counter() - start:.1f} s"
+    return "1,000 records"
+
+
+def table() -> dict[str, tuple[str, str]]:
+    """The rows of the page: name of the fault -> what happens, what was tried."""
+    text = PAGE.read_text(encoding="utf-8").partition(BEGIN)[2].partition(END)[0]
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| ")]
+    return {name: (expected, how) for name, expected, how in rows[1:]}
 
 
 def main(wanted: list[str]) -> int:
-    rows, failed = [], 0
+    rows, failed = table(), 0
     for name, (expected, run) in FAULTS.items():
         if wanted and not any(word in name for word in wanted):
             continue
         try:
-            how = run()
+            rows[name] = expected, run()
         except AssertionError as error:
-            how, failed = f"**not so: {error}**", failed + 1
-        rows.append(f"| {name} | {expected} | {how} |\n")
-        print(rows[-1], end="", flush=True)
-    if not wanted and not failed:
-        text = PAGE.read_text(encoding="utf-8")
-        before, _, rest = text.partition(BEGIN)
+            rows[name] = expected, f"**not so: {error}**"
+            failed += 1
+        print(f"| {name} | {' | '.join(rows[name])} |", flush=True)
+    if not failed:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
         after = rest.partition(END)[2]
-        table = "| when | what happens | tried |\n|---|---|---|\n" + "".join(rows)
-        PAGE.write_text(f"{before}{BEGIN}\n{table}\n{END}{after}", encoding="utf-8")
+        lines = [f"| {name} | {' | '.join(rows[name])} |\n" for name in FAULTS if name in rows]
+        heading = "| when | what happens | tried |\n|---|---|---|\n"
+        PAGE.write_text(f"{before}{BEGIN}\n{heading}{''.join(lines)}\n{END}{after}", encoding="utf-8")
     return failed > 0
 
 

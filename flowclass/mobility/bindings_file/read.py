@@ -13,7 +13,6 @@ import re
 import tomllib
 from dataclasses import dataclass, field
 from os import PathLike, fspath
-from pathlib import Path
 from typing import Any, Final, Literal, NoReturn
 
 import msgspec
@@ -29,7 +28,7 @@ from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
 from .key_lines import json_lines, line_of, toml_lines
 from .parse import BadValueError, address, address_range, number, number_range, prefix
 
-__all__ = ["BindingsFile", "read_bindings"]
+__all__ = ["BindingsFile", "read_bindings", "read_text"]
 
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
@@ -197,6 +196,28 @@ def _short(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+_LARGEST: Final = 1 << 30  # octets
+
+
+def read_text(path: str | PathLike[str]) -> str:
+    """Return a file of UTF-8 text with plain line ends.
+
+    Raises OSError for one that can't be read, and ValueError for one that is not such a text, or that may have no end.
+    """
+    data = bytearray()
+    with open(path, "rb", buffering=0) as file:
+        while chunk := file.read(1 << 20):
+            data += chunk
+            if b"\0" in chunk:  # as of /dev/zero, which has no end
+                raise ValueError(f"no text: octet {data.index(0)} is 0")
+            if len(data) > _LARGEST:
+                raise ValueError("more than 1 GiB")
+    try:
+        return data.decode("utf-8-sig").replace("\r\n", "\n")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"not UTF-8 (octet {error.start})") from None
+
+
 class _Reader:
     """The state of reading one file."""
 
@@ -224,11 +245,11 @@ class _Reader:
 
     def data(self) -> Any:
         try:
-            self.found.text = Path(self.file).read_bytes().decode("utf-8-sig").replace("\r\n", "\n")
+            self.found.text = read_text(self.file)
         except OSError as error:
             raise BindingsFileError(error.strerror or str(error), file=self.file) from None
-        except UnicodeDecodeError as error:
-            raise BindingsFileError(f"not UTF-8 (octet {error.start})", file=self.file) from None
+        except ValueError as error:
+            raise BindingsFileError(str(error), file=self.file) from None
         self.found.is_json = self.file.endswith(".json") or (
             not self.file.endswith(".toml") and self.found.text.lstrip().startswith("{")
         )

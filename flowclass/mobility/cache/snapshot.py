@@ -267,7 +267,9 @@ def _entries(data: bytes | Iterable[bytes]) -> Iterator[_Node | _Deleted]:
     The output of `export_pieces` is read line by line; other JSON of the same structure is read as a whole.
     """
     wrong = "no snapshot of a binding cache: "
-    pieces = iter([as_bytes(data)] if isinstance(data, (bytes, bytearray, memoryview)) else data)
+    if isinstance(data, (str, bytes, bytearray, memoryview)):
+        data = [as_bytes(data)]  # which refuses a text: its pieces would be characters
+    pieces = iter(data)
     lines = _split(pieces)
     try:
         first = next(lines, b"")

@@ -281,9 +281,12 @@ class _Assembly:
     def __enter__(self) -> _Assembly:
         if self._output is not None:
             make = check_output(self._output, self._job.columns)
-            self._stream = own_file(self._target, fresh=True)
-            self._writer = make(self._stream)
-            self._stream.flush()  # a header line, if the format has one: the workers write after it
+            try:
+                self._stream = own_file(self._target, fresh=True)
+                self._writer = make(self._stream)
+                self._stream.flush()  # a header line, if the format has one: the workers write after it
+            except OSError as error:
+                raise named(error, self._output) from None
             self._octets = self._stream.tell()
         return self
 
