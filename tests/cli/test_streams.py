@@ -59,7 +59,10 @@ def test_a_message_that_nobody_can_be_told_changes_no_status(files: Path, stream
         (["check", "/dev/zero"], "/dev/zero: no text: octet 0 is 0"),
         (["classify", "t.pcap", "--bindings", "/dev/zero"], "/dev/zero: no text: octet 0 is 0"),
         (["classify", "/dev/zero", "--bindings", "b.toml"], "/dev/zero: no capture"),
-        (["lookup", "/dev/zero", "--header", "192.0.2.1", "192.0.2.2", "1", "2", "6"], "/dev/zero: no text: octet 0 is 0"),
+        (
+            ["lookup", "/dev/zero", "--header", "192.0.2.1", "192.0.2.2", "1", "2", "6"],
+            "/dev/zero: no text: octet 0 is 0",
+        ),
         (["ha", "--check", "/dev/zero"], "/dev/zero: no text: octet 0 is 0"),
     ],
 )
