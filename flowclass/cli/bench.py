@@ -19,7 +19,6 @@ from flowclass.generate.names import ADVERSARIAL_NAMES, FAMILY_NAMES, MAX_RULES
 if TYPE_CHECKING:
     from flowclass.bench.lookup import Case, LookupResult
     from flowclass.bench.nodes import NodesResult
-    from flowclass.bench.timing import Spread
     from flowclass.bench.traces import TracesResult
     from flowclass.bench.updates import UpdatesResult
 
@@ -123,6 +122,11 @@ def command(ctx: click.Context) -> None:
 @click.option("--packets", type=size, default="50k", show_default=True, help="Packets of a generated trace.")
 @click.option("--kernel", "chosen", multiple=True, help="Kernels (default: all that run here).")
 @click.option("--peers/--no-peers", default=True, help="Measure linear search and rte_acl beside (where installed).")
+@click.option(
+    "--peers-up-to", type=size, help="No peers beside sets of more rules than this: their builds may take minutes."
+)
+@click.option("--plot-build", type=click.Path(), metavar="FILE", help="As --plot, of how long builds take.")
+@click.option("--plot-memory", type=click.Path(), metavar="FILE", help="As --plot, of the memory for each rule.")
 @_peer_option
 @_common
 def lookup(
@@ -135,6 +139,9 @@ def lookup(
     packets: int,
     chosen: tuple[str, ...],
     peers: bool,
+    peers_up_to: int | None,
+    plot_build: str | None,
+    plot_memory: str | None,
     own_peers: tuple[str, ...],
     rounds: int,
     seed: int,
@@ -149,7 +156,8 @@ def lookup(
     from flowclass.bench.lookup import measure
     from flowclass.bench.peers import load_peer
 
-    _check_plot(plot, (*files, *trace_files))
+    for picture in (plot, plot_build, plot_memory):
+        _check_plot(picture, (*files, *trace_files))
     if trace_files and not files:
         raise click.UsageError("--trace-file: for rule sets in FILES")
     for name in own_peers:
@@ -159,20 +167,49 @@ def lookup(
     names = (("rte_acl", "linear") if peers else ()) + own_peers
     results: list[LookupResult] = []
     for case in cases:
-        results += measure(case, chosen=chosen, peer_names=names, rounds=rounds, notes=notes)
-    curves: dict[str, list[Point]] = {}
-    for result in results:
-        for name, rate in _rates(result).items():
-            label = f"{result.case.rpartition('_')[0] or result.case} {result.trace} {name}"
-            curves.setdefault(label, []).append((result.rules, rate.median, rate.low, rate.high))
+        beside = names if peers_up_to is None or len(case.rules) <= peers_up_to else ()
+        results += measure(case, chosen=chosen, peer_names=beside, rounds=rounds, notes=notes)
     title = "How many packets per second does one thread classify, with how many rules?"
     labels = (title, "rules", "million packets per second")
-    _finish("lookup", results, (as_json, as_csv), notes, plot, curves, labels, _lookup_tables)
+    rates = _lookup_curves(results, _rates)
+    _finish("lookup", results, (as_json, as_csv), notes, plot, rates, labels, _lookup_tables)
+    _draw(plot_build, _lookup_curves(results, _builds), ("How long does a build take?", "rules", "seconds"))
+    _draw(
+        plot_memory, _lookup_curves(results, _octets), ("How much memory does a rule take?", "rules", "octets a rule")
+    )
 
 
-def _rates(result: LookupResult) -> dict[str, Spread]:
-    """The rates in Mpps of the default kernel and of each peer's best algorithm."""
-    return {"flowclass": result.mpps["auto"]} | {p.name: p.mpps[p.best] for p in result.peers}
+def _lookup_curves(
+    results: Sequence[LookupResult], figures: Callable[[LookupResult], Mapping[str, tuple[float, ...]]]
+) -> dict[str, list[Point]]:
+    """A curve over the number of rules for each kind of set, trace and classifier."""
+    curves: dict[str, list[Point]] = {}
+    for result in results:
+        for name, values in figures(result).items():
+            label = f"{result.case.rpartition('_')[0] or result.case} {result.trace} {name}"
+            curves.setdefault(label, []).append((result.rules, *values))
+    return curves
+
+
+def _rates(result: LookupResult) -> dict[str, tuple[float, ...]]:
+    """The rates in Mpps of the default kernel and of each peer's best algorithm: median, lowest, highest."""
+    spreads = {"flowclass": result.mpps["auto"]} | {p.name: p.mpps[p.best] for p in result.peers}
+    return {name: (rate.median, rate.low, rate.high) for name, rate in spreads.items()}
+
+
+def _builds(result: LookupResult) -> dict[str, tuple[float, ...]]:
+    """The seconds that builds took; linear search has none."""
+    seconds = [("flowclass", result.build_seconds), *((p.name, p.build_seconds) for p in result.peers)]
+    return {name: (value,) for name, value in seconds if value > 0}
+
+
+def _octets(result: LookupResult) -> dict[str, tuple[float, ...]]:
+    """The octets of memory for each rule, where they are known."""
+    octets = [
+        ("flowclass", result.bytes_per_rule),
+        *((p.name, p.bytes / result.rules) for p in result.peers if p.bytes),
+    ]
+    return {name: (value,) for name, value in octets}
 
 
 def _lookup_tables(results: Sequence[LookupResult]) -> list[Any]:
@@ -464,15 +501,24 @@ def _finish(
 ) -> None:
     """Writes results to standard output, ``notes`` to standard error, and then the plot to its file."""
     from flowclass.bench.machine import describe
+
+    _print_results(what, results, form, notes, describe(), tables)
+    _draw(plot, curves, labels)
+
+
+def _draw(plot: str | None, curves: Mapping[str, Sequence[Point]], labels: tuple[str, str, str]) -> None:
+    """Writes a picture to its file, if one is wanted. ``labels``: its title, and those of its axes."""
+    from flowclass.bench.machine import describe
     from flowclass.traces.files import atomic_file
 
+    if not plot:
+        return
     machine = describe()
-    _print_results(what, results, form, notes, machine, tables)
-    if plot:
-        title, x_label, y_label = labels
-        where = f"{machine['processor']}, {machine['system']}; medians, lowest and highest"
-        with atomic_file(plot) as stream:
-            stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
+    title, x_label, y_label = labels
+    spread = "; medians, lowest and highest" if any(len(p) > 2 for curve in curves.values() for p in curve) else ""
+    where = f"{machine['processor']}, {machine['system']}{spread}"
+    with atomic_file(plot) as stream:
+        stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
 
 
 def _print_results(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -117,6 +118,20 @@ def test_lookup_as_tables_and_plot(capsys: pytest.CaptureFixture[str], tmp_path:
     lines = ElementTree.fromstring(plot.read_text()).findall(".//{*}polyline")
     assert len(lines) == 1
     assert len(lines[0].attrib["points"].split()) == 2
+
+
+def test_builds_and_memory_have_pictures_of_their_own(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    build, memory = tmp_path / "build.svg", tmp_path / "memory.svg"
+    sizes = ("--family", "acl", "--size", "20", "--size", "90", "--packets", "300", "--rounds", "1")
+    pictures = ("--plot-build", str(build), "--plot-memory", str(memory))
+    assert main(["bench", "lookup", *sizes, *pictures, "--peers-up-to", "50"]) == 0
+    for picture in (build, memory):
+        lines = ElementTree.fromstring(picture.read_text()).findall(".//{*}polyline")
+        points = [len(line.attrib["points"].split()) for line in lines]
+        assert max(points) == 2
+    out = capsys.readouterr().out
+    assert re.search(r"v4_acl_20 .*linear search", out)
+    assert not re.search(r"v4_acl_90 .*linear search", out)
 
 
 @pytest.fixture
