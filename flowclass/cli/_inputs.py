@@ -6,6 +6,8 @@ import glob
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "InnerCommand",
+    "Part",
     "Size",
     "bindings_options",
     "check_traces",
@@ -24,7 +27,6 @@ __all__ = [
     "expand_traces",
     "inner_option",
     "make_agent",
-    "make_selection",
     "memory_option",
     "profile_of",
     "profile_options",
@@ -142,29 +144,53 @@ class Size(click.ParamType[int]):
         return octets
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Which packets a command is about: the values of --from, --to, --where, --skip and --first."""
+
+    since: str | None
+    before: str | None
+    where: str | None
+    skip: int
+    first: int | None
+
+    def selection(self, *, decides: bool = True) -> Selection | None:
+        """The selection that they describe; None if they select everything.
+
+        A command that ``decides`` nothing has no conditions on decisions.
+        """
+        if self == Part(None, None, None, 0, None):
+            return None
+        from flowclass.traces.selection import Selection, time_ns
+        from flowclass.traces.where import Where
+
+        where = None if self.where is None else Where(self.where)
+        if where is not None and not where.of_packets and not decides:
+            raise click.UsageError("--where: nothing is decided here: only fields of packets can be asked for")
+        start, stop = (None if text is None else time_ns(text) for text in (self.since, self.before))
+        return Selection(start, stop, self.skip, self.first, where)
+
+
 def selection_options(function: F) -> F:
-    """Adds --from, --to, --skip and --first to a command, which passes them to `make_selection`."""
+    """Adds --from, --to, --where, --skip and --first to a command, which gets them as one `Part`, ``part``."""
+
+    @wraps(function)
+    def call(**values: Any) -> Any:
+        part = Part(**{field.name: values.pop(field.name) for field in fields(Part)})
+        return function(part=part, **values)
+
     for option in (
         click.option("--first", type=click.IntRange(min=1), metavar="N", help="At most N packets (of those)."),
         click.option("--skip", type=click.IntRange(min=0), default=0, metavar="N",
                      help="Without the first N (of those)."),
+        click.option("--where", metavar="CONDITION",
+                     help='Packets that match, such as "reason=flow and source=2001:db8::/32 and length=64-128".'),
         click.option("--to", "before", metavar="TIME", help="Packets before a time."),
         click.option("--from", "since", metavar="TIME",
                      help="Packets from a time on: as 2026-11-27T08:30:00Z, or seconds since 1970."),
     ):  # fmt: skip
-        function = option(function)
-    return function
-
-
-def make_selection(since: str | None, before: str | None, skip: int, first: int | None) -> Selection | None:
-    """The selection that the four options describe; None if they select everything."""
-    if since is None and before is None and not skip and first is None:
-        return None
-    from flowclass.traces.selection import Selection, time_ns
-
-    return Selection(
-        None if since is None else time_ns(since), None if before is None else time_ns(before), skip, first
-    )
+        call = option(call)
+    return call  # type: ignore[return-value]
 
 
 def memory_option(function: F) -> F:

@@ -14,13 +14,13 @@ from . import DAMAGED, DONE, INTERRUPTED
 from ._console import count_text, counted, make_console, make_table, progress, time_text, warn, warn_damage
 from ._inputs import (
     InnerCommand,
+    Part,
     Size,
     bindings_options,
     check_traces,
     expand_traces,
     inner_option,
     make_agent,
-    make_selection,
     memory_option,
     profile_options,
     selection_options,
@@ -54,7 +54,7 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on where it"
-    " was. With --replay: read, decide and write side by side.",
+    " was. With --replay or a choice of packets (--from, --where, ...): read, decide and write side by side.",
 )
 @click.option(
     "--part-size",
@@ -70,6 +70,11 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     metavar="OUT",
     help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.",
 )
+@click.option(
+    "--columns",
+    metavar="LIST",
+    help="The columns of the rows, such as frame,time,source,bid; +packet or +source,length adds to the usual ones.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
     traces: tuple[str, ...],
@@ -81,14 +86,12 @@ def command(
     option_type: int | None,
     inner: int,
     memory: int,
-    since: str | None,
-    before: str | None,
-    skip: int,
-    first: int | None,
+    part: Part,
     workers: int | None,
     part_size: int | None,
     scheduler: str | None,
     output: str | None,
+    columns: str | None,
     as_json: bool,
 ) -> int:
     """Decides each packet of capture files: pcap or pcapng, compressed or not; "-" is standard input.
@@ -99,24 +102,28 @@ def command(
     be read is in the results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
     and the exit status is 130. A second one stops at once.
     """
+    from flowclass.traces.columns import COLUMNS, parse_columns
     from flowclass.traces.files import check_apart
     from flowclass.traces.interruption import interruptible
     from flowclass.traces.sources import path_text
 
+    if columns is not None and output is None:
+        raise click.UsageError("--columns goes with -o: they are the columns of the rows")
+    names = COLUMNS if columns is None else parse_columns(columns)
     traces = expand_traces(traces, recursive)
     check_apart(output, (*traces, bindings_file))
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
-    selection = make_selection(since, before, skip, first)
-    if (workers is not None and not replay) or scheduler is not None:
-        if selection is not None:
-            raise click.UsageError("--from, --to, --skip and --first go without --workers and --scheduler")
+    selection = part.selection()
+    if selection is not None and (scheduler is not None or part_size is not None):
+        raise click.UsageError("--from, --to, --where, --skip and --first go without --scheduler and --part-size")
+    if (workers is not None and not replay and selection is None) or scheduler is not None:
         if bindings_file is None:
             raise click.UsageError("--workers needs --bindings FILE or --replay")
         with interruptible() as interruption:
             summary = _by_workers(
-                traces, bindings_file, inner, memory, workers, part_size, scheduler, output, interruption
+                traces, bindings_file, inner, memory, workers, part_size, scheduler, output, names, interruption
             )
     else:
         if part_size is not None:
@@ -124,7 +131,9 @@ def command(
         agent = make_agent(bindings_file, replay, profile, option_type)
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
-            summary = _alone(traces, agent, replay, inner, memory, selection, output, threads, interruption, esp_null)
+            summary = _alone(
+                traces, agent, replay, inner, memory, selection, output, names, threads, interruption, esp_null
+            )
     if as_json:
         name = None if output is None else path_text(output)
         click.echo(json.dumps(summary.to_dict() | {"output": name, "interrupted": interruption.requested}))
@@ -145,6 +154,7 @@ def _alone(
     memory: int,
     selection: Selection | None,
     output: str | None,
+    columns: tuple[str, ...],
     threads: bool,
     interruption: Interruption,
     esp_null: bool,
@@ -155,7 +165,7 @@ def _alone(
     from flowclass.traces.run import Run
 
     with ExitStack() as stack:
-        writer = None if output is None else stack.enter_context(open_output(output))
+        writer = None if output is None else stack.enter_context(open_output(output, columns))
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(
@@ -181,6 +191,7 @@ def _by_workers(
     part_size: int | None,
     scheduler: str | None,
     output: str | None,
+    columns: tuple[str, ...],
     interruption: Interruption,
 ) -> Summary:
     from tempfile import TemporaryDirectory
@@ -192,11 +203,11 @@ def _by_workers(
     from flowclass.traces.workers.pools import DaskPool, LocalPool
 
     if output is not None:
-        check_output(output)
+        check_output(output, columns)
     if bad := [name for name in traces if not os.path.isfile(name)]:
         raise click.UsageError(f"{bad[0]}: --workers takes files, which can be read by another process")
     ending = None if output is None else os.path.splitext(output)[1].lower()
-    job = Job(read_bindings(bindings_file), inner, ending, memory)
+    job = Job(read_bindings(bindings_file), inner, ending, memory, columns)
     with ExitStack() as stack:
         pool: LocalPool | DaskPool
         if scheduler is None:

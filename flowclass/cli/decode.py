@@ -14,9 +14,9 @@ from . import DAMAGED, DONE, INTERRUPTED
 from ._console import counted, warn, warn_places
 from ._inputs import (
     InnerCommand,
+    Part,
     esp_option,
     inner_option,
-    make_selection,
     memory_option,
     profile_of,
     profile_options,
@@ -44,10 +44,7 @@ def command(
     esp_null: bool,
     inner: int,
     memory: int,
-    since: str | None,
-    before: str | None,
-    skip: int,
-    first: int | None,
+    part: Part,
     as_json: bool,
 ) -> int:
     """Shows the Mobility Header messages of a capture file with all their options, one per frame.
@@ -61,7 +58,7 @@ def command(
     from flowclass.traces.reader import Trace
 
     chosen = profile_of(profile, option_type)
-    selection = make_selection(since, before, skip, first)
+    selection = part.selection(decides=False)
     with interruptible() as interruption, Trace(trace, memory=memory, interruption=interruption) as capture:
         unread: dict[str, int] = {}
         found = messages(capture, chosen, selection, inner=inner, esp_null=esp_null, unread=unread)
@@ -129,7 +126,7 @@ def messages(
     signalling = Signalling({} if unread is None else unread, esp_null=esp_null, every=True)
     keys = trace.keys(fragments=new_fragments(), inner=inner, keep=SIGNALLING, keep_also=may_be_signalling)
     for batch in keys:
-        chosen = None if selection is None else set(selection.choose(batch.times).tolist())
+        chosen = None if selection is None else set(selection.choose_keys(trace.name, batch).tolist())
         for i in sorted(batch.kept):
             time, info, start = int(batch.times[i]), batch.infos[i], int(batch.infos["ip_offset"][i])
             if batch.keys["protocol"][i] == MOBILITY_HEADER and info["fragment"] == 0:

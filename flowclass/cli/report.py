@@ -8,12 +8,12 @@ from . import DAMAGED, DONE, INTERRUPTED
 from ._console import command_line, progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
+    Part,
     bindings_options,
     check_traces,
     expand_traces,
     inner_option,
     make_agent,
-    make_selection,
     memory_option,
     profile_options,
     selection_options,
@@ -42,10 +42,7 @@ def command(
     option_type: int | None,
     inner: int,
     memory: int,
-    since: str | None,
-    before: str | None,
-    skip: int,
-    first: int | None,
+    part: Part,
     output: str,
 ) -> int:
     """Writes one self-contained HTML page about capture files.
@@ -75,7 +72,7 @@ def command(
             memory=memory,
             esp_null=esp_null,
             interruption=interruption,
-            selection=make_selection(since, before, skip, first),
+            selection=part.selection(),
             bindings=bindings_file or "",
             command=command_line(),
         )

@@ -12,12 +12,12 @@ import click
 from ._console import count_text, counted, make_console, make_table, progress, warn_damage
 from ._inputs import (
     InnerCommand,
+    Part,
     bindings_options,
     check_traces,
     expand_traces,
     inner_option,
     make_agent,
-    make_selection,
     memory_option,
     profile_options,
     selection_options,
@@ -91,10 +91,7 @@ def command(
     option_type: int | None,
     inner: int,
     memory: int,
-    since: str | None,
-    before: str | None,
-    skip: int,
-    first: int | None,
+    part: Part,
     folder: str,
     by: By,
     encapsulate: bool,
@@ -133,7 +130,7 @@ def command(
             progress=tell,
             memory=memory,
             esp_null=esp_null,
-            selection=make_selection(since, before, skip, first),
+            selection=part.selection(),
             inputs=[bindings_file],
         )
         result = splitter.split(traces, replay=replay)

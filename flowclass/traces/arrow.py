@@ -225,7 +225,7 @@ class ParquetWriter:
         texts = ("file", *_TEXTS)
         plain = schema_of(columns)
         fields = [(field.name, kind if field.name in texts else field.type) for field in plain]
-        self._schema = pa.schema(fields, metadata=plain.metadata)
+        self._schema = pa.schema(fields)
         numbered = [name for name in ("frame", "time_ns", "time") if name in columns]
         alike = ["care_of.list.element" if name == "care_of" else name for name in columns if name not in numbered]
         # without Arrow's own schema in the file, a reader sees plain text and not our dictionaries
@@ -233,6 +233,8 @@ class ParquetWriter:
             stream, self._schema, compression="zstd", store_schema=False, write_statistics=numbered,
             use_dictionary=alike, column_encoding=dict.fromkeys(numbered, "DELTA_BINARY_PACKED"),
         )  # fmt: skip
+        if plain.metadata:
+            self._writer.add_key_value_metadata(plain.metadata)
         self._blocks = _Blocks(self.GROUP, columns, self._write)
         self.write = self._blocks.add
 

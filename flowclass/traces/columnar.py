@@ -17,11 +17,13 @@ from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import read_bindings
 
 from .arrow import SCHEMA, column, columns_of, schema_of
-from .columns import COLUMNS, OUTCOME_COLUMNS
+from .columns import COLUMNS, OUTCOME_COLUMNS, check_columns, parse_columns
 from .outcomes import Outcomes, Rows, RowValues
 from .replaying import stream as replay_stream
 from .run import Run, Source
+from .selection import Selection
 from .summary import Summary
+from .where import Where
 
 __all__ = ["SCHEMA", "DecisionStream", "classify_traces"]
 
@@ -77,22 +79,29 @@ def classify_traces(
     replay: bool = False,
     profile: str | None = None,
     inner: int = 0,
+    columns: str | Sequence[str] = COLUMNS,
+    where: str | None = None,
 ) -> DecisionStream:
     """Does what ``flowclass classify`` does, and gives the rows as a stream for tables.
 
     For example: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
     ``bindings`` is the path of a bindings file; with ``replay``, binding updates in the traces change the bindings.
+    ``columns`` are names, or text as of ``--columns`` (``"+packet"``); ``where`` chooses rows, as ``--where`` does.
     """
     sources: list[Source] = list(traces) if isinstance(traces, (list, tuple)) else [traces]  # type: ignore[list-item]
     if bindings is None and not replay:
         raise FlowclassError("bindings from a file, or replay=True, are needed")
     found = None if bindings is None else read_bindings(bindings)
 
+    names = parse_columns(columns) if isinstance(columns, str) else check_columns(tuple(columns))
+    condition = None if where is None else Where(where)
+
     def make() -> tuple[Run, Iterator[Rows]]:
         agent = HomeAgent(profile or (found.profile if found else "draft"))
         if found is not None:
             agent.load(found)
-        run = Run(agent, inner=inner)
+        selection = None if condition is None else Selection(where=condition)
+        run = Run(agent, inner=inner, selection=selection)
         return run, replay_stream(run, sources) if replay else run.stream(sources)
 
-    return DecisionStream(make)
+    return DecisionStream(make, names)

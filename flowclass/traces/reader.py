@@ -9,6 +9,7 @@ with Trace("trace.pcapng.gz") as trace:
 from __future__ import annotations
 
 import os
+from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -26,6 +27,7 @@ from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_r
 
 __all__ = ["NO_TIME", "Checkpoint", "Damage", "Damages", "KeyBatch", "RecordBatch", "Trace"]
 
+_WINDOWS: Final = 16  # of a megabyte: how many octets of packets a batch has at most
 _KINDS: Final = {
     1: "the capture ends inside a record",
     2: "no record can begin here",
@@ -123,6 +125,8 @@ class KeyBatch:
 
     ``keys`` and ``infos`` are as `flowclass.engine.packets.parse` returns them, and the other arrays as in
     `RecordBatch`. ``kept`` maps the index of a packet in the batch to its octets, for the packets that were asked for.
+    Where all octets were asked for, ``windows`` has pairs of the index of a packet, and the octets in which this one
+    and those behind it are, at ``offsets``.
     """
 
     first_frame: int
@@ -133,9 +137,15 @@ class KeyBatch:
     times: npt.NDArray[np.int64]
     linktypes: npt.NDArray[np.uint16]
     kept: dict[int, bytes] = field(default_factory=dict)
+    offsets: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
+    windows: list[tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=list)
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def window(self, i: int) -> npt.NDArray[np.uint8]:
+        """The octets in which packet ``i`` is."""
+        return self.windows[bisect_right(self.windows, i, key=lambda pair: pair[0]) - 1][1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -305,6 +315,7 @@ class Trace:
         keep: int = 0,
         held: int = 1,
         keep_also: Callable[[npt.NDArray[np.void]], npt.NDArray[np.bool_]] | None = None,
+        octets: bool = False,
     ) -> Iterator[KeyBatch]:
         """Yields batches of exactly ``batch`` keys; the last one may be shorter.
 
@@ -312,25 +323,29 @@ class Trace:
         whose ``infos["flags"]`` has one of the bits of ``keep``. ``keep_also``, which gets an array of keys and returns
         a boolean for each, can choose more packets; it is not called when ``keep`` is 0. ``held`` is how many batches
         the caller still uses when it asks for the next one; if it uses more, reading is slower but still correct.
+        With ``octets``, a batch has the octets of all of its packets, and is shorter if these are many.
         """
         pool: list[KeyArrays] = []
         arrays, filled, kept = _unused(pool, batch, held), 0, dict[int, bytes]()
+        windows: list[tuple[int, npt.NDArray[np.uint8]]] = []
         status = MORE
         while self._goes_on(status):
             window = self._window()
+            if octets:
+                windows.append((filled, window))
             status, n, used = self._capture.read_keys(window, len(window), self._last, arrays, filled, fragments, inner)
             if keep and n:
                 kept |= self._kept(window, arrays, filled, filled + n, keep, keep_also)
             filled += n
             self._collect_damage()
             self._begin += used
-            if filled == batch:
-                yield self._key_batch(arrays, filled, kept)
-                arrays, filled, kept = _unused(pool, batch, held), 0, {}
+            if filled == batch or (len(windows) >= _WINDOWS and filled):
+                yield self._key_batch(arrays, filled, kept, windows)
+                arrays, filled, kept, windows = _unused(pool, batch, held), 0, {}, []
             if status == MORE:
-                self._fill()
+                self._fill(fresh=octets)
         if filled:
-            yield self._key_batch(arrays, filled, kept)
+            yield self._key_batch(arrays, filled, kept, windows)
         self._end(status)
 
     def tally(
@@ -348,7 +363,9 @@ class Trace:
                 self._fill()
         self._end(status)
 
-    def _key_batch(self, arrays: KeyArrays, n: int, kept: dict[int, bytes]) -> KeyBatch:
+    def _key_batch(
+        self, arrays: KeyArrays, n: int, kept: dict[int, bytes], windows: list[tuple[int, npt.NDArray[np.uint8]]]
+    ) -> KeyBatch:
         return KeyBatch(
             self.frames - n + 1,
             arrays.keys[:n],
@@ -358,6 +375,8 @@ class Trace:
             arrays.times[:n],
             arrays.linktypes[:n],
             kept,
+            arrays.offsets[:n],
+            windows,
         )
 
     @staticmethod

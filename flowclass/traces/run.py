@@ -195,12 +195,16 @@ class Run:
         part: slice | npt.NDArray[np.intp] = slice(start, stop)
         frames = np.arange(batch.first_frame + start, batch.first_frame + stop, dtype=np.uint64)
         if self.selection is not None:
-            chosen = self.selection.choose(batch.times[part])
-            part, frames = chosen + start, frames[chosen]
+            timely = self.selection.choose_times(batch.times[part])
+            if timely is not None:
+                part, frames = timely + start, frames[timely]
         infos = batch.infos[part]
         rows = self.decide(
             file.file, frames, batch.keys[part], infos, batch.originals[part], batch.times[part], batch.lengths[part]
         )
+        if self.selection is not None:
+            chosen = self.selection.choose(rows)
+            rows, infos = rows.picked(chosen), infos[chosen]
         if not len(rows):
             return rows
         counted = None

@@ -1,4 +1,4 @@
-"""Selects packets by time and order. Only these are decided and counted; all packets still drive a replay."""
+"""Selects packets by time, conditions and order. Only these are counted and written; all still drive a replay."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ import numpy.typing as npt
 
 from flowclass.errors import FlowclassError
 
-from .reader import NO_TIME
+from .outcomes import Outcomes, Rows
+from .reader import NO_TIME, KeyBatch
+from .where import Where
 
 __all__ = ["Selection", "time_ns"]
 
@@ -44,37 +46,61 @@ def time_ns(text: str) -> int:
 
 
 class Selection:
-    """Selects packets with times from ``start`` to before ``stop`` (ns since 1970); of these, ``first`` after ``skip``.
+    """Selects packets with times from ``start`` to before ``stop`` (ns since 1970) that match ``where``; of these,
+    ``first`` after ``skip``.
 
     Packets are counted in the order in which they are read, over all traces. With ``start`` or ``stop``, packets
     without a time are not selected. An object counts what it has selected, so each run needs a new one.
     """
 
     def __init__(
-        self, start: int | None = None, stop: int | None = None, skip: int = 0, first: int | None = None
+        self,
+        start: int | None = None,
+        stop: int | None = None,
+        skip: int = 0,
+        first: int | None = None,
+        where: Where | None = None,
     ) -> None:
         self._start, self._stop = start, stop
         self._skip, self._left = skip, first
+        self.where = where
 
     @property
     def done(self) -> bool:
         """Whether no packet that is still to be read can be selected."""
         return self._left == 0
 
-    def choose(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp]:
-        """The indices of the selected packets among the next ones, whose times these are."""
-        chosen = np.ones(len(times), dtype=bool)
+    def choose_times(self, times: npt.NDArray[np.int64]) -> npt.NDArray[np.intp] | None:
+        """The indices of the packets whose times are selected; None if all are."""
+        if self._start is None and self._stop is None:
+            return None
+        chosen = times != NO_TIME
         if self._start is not None:
             chosen &= times >= self._start
         if self._stop is not None:
             chosen &= times < self._stop
-        if self._start is not None or self._stop is not None:
-            chosen &= times != NO_TIME
-        indices = np.flatnonzero(chosen)
+        return np.flatnonzero(chosen)
+
+    def choose(self, rows: Rows) -> npt.NDArray[np.intp] | slice:
+        """Which of the next rows are selected, of those whose times are."""
+        if self.where is None:
+            indices: npt.NDArray[np.intp] | range = range(len(rows))
+        else:
+            indices = np.flatnonzero(self.where.choose(rows))
         skipped = min(self._skip, len(indices))
         self._skip -= skipped
         indices = indices[skipped:]
         if self._left is not None:
             indices = indices[: self._left]
             self._left -= len(indices)
-        return indices
+        return slice(indices.start, indices.stop) if isinstance(indices, range) else indices
+
+    def choose_keys(self, file: str, batch: KeyBatch) -> npt.NDArray[np.intp]:
+        """The indices of the selected packets of the next batch, about which nothing is decided."""
+        timely = self.choose_times(batch.times)
+        indices = np.arange(len(batch)) if timely is None else timely
+        ids, frames = np.zeros(len(batch), dtype=np.uint32), np.arange(len(batch), dtype=np.uint64)
+        frames += np.uint64(batch.first_frame)
+        rows = Rows(file, frames, batch.times, ids, Outcomes(), batch.originals, batch.keys, batch.lengths)
+        chosen: npt.NDArray[np.intp] = indices[self.choose(rows.picked(indices))]
+        return chosen

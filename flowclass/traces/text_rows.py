@@ -103,6 +103,7 @@ class _Texts:
         if self._file != file:
             texts.set_pieces([(text.encode(), column) for text, column in self._form.pieces(file)])
             self._file = file
+            texts.clear()  # they may have the file's name in them
         if self._epoch != epoch:
             texts.clear()
             self._epoch = epoch

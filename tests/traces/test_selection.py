@@ -70,9 +70,15 @@ def test_pages_and_messages(files: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert json.loads(capsys.readouterr().out)["messages"] == []
 
 
-def test_it_does_not_go_with_workers(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["classify", "0.pcap", "--bindings", "b.toml", "--workers", "2", "--first", "5"]) == 2
-    assert "--first" in capsys.readouterr().err
+def test_it_goes_with_workers_but_not_with_parts(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = ["classify", "0.pcap", "--bindings", "b.toml", "--workers", "2", "--first", "5"]
+    assert main([*common, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["packets"] == 5
+    for more in (["--part-size", "1M"], ["--scheduler", "local"]):
+        assert main([*common, *more]) == 2
+        error = capsys.readouterr().err
+        assert "--first" in error
+        assert error.count("\n") == 1
 
 
 def test_times() -> None:
