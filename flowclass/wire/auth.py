@@ -1,7 +1,8 @@
-"""Return routability: tokens, keys and the authenticator of a binding update to a correspondent node (RFC 6275 5.2);
-and the authenticator that a mobile node and its home agent make with a key that they share (RFC 4285).
+"""Tokens, keys and authenticators of binding updates.
 
-SHA-1 and HMAC-SHA1 are what the RFC prescribes here; nothing else of the project uses them.
+For correspondent nodes, they are those of return routability (RFC 6275 section 5.2). A mobile node and its home agent
+can make an authenticator with a key that they share (RFC 4285). The RFCs prescribe SHA-1 and HMAC-SHA1 for this;
+nothing else in the project uses them.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ __all__ = [
 ]
 
 AUTHENTICATOR_SIZE = 12
-"""Octets: the first 96 bits of the MAC (RFC 6275 6.2.7)."""
+"""The number of octets of an authenticator, which is the first 96 bits of the MAC (RFC 6275 section 6.2.7)."""
 
 Authorized = TypeVar(
     "Authorized",
@@ -57,26 +58,29 @@ def _hmac(key: bytes, data: bytes) -> bytes:
 
 
 def home_keygen_token(node_key: bytes, home_address: IPv6Address, nonce: bytes) -> bytes:
-    """First (64, HMAC_SHA1 (Kcn, (home address | nonce | 0))), 8 octets (RFC 6275 5.2.5)."""
+    """Return First (64, HMAC_SHA1 (Kcn, (home address | nonce | 0))), 8 octets (RFC 6275 section 5.2.5)."""
     return _hmac(node_key, home_address.packed + nonce + b"\0")[:_TOKEN_SIZE]
 
 
 def care_of_keygen_token(node_key: bytes, care_of: IPv6Address, nonce: bytes) -> bytes:
-    """First (64, HMAC_SHA1 (Kcn, (care-of address | nonce | 1))), 8 octets (RFC 6275 5.2.5)."""
+    """Return First (64, HMAC_SHA1 (Kcn, (care-of address | nonce | 1))), 8 octets (RFC 6275 section 5.2.5)."""
     return _hmac(node_key, care_of.packed + nonce + b"\1")[:_TOKEN_SIZE]
 
 
 def binding_key(home_token: bytes, care_of_token: bytes = b"") -> bytes:
-    """Kbm = SHA1 (home keygen token | care-of keygen token), 20 octets; a de-registration has no care-of token."""
+    """Return Kbm = SHA1 (home keygen token | care-of keygen token), 20 octets (RFC 6275 section 5.2.6).
+
+    A de-registration has no care-of keygen token.
+    """
     return sha1(home_token + care_of_token, usedforsecurity=True).digest()
 
 
 def authenticator(key: bytes, care_of: IPv6Address, correspondent: IPv6Address, message: bytes) -> bytes:
-    """First (96, HMAC_SHA1 (Kbm, care-of address | correspondent | MH data)), 12 octets (RFC 6275 6.2.7).
+    """Return First (96, HMAC_SHA1 (Kbm, care-of address | correspondent | MH data)), 12 octets.
 
-    ``message`` is the whole Mobility Header with a binding authorization data option of 12 octets at its end; checksum
-    and authenticator in it do not count. ``care_of`` is the alternate care-of address where there is one, and on
-    de-registration the home address.
+    RFC 6275 section 6.2.7 defines it. ``message`` is the whole Mobility Header with a binding authorization data option
+    of 12 octets at its end; its checksum and authenticator don't count. ``care_of`` is the alternate care-of address,
+    if there is one, and in a de-registration the home address.
     """
     data = message[:4] + b"\0\0" + message[6:-AUTHENTICATOR_SIZE]
     return _hmac(key, care_of.packed + correspondent.packed + data)[:AUTHENTICATOR_SIZE]
@@ -89,10 +93,10 @@ def authorize(
     correspondent: IPv6Address,
     profile: str | Profile = "draft",
 ) -> Authorized:
-    """The message with its authenticator: that of a binding authorization data option added, or filled in, at its end.
+    """Return the message with its authenticator, in a binding authorization data option at its end.
 
-    The options come back `Verbatim`, since the authenticator covers their padding: encode the result with the same
-    profile and change nothing of it but the checksum.
+    The option is added if there is none. The options of the result are `Verbatim`, because the authenticator covers
+    their padding: encode it with the same profile, and change nothing but the checksum.
     """
     if not (message.options and type(message.options[-1]) is BindingAuthorizationData):
         message = replace(message, options=(*message.options, BindingAuthorizationData(bytes(AUTHENTICATOR_SIZE))))
@@ -107,10 +111,10 @@ def authorize(
 def is_authentic(
     data: bytes | bytearray | memoryview, key: bytes, care_of: IPv6Address, correspondent: IPv6Address
 ) -> bool:
-    """Whether a Mobility Header as received ends with the right authenticator, of 96 bits and without padding.
+    """Whether a received Mobility Header ends with the right authenticator, of 96 bits and without padding.
 
-    Takes octets, not a message, because the MAC covers reserved bits too. That the message's last option is a
-    `BindingAuthorizationData` is for the caller to see. Compares in constant time.
+    ``data`` are octets instead of a message, because the MAC also covers reserved bits. The caller has to check that
+    the last option of the message is a `BindingAuthorizationData`. The comparison takes constant time.
     """
     octets = as_bytes(data)
     if len(octets) < 16 or octets[-AUTHENTICATOR_SIZE - 2 : -AUTHENTICATOR_SIZE] != _OPTION:
@@ -139,7 +143,10 @@ def ntp_seconds(timestamp: int) -> float:
 
 
 def _authenticator_at(octets: bytes) -> int:
-    """Where the authenticator for the home agent begins in a Mobility Header; -1 without one of the right length."""
+    """Return where the authenticator for the home agent begins in a Mobility Header.
+
+    The result is -1 if there is none of the right length.
+    """
     at = _OPTIONS_AT
     while at + 2 <= len(octets):
         if octets[at] == OptionType.PAD1:
@@ -153,8 +160,10 @@ def _authenticator_at(octets: bytes) -> int:
 
 
 def _shared_key_authenticator(key: bytes, care_of: IPv6Address, home: IPv6Address, octets: bytes) -> bytes:
-    """First (96, HMAC_SHA1 (key, care-of address | home address | MH data)): MH data up to and with the SPI, and with a
-    checksum of zero."""
+    """Return First (96, HMAC_SHA1 (key, care-of address | home address | MH data)).
+
+    The MH data end with the SPI, and their checksum is taken as zero.
+    """
     data = octets[:4] + b"\0\0" + octets[6:]
     return _hmac(key, care_of.packed + home.packed + data)[:AUTHENTICATOR_SIZE]
 
@@ -167,10 +176,10 @@ def authenticate(
     home: IPv6Address,
     profile: str | Profile = "draft",
 ) -> Authorized:
-    """The message with a `MessageAuthentication` at its end, made with a key that both sides share.
+    """Return the message with a `MessageAuthentication` at its end, made with a key that both sides share.
 
     ``care_of`` is the source of the binding update (the destination of the acknowledgement), or its alternate care-of
-    address. The options come back `Verbatim`, as from `authorize`.
+    address. The options of the result are `Verbatim`, as those of `authorize`.
     """
     empty = MessageAuthentication(spi, bytes(AUTHENTICATOR_SIZE))
     octets = encode_message(replace(message, options=(*message.options, empty)), profile=profile)
@@ -180,7 +189,7 @@ def authenticate(
 
 
 def is_authenticated(data: bytes | bytearray | memoryview, key: bytes, care_of: IPv6Address, home: IPv6Address) -> bool:
-    """Whether a Mobility Header as received has the right authenticator of RFC 4285, of 96 bits; in constant time."""
+    """Whether a received Mobility Header has the right authenticator of RFC 4285, of 96 bits; in constant time."""
     octets = as_bytes(data)
     at = _authenticator_at(octets)
     if at < 0:

@@ -31,7 +31,7 @@ _NOTHING: Final[Verbatim[Any]] = Verbatim(())
 
 
 def _decode_numbers(data: bytes, at: int, length: int, what: str) -> tuple[int, ...]:
-    """16-bit numbers: at least one, and no odd octet (R29, K3)."""
+    """Decode numbers of 16 bits; there must be at least one, and no octet may be left over (R29, K3)."""
     if length == 2:
         return _U16.unpack_from(data, at)
     if length == 0 or length & 1:
@@ -46,7 +46,10 @@ def _encode_numbers(numbers: tuple[int, ...], what: str) -> bytes:
 
 
 def decode_flow_summary(data: bytes, at: int, length: int) -> FlowSummary | MalformedOption:
-    """RFC 6089 4.2.2. One of a wrong length concerns flows alone, so that the message stays readable."""
+    """Decode a flow summary option (RFC 6089 section 4.2.2).
+
+    If its length is wrong, this concerns flows alone, so that the message stays readable: a `MalformedOption`.
+    """
     try:
         return FlowSummary(_decode_numbers(data, at, length, "flow summary"))
     except DecodeError as fault:
@@ -59,8 +62,8 @@ def whole_numbers(data: bytes) -> tuple[int, ...]:
 
 
 def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelectorOption, bool]:
-    """The second value: whether the same octets would be written."""
-    # RFC 6089 4.2.1.4: TS Format, reserved, selector
+    """Return the sub-option, and whether the encoder would write the same octets for it."""
+    # RFC 6089 section 4.2.1.4: TS Format, a reserved octet, and the selector
     if length < 2:
         raise DecodeError("a traffic selector without its format", at)
     end = at + length
@@ -73,21 +76,25 @@ def _decode_selector(data: bytes, at: int, length: int) -> tuple[TrafficSelector
 
 
 class FlowCodec:
-    """The flow options of one profile; ``update`` for binding updates, else for acknowledgements."""
+    """Decodes and encodes the flow options of one profile.
+
+    ``update`` is True for those in binding updates, and False for those in acknowledgements.
+    """
 
     def __init__(self, profile: Profile, *, update: bool) -> None:
         self.profile = profile
         # an acknowledgement always counts octets (K2)
         self.send_len_units: bool = profile.send_len_units and update
         self.type: int = profile.flow_identification
-        # octets of a sub-option that its length does not count
+        # the number of octets of a sub-option that its length doesn't count
         self.uncounted = 0 if profile.suboption_length_includes_header else 2
 
     def decode(self, data: bytes, at: int, length: int) -> FlowIdentification | UnknownOption:
-        """The option whose octets after type and length are ``data[at:at + length]`` (draft 3.1, RFC 6089 4.2).
+        """Decode the option whose octets after type and length are ``data[at:at + length]``.
 
-        A fault in the sub-options makes a `MalformedSubOption`. An option that lacks part of its 8 fixed octets cannot
-        be answered by a copy of them, so it counts as unknown.
+        Its format is that of draft section 3.1 or RFC 6089 section 4.2. A fault in the sub-options makes a
+        `MalformedSubOption`. An option that lacks part of its 8 fixed octets can't be answered by a copy of them, and
+        therefore counts as unknown.
         """
         if length < 6:
             return UnknownOption(self.type, data[at : at + length])
@@ -105,7 +112,7 @@ class FlowCodec:
         return made
 
     def _decode_suboptions(self, data: bytes, at: int, end: int) -> tuple[Verbatim[SubOption], bool]:
-        """The second value: whether the same octets would be written."""
+        """Return the sub-options, and whether the encoder would write the same octets for them."""
         found: list[SubOption] = []
         exact = True
         profile, uncounted = self.profile, self.uncounted
@@ -113,7 +120,7 @@ class FlowCodec:
         while at < end:
             kind = data[at]
             if kind == 0:
-                # often several: the draft profile has no PadN
+                # there are often several, because the draft profile has no PadN
                 pads = end - at - len(data[at:end].lstrip(b"\0"))
                 found += (PAD1,) * pads
                 at += pads
@@ -121,14 +128,14 @@ class FlowCodec:
             left = end - at
             size = data[at + 1] + uncounted if left > 1 else 0
             if not 2 <= size <= left:
-                # with a wrong length nothing after it can be found
+                # its length is wrong, so that nothing after it can be found
                 reason = f"a sub-option of {size} octets, {left} are left" if left > 1 else "a sub-option cut short"
                 found.append(MalformedSubOption(data[at:end], reason, at))
                 break
             start, at = at, at + size
             try:
                 if kind == profile.binding_reference:
-                    # draft 3.2, RFC 6089 4.2.1.3; at most one by RFC 6089, any number in the draft (K16)
+                    # draft section 3.2, RFC 6089 section 4.2.1.3; RFC 6089 allows one, the draft any number (K16)
                     if references and profile.single_reference:
                         raise DecodeError(_TWICE, start)
                     references += 1
@@ -149,11 +156,11 @@ class FlowCodec:
         return Verbatim(found), exact
 
     def encode(self, option: FlowIdentification, start: int) -> bytes:
-        """The option at octet ``start`` of the Mobility Header."""
+        """Encode an option that begins at octet ``start`` of the Mobility Header."""
         fixed = self.profile.layout.pack(option.fid, option.pri, option.action, option.status, option.pro)
         body = fixed + self._encode_suboptions(option, start + 8) if option.suboptions else fixed
         if option.len_units or self.send_len_units:
-            # K2: 8-octet units, the rest filled with Pad1 sub-options
+            # K2: the length counts units of 8 octets, and Pad1 sub-options fill the last one
             total = -(-(len(body) + 2) // 8)
             if total > 255:
                 raise EncodeError(f"a flow identification option of {total} units, 255 fit")
@@ -161,7 +168,7 @@ class FlowCodec:
         return tlv(self.type, body)
 
     def encode_summary(self, option: FlowSummary, start: int) -> bytes:
-        """RFC 6089 4.2.2."""
+        """Encode a flow summary option (RFC 6089 section 4.2.2)."""
         assert self.profile.flow_summary is not None
         return tlv(self.profile.flow_summary, _encode_numbers(option.fids, "flow summary"))
 
@@ -207,7 +214,7 @@ class FlowCodec:
 
 
 def _alignment(sub: SubOption) -> int:
-    """The multiple at which a sub-option wants to start."""
+    """Return the multiple of octets at which a sub-option should begin."""
     if isinstance(sub, TrafficSelectorOption):
         return selector_alignment(sub.selector)
     return 2 if isinstance(sub, BindingReference) else 1

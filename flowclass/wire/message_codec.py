@@ -40,7 +40,8 @@ _ERROR: Final = Struct(">BB16s")
 _REVOCATION: Final = Struct(">BBHH")
 
 
-# octets and where the fixed part begins and the message ends; the fixed part is known to be there
+# Each decoder gets the octets, and the offsets at which the fixed part begins and the message ends. The fixed part is
+# known to be complete.
 
 
 def _decode_refresh_request(data: bytes, at: int, end: int, codec: Codec, checksum: int) -> Message:
@@ -103,7 +104,8 @@ def _decode_revocation(data: bytes, at: int, end: int, codec: Codec, checksum: i
     return UnknownMessage(MessageType.BINDING_REVOCATION.value, data[at:end], checksum)
 
 
-# decoder and the smallest length of each type, from which a Header Len that is too small is told (RFC 6275 9.2)
+# For each type its decoder, and the smallest length, by which a Header Len that is too small is found (RFC 6275
+# section 9.2).
 _DECODERS: Final[dict[int, tuple[Callable[[bytes, int, int, Codec, int], Message], int]]] = {
     MessageType.BINDING_REFRESH_REQUEST: (_decode_refresh_request, 8),
     MessageType.HOME_TEST_INIT: (_decode_home_test_init, 16),
@@ -141,12 +143,12 @@ def _eight(octets: bytes) -> bytes:
 
 
 def decode_message(data: bytes | bytearray | memoryview, profile: str | Profile = "draft") -> Message:
-    """One whole Mobility Header, from its Payload Proto octet on.
+    """Decode a whole Mobility Header; ``data`` begins with its Payload Proto octet.
 
-    The checksum is kept, not verified: that takes the packet's addresses (`decode_packet`, `checksum_ok`). Raises
-    DecodeError, of which ParameterProblem is for a Payload Proto other than 59 and a Header Len too small for the type.
-    A fault inside a flow identification option, and a binding identifier of a wrong length, are values instead:
-    `MalformedSubOption`, `MalformedOption`.
+    The checksum is stored but not verified, which needs the addresses of the packet (`decode_packet`, `checksum_ok`).
+    Raises DecodeError; its subclass ParameterProblem is for a Payload Proto other than 59 and a Header Len that is too
+    small for the type. A fault inside a flow identification option, and a binding identifier of a wrong length, don't
+    raise it: they are returned as `MalformedSubOption` and `MalformedOption`.
     """
     octets = as_bytes(data)
     message = decode_message_at(octets, 0, len(octets), get_profile(profile))
@@ -157,7 +159,7 @@ def decode_message(data: bytes | bytearray | memoryview, profile: str | Profile 
 
 
 def decode_message_at(data: bytes, start: int, end: int, profile: Profile) -> Message:
-    """The Mobility Header that begins at ``start``; what follows it, up to ``end``, is not looked at."""
+    """Decode the Mobility Header that begins at ``start``; octets after it, up to ``end``, are ignored."""
     if end - start < 6:
         raise DecodeError(f"6 octets expected, {end - start} left", start)
     proto, length, kind, _, checksum = _HEADER.unpack_from(data, start)
@@ -182,11 +184,11 @@ def encode_message(
     destination: IPv6Address | None = None,
     profile: str | Profile = "draft",
 ) -> bytes:
-    """The whole Mobility Header, a multiple of 8 octets.
+    """Return the octets of a whole Mobility Header, a multiple of 8.
 
-    ``source`` and ``destination`` are those of the pseudo-header: the Home Address option's address where there is one,
-    and the home address in a type 2 routing header (RFC 6275 6.1.1). Without them the message's own ``checksum`` is
-    written. Options are laid out as `Verbatim` says. Raises EncodeError for what has no encoding.
+    ``source`` and ``destination`` are those of the pseudo-header: the address in the Home Address option, if there is
+    one, and the home address in a type 2 routing header (RFC 6275 section 6.1.1). Without them, the ``checksum`` of the
+    message itself is written. Options are laid out as `Verbatim` says. Raises EncodeError for what has no encoding.
     """
     if (source is None) != (destination is None):
         raise EncodeError("the checksum takes both addresses")
@@ -201,7 +203,7 @@ def encode_message(
 def encode_message_between(
     message: Message, source: bytes | None, destination: bytes | None, profile: Profile
 ) -> bytes:
-    """`encode_message` with packed addresses."""
+    """Do what `encode_message` does, with packed addresses."""
     if type(message) not in _ENCODERS and type(message) is not UnknownMessage:
         raise ArgumentError("message", "a Mobility Header message", message)
     try:
@@ -232,19 +234,19 @@ def _encode(message: Message, source: bytes | None, destination: bytes | None, p
 
 
 def _sum(message: bytes, source: bytes, destination: bytes) -> int:
-    """Message and pseudo-header (RFC 8200 8.1) added up, to be taken modulo 65535.
+    """Return the sum of a message and its pseudo-header (RFC 8200 section 8.1), which the caller takes modulo 65535.
 
-    2**16 is 1 modulo 65535, so a big-endian number of whole 16-bit words is, modulo 65535, the one's complement sum of
-    its words: one division in place of a loop.
+    Modulo 65535, 2**16 is 1. Therefore a big-endian number that consists of whole 16-bit words equals the one's
+    complement sum of its words, so that one division replaces a loop.
     """
     return int.from_bytes(source + destination + message) + len(message) + MOBILITY_HEADER
 
 
 def checksum_fits(message: bytes, source: bytes, destination: bytes) -> bool:
-    """`checksum_ok` with packed addresses."""
+    """Do what `checksum_ok` does, with packed addresses."""
     return _sum(message, source, destination) % 0xFFFF == 0
 
 
 def checksum_ok(message: bytes, source: IPv6Address, destination: IPv6Address) -> bool:
-    """Whether a Mobility Header's checksum fits; addresses as for `encode_message`."""
+    """Whether the checksum of a Mobility Header is right; the addresses are those of `encode_message`."""
     return checksum_fits(message, octets6(source), octets6(destination))

@@ -76,7 +76,10 @@ Option = (
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRefreshRequest:
-    """Asks a mobile node for a binding update (RFC 6275 6.1.2); with BID options: for these (RFC 5648 6.4)."""
+    """Asks a mobile node for a binding update (RFC 6275 section 6.1.2).
+
+    If it has BID options, it asks for one about these BIDs (RFC 5648 section 6.4).
+    """
 
     type: ClassVar[int] = MessageType.BINDING_REFRESH_REQUEST.value
 
@@ -87,7 +90,7 @@ class BindingRefreshRequest:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class HomeTestInit:
-    """RFC 6275 6.1.3; ``cookie`` has 8 octets."""
+    """Asks for a home keygen token (RFC 6275 section 6.1.3); ``cookie`` has 8 octets."""
 
     type: ClassVar[int] = MessageType.HOME_TEST_INIT.value
 
@@ -99,7 +102,7 @@ class HomeTestInit:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class CareOfTestInit:
-    """RFC 6275 6.1.4; ``cookie`` has 8 octets."""
+    """Asks for a care-of keygen token (RFC 6275 section 6.1.4); ``cookie`` has 8 octets."""
 
     type: ClassVar[int] = MessageType.CARE_OF_TEST_INIT.value
 
@@ -111,7 +114,7 @@ class CareOfTestInit:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class HomeTest:
-    """RFC 6275 6.1.5; ``cookie`` and ``token`` have 8 octets each."""
+    """Answers a Home Test Init (RFC 6275 section 6.1.5); ``cookie`` and ``token`` have 8 octets each."""
 
     type: ClassVar[int] = MessageType.HOME_TEST.value
 
@@ -125,7 +128,7 @@ class HomeTest:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class CareOfTest:
-    """RFC 6275 6.1.6; ``cookie`` and ``token`` have 8 octets each."""
+    """Answers a Care-of Test Init (RFC 6275 section 6.1.6); ``cookie`` and ``token`` have 8 octets each."""
 
     type: ClassVar[int] = MessageType.CARE_OF_TEST.value
 
@@ -139,7 +142,7 @@ class CareOfTest:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingUpdate:
-    """RFC 6275 6.1.7; ``flags`` are `UpdateFlag` bits, those without a name among them."""
+    """A binding update (RFC 6275 section 6.1.7); ``flags`` are bits of `UpdateFlag`, and also those without a name."""
 
     type: ClassVar[int] = MessageType.BINDING_UPDATE.value
 
@@ -153,7 +156,10 @@ class BindingUpdate:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingAcknowledgement:
-    """RFC 6275 6.1.8; ``status`` is one of `BINDING_STATUS`, ``flags`` are `AcknowledgementFlag` bits."""
+    """Answers a binding update (RFC 6275 section 6.1.8).
+
+    ``status`` is one of `BINDING_STATUS`, and ``flags`` are bits of `AcknowledgementFlag`.
+    """
 
     type: ClassVar[int] = MessageType.BINDING_ACKNOWLEDGEMENT.value
 
@@ -168,7 +174,7 @@ class BindingAcknowledgement:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingError:
-    """RFC 6275 6.1.9; ``status`` is a `BindingErrorStatus`."""
+    """Says that a packet can't be processed (RFC 6275 section 6.1.9); ``status`` is a `BindingErrorStatus`."""
 
     type: ClassVar[int] = MessageType.BINDING_ERROR.value
 
@@ -181,9 +187,9 @@ class BindingError:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRevocationIndication:
-    """Tells a mobile node that bindings are gone (RFC 5846 5.1); with BID options: these only.
+    """Tells a mobile node that its bindings are gone (RFC 5846 section 5.1), or only those of its BID options.
 
-    ``trigger`` is a `RevocationTrigger`, ``flags`` are `RevocationFlag` bits.
+    ``trigger`` is a `RevocationTrigger`, and ``flags`` are bits of `RevocationFlag`.
     """
 
     type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
@@ -198,7 +204,10 @@ class BindingRevocationIndication:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRevocationAcknowledgement:
-    """RFC 5846 5.2; ``status`` is a `RevocationStatus`, sequence and ``flags`` are those of the indication."""
+    """Answers a binding revocation indication, whose sequence number and ``flags`` it has (RFC 5846 section 5.2).
+
+    ``status`` is a `RevocationStatus`.
+    """
 
     type: ClassVar[int] = MessageType.BINDING_REVOCATION.value
 
@@ -211,7 +220,7 @@ class BindingRevocationAcknowledgement:
 
 @dataclass(frozen=True, slots=True)
 class UnknownMessage:
-    """A message of another type; ``data`` is what follows the checksum, options unread."""
+    """A message of an unknown type; ``data`` has all octets after the checksum."""
 
     type: U8
     data: bytes

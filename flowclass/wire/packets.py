@@ -1,4 +1,4 @@
-"""Whole IPv6 packets that carry a Mobility Header (RFC 6275 6.1.1, 6.3, 6.4; RFC 8200)."""
+"""Decodes and encodes whole IPv6 packets with a Mobility Header (RFC 6275 sections 6.1.1, 6.3, 6.4; RFC 8200)."""
 
 from __future__ import annotations
 
@@ -52,21 +52,22 @@ _UPDATE: Final = MessageType.BINDING_UPDATE.value
 _ACKNOWLEDGEMENT: Final = MessageType.BINDING_ACKNOWLEDGEMENT.value
 _DESTINATION: Final = Protocol.DESTINATION_OPTIONS.value
 
-# the usual forms, after the next header octet: a Home Address option at 8n+6 behind PadN (RFC 6275 6.3), and a type 2
-# routing header with one segment left (RFC 6275 6.4); an address follows each
+# The usual forms of two extension headers, without their first octet (next header) and the address at their end: one
+# with a Home Address option at 8n+6 after PadN (RFC 6275 section 6.3), and a type 2 routing header with one segment
+# left (section 6.4).
 _HOME_ADDRESS_HEADER: Final = bytes((2, OptionType.PADN, 2, 0, 0, HOME_ADDRESS_OPTION, 16))
 _USUAL_UPDATE: Final = bytes((MOBILITY_HEADER,)) + _HOME_ADDRESS_HEADER
 _ROUTING_HEADER: Final = bytes((2, TYPE_2_ROUTING, 1, 0, 0, 0, 0))
 
 
 Addresses = tuple[bytes, bytes, bytes | None, bytes | None]
-"""Source, destination, home address and routing home, packed."""
+"""The addresses of a packet, all packed: source, destination, home address and routing home."""
 
 
 @checked_init
 @dataclass(frozen=True, slots=True)
 class ExtensionHeader:
-    """One extension header: its number, and its octets after the next header octet."""
+    """An extension header: its number, and its octets after the first one (next header)."""
 
     number: U8
     body: bytes
@@ -77,10 +78,11 @@ class ExtensionHeader:
 class MobilityPacket(Received):
     """A packet with a Mobility Header.
 
-    ``source`` and ``destination`` are those of the IPv6 header. ``home_address`` is the Home Address option's, None
-    without one; ``routing_home`` is the address in a type 2 routing header with one segment left, None without one.
-    ``checksum_ok`` is what the decoder found. ``extensions`` are the headers as received when they are not in the form
-    that `encode_packet` writes; empty: it writes what the two addresses ask for.
+    ``source`` and ``destination`` are those of the IPv6 header. ``home_address`` is the address in the Home Address
+    option, and ``routing_home`` that in a type 2 routing header with one segment left; they are None if there is no
+    such option or header. ``checksum_ok`` says whether the decoder found the checksum right. ``extensions`` are the
+    headers as received, if `encode_packet` would write them differently; if it is empty, the headers follow from the
+    two addresses.
     """
 
     _late: ClassVar[tuple[str, ...]] = ("source", "destination", "home_address", "routing_home")
@@ -102,7 +104,7 @@ class MobilityPacket(Received):
 
     @property
     def addresses(self) -> Addresses:
-        """Source, destination, home address and routing home, packed."""
+        """The source, destination, home address and routing home, packed."""
         made: Addresses | None = getattr(self, "_octets", None)
         if made is None:
             home, routing = self.home_address, self.routing_home
@@ -116,7 +118,7 @@ class MobilityPacket(Received):
 
     @property
     def mobile_node(self) -> IPv6Address:
-        """The home address that a binding update concerns: the Home Address option's, or the source."""
+        """The home address that a binding update concerns: that of the Home Address option, or else the source."""
         return self.source if self.home_address is None else self.home_address
 
 
@@ -126,7 +128,7 @@ _SLOTS: Final = PacketSlots(MobilityPacket)
 
 
 class _Chain:
-    """What the extension headers say, filled while walking them."""
+    """The content of the extension headers, which is filled while they are read."""
 
     __slots__ = ("headers", "home_address", "plain", "routing_home")
 
@@ -134,12 +136,12 @@ class _Chain:
         self.headers: list[ExtensionHeader] = []
         self.home_address: bytes | None = None
         self.routing_home: bytes | None = None
-        # whether encode_packet would write the same headers from the two addresses
+        # whether encode_packet would write the same headers for the two addresses
         self.plain = True
 
 
 class _Reader:
-    """Reads ``data[pos:end]`` once, from front to back: how the extension headers are walked.
+    """Reads the extension headers in ``data[pos:end]`` once, from front to back.
 
     `take` is the only method that advances and the only bounds check. Offsets in errors count from the start of
     ``data``. Messages and options are decoded with ``struct`` and offsets of their own instead (message_codec.py,
@@ -171,7 +173,7 @@ class _Reader:
         return self.octets(self.end - self.pos)
 
     def restrict(self, count: int) -> _Reader:
-        """``with r.restrict(n):`` the body sees the next ``n`` octets only, and must consume them all."""
+        """Return a context manager whose body can read the next ``n`` octets only, and must read all of them."""
         inner = self.pos + count
         if inner > self.end:
             raise DecodeError(f"a length of {count} octets where {self.end - self.pos} are left", self.pos)
@@ -187,18 +189,18 @@ class _Reader:
     ) -> None:
         inner = self.end
         self.end = self._outer.pop()
-        # only without an error: the first error is the one that explains
+        # after an error this would hide its cause
         if kind is None and self.pos != inner:
             raise DecodeError(f"{inner - self.pos} octets too many", self.pos)
 
 
 def decode_packet(data: bytes | bytearray | memoryview, profile: str | Profile = "draft") -> MobilityPacket:
-    """One IPv6 packet with a Mobility Header, from its version nibble on.
+    """Decode an IPv6 packet with a Mobility Header; ``data`` begins with the IPv6 header.
 
-    Octets after the Mobility Header are ignored, as RFC 8200 4.7 wants it after no-next-header. Raises DecodeError,
-    also for a packet without a Mobility Header, an encrypted one, and a fragment; ParameterProblem as `decode_message`
-    does, when the checksum is right. A wrong checksum alone is no error here: see ``checksum_ok``; RFC 6275 9.2 has the
-    receiver discard such a packet silently.
+    Octets after the Mobility Header are ignored, as RFC 8200 section 4.7 demands after "no next header". Raises
+    DecodeError, also for a packet without a Mobility Header, an encrypted one, and a fragment, and ParameterProblem as
+    `decode_message` does, if the checksum is right. A wrong checksum alone is no error here, but makes ``checksum_ok``
+    False; RFC 6275 section 9.2 demands that the receiver silently ignores such a packet.
     """
     octets = as_bytes(data)
     chosen = get_profile(profile)
@@ -228,7 +230,7 @@ def _decode(octets: bytes, profile: Profile) -> MobilityPacket:
         home, routing = chain.home_address, chain.routing_home
         if not chain.plain:
             extensions = tuple(chain.headers)
-    # as much as Header Len says, of what is there
+    # the checksum covers as much as Header Len says, or as there is
     valid = end - start > 1 and checksum_fits(
         octets[start : min(end, start + 8 + 8 * octets[start + 1])], home or source, routing or destination
     )
@@ -237,7 +239,7 @@ def _decode(octets: bytes, profile: Profile) -> MobilityPacket:
     except ParameterProblem as problem:
         if valid:
             raise
-        # RFC 6275 9.2: the checksum comes first, and a wrong one means silence
+        # RFC 6275 section 9.2: the checksum is verified first, and a packet with a wrong one is ignored
         raise DecodeError(f"wrong checksum, and {problem.reason}", problem.offset) from None
     made: MobilityPacket = _received_packet(
         (source, destination, home, routing),
@@ -252,12 +254,12 @@ def _decode(octets: bytes, profile: Profile) -> MobilityPacket:
 
 
 def _walk(r: _Reader, number: int, chain: _Chain) -> int:
-    """Read one extension header of type ``number``; returns the next header's number."""
+    """Read one extension header of type ``number``, and return the number of the next header."""
     if number not in (_HOP_BY_HOP, _ROUTING, _DESTINATION, _AH):
         reason = {_FRAGMENT: "a fragment", _ESP: "encrypted"}.get(number, f"next header {number}")
         raise DecodeError(f"no Mobility Header: {reason}", r.pos)
     at = r.take(2)
-    # 8-octet units without the first 8; AH: 4-octet units without the first two (RFC 4302 2.2)
+    # the length counts units of 8 octets without the first one; in AH, units of 4 without the first two (RFC 4302 2.2)
     units = r.data[at + 1]
     size = 4 * units + 8 if number == _AH else 8 * units + 8
     body = r.data[at + 1 : at + size]
@@ -274,7 +276,7 @@ def _walk(r: _Reader, number: int, chain: _Chain) -> int:
 
 
 def _read_destination_options(r: _Reader, chain: _Chain, body: bytes) -> None:
-    """RFC 8200 4.2, RFC 6275 6.3; options other than the Home Address option are skipped."""
+    """Read destination options (RFC 8200 section 4.2); all but the Home Address option (RFC 6275) are skipped."""
     if len(body) == 23 and chain.home_address is None and body.startswith(_HOME_ADDRESS_HEADER):
         r.rest()
         chain.home_address = body[7:]
@@ -298,14 +300,14 @@ def _read_destination_options(r: _Reader, chain: _Chain, body: bytes) -> None:
 
 
 def _read_routing_header(r: _Reader, chain: _Chain, body: bytes) -> None:
-    """RFC 8200 4.4, RFC 6275 6.4."""
+    """Read a routing header (RFC 8200 section 4.4), which is of type 2 here (RFC 6275 section 6.4)."""
     at = r.take(2)
     kind, segments = r.data[at], r.data[at + 1]
     if kind != TYPE_2_ROUTING and segments:
-        # RFC 8200 4.4: an unrecognized type with segments left is an error, without it is skipped
+        # RFC 8200 section 4.4: an unknown type is an error if segments are left, and is skipped otherwise
         raise DecodeError(f"routing header type {kind} with {segments} segments left", at)
     if kind != TYPE_2_ROUTING or segments == 0:
-        # with no segment left the packet has been routed: its destination is the final one
+        # no segment is left: the packet has been routed, and its destination is the final one
         chain.plain = False
         r.rest()
         return
@@ -321,7 +323,7 @@ def _read_routing_header(r: _Reader, chain: _Chain, body: bytes) -> None:
 
 
 def mobility_header(packet: bytes) -> bytes:
-    """The octets of the Mobility Header in a packet that `decode_packet` has accepted."""
+    """Return the octets of the Mobility Header in a packet that `decode_packet` has accepted."""
     number, at = packet[6], 40
     while number != MOBILITY_HEADER:
         units = packet[at + 1]
@@ -331,7 +333,10 @@ def mobility_header(packet: bytes) -> bytes:
 
 
 def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> bytes:
-    """The packet's octets, checksum computed; headers in RFC 6275's order: routing header, destination options."""
+    """Return the octets of a packet, with its checksum.
+
+    The extension headers are in the order of RFC 6275: first the routing header, then destination options.
+    """
     if not isinstance(packet, MobilityPacket):
         raise ArgumentError("packet", "a MobilityPacket", packet)
     source, destination, home, routing = packet.addresses
@@ -354,7 +359,7 @@ def encode_packet(packet: MobilityPacket, profile: str | Profile = "draft") -> b
 
 
 def encode_between(addresses: Addresses, message: Message, profile: Profile) -> bytes:
-    """`encode_packet` of a packet that is nothing but packed addresses and a message."""
+    """Do what `encode_packet` does for a packet that has only addresses, which are packed, and a message."""
     if type(message) is BindingAcknowledgement:
         usual = get_codec(profile, _ACKNOWLEDGEMENT).usual.write_acknowledgement(
             addresses, message, HOP_LIMIT, _ROUTING_HEADER

@@ -1,7 +1,8 @@
-"""Binary traffic selectors (RFC 6088): which packets a flow is made of.
+"""Binary traffic selectors (RFC 6088), which describe the packets of a flow.
 
-A selector is up to eight inclusive ranges, all of which a packet must fall into; ``None`` is no condition. Direction is
-that of packets from the correspondent node to the mobile node, as the home agent sees them.
+A selector has up to eight inclusive ranges. A packet belongs to the flow if it lies in all of them; ``None`` stands for
+no condition. Source and destination are those of packets from the correspondent node to the mobile node, as the home
+agent sees them.
 """
 
 from __future__ import annotations
@@ -98,17 +99,17 @@ _LABEL = 0x000FFFFF  # 20 bits; RFC 6088 says 24 (K36)
 
 @dataclass(frozen=True, slots=True)
 class _Field:
-    """One pair of a format: ``start`` and ``end`` are its flag bits."""
+    """One field of a format, with a first and a last value; ``start`` and ``end`` are their bits in the flag word."""
 
     name: str
     start: int
     end: int
     code: str
-    """Of one value, for ``struct``."""
+    """The format of one value, for ``struct``."""
     decode: Callable[[Any], Any] | None
     encode: Callable[[Any], Any] | None
     key: Callable[[Any], int] | None
-    """What of a value counts when two are compared; None: all of it."""
+    """Returns the part of a value that counts when two are compared; None if all of it does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +140,7 @@ def _check_label(value: int) -> int:
 
 
 def _address4(octets: bytes) -> IPv4Address:
-    # the constructors are faster from integers than from octets: 0.20 against 0.31 us
+    # the constructor takes 0.20 us for an integer and 0.31 us for octets
     return IPv4Address(int.from_bytes(octets))
 
 
@@ -148,7 +149,7 @@ def _address6(octets: bytes) -> IPv6Address:
 
 
 def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
-    """Flag bits follow from the order of the fields: start and end of each, from the top of the word."""
+    """Return the fields of a format; in the flag word, each one has a bit for its start and then one for its end."""
     fields = []
     bit = 1 << 31
     for name, code in rows:
@@ -165,14 +166,14 @@ def _fields(*rows: tuple[str, str], address: str) -> tuple[_Field, ...]:
 
 
 class _Format(Generic[S]):
-    """Encoder and decoder of one format: a table of fields, and a layout for each valid flag word."""
+    """Encodes and decodes one format, by a table of its fields and a layout for each valid flag word."""
 
     def __init__(self, make_value: Callable[..., S], fields: tuple[_Field, ...]) -> None:
         self.make_value: Callable[..., S] = make_value
         self.fields = fields
         self.width = len(fields)
         self.used = sum(f.start | f.end for f in fields)
-        # filled when needed; an End needs its Start, so there are at most 3**8 = 6561 entries
+        # Layouts are made when they are first needed. An end needs its start, so that there are at most 3**8 = 6561.
         self.layouts: dict[int, _Layout] = {}
 
     def layout(self, flags: int, at: int) -> _Layout:
@@ -199,11 +200,14 @@ class _Format(Generic[S]):
         return made
 
     def check(self, data: bytes, at: int, end: int) -> bool:
-        """Raise DecodeError unless ``data[at:end]`` is a selector; whether `encode` would write the same octets."""
+        """Check that ``data[at:end]`` is a selector, and return whether `encode` would write the same octets.
+
+        DecodeError is raised if it is none.
+        """
         if end - at < 4:
             raise DecodeError(f"a traffic selector of {end - at} octets: its flags take 4", at)
         word = _FLAGS.unpack_from(data, at)[0]
-        # reserved bits are ignored (RFC 6088 3.1, 3.2)
+        # reserved bits are ignored (RFC 6088 sections 3.1 and 3.2)
         flags = word & self.used
         layout = self.layouts.get(flags) or self.layout(flags, at)
         body = at + 4
@@ -212,7 +216,7 @@ class _Format(Generic[S]):
         if layout.pairs:
             values = layout.struct.unpack_from(data, body)
             for _, index, row in layout.pairs:
-                # octets of addresses compare as their numbers do
+                # packed addresses are in the same order as their numbers
                 first, last = values[index], values[index + 1]
                 if row.key is not None:
                     first, last = row.key(first), row.key(last)
@@ -221,7 +225,7 @@ class _Format(Generic[S]):
         return word == flags and not layout.labels
 
     def make(self, data: bytes, at: int) -> S:
-        """The value of octets that `check` has taken."""
+        """Return the selector for octets that `check` has accepted."""
         layout = self.layouts[_FLAGS.unpack_from(data, at)[0] & self.used]
         values = layout.struct.unpack_from(data, at + 4)
         ranges: list[Any] = [None] * self.width
@@ -262,7 +266,7 @@ class _Format(Generic[S]):
 
     def alignment(self, selector: S) -> int:
         if selector.source is not None or selector.destination is not None:
-            # flags end 8 octets after the start of the sub-option
+            # the flag word ends 8 octets after the beginning of the sub-option
             return 8 if selector.version == 6 else 4
         if selector.spi is not None or selector.flow_label is not None:
             return 4
@@ -305,13 +309,13 @@ FORMATS: Final[dict[int, _Format[Any]]] = {
     SelectorFormat.IPV4.value: _FORMAT4,
     SelectorFormat.IPV6.value: _FORMAT6,
 }
-"""By TS Format, the octet before the selector's own (RFC 6089 4.2.1.4)."""
+"""The formats by their numbers, the TS Format octets of RFC 6089 section 4.2.1.4."""
 
 
 def decode_selector(kind: int, data: bytes, at: int, end: int) -> TrafficSelector4 | TrafficSelector6 | UnknownSelector:
-    """The selector in ``data[at:end]``, which must be its flag word and ranges exactly; ``kind`` is the TS Format.
+    """Decode the selector in ``data[at:end]``: its flag word and its ranges; ``kind`` is the TS Format.
 
-    Raises DecodeError for an end without its start, a reversed range, and octets too few or too many.
+    Raises DecodeError for an end without its start, a reversed range, and too few or too many octets.
     """
     form = FORMATS.get(kind)
     if form is None:
@@ -322,7 +326,7 @@ def decode_selector(kind: int, data: bytes, at: int, end: int) -> TrafficSelecto
 
 
 def encode_selector(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> bytes:
-    """The selector's octets, from the flag word on; a last that equals its first is left out."""
+    """Return the octets of a selector, from the flag word on; a last value that equals the first is left out."""
     if isinstance(selector, TrafficSelector6):
         return _FORMAT6.encode(selector)
     if isinstance(selector, TrafficSelector4):
@@ -331,7 +335,7 @@ def encode_selector(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelec
 
 
 def selector_alignment(selector: TrafficSelector4 | TrafficSelector6 | UnknownSelector) -> int:
-    """The multiple at which the sub-option wants to start (RFC 6088 3.1, 3.2)."""
+    """Return the multiple of octets at which the sub-option should begin (RFC 6088 sections 3.1 and 3.2)."""
     if isinstance(selector, TrafficSelector6):
         return _FORMAT6.alignment(selector)
     if isinstance(selector, TrafficSelector4):
