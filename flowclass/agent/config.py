@@ -161,6 +161,7 @@ class _Node(Struct, forbid_unknown_fields=True):
     lifetime: int = 600
     default_route: bool = True
     ipv4_home_address: str | UnsetType = UNSET
+    home_agent_ipv4: str | UnsetType = UNSET
     prefixes: list[str] = []
     control: str = "mobile.sock"
     log: Literal["text", "json"] = "text"
@@ -254,6 +255,7 @@ class NodeConfig(Struct, frozen=True):
     lifetime: int  # units of 4 seconds
     default_route: bool
     ipv4_home: IPv4Address | None
+    home_agent_ipv4: IPv4Address | None
     prefixes: tuple[IPv6Network, ...]
     control: Path
     log: Literal["text", "json"]
@@ -586,6 +588,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
         lifetime=raw.lifetime // 4,
         default_route=raw.default_route,
         ipv4_home=reader.address4(raw.ipv4_home_address, "ipv4_home_address"),
+        home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
         prefixes=reader.prefixes6(raw.prefixes, "prefixes"),
         control=reader.file(raw.control),
         log=raw.log,

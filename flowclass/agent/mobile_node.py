@@ -19,7 +19,7 @@ from typing import Any, Final
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import parse
-from flowclass.errors import FlowclassError
+from flowclass.errors import DecodeError, FlowclassError
 from flowclass.mobility import (
     DISCARD,
     NCAST,
@@ -31,7 +31,8 @@ from flowclass.mobility import (
     exchanged,
     publish_known,
 )
-from flowclass.wire.numbers import BINDING_STATUS
+from flowclass.wire import BindingAcknowledgement, NatDetection, decode_packet
+from flowclass.wire.numbers import BINDING_STATUS, NAT_KEEPALIVE_TIMEOUT, REFUSED
 
 from .config import CareOfSource, FlowPolicy, NodeConfig, read_node_config
 from .control import ControlServer
@@ -40,7 +41,7 @@ from .loop import Loop
 from .network import InterfaceAddress, Network, address_changes
 from .notify import notify
 from .packets import IPV4, IPV6, MOBILITY, encapsulate, upper_layer
-from .sockets import mobility_tap, payloads, raw_ipv6
+from .sockets import UDP_PORT, mobility_tap, payloads, raw_ipv6, udp_ipv4
 from .tun import Tun
 
 __all__ = ["MobileNodeService"]
@@ -50,6 +51,8 @@ _BATCH: Final = 64
 _SETTLE: Final = 0.05  # seconds for which changes of addresses are collected
 _LEAVE: Final = 3.0  # seconds to wait for the acknowledgement of the last update
 _TYPE_2: Final = 2
+_NO_NAT: Final = 0xFFFFFFFF  # RFC 5555 section 3.2.2
+_KEEPALIVE: Final = b"\xff"  # as in RFC 3948; the home agent passes over it
 
 
 class MobileNodeService:
@@ -69,7 +72,11 @@ class MobileNodeService:
         self._revoked: set[int] = set()  # BIDs that the home agent has revoked; a reload asks for them again
         self._known: object = None
         self._outputs: dict[str, socket.socket] = {}
+        self._last_ipv4 = b""
         self._places: dict[bytes, str] = {}  # care-of address -> interface
+        self._udp: dict[bytes, socket.socket] = {}  # IPv4 care-of address -> socket to the home agent (RFC 5555)
+        self._keepalive: float | None = None  # seconds between two keepalives (RFC 5555 section 5.4)
+        self._keepalive_at: float | None = None
         key = config.association
         self.node: MobileNode = MobileNode(
             config.home,
@@ -90,7 +97,12 @@ class MobileNodeService:
             self.loop.on_signal(signal.SIGTERM, self._leave)
             self.loop.on_signal(signal.SIGINT, self._leave)
             self.loop.on_signal(signal.SIGHUP, self.reload)
-            self.loop.deadlines += [self.node.next_deadline, lambda: self._look_at, lambda: self._leaving]
+            self.loop.deadlines += [
+                self.node.next_deadline,
+                lambda: self._look_at,
+                lambda: self._leaving,
+                lambda: self._keepalive_at,
+            ]
             self.loop.on_time.append(self._tick)
             self._look()
             self.loop.run()
@@ -98,7 +110,7 @@ class MobileNodeService:
         finally:
             while self._closing:
                 self._closing.pop().close()
-            for output in self._outputs.values():
+            for output in (*self._outputs.values(), *self._udp.values()):
                 output.close()
             self.loop.close()
 
@@ -191,13 +203,19 @@ class MobileNodeService:
             self._want_flows(wanted.keys(), now)
         except FlowclassError as error:
             self.log.error("policy", error=error)
+        if wanted and all(address.version == 4 for _, address in wanted.values()):
+            self.updates.bulk = False  # a NAT gives each its own address and port, so each has an update of its own
+            self.updates.force_udp = True  # so that all packets take the way on which a NAT was looked for
         self._send(self.node.flush(agent, now=now))
 
     def _address(self, source: CareOfSource, there: list[InterfaceAddress]) -> IPv4Address | IPv6Address | None:
         """Return the care-of address: the configured one if an interface has it, or the newest one of the interface."""
         if source.address is not None:
             return source.address if source.address.packed in self._places else None
+        found: list[IPv4Address | IPv6Address]
         found = [a.address for a in there if a.interface == source.interface and a.address.version == 6]
+        if not found and self.config.home_agent_ipv4 is not None:
+            found = [a.address for a in there if a.interface == source.interface and a.address.version == 4]
         known = self.updates.wanted_care_of.get(source.bid)
         if known is not None and known.address in found:
             return known.address
@@ -230,6 +248,8 @@ class MobileNodeService:
             return
         if self._look_at is not None and now >= self._look_at:
             self._look()
+        if self._keepalive_at is not None and now >= self._keepalive_at:
+            self._keep_alive(now)
         when = self.node.next_deadline()
         if when is not None and when <= now:
             self._send(self.node.tick(now))
@@ -294,6 +314,71 @@ class MobileNodeService:
                 continue
             self._inner(packet)
 
+    # ---- IPv4 care-of addresses (RFC 5555)
+
+    def _agent4(self) -> str:
+        return str(self.config.home_agent_ipv4)
+
+    def _heard_udp(self, udp: socket.socket) -> None:
+        for _ in range(_BATCH):
+            try:
+                packet, source = udp.recvfrom(65535)
+            except OSError:
+                return
+            if source != (self._agent4(), UDP_PORT):
+                self.counters["foreign tunnel"] += 1
+                continue
+            self._look_for_nat(packet)
+            self._inner(packet)
+
+    def _look_for_nat(self, packet: bytes) -> None:
+        """Read from an acknowledgement how often a NAT on the way has to see packets (section 5.4)."""
+        upper = upper_layer(packet)
+        if upper is None or upper.protocol != MOBILITY:
+            return
+        with contextlib.suppress(DecodeError):
+            message = decode_packet(packet, self.config.profile).message
+            if isinstance(message, BindingAcknowledgement) and message.status < REFUSED:
+                found = (option for option in message.options if isinstance(option, NatDetection))
+                nat = next((option for option in found if option.refresh_time != _NO_NAT), None)
+                self._keepalive = None if nat is None else float(nat.refresh_time or NAT_KEEPALIVE_TIMEOUT)
+                self._keepalive_at = None if self._keepalive is None else time.monotonic() + self._keepalive
+
+    def _keep_alive(self, now: float) -> None:
+        for entry in self.updates.care_of.values():
+            if isinstance(entry.address, IPv4Address):
+                self._emit_udp(_KEEPALIVE, entry.address.packed)
+        self._keepalive_at = None if self._keepalive is None else now + self._keepalive
+
+    def _ipv4_source(self) -> bytes:
+        """The IPv4 care-of address that the present update is sent from; empty if there are others, or none.
+
+        Updates go in UDP, so that a NAT shows (section 4.1): each from the address that it registers.
+        """
+        entries = list(self.updates.wanted_care_of.values())
+        if any(isinstance(entry.address, IPv6Address) for entry in entries):
+            return b""
+        plan = self.updates.outstanding
+        chosen = (plan.care_of if plan is not None else []) or entries
+        if chosen:
+            self._last_ipv4 = chosen[0].address.packed
+        return self._last_ipv4
+
+    def _emit_udp(self, packet: bytes, care_of: bytes) -> None:
+        interface = self._places.get(care_of)
+        if interface is None:
+            self.counters["no interface"] += 1
+            return
+        try:
+            udp = self._udp.get(care_of)
+            if udp is None:
+                udp = self._udp[care_of] = udp_ipv4(str(IPv4Address(care_of)), interface=interface)
+                self.loop.watch(udp, partial(self._heard_udp, udp))
+            udp.sendto(packet, (self._agent4(), UDP_PORT))
+        except (FlowclassError, OSError) as error:
+            self.counters["send failed"] += 1
+            self.log.limited("send", "a packet could not be sent", interface=interface, error=error)
+
     def _inner(self, packet: bytes) -> None:
         upper = upper_layer(packet)
         if upper is not None and upper.protocol == MOBILITY:
@@ -341,12 +426,18 @@ class MobileNodeService:
     def _reverse(self, packet: bytes, care_of: bytes) -> None:
         """Send a packet from the home address through the tunnel to the home agent (RFC 6275 section 11.3.1)."""
         self.counters["sent"] += 1
+        if len(care_of) == 4:
+            self._emit_udp(packet, care_of)
+            return
         self._emit(encapsulate(care_of, self.config.home_agent.packed, packet, self.config.hop_limit, None), care_of)
 
     def _send(self, packets: list[bytes]) -> None:
         for packet in packets:
             source = packet[8:24]
-            if source == self.config.home.packed:
+            by_udp = self._ipv4_source() if source == self.config.home.packed else b""
+            if by_udp:
+                self._emit_udp(packet, by_udp)
+            elif source == self.config.home.packed:
                 self._reverse(packet, self._default()) if self.updates.care_of else None
             else:
                 self._emit(packet, source)

@@ -43,10 +43,13 @@ def raw_ipv4(interface: str | None = None) -> socket.socket:
     return made
 
 
-def udp_ipv4(address: str, port: int = UDP_PORT) -> socket.socket:
-    """Return a UDP socket that is bound to an IPv4 address of this machine; FlowclassError if that fails."""
+def udp_ipv4(address: str, port: int = UDP_PORT, interface: str | None = None) -> socket.socket:
+    """Return a UDP socket that is bound to an IPv4 address of this machine, and to ``interface`` if it is given;
+    FlowclassError if that fails."""
     made = _open(socket.AF_INET, socket.SOCK_DGRAM, 0, "a UDP socket")
     try:
+        if interface is not None:
+            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
         made.bind((address, port))
     except OSError as error:
         made.close()

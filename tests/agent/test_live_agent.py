@@ -126,6 +126,32 @@ def test_a_node_behind_a_nat_is_reached_in_udp_over_ipv4(laboratory: Laboratory)
     pinged.stop(signal.SIGKILL)  # nobody answers it
 
 
+@pytest.mark.needs_tool("tshark", "tcpdump")
+@pytest.mark.parametrize("nat", [False, True])
+def test_a_mobile_node_with_ipv4_access_alone(laboratory: Laboratory, nat: bool) -> None:
+    if nat:
+        rules = "table ip nat { chain out { type nat hook postrouting priority srcnat; oifname agent masquerade; }; }"
+        made = subprocess.run(laboratory.inside("core", "nft", rules), capture_output=True, text=True)
+        if made.returncode:
+            pytest.skip(f"no NAT can be made here: {made.stderr.splitlines()[0]}")
+    for device, letter in (("wlan", "a"), ("lte", "b")):
+        laboratory.ip("mn", f"addr del 2001:db8:{letter}::2/64 dev {device}")
+    laboratory.ip("ha", "addr add 198.51.100.1/32 dev lo")
+    laboratory.home_agent('home_agent_ipv4 = "198.51.100.1"')
+    lte = laboratory.capture("core", "lte")
+    mn = laboratory.mobile_node(top='home_agent_ipv4 = "198.51.100.1"')
+    wait_until(lambda: len(laboratory.ctl("nodes")["nodes"][0]["care_of"]) == 2, "both care-of addresses")
+    expected = {"192.0.2.5"} if nat else {"192.0.2.10", "192.0.2.14"}
+    node = laboratory.ctl("nodes")["nodes"][0]
+    assert {entry["address"] for entry in node["care_of"]} == expected
+    laboratory.run("cn", "ping", "-c", "2", "-i", "0.1", "-W", "30", HOME)
+    laboratory.run("mn", "ping", "-c", "2", "-i", "0.1", "-W", "30", CORRESPONDENT)
+    assert mn.stop() == 0
+    assert laboratory.ctl("nodes") == {"nodes": []}
+    rows = lte.rows("udp.port == 4191 && !icmp", "ip.src", "data.data")
+    assert sum(data[12:14] == "3a" for _, data in rows) >= 8  # requests and replies, in UDP
+
+
 # ---- changes under traffic
 
 _STREAM = """

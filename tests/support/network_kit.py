@@ -215,10 +215,13 @@ class Laboratory:
         )
         return self.flowclass("ha", "ha", str(path))
 
-    def mobile_node(self, text: str = "", security: str = "insecure = true", ready: str | None = "ready") -> Daemon:
+    def mobile_node(
+        self, text: str = "", security: str = "insecure = true", ready: str | None = "ready", top: str = ""
+    ) -> Daemon:
+        """Starts `flowclass mn` with both care-of addresses; ``top`` is for keys outside of sections."""
         path = self.folder / "mn.toml"
         path.write_text(
-            f'home_address = "{HOME}"\nhome_agent = "{HOME_AGENT}"\n'
+            f'home_address = "{HOME}"\nhome_agent = "{HOME_AGENT}"\n{top}\n'
             '[[care_of]]\nbid = 1\ninterface = "wlan"\npriority = 20\n'
             '[[care_of]]\nbid = 2\ninterface = "lte"\npriority = 10\n'
             f"{text}\n[security]\n{security}\n"

@@ -413,6 +413,8 @@ class MobileNode:
         flags = UpdateFlag.ACKNOWLEDGE
         if plan.overwrite:
             flags |= UpdateFlag.OVERWRITE
+        if updates.force_udp:
+            flags |= UpdateFlag.FORCE_UDP
         options: tuple[Any, ...] = plan.options()
         if updates.role != "correspondent":
             flags |= UpdateFlag.MAP_REGISTRATION if updates.role == "map" else UpdateFlag.HOME_REGISTRATION

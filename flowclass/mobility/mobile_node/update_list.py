@@ -68,6 +68,7 @@ class UpdateList:
         self.contacted = False  # an update was sent since the receiver last had no binding
         self.fresh: bool = True  # nothing is registered: the next update sets the O flag (RFC 5648 section 5.9)
         self.bulk: bool = role != "correspondent"
+        self.force_udp: bool = False  # updates ask for UDP encapsulation also without a NAT (RFC 5555 section 3.1.3)
         self.supports_flows: bool | None = None
         self.outstanding: Plan | None = None
         self.status: int | None = None  # of the last acknowledgement that was accepted as genuine
