@@ -2,8 +2,9 @@
  * here; readers find a record by its reference (fib_at in format.h).
  *
  * Free blocks are in lists by size. A block that comes back is joined with the free ones beside it, so that nodes whose
- * records change in size again and again don't grind the memory into pieces. A free block says its size at both ends;
- * a bit map says which units are such ends. */
+ * records change in size again and again don't grind the memory into pieces. A free block holds its size in its first
+ * and in its last unit, and a bit map says which units are such ends: so the owner of the unit before or after a block
+ * is found without a search. */
 #include <stdlib.h>
 
 #include "../common/memory.h"
@@ -12,16 +13,17 @@
 #define SEGMENT_SIZE ((size_t)FIB_SEGMENT_UNITS * FIB_UNIT)
 #define UNIT_OF(ref) ((ref) & (FIB_SEGMENT_UNITS - 1))
 
-typedef struct block {     /* the first unit of a free one */
-    uint32_t next, before; /* in its list; 0: none */
-    uint32_t units;
-    uint32_t at_end; /* in its last unit (which may be the first): units */
+typedef struct block {     /* what the first unit of a free block holds */
+    uint32_t next, before; /* the references of its neighbours in the list; 0: it has none there */
+    uint32_t units;        /* its size */
+    uint32_t at_end;       /* its size once more, valid in its last unit, which may be the first */
 } block;
 _Static_assert(sizeof(block) == FIB_UNIT, "a block of one unit");
 
 static block *block_at(const fib_arena *a, uint32_t ref) { return (block *)(void *)fib_at(a, ref); }
 
-/* The list for a block of this size: exact up to FIB_EXACT_UNITS, then 2^i to 2^(i+1) - 1. */
+/* The list for a block of this size. Up to FIB_EXACT_UNITS each size has a list of its own; beyond, one list has all
+ * sizes from 2^i to 2^(i+1) - 1. */
 static unsigned list_of(uint32_t units)
 {
     return units <= FIB_EXACT_UNITS ? units : FIB_EXACT_UNITS + (31u - (unsigned)__builtin_clz(units)) - 7;
@@ -52,7 +54,7 @@ static void add_block(fib_arena *a, uint32_t ref, uint32_t units)
     set_edge(a, ref + units - 1, 1);
 }
 
-/* Out of its list; returns its size. */
+/* Takes a free block out of its list and returns its size. */
 static uint32_t remove_block(fib_arena *a, uint32_t ref)
 {
     const block b = *block_at(a, ref);
@@ -80,7 +82,7 @@ static int grow_arena(fib_arena *a)
         free(edge);
         return FC_ENOMEM;
     }
-    if (a->segments && a->next < FIB_SEGMENT_UNITS) /* the rest of the last one */
+    if (a->segments && a->next < FIB_SEGMENT_UNITS) /* what is left of the segment before becomes a free block */
         add_block(a, (a->segments - 1) << FIB_SEGMENT_BITS | a->next, FIB_SEGMENT_UNITS - a->next);
     a->edge[a->segments] = edge;
     a->segment[a->segments++] = p;
@@ -95,7 +97,8 @@ int fc_fib_arena_init(fib_arena *a)
     a->segments = 0;
     if (grow_arena(a) != FC_OK)
         return FC_ENOMEM;
-    /* reference 0: nobody's record, so that a reader need not ask whether it has found one before it looks */
+    /* Reference 0 leads to an anchor that is nobody's, so that a reader may look at what it has found before it asks
+     * whether it has found anything. */
     fib_anchor *nobody = (fib_anchor *)(void *)a->segment[0];
     memset(nobody, 0, 128);
     nobody->flags = FIB_ANCHOR;
@@ -111,7 +114,8 @@ void fc_fib_arena_release(fib_arena *a)
     }
 }
 
-/* A free block of at least so many units; of the large ones' lists only the first few are looked at. 0: none. */
+/* Finds a free block of at least so many units, or 0. In a list of many sizes only the first 16 blocks are looked at;
+ * then the lists of larger blocks follow, where any block will do. */
 static uint32_t find_block(const fib_arena *a, uint32_t units)
 {
     unsigned list = list_of(units);
@@ -161,12 +165,12 @@ void fc_fib_arena_free(fib_arena *a, uint32_t ref, uint32_t units)
     if (UNIT_OF(after) && is_edge(a, after))
         units += remove_block(a, after);
     if (ref >> FIB_SEGMENT_BITS == a->segments - 1 && UNIT_OF(ref) + units == a->next)
-        a->next = UNIT_OF(ref); /* nothing is behind it: as if it had never been handed out */
+        a->next = UNIT_OF(ref); /* nothing in use is behind it, so it is as if it had never been handed out */
     else
         add_block(a, ref, units);
 }
 
-/* Pages that were never touched cost nothing and don't count. */
+/* The octets that the arena takes from the system. Pages that were never touched cost nothing and don't count. */
 uint64_t fc_fib_arena_bytes(const fib_arena *a)
 {
     return (uint64_t)(a->segments - 1) * SEGMENT_SIZE + (uint64_t)a->next * FIB_UNIT +

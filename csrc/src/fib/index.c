@@ -1,6 +1,6 @@
-/* index.c - from addresses and prefixes to the references of records: open addressing over buckets of one cache line.
- * What leads to it is at the head of publish.c. Readers probe it with fib_probe (search.h); all that is here is for
- * writers. */
+/* index.c - leads from addresses and prefixes to the references of records, by open addressing over buckets of one
+ * cache line. Why it is made so stands at the head of publish.c. Readers probe it with fib_probe (search.h); all that
+ * is here is for writers. */
 #include <stdlib.h>
 
 #include "../common/memory.h"
@@ -11,13 +11,13 @@
 #define FILTER_WORDS 32u /* for each prefix, ... */
 #define LEAST_WORDS (1u << 14)
 #define MOST_WORDS (1u << 18) /* ... but no more than 1 MiB: enough for 8,192 prefixes */
-#define STALE 64u             /* prefixes gone beyond as many as there are, before an index is made anew */
+#define STALE 64u             /* prefixes that are gone may outnumber those that are left by this many */
 
 /* ---- One index ---------------------------------------------------------------------------------- */
 
 static uint64_t next_key(fc_fib *fib)
 {
-    /* splitmix64 over the secret: the keys of every index differ, nobody can tell them without it */
+    /* This is splitmix64 over the secret: every index has other keys, and nobody can tell them without the secret. */
     return fc_scramble(fib->secret[0] ^ (++fib->seeds * FC_GOLDEN), fib->secret[1]);
 }
 
@@ -43,7 +43,7 @@ static fib_filter *new_filter(fc_fib *fib, uint64_t entries)
     return f;
 }
 
-/* Room for so many entries at three quarters of the ways taken. */
+/* Makes an index that has three quarters of its ways in use when it holds so many entries. */
 int fc_fib_index_new(fc_fib *fib, int prefixes, uint64_t entries, fib_index **out)
 {
     uint64_t buckets = entries * 4 / (3 * FIB_WAYS) + 2;
@@ -75,7 +75,8 @@ void fc_fib_index_free(fib_index *x)
     free(x);
 }
 
-/* There must be a free way. *probes: buckets that were full. The reference is stored last: it makes the entry one. */
+/* Adds an entry; the index must have a free way. *probes becomes the number of full buckets that were passed. The
+ * reference is stored last, because readers take a way with a reference for an entry. */
 void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
 {
     uint32_t at = h.bucket;
@@ -140,8 +141,9 @@ static void put_in_filter(fib_filter *f, const fc_address *prefix)
 
 /* ---- The table's two: addresses and prefixes ---------------------------------------------------- */
 
-/* Copies an entry of an index that is being replaced; an anchor's entries all at once. Returns the worst probe length.
- */
+/* Copies an entry of an index that is being replaced into the new one. When it leads to an anchor, all entries of that
+ * node are copied, and the anchor is marked so that its other entries are passed over. Returns how many full buckets
+ * were passed at most. */
 static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefixes)
 {
     uint32_t ref, probes, worst = 0;
@@ -168,7 +170,7 @@ static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefi
     return worst;
 }
 
-/* A new index with room for `entries`, other keys, and the same entries; takes the place of the old one. */
+/* Puts a new index in the place of the old one, with room for `entries`, other keys, and the same entries. */
 int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries)
 {
     fib_index *_Atomic *at = prefixes ? &fib->prefix : &fib->home;
