@@ -259,7 +259,7 @@ enum fc_damage_kind {
     FC_DAMAGE_SECTION = 6,  /* a pcapng section of unknown byte order: skipped up to the next section */
     FC_DAMAGE_APPENDED = 7, /* a second pcap file begins here (its records follow) */
     FC_DAMAGE_VERSION = 8,  /* a version that isn't known: read as the one that is */
-    FC_DAMAGE_LIMIT = 9,    /* a pcapng block beyond the limit of 16 MiB: skipped up to the next block */
+    FC_DAMAGE_LIMIT = 9,    /* a record beyond 700,000 octets, or a pcapng block beyond 16 MiB: passed over */
 };
 
 typedef struct fc_damage {

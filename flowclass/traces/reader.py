@@ -37,7 +37,7 @@ _KINDS: Final = {
     6: "a section of unknown byte order",
     7: "another capture file begins here",
     8: "a version that is not known",
-    9: "a block beyond the limit of 16 MiB",
+    9: "beyond the limit of 700,000 octets for a packet, or 16 MiB for another pcapng block",
 }
 
 

@@ -7,6 +7,7 @@ import lzma
 import struct
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,62 @@ def test_a_limit_of_memory_is_called_one_and_can_be_lifted(tmp_path: Path, kind:
     with Trace(path, memory=160 << 20) as trace:
         assert sum(len(batch) for batch in trace.records()) == 1000
     assert trace.damages == []
+
+
+def long_pcap(sizes: list[int]) -> bytes:
+    """Records of these lengths."""
+    head = struct.pack("<IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 101)
+    return head + b"".join(struct.pack("<IIII", 1700000000 + i, 0, n, n) + bytes(n) for i, n in enumerate(sizes))
+
+
+def long_pcapng(sizes: list[int]) -> bytes:
+    """Packets of these lengths; a negative one is a custom block."""
+    found = HEAD
+    for n in sizes:
+        body = struct.pack("<IIIII", 0, 0, 1, n, n) + bytes(n + -n % 4) if n > 0 else bytes(-n)
+        total = 12 + len(body)
+        found += struct.pack("<II", 6 if n > 0 else 0xBAD, total) + body + struct.pack("<I", total)
+    return found
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        long_pcap([60, 700_001, 60, 60]),
+        long_pcap([60, 5_000_000, 60, 60]),
+        long_pcapng([60, 800_000, 60, 60]),
+        long_pcapng([60, -17_000_000, 60, 60]),
+        long_pcapng([60, 17_000_000, 60, 60]),
+    ],
+    ids=["pcap record", "pcap record of 5 MB", "pcapng packet", "pcapng block", "pcapng packet of 17 MB"],
+)
+def test_a_record_beyond_a_limit_is_called_one(data: bytes) -> None:
+    with Trace(io.BytesIO(data)) as trace:
+        assert [int(n) for batch in trace.records() for n in batch.lengths] == [60, 60, 60]
+    (damage,) = trace.damages
+    assert "beyond the limit" in damage.what
+    make = long_pcap if data.startswith(b"\xd4\xc3\xb2\xa1") else long_pcapng
+    assert damage.skipped == len(data) - len(make([60] * 3))
+
+
+@pytest.mark.parametrize("size", [305_933, 262_145])
+@pytest.mark.parametrize("make", [long_pcap, long_pcapng])
+def test_a_long_record_within_the_limits_is_read(make: Callable[[list[int]], bytes], size: int) -> None:
+    """Of its octets the first 262,144 are given, Wireshark's largest packet."""
+    with Trace(io.BytesIO(make([60, size, 60]))) as trace:
+        batches = list(trace.records())
+    found = [pair for b in batches for pair in zip(b.lengths.tolist(), b.originals.tolist(), strict=True)]
+    assert found == [(60, 60), (262_144, size), (60, 60)]
+    assert trace.damages == []
+
+
+def test_a_length_that_is_wrong_is_not_called_a_limit() -> None:
+    """A flipped bit: the record does not end where its length says."""
+    data = bytearray(long_pcap([60] * 5))
+    data[24 + 76 + 8 + 3] = 1  # the second record is 16 MiB longer
+    with Trace(io.BytesIO(bytes(data))) as trace:
+        assert sum(len(batch) for batch in trace.records()) == 4
+    assert "limit" not in trace.damages[0].what
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ struct fc_capture {
     uint32_t n_interfaces, room;
     /* damage */
     uint64_t damaged_at; /* the stream offset of the damage that a search is for */
+    uint64_t beyond;     /* pcap: where that record would end, if it was one beyond the limit; else 0 */
     uint32_t damage_kind;
     uint32_t n_damages;
     fc_damage damages[MAX_DAMAGES];
@@ -140,6 +141,7 @@ static inline int begin_search(fc_capture *c, fc_step_fn *search, uint32_t kind,
 {
     c->damage_kind = kind;
     c->damaged_at = damaged_at;
+    c->beyond = 0;
     c->step = search;
     return STEP_AGAIN;
 }

@@ -103,6 +103,21 @@ static int starts_another_file(const uint8_t *p)
     return fc_pcap_header(&probe, p) == FC_OK && fc_le32(p + 8) == 0;
 }
 
+/* Begins a search because of the record header at this offset of the stream, which has these lengths. */
+static int search_behind(fc_capture *c, uint64_t damaged_at, uint32_t captured, uint32_t original)
+{
+    begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, damaged_at);
+    if (captured > LOOK_AHEAD && original >= captured)
+        c->beyond = damaged_at + c->record_header + captured;
+    return STEP_AGAIN;
+}
+
+/* The damage that a search at w->at has found the end of: a record beyond the limit, if it ends just here. */
+static uint32_t found_damage(const fc_capture *c, const window *w)
+{
+    return c->beyond && c->beyond == c->base + w->at ? FC_DAMAGE_LIMIT : c->damage_kind;
+}
+
 /* A step: looks for the next row of records from w->at on, and skips everything before it. */
 int fc_pcap_search(fc_capture *c, window *w, fc_records *r)
 {
@@ -114,12 +129,12 @@ int fc_pcap_search(fc_capture *c, window *w, fc_records *r)
         if (found < 0)
             return STEP_MORE;
         if (found)
-            return end_search(c, w, fc_pcap_step, c->damage_kind, 1);
+            return end_search(c, w, fc_pcap_step, found_damage(c, w), 1);
     }
     if (!w->last)
         return STEP_MORE;
     w->at = w->size;
-    return end_search(c, w, fc_pcap_step, c->damage_kind, 0);
+    return end_search(c, w, fc_pcap_step, found_damage(c, w), 0);
 }
 
 /* For a record at w->at that reaches beyond the end of the stream: it was cut off, unless a row of records is found
@@ -221,7 +236,7 @@ int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
                 return STEP_MORE;
             if (!is_record) {
                 w->at++;
-                return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, c->base + w->at - 1);
+                return search_behind(c, c->base + w->at - 1, captured, original);
             }
         }
         /* The next header must be in sight too, because if it is bad, this record's length may be why. */
@@ -234,8 +249,8 @@ int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
                 return pcap_cut(c, w);
         }
         int next_is_bad = 0;
+        uint32_t next_captured = 0, next_original = 0;
         if (captured == shown && left(w) >= whole + header) {
-            uint32_t next_captured, next_original;
             pcap_lengths(c, p + whole, &next_captured, &next_original);
             int is_record = next_captured <= c->max_captured
                                 ? 1
@@ -252,7 +267,7 @@ int fc_pcap_step(fc_capture *c, window *w, fc_records *r)
         if (next_is_bad) {
             uint64_t damaged_at = c->base + w->at + whole;
             w->at += header + 1;
-            return begin_search(c, fc_pcap_search, FC_DAMAGE_RECORD, damaged_at);
+            return search_behind(c, damaged_at, next_captured, next_original);
         }
         advance(c, w, whole);
         if (c->skip)

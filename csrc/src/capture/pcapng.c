@@ -110,7 +110,8 @@ static int ng_interface(fc_capture *c, const uint8_t *p, uint32_t total)
     return FC_OK;
 }
 
-/* Reads an enhanced, simple or obsolete packet block of `total` octets. Returns 0 if its contents are impossible. */
+/* Reads an enhanced, simple or obsolete packet block of `total` octets. Returns 1, 0 if its contents are impossible, or
+ * -1 if its packet is beyond the limit. */
 static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t type, uint32_t total)
 {
     const uint8_t *p = w->data + w->at;
@@ -132,10 +133,12 @@ static int ng_packet(fc_capture *c, const window *w, fc_records *r, uint32_t typ
         captured = u32(c, p + 20);
         original = u32(c, p + 24);
     }
-    if (captured > total - header - 4 || (captured > max_captured(i->linktype) && total > LOOK_AHEAD))
+    if (captured > total - header - 4)
         return 0;
     if (total > LOOK_AHEAD && total - captured > FC_MAX_RECORD) /* so much beside the packet? the length is wrong */
         return 0;
+    if (total > LOOK_AHEAD && captured > max_captured(i->linktype))
+        return -1;
     add_record(c, r, w->at + header, captured, original, time, i->linktype, number);
     return 1;
 }
@@ -217,9 +220,10 @@ static int ng_block(fc_capture *c, window *w, fc_records *r, uint32_t type, uint
             damage(c, FC_DAMAGE_PACKET, c->base + w->at, total);
         status = ng_interface(c, p, total < LOOK_AHEAD ? total : LOOK_AHEAD);
     } else if (type == EPB || type == SPB || type == PB) {
-        if (!ng_packet(c, w, r, type, total)) {
+        int added = ng_packet(c, w, r, type, total);
+        if (added <= 0) {
             if (total > LOOK_AHEAD)
-                return ng_bad(c, w, FC_DAMAGE_BLOCK);
+                return ng_bad(c, w, added < 0 ? FC_DAMAGE_LIMIT : FC_DAMAGE_BLOCK);
             damage(c, FC_DAMAGE_PACKET, c->base + w->at, total);
         }
     }
