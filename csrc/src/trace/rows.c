@@ -16,26 +16,19 @@ static const char pairs[] =
     "4950515253545556575859606162636465666768697071727374757677787980818283848586878889909192939495969798"
     "99";
 
-/* Writes v in decimal, two digits at a time, and returns where the text ends. */
-static char *put_u64(char *out, uint64_t v)
+/* Exactly eight digits. */
+static inline char *put_eight(char *out, uint32_t v)
 {
-    char digits[20];
-    int at = sizeof digits;
-    while (v >= 100) {
-        memcpy(digits + (at -= 2), pairs + 2 * (v % 100), 2);
-        v /= 100;
-    }
-    if (v >= 10)
-        memcpy(digits + (at -= 2), pairs + 2 * v, 2);
-    else
-        digits[--at] = (char)('0' + v);
-    size_t n = sizeof digits - (size_t)at;
-    memcpy(out, digits + at, n);
-    return out + n;
+    uint32_t high = v / 10000, low = v % 10000;
+    memcpy(out, pairs + 2 * (high / 100), 2);
+    memcpy(out + 2, pairs + 2 * (high % 100), 2);
+    memcpy(out + 4, pairs + 2 * (low / 100), 2);
+    memcpy(out + 6, pairs + 2 * (low % 100), 2);
+    return out + 8;
 }
 
 /* Numbers of at most five digits, such as ports. */
-static char *put_u16(char *out, uint32_t v)
+static inline char *put_u16(char *out, uint32_t v)
 {
     if (v >= 10000) {
         *out++ = (char)('0' + v / 10000);
@@ -55,9 +48,51 @@ static char *put_u16(char *out, uint32_t v)
     return out + 4;
 }
 
-static char *put_text(char *out, const char *text, size_t size)
+/* Numbers below 10^8. */
+static inline char *put_u32(char *out, uint32_t v)
 {
-    memcpy(out, text, size);
+    if (v < 100000)
+        return put_u16(out, v);
+    char digits[8];
+    put_eight(digits, v);
+    size_t skip = v < 1000000 ? 2 : v < 10000000;
+    memcpy(out, digits + skip, 6);
+    memcpy(out + 6 - skip, digits + 6, 2);
+    return out + 8 - skip;
+}
+
+/* Writes v in decimal, eight digits at a time, and returns where the text ends. */
+static inline char *put_u64(char *out, uint64_t v)
+{
+    const uint64_t eight = 100000000;
+    if (v < eight)
+        return put_u32(out, (uint32_t)v);
+    uint64_t high = v / eight;
+    if (high < eight)
+        out = put_u32(out, (uint32_t)high);
+    else
+        out = put_eight(put_u32(out, (uint32_t)(high / eight)), (uint32_t)(high % eight));
+    return put_eight(out, (uint32_t)(v % eight));
+}
+
+/* Copies text: most are so short that a call of memcpy would take longer. Moves of fixed sizes overlap instead. */
+static inline char *put_text(char *out, const char *text, size_t size)
+{
+    if (size >= 16) {
+        for (size_t at = 0; at + 16 <= size; at += 16)
+            memcpy(out + at, text + at, 16);
+        memcpy(out + size - 16, text + size - 16, 16);
+    } else if (size >= 8) {
+        memcpy(out, text, 8);
+        memcpy(out + size - 8, text + size - 8, 8);
+    } else if (size >= 4) {
+        memcpy(out, text, 4);
+        memcpy(out + size - 4, text + size - 4, 4);
+    } else if (size >= 2) {
+        memcpy(out, text, 2);
+        memcpy(out + size - 2, text + size - 2, 2);
+    } else if (size)
+        *out = *text;
     return out + size;
 }
 
