@@ -36,8 +36,8 @@ __all__ = [
 _SHOWN_DAMAGE = 10
 
 
-def make_console() -> Console:
-    """A console for standard output, with colours and the terminal's width on a terminal, and plain text elsewhere."""
+def make_console(*, stderr: bool = False) -> Console:
+    """A console for standard output, or error: colours and the terminal's width on a terminal, plain text elsewhere."""
     from rich.console import Console
 
     class Here(Console):
@@ -45,7 +45,8 @@ def make_console() -> Console:
             raise BrokenPipeError  # `main` handles it; rich would exit with status 1
 
     # a pipe or file has no width, so this one has room for two IPv6 addresses and their counts side by side
-    return Here(highlight=False, width=None if sys.stdout.isatty() else 132)
+    is_terminal = (sys.stderr if stderr else sys.stdout).isatty()
+    return Here(highlight=False, stderr=stderr, width=None if is_terminal else 132)
 
 
 def make_table(title: str, *columns: tuple[str, str]) -> Table:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -68,7 +69,14 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     "--output",
     type=click.Path(),
     metavar="OUT",
-    help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file.",
+    help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file; '-' is standard output.",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "arrow"]),
+    default="csv",
+    help="What the rows of '-o -' are (csv if not given; arrow is a stream).",
 )
 @click.option(
     "--columns",
@@ -92,14 +100,16 @@ def command(
     scheduler: str | None,
     output: str | None,
     columns: str | None,
+    form: str,
     as_json: bool,
 ) -> int:
     """Decides each packet of capture files: pcap or pcapng, compressed or not; "-" is standard input.
 
     The bindings come from a file, from the binding updates in the traces (--replay), or from the one and then the
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
-    rows like others. Exit status 1 says that a capture was damaged, or one of several could not be read: what could
-    be read is in the results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
+    rows like others. '-o -' writes them to standard output as the packets come, and the summary to standard error.
+    Exit status 1 says that a capture was damaged, or one of several could not be read: what could be read is in the
+    results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
     and the exit status is 130. A second one stops at once.
     """
     from flowclass.traces.columns import COLUMNS, parse_columns
@@ -111,7 +121,8 @@ def command(
         raise click.UsageError("--columns goes with -o: they are the columns of the rows")
     names = COLUMNS if columns is None else parse_columns(columns)
     traces = expand_traces(traces, recursive)
-    check_apart(output, (*traces, bindings_file))
+    streams = output == "-"
+    check_apart(None if streams else output, (*traces, bindings_file))
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
@@ -119,6 +130,8 @@ def command(
     if selection is not None and (scheduler is not None or part_size is not None):
         raise click.UsageError("--from, --to, --where, --skip and --first go without --scheduler and --part-size")
     if (workers is not None and not replay and selection is None) or scheduler is not None:
+        if streams:
+            raise click.UsageError("-o - goes without --workers and --scheduler, which write files")
         if bindings_file is None:
             raise click.UsageError("--workers needs --bindings FILE or --replay")
         with interruptible() as interruption:
@@ -132,11 +145,12 @@ def command(
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
             summary = _alone(
-                traces, agent, replay, inner, memory, selection, output, names, threads, interruption, esp_null
+                traces, agent, replay, inner, memory, selection, output, form, names, threads, interruption, esp_null
             )
     if as_json:
         name = None if output is None else path_text(output)
-        click.echo(json.dumps(summary.to_dict() | {"output": name, "interrupted": interruption.requested}))
+        document = summary.to_dict() | {"output": name, "interrupted": interruption.requested}
+        click.echo(json.dumps(document), err=streams)
     else:
         show(summary, output)
     warn_damage(summary)
@@ -154,18 +168,23 @@ def _alone(
     memory: int,
     selection: Selection | None,
     output: str | None,
+    form: str,
     columns: tuple[str, ...],
     threads: bool,
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
-    from flowclass.traces.outputs import open_output
+    from flowclass.traces.outputs import open_output, open_stream
     from flowclass.traces.pipeline import WriteBehind
     from flowclass.traces.replaying import replay as replay_traces
     from flowclass.traces.run import Run
 
     with ExitStack() as stack:
-        writer = None if output is None else stack.enter_context(open_output(output, columns))
+        writer = None
+        if output is not None:
+            streams = output == "-"
+            opened = open_stream(form, sys.stdout.buffer, columns) if streams else open_output(output, columns)
+            writer = stack.enter_context(opened)
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(
@@ -178,6 +197,7 @@ def _alone(
             interruption=interruption,
             selection=selection,
             esp_null=esp_null,
+            live=output == "-",
         )
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
@@ -241,7 +261,7 @@ def show(summary: Summary, output: str | None) -> None:
     """Prints the summary as tables."""
     from flowclass.wire import BINDING_STATUS, get_profile
 
-    console = make_console()
+    console = make_console(stderr=output == "-")
     files = f"{len(summary.files)} files" if len(summary.files) > 1 else summary.files[0].file
     console.print(f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}", markup=False)
     if summary.cut:
@@ -266,7 +286,7 @@ def show(summary: Summary, output: str | None) -> None:
     _show_unread(summary, console)
     _show_ways(summary, console)
     _show_care_of(summary, console)
-    if output is not None:
+    if output not in (None, "-"):
         console.print(f"rows: {output}", markup=False)
 
 

@@ -27,7 +27,7 @@ try:
 except ImportError:
     raise OutputError("Arrow and Parquet take pyarrow: pip install 'flowclass[parquet]'") from None
 
-__all__ = ["SCHEMA", "arrow_writer", "columns_of", "parquet_writer", "schema_of"]
+__all__ = ["SCHEMA", "arrow_stream_writer", "arrow_writer", "columns_of", "parquet_writer", "schema_of"]
 
 _TYPES = {
     "file": pa.string(),
@@ -186,10 +186,11 @@ class ArrowWriter:
 
     BATCH = 1 << 16
     """Rows in a record batch."""
+    _open = staticmethod(pa.ipc.new_file)
 
     def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
         self._schema = schema_of(columns)
-        self._writer: Any = pa.ipc.new_file(stream, self._schema)
+        self._writer: Any = self._open(stream, self._schema)
         self._blocks = _Blocks(self.BATCH, columns, self._write)
         self.write: Callable[[Rows], None] = self._blocks.add
 
@@ -210,6 +211,20 @@ class ArrowWriter:
     def abandon(self) -> None:
         """Drops the rows that are still buffered."""
         self._blocks.forget()
+
+
+class ArrowStreamWriter(ArrowWriter):
+    """Writes the Arrow IPC stream format, with a record batch for each batch of rows as it comes."""
+
+    _open = staticmethod(pa.ipc.new_stream)
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.write = self._write_now
+
+    def _write_now(self, rows: Rows) -> None:
+        self._blocks.add(rows)
+        self._blocks.flush()
 
 
 class ParquetWriter:
@@ -290,6 +305,11 @@ def column(name: str, values: list[Any]) -> Any:
 def arrow_writer(stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> ArrowWriter:
     """A writer of rows as an Arrow file."""
     return ArrowWriter(stream, columns)
+
+
+def arrow_stream_writer(stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> ArrowStreamWriter:
+    """A writer of rows as an Arrow stream."""
+    return ArrowStreamWriter(stream, columns)
 
 
 def parquet_writer(stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> ParquetWriter:

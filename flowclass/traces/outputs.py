@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import IO, Protocol
+from typing import IO, Final, Protocol
 
 from flowclass.errors import OutputError
 
@@ -17,7 +17,10 @@ from .files import atomic_file, check_writable
 from .outcomes import Rows
 from .text_rows import TEXT_ENDINGS, TextFormat, TextWriter
 
-__all__ = ["RowWriter", "check_output", "open_output"]
+__all__ = ["STREAMS", "RowWriter", "check_output", "open_output", "open_stream"]
+
+STREAMS: Final = ("csv", "jsonl", "arrow")
+"""The formats that can be written to a stream, row by row."""
 
 
 class RowWriter(Protocol):
@@ -83,3 +86,33 @@ def open_output(path: str, columns: Sequence[str] = COLUMNS) -> Iterator[RowWrit
         except BaseException:
             writer.abandon()
             raise
+
+
+class _Flushing:
+    """A writer whose stream is flushed after each batch, so that rows are seen as they come."""
+
+    def __init__(self, writer: RowWriter, stream: IO[bytes]) -> None:
+        self._writer, self._stream = writer, stream
+        self.abandon = writer.abandon
+        stream.flush()
+
+    def write(self, rows: Rows) -> None:
+        self._writer.write(rows)
+        self._stream.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+        self._stream.flush()
+
+
+@contextlib.contextmanager
+def open_stream(form: str, stream: IO[bytes], columns: Sequence[str] = COLUMNS) -> Iterator[RowWriter]:
+    """A writer of rows to a stream in one of the formats `STREAMS`; the stream stays open."""
+    make = _columnar("arrow_stream_writer", columns) if form == "arrow" else _WRITERS[f".{form}"](columns)
+    writer = _Flushing(make(stream), stream)
+    try:
+        yield writer
+        writer.close()
+    except BaseException:
+        writer.abandon()
+        raise

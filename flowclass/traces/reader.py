@@ -184,7 +184,8 @@ class Trace:
     more was appended to it since; a record that is cut short there is then not reported as damage.
 
     ``memory`` limits the octets that decompression may use. When the ``interruption`` is requested, the trace ends
-    early, which is not reported as damage.
+    early, which is not reported as damage. A ``live`` trace is one that is still being made: what has come is given at
+    once, not only when a batch is full.
 
     ``damages``
         the damage found so far (`Damages`: the first 1,000 places; further ones are only counted).
@@ -207,6 +208,7 @@ class Trace:
         end: int | None = None,
         memory: int = MEMORY,
         interruption: Interruption | None = None,
+        live: bool = False,
     ) -> None:
         self._raw: RawSource = open_raw(source, 0 if start is None else start.offset, end)
         self.name: str = self._raw.name if name is None else name
@@ -220,6 +222,7 @@ class Trace:
         self._ends_at: int | None = None  # the offset up to which octets are read, where the file has more of them
         self._interruption = Interruption() if interruption is None else interruption
         self._identified = start is not None  # whether it is known to be a capture
+        self._live = live
         if stop is not None:
             self._capture.stop(stop)
         try:
@@ -317,7 +320,7 @@ class Trace:
         keep_also: Callable[[npt.NDArray[np.void]], npt.NDArray[np.bool_]] | None = None,
         octets: bool = False,
     ) -> Iterator[KeyBatch]:
-        """Yields batches of exactly ``batch`` keys; the last one may be shorter.
+        """Yields batches of exactly ``batch`` keys; the last one may be shorter, and in a live trace any one.
 
         ``fragments`` and ``inner`` are as in `flowclass.engine.packets.parse`. A batch also has the octets of packets
         whose ``infos["flags"]`` has one of the bits of ``keep``. ``keep_also``, which gets an array of keys and returns
@@ -339,7 +342,8 @@ class Trace:
             filled += n
             self._collect_damage()
             self._begin += used
-            if filled == batch or (len(windows) >= _WINDOWS and filled):
+            waits = self._live and status == MORE and not self._raw.is_ready()
+            if filled == batch or (filled and (waits or len(windows) >= _WINDOWS)):
                 yield self._key_batch(arrays, filled, kept, windows)
                 arrays, filled, kept, windows = _unused(pool, batch, held), 0, {}, []
             if status == MORE:

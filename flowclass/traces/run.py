@@ -62,6 +62,7 @@ class Run:
     decompression may use. When ``interruption`` is requested, the run ends early, with the results so far.
     ``selection`` says which packets are decided and counted. ``esp_null`` says whether a replay looks for signalling in
     ESP with NULL encryption. With ``deferred``, packets that the fragment memory leaves open don't count for decisions.
+    With ``live``, rows are made as soon as packets come, not only when a batch is full.
 
     Among several traces, one that is missing, empty or not a capture doesn't stop the others: its `FileSummary` has the
     ``error``. If no trace can be read, the error of the last one is raised.
@@ -82,6 +83,7 @@ class Run:
         selection: Selection | None = None,
         esp_null: bool = True,
         deferred: bool = False,
+        live: bool = False,
     ) -> None:
         table = agent.cache.table
         assert isinstance(table, ForwardingTable)
@@ -98,6 +100,7 @@ class Run:
         self._behind = behind
         self._deferred = deferred
         self._memory = memory
+        self._live = live
         self.selection = selection
         self.interruption: Interruption = Interruption() if interruption is None else interruption
         if behind is not None:
@@ -137,7 +140,7 @@ class Run:
     def open(self, source: Source, *, raises: bool) -> Trace | None:
         """Opens a trace. If that fails, raises `CaptureError` or, without ``raises``, notes it in the summary."""
         try:
-            return Trace(source, memory=self._memory, interruption=self.interruption)
+            return Trace(source, memory=self._memory, interruption=self.interruption, live=self._live)
         except CaptureError as error:
             if raises:
                 raise

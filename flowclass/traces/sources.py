@@ -6,7 +6,10 @@ A source fills a buffer (`readinto`), as a raw file does; 0 means the end. Compr
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -81,7 +84,7 @@ class RawSource:
 
     ``position`` counts the octets taken from it, for progress; ``size`` in octets is None where it is unknown; ``file``
     is the descriptor of a file that was opened by its path. Reading begins at the octet ``offset`` of it, and
-    ends at ``end``; octets from there on are as if they were not there.
+    ends at ``end``; octets from there on are as if they were not there. ``descriptor`` is what is read, if it has one.
     """
 
     name: str
@@ -92,6 +95,7 @@ class RawSource:
     offset: int = 0
     end: int | None = None
     position: int = 0
+    descriptor: int | None = None
     damage: list[str] = field(default_factory=list)
     _ahead: bytes = b""
 
@@ -126,6 +130,14 @@ class RawSource:
                 return 0
             self.position += n
         return n
+
+    def is_ready(self) -> bool:
+        """Whether octets, or the end, are there without waiting; True where that can't be known."""
+        if self._ahead or self.descriptor is None:
+            return True
+        waiting = select.poll()
+        waiting.register(self.descriptor, select.POLLIN)
+        return bool(waiting.poll(0))
 
     def peek(self, n: int) -> bytes:
         """The first ``n`` octets, or fewer at the end; they are read again afterwards."""
@@ -162,7 +174,7 @@ def open_raw(source: str | os.PathLike[str] | BinaryIO, offset: int = 0, end: in
     """
     if isinstance(source, (str, os.PathLike)):
         if os.fspath(source) == "-":
-            return _file_object(sys.stdin.buffer, "-")
+            return _file_object(getattr(sys.stdin.buffer, "raw", sys.stdin.buffer), "-")
         return _path(os.fspath(source), offset, end)
     return _file_object(source, source_name(source))
 
@@ -177,22 +189,29 @@ def _path(path: str, offset: int, end: int | None) -> RawSource:
     about = os.fstat(file.fileno())
     size = about.st_size if S_ISREG(about.st_mode) else None
     return RawSource(
-        path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size, file.fileno(), offset, end
-    )
+        path_text(path), lambda buffer: file.readinto(buffer) or 0, file.close, size, file.fileno(), offset, end,
+        descriptor=file.fileno(),
+    )  # fmt: skip
 
 
 def _file_object(file: Any, name: str) -> RawSource:
+    descriptor = None
+    with contextlib.suppress(AttributeError, OSError):
+        descriptor = file.fileno()
     readinto = getattr(file, "readinto1", None) or getattr(file, "readinto", None)
-    if readinto is not None:
-        return RawSource(name, lambda buffer: readinto(buffer) or 0, lambda: None)
+    if readinto is not None and not isinstance(file, io.BufferedReader):
+        return RawSource(name, lambda buffer: readinto(buffer) or 0, lambda: None, descriptor=descriptor)
     if not hasattr(file, "read"):
         raise CaptureError(f"{name}: expected a path or a binary file object")
 
+    # readinto1 of a BufferedReader waits for more than what it has in its buffer, and read for all; read1 does not
+    some = file.read1 if isinstance(file, io.BufferedReader) else file.read
+
     def read(buffer: memoryview) -> int:
-        data = file.read(len(buffer))
+        data = some(len(buffer))
         if not isinstance(data, (bytes, bytearray, memoryview)):
             raise CaptureError(f"{name}: expected a binary file object, got text")
         buffer[: len(data)] = data
         return len(data)
 
-    return RawSource(name, read, lambda: None)
+    return RawSource(name, read, lambda: None, descriptor=descriptor)
