@@ -1,4 +1,4 @@
-"""Decodes and encodes mobility options, by a table of decoders and one of encoders, derived from a profile."""
+"""Decodes and encodes mobility options by two tables, of decoders and of encoders, which follow from a profile."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from flowclass.wire.tlv import octets4, octets6, padding, tlv
 
 __all__ = ["Codec", "get_codec"]
 
-# data, and the offset and number of the octets that are the option's: all of them are there, and all are its own
+# A decoder gets all octets, and the offset and number of those of the option, which are known to be there.
 Leaf = Callable[[bytes, int, int], Option]
 Encoder = Callable[[Any, int], bytes]
 
@@ -45,40 +45,40 @@ def _decode_pad_n(data: bytes, at: int, length: int) -> Option:
 
 
 def _decode_refresh_advice(data: bytes, at: int, length: int) -> Option:
-    # RFC 6275 6.2.4
+    # RFC 6275 section 6.2.4
     return options.BindingRefreshAdvice(_U16.unpack_from(data, at)[0])
 
 
 def _decode_alternate_care_of(data: bytes, at: int, length: int) -> Option:
-    # RFC 6275 6.2.5
+    # RFC 6275 section 6.2.5
     return options.AlternateCareOf(IPv6Address(data[at : at + 16]))
 
 
 def _decode_nonce_indices(data: bytes, at: int, length: int) -> Option:
-    # RFC 6275 6.2.6
+    # RFC 6275 section 6.2.6
     return options.NonceIndices(*_NONCES.unpack_from(data, at))
 
 
 def _decode_authorization(data: bytes, at: int, length: int) -> Option:
-    # RFC 6275 6.2.7; 96 bits is what the RFC makes, other lengths are for the verifier to refuse
+    # RFC 6275 section 6.2.7; the RFC makes 96 bits; whoever verifies it refuses another length
     return options.BindingAuthorizationData(data[at : at + length])
 
 
 def _decode_network_prefix(data: bytes, at: int, length: int) -> Option:
-    # RFC 3963 4.3
+    # RFC 3963 section 4.3
     _, prefix_length, prefix = _PREFIX.unpack_from(data, at)
     return options.MobileNetworkPrefix(IPv6Address(prefix), prefix_length)
 
 
 def _decode_identifier(data: bytes, at: int, length: int) -> Option:
-    # RFC 4283 3; one that is too short has no meaning, and unlike it a message needs no answer for it
+    # RFC 4283 section 3; one that is too short has no meaning, and needs no answer
     if length < 2:
         return options.UnknownOption(OptionType.MOBILE_NODE_IDENTIFIER, data[at : at + length])
     return options.MobileNodeIdentifier(data[at + 1 : at + length], data[at])
 
 
 def _decode_authentication(data: bytes, at: int, length: int) -> Option:
-    # RFC 4285 5
+    # RFC 4285 section 5
     if length < 6:
         return options.UnknownOption(OptionType.MESSAGE_AUTHENTICATION, data[at : at + length])
     subtype, spi = _SPI.unpack_from(data, at)
@@ -86,37 +86,37 @@ def _decode_authentication(data: bytes, at: int, length: int) -> Option:
 
 
 def _decode_replay(data: bytes, at: int, length: int) -> Option:
-    # RFC 4285 6
+    # RFC 4285 section 6
     if length != 8:
         return options.UnknownOption(OptionType.REPLAY_PROTECTION, data[at : at + length])
     return options.ReplayProtection(int.from_bytes(data[at : at + 8]))
 
 
 def _decode_ipv4_home(data: bytes, at: int, length: int) -> Option:
-    # RFC 5555 3.1.1: prefix length of 6 bits, P, 9 reserved bits
+    # RFC 5555 section 3.1.1: prefix length of 6 bits, P, 9 reserved bits
     word, address = _WORDS.unpack_from(data, at)
     return options.IPv4HomeAddress(IPv4Address(address), word >> 10, bool(word & 0x200))
 
 
 def _decode_ipv4_ack(data: bytes, at: int, length: int) -> Option:
-    # RFC 5555 3.2.1: status, prefix length of 6 bits, 2 reserved bits
+    # RFC 5555 section 3.2.1: status, prefix length of 6 bits, 2 reserved bits
     word, address = _WORDS.unpack_from(data, at)
     return options.IPv4AddressAcknowledgement(IPv4Address(address), word >> 8, (word & 0xFF) >> 2)
 
 
 def _decode_nat(data: bytes, at: int, length: int) -> Option:
-    # RFC 5555 3.2.2: F, 15 reserved bits
+    # RFC 5555 section 3.2.2: F, 15 reserved bits
     word, seconds = _WORDS.unpack_from(data, at)
     return options.NatDetection(seconds, bool(word & 0x8000))
 
 
 def _decode_ipv4_care_of(data: bytes, at: int, length: int) -> Option:
-    # RFC 5555 3.1.2
+    # RFC 5555 section 3.1.2
     _, address = _WORDS.unpack_from(data, at)
     return options.IPv4CareOf(IPv4Address(address))
 
 
-# type -> (the only valid length, decoder)
+# Maps a type to its only valid length and its decoder.
 _LEAVES: Final[dict[int, tuple[int, Leaf]]] = {
     OptionType.PADN: (_ANY_LENGTH, _decode_pad_n),
     OptionType.BINDING_REFRESH_ADVICE: (2, _decode_refresh_advice),
@@ -175,10 +175,10 @@ _ENCODERS: Final[dict[type, Encoder]] = {
 
 
 class Codec:
-    """The tables of one profile for one kind of message.
+    """The tables of one profile for one kind of message, and the codec in C for its usual forms.
 
-    ``kind`` is the Mobility Header type: flow options belong in binding updates and acknowledgements only (R9), a
-    flow summary in updates only; elsewhere these types are unknown options.
+    ``kind`` is the Mobility Header type. Only binding updates and acknowledgements have flow options (R9), and only
+    updates have flow summaries; in other messages, options of these types are unknown options.
     """
 
     def __init__(self, profile: Profile, kind: int) -> None:
@@ -189,7 +189,7 @@ class Codec:
             _BINDING_IDENTIFIER: (_ANY_LENGTH, self._decode_bid),
         }
         self.encoders: dict[type, Encoder] = {**_ENCODERS, options.BindingIdentifier: self._encode_bid}
-        # -1 is no type
+        # -1 isn't the type of any option
         self.flow_type: int = -1
         if kind in (MessageType.BINDING_UPDATE, MessageType.BINDING_ACKNOWLEDGEMENT):
             flows = FlowCodec(profile, update=kind == MessageType.BINDING_UPDATE)
@@ -204,7 +204,7 @@ class Codec:
     # ---- a run of mobility options ---------------------------------------------------------------------------------
 
     def decode_options(self, data: bytes, at: int, end: int) -> Verbatim[Option]:
-        """The options in ``data[at:end]`` (RFC 6275 6.2.1)."""
+        """Decode the options in ``data[at:end]`` (RFC 6275 section 6.2.1)."""
         found: list[Option] = []
         leaves = self.leaves
         flow_type = self.flow_type
@@ -218,7 +218,7 @@ class Codec:
             if start > end:
                 raise DecodeError("2 octets expected, 1 left", at)
             length = data[at + 1]
-            # K2: octets could not hold the fixed part
+            # K2: so few octets couldn't hold the fixed part, so that they are units of 8
             if kind == flow_type and 0 < length < 6 and self.profile.accept_len_units:
                 length = 8 * length - 2
             at = start + length
@@ -238,7 +238,7 @@ class Codec:
         return Verbatim(found)
 
     def encode_options(self, values: tuple[Option, ...], start: int) -> bytes:
-        """Options whose first one stands at octet ``start`` of the Mobility Header; ends at a multiple of 8.
+        """Encode options that begin at octet ``start`` of the Mobility Header; their end is at a multiple of 8.
 
         Raises EncodeError for an option that this message or profile cannot carry, an authenticator that is not last,
         and `Verbatim` options that do not fill up 8 octets.
@@ -266,7 +266,7 @@ class Codec:
             parts.append(octets)
             at += len(octets)
         if at % 8:
-            # RFC 6275 6.2.7: an authenticator is last and without padding
+            # RFC 6275 section 6.2.7: an authenticator is the last option, and has no padding after it
             if closed or not aligned:
                 raise EncodeError(f"the options end at octet {at}, not at a multiple of 8")
             parts.append(padding(-at % 8))
@@ -275,7 +275,7 @@ class Codec:
     # ---- binding identifier ----------------------------------------------------------------------------------------
 
     def _decode_bid(self, data: bytes, at: int, length: int) -> Option:
-        # RFC 5648 4.3, RFC 6089 4.1
+        # RFC 5648 section 4.3, RFC 6089 section 4.1
         if length not in (4, 8, 20):
             reason = f"a binding identifier of {length} octets: 4, 8 or 20 expected"
             return options.MalformedOption(_BINDING_IDENTIFIER, data[at : at + length], reason, at - 1)
@@ -305,7 +305,7 @@ class Codec:
 
 
 def get_codec(profile: Profile, kind: int) -> Codec:
-    """The codec of a profile for messages of type ``kind``, made when first asked for and kept with the profile."""
+    """Return the codec of a profile for messages of type ``kind``; the profile keeps it once it is made."""
     codec: Codec | None = profile.codecs.get(kind)
     if codec is None:
         codec = profile.codecs[kind] = Codec(profile, kind)

@@ -1,6 +1,7 @@
-"""Mobility options (RFC 6275 6.2, RFC 3963, RFC 5555, RFC 5648) as values, apart from the flow options (flow.py).
+"""Mobility options as values (RFC 6275 section 6.2, RFC 3963, RFC 5555, RFC 5648); flow_options.py has those for flows.
 
-``alignment`` is (modulus, remainder): where the option wants to start, counted from the start of the Mobility Header.
+The ``alignment`` of an option is a pair (modulus, remainder): it should begin at an octet of the Mobility Header whose
+number has this remainder.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ T_co = TypeVar("T_co", covariant=True)
 class Verbatim(tuple[T_co, ...]):
     """Options, or sub-options, exactly as they are on the wire, with their padding.
 
-    The decoder returns them so, and the encoder writes them as they stand. A plain tuple, such as any change of this
-    one gives, is laid out with the padding that alignment asks for. Equal to a plain tuple of the same values.
+    The decoder returns them in this form, and the encoder writes them unchanged. In a plain tuple, such as the result
+    of any change of this one, the encoder inserts the padding that alignment needs. It equals a plain tuple of the same
+    values.
     """
 
     __slots__ = ()
@@ -50,7 +52,7 @@ class Verbatim(tuple[T_co, ...]):
 @checked_init
 @dataclass(frozen=True, slots=True)
 class Pad1:
-    """One octet of padding (RFC 6275 6.2.2); also the sub-option of that number."""
+    """One octet of padding (RFC 6275 section 6.2.2), as an option or as a sub-option."""
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
@@ -58,7 +60,10 @@ class Pad1:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class PadN:
-    """Two or more octets of padding (RFC 6275 6.2.3): ``data`` is what follows type and length, zeros if well sent."""
+    """Two or more octets of padding (RFC 6275 section 6.2.3).
+
+    ``data`` are the octets after type and length; senders set them to zero.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
@@ -68,7 +73,7 @@ class PadN:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingRefreshAdvice:
-    """When to refresh (RFC 6275 6.2.4): ``interval`` in units of 4 seconds."""
+    """Advises when to refresh a binding (RFC 6275 section 6.2.4); ``interval`` is in units of 4 seconds."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 
@@ -78,7 +83,7 @@ class BindingRefreshAdvice:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class AlternateCareOf:
-    """The care-of address to bind, in place of the packet's source (RFC 6275 6.2.5)."""
+    """The care-of address to bind instead of the source of the packet (RFC 6275 section 6.2.5)."""
 
     alignment: ClassVar[tuple[int, int]] = (8, 6)
 
@@ -88,7 +93,7 @@ class AlternateCareOf:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class NonceIndices:
-    """Which nonces of the correspondent node made the keygen tokens (RFC 6275 6.2.6)."""
+    """The indices of the nonces with which the correspondent node made the tokens (RFC 6275 section 6.2.6)."""
 
     alignment: ClassVar[tuple[int, int]] = (2, 0)
 
@@ -99,7 +104,10 @@ class NonceIndices:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingAuthorizationData:
-    """The authenticator of a message to or from a correspondent node (RFC 6275 6.2.7): always last; see auth.py."""
+    """The authenticator of a message to or from a correspondent node (RFC 6275 section 6.2.7).
+
+    It is always the last option; auth.py makes and verifies it.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (8, 2)
 
@@ -109,7 +117,7 @@ class BindingAuthorizationData:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class MobileNetworkPrefix:
-    """A prefix behind a mobile router (RFC 3963 4.3); the receiver judges it, with status 141 or 142."""
+    """A prefix behind a mobile router (RFC 3963 section 4.3); receivers refuse wrong ones with status 141 or 142."""
 
     alignment: ClassVar[tuple[int, int]] = (8, 4)
 
@@ -120,7 +128,10 @@ class MobileNetworkPrefix:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class MobileNodeIdentifier:
-    """Who sends, by name (RFC 4283 3): with subtype 1 a network access identifier, such as b"user@example.com"."""
+    """The name of the sender (RFC 4283 section 3).
+
+    With subtype 1 it is a network access identifier, such as b"user@example.com".
+    """
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
@@ -131,8 +142,11 @@ class MobileNodeIdentifier:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class MessageAuthentication:
-    """The authenticator of a message between a mobile node and its home agent (RFC 4285 5), or with subtype 2 its AAA
-    server: what is authenticated ends with ``spi``. Last of the options; see auth.py."""
+    """The authenticator of a message between a mobile node and its home agent (RFC 4285 section 5).
+
+    With subtype 2 it is made for the AAA server. It covers the message up to ``spi``, and is the last option; auth.py
+    makes and verifies it.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (4, 1)
 
@@ -144,8 +158,10 @@ class MessageAuthentication:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class ReplayProtection:
-    """When a message was made (RFC 4285 6): ``timestamp`` as NTP has it, 64 bits, seconds since 1900 in the upper
-    half."""
+    """The time at which a message was made (RFC 4285 section 6).
+
+    ``timestamp`` has the format of NTP: 64 bits, of which the upper 32 are the seconds since 1900.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (8, 2)
 
@@ -155,10 +171,11 @@ class ReplayProtection:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class BindingIdentifier(Received):
-    """A care-of address by number (RFC 5648 4.3, RFC 6089 4.1).
+    """A binding by its number, the BID, with its care-of address (RFC 5648 section 4.3, RFC 6089 section 4.1).
 
-    ``priority`` is BID-PRI: lower is preferred, 0 is none given. ``home`` is the H flag (home and foreign at once).
-    ``care_of`` is present in binding updates only. ``status`` counts in acknowledgements and care-of tests only.
+    ``priority`` is BID-PRI: lower numbers are preferred, and 0 means that none is given. ``home`` is the H flag: the
+    node is at home and in a foreign network at once. Only binding updates have ``care_of``. ``status`` has a meaning in
+    acknowledgements and care-of tests only.
     """
 
     _late: ClassVar[tuple[str, ...]] = ("care_of",)
@@ -175,7 +192,7 @@ class BindingIdentifier(Received):
 
     @property
     def packed(self) -> bytes | None:
-        """``care_of``, packed."""
+        """The packed care-of address, or None."""
         octets: bytes | None = getattr(self, "_octets", None)
         if octets is None and self.care_of is not None:
             octets = self.care_of.packed
@@ -194,7 +211,7 @@ received_bid: Callable[..., BindingIdentifier] = received(BindingIdentifier)
 @checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4HomeAddress:
-    """An IPv4 home address, or 0.0.0.0 to ask for one (RFC 5555 3.1.1); ``request_prefix`` is the P flag."""
+    """An IPv4 home address, or 0.0.0.0 to ask for one (RFC 5555 section 3.1.1); ``request_prefix`` is the P flag."""
 
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
@@ -206,7 +223,7 @@ class IPv4HomeAddress:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4AddressAcknowledgement:
-    """The answer to an IPv4 home address option (RFC 5555 3.2.1)."""
+    """The answer to an IPv4 home address option (RFC 5555 section 3.2.1)."""
 
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
@@ -218,7 +235,10 @@ class IPv4AddressAcknowledgement:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class NatDetection:
-    """A NAT was found, or UDP is wanted anyway (RFC 5555 3.2.2): ``refresh_time`` in seconds, all ones: no NAT."""
+    """Says that a NAT was found, or that UDP is to be used without one (RFC 5555 section 3.2.2).
+
+    ``refresh_time`` is in seconds; the value with all bits set stands for no NAT.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
@@ -229,7 +249,7 @@ class NatDetection:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class IPv4CareOf:
-    """An IPv4 care-of address (RFC 5555 3.1.2); must not accompany a binding identifier (RFC 5648 8.1)."""
+    """An IPv4 care-of address (RFC 5555 section 3.1.2), which isn't used beside a BID option (RFC 5648 section 8.1)."""
 
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
@@ -239,7 +259,10 @@ class IPv4CareOf:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class UnknownOption:
-    """An option that this codec or profile does not know: skipped by receivers (R96), kept for a round trip."""
+    """An option that the profile doesn't know.
+
+    Receivers skip it (R96). Its type and data are kept, so that encoding gives the same octets again.
+    """
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
 
@@ -250,11 +273,11 @@ class UnknownOption:
 @checked_init
 @dataclass(frozen=True, slots=True)
 class MalformedOption:
-    """An option whose fault has an answer of its own, so that the message must stay readable.
+    """A binding identifier or a flow summary of a wrong length; the rest of the message stays readable for the answer.
 
-    Two make one. For a binding identifier of a wrong length the whole binding update is refused with status 164
-    (RFC 5648 4.4). For a flow summary of a wrong length (RFC 6089 4.2.2) only what it says of flows is. ``offset`` is
-    that of the fault, from the start of what was decoded.
+    For a wrong binding identifier, the whole binding update is refused with status 164 (RFC 5648 section 4.4). A wrong
+    flow summary (RFC 6089 section 4.2.2) concerns flows alone. ``reason`` says what is wrong, and ``offset`` where,
+    counted from the beginning of what was decoded.
     """
 
     alignment: ClassVar[tuple[int, int]] = (1, 0)
