@@ -3,7 +3,11 @@ from typing import Any
 from flowclass.wire.messages import BindingAcknowledgement
 from flowclass.wire.profiles import Profile
 
-__all__ = ["PacketSlots", "UsualCodec"]
+__all__ = ["PacketSlots", "UsualCodec", "acknowledgement"]
+
+def acknowledgement(
+    status: int, sequence: int, lifetime: int, flags: int, options: tuple[Any, ...]
+) -> BindingAcknowledgement: ...
 
 class PacketSlots:
     def __new__(cls, packet_type: type[Any]) -> PacketSlots: ...

@@ -7,6 +7,7 @@ from functools import lru_cache
 from typing import Final
 
 from flowclass.errors import EncodeError
+from flowclass.wire._usual import acknowledgement
 from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.numbers import REFUSED, AcknowledgementFlag
@@ -72,7 +73,7 @@ def _packet(update: Update, outcome: Outcome, options: list[Option], profile: Pr
         flags |= _KEY_MANAGEMENT_FLAG
 
     def encode(values: tuple[Option, ...]) -> bytes:
-        message = BindingAcknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
+        message = acknowledgement(outcome.status, sequence, outcome.lifetime, flags, values)
         return encode_between(addresses, message if seal is None else seal(message, update, outcome), profile)
 
     try:
