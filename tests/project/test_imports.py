@@ -231,7 +231,7 @@ def test_the_codec_loads_alone() -> None:
     code = "import sys, flowclass.wire.auth; print([m for m in sys.modules if m.startswith(('numpy', 'flowclass.'))])"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     loaded = ast.literal_eval(run.stdout)
-    assert {name.split(".")[1] for name in loaded} == {"errors", "wire"}
+    assert {name.split(".")[1] for name in loaded} == {"addresses", "errors", "wire"}
 
 
 def test_the_c_core_knows_no_python() -> None:
