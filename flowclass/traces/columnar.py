@@ -87,10 +87,16 @@ def classify_traces(
     For example: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
     ``bindings`` is the path of a bindings file; with ``replay``, binding updates in the traces change the bindings.
     ``columns`` are names, or text as of ``--columns`` (``"+packet"``); ``where`` chooses rows, as ``--where`` does.
+
+    Raises FileNotFoundError for a trace that is missing, at the call; what else is wrong with one shows when rows are
+    asked for.
     """
     sources: list[Source] = list(traces) if isinstance(traces, (list, tuple)) else [traces]  # type: ignore[list-item]
     if bindings is None and not replay:
         raise FlowclassError("bindings from a file, or replay=True, are needed")
+    for source in sources:
+        if isinstance(source, (str, os.PathLike)) and os.fspath(source) != "-":
+            os.stat(source)  # a missing file is an error here, not when the first row is asked for
     found = None if bindings is None else read_bindings(bindings)
 
     names = parse_columns(columns) if isinstance(columns, str) else check_columns(tuple(columns))

@@ -139,3 +139,9 @@ def test_without_pyarrow(tmp_path: Path, job: tuple[Path, Path]) -> None:
     assert done.returncode == 2
     assert "flowclass[parquet]" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_missing_trace_is_an_error_at_the_call(tmp_path: Path) -> None:
+    for traces in (tmp_path / "none.pcap", [str(tmp_path / "none.pcap")]):
+        with pytest.raises(FileNotFoundError, match=r"none\.pcap"):
+            classify_traces(traces, replay=True)  # type: ignore[arg-type]
