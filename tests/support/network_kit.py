@@ -370,9 +370,14 @@ def laboratory(tmp_path: Path) -> Iterator[Laboratory]:
 
 
 _EXCHANGE = """
-import select, socket, sys, time
+import ctypes, select, socket, struct, sys, time
 interface, seconds, packets = sys.argv[1], float(sys.argv[2]), [bytes.fromhex(line) for line in sys.stdin]
 tap = socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM, socket.htons(0x86DD))
+# only packets whose octet 6 is 43 or 135: others would fill the buffer while this waits for the processor
+program = (0x30, 0, 0, 6), (0x15, 1, 0, 43), (0x15, 0, 1, 135), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)
+code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in program))
+tap.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HL", len(program), ctypes.addressof(code)))  # SO_ATTACH_FILTER
+tap.setsockopt(socket.SOL_SOCKET, 33, 16 << 20)  # SO_RCVBUFFORCE
 tap.bind((interface, 0x86DD))
 out = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
 out.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
