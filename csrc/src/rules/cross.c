@@ -53,7 +53,7 @@
 #include "cross_build.h"
 
 #define CROSS_BYTES (3u << 19) /* of all tables: they are to stay in the second-level cache */
-#define CROSS_WORK 2500000u    /* pairs of classes that a build looks at */
+#define CROSS_WORK 20000000u   /* words of pairs of classes' sets that a build looks at */
 
 /* ---- What is known of the rules --------------------------------------------------------------------------------- */
 
@@ -418,8 +418,8 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
     if (b == NULL)
         return FC_ENOMEM;
     b->version = version;
-    b->work_limit = CROSS_WORK;
     if (take_rules(b, rules, n)) {
+        b->work_limit = CROSS_WORK / b->words; /* a pair's sets are compared word by word */
         b->dominates = fc_cross_get(b, 8 * (size_t)b->n * b->words);
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
