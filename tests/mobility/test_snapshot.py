@@ -26,7 +26,7 @@ from mobility_kit import (
     flow,
 )
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import ArgumentError, FlowclassError
 from flowclass.mobility import CareOf, HomeAgent, Node
 from flowclass.wire import (
     CareOfTest,
@@ -212,3 +212,8 @@ def test_an_import_that_is_given_up_takes_everything_back() -> None:
     assert peer.state() != before[0]
     steps.close()
     assert (peer.state(), dict(peer.table.nodes)) == before
+
+
+def test_a_snapshot_that_is_a_text_is_refused() -> None:
+    with pytest.raises(ArgumentError, match="data: a bytes-like object expected, got str"):
+        agent_with(HOME).import_state("state.json", 0.0)  # type: ignore[arg-type]  # a path, as somebody may think
