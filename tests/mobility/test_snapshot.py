@@ -216,4 +216,4 @@ def test_an_import_that_is_given_up_takes_everything_back() -> None:
 
 def test_a_snapshot_that_is_a_text_is_refused() -> None:
     with pytest.raises(ArgumentError, match="data: a bytes-like object expected, got str"):
-        agent_with(HOME).import_state("state.json", 0.0)  # type: ignore[arg-type]  # a path, as somebody may think
+        HomeAgent().import_state("state.json", 0.0)  # type: ignore[arg-type]  # a path, as somebody may think
