@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import io
 import os
 import stat
 import sys
@@ -106,8 +107,12 @@ def open_own(path: str) -> IO[bytes]:
 def _atomic_file(path: str) -> Iterator[IO[bytes]]:
     target = os.path.realpath(path)  # a symbolic link is kept, and the file that it points to is replaced
     if os.path.exists(target) and not os.path.isfile(target):
-        with open(target, "wb", buffering=1 << 20) as stream:  # pipe or device: can't be replaced
-            yield stream
+        with io.BufferedWriter(io.FileIO(target, "w"), 1 << 20) as stream:  # pipe or device: can't be replaced
+            try:
+                yield stream
+            except BaseException:
+                stream.raw.close()  # what is buffered is dropped: a pipe that nobody reads would never take it
+                raise
         return
     folder, name = os.path.split(target)
     try:
