@@ -56,6 +56,14 @@ def rate(benchmark: Any) -> Callable[..., None]:
     return run
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each function asks one question, so that its cases are compared with one another in a table of their own."""
+    for item in items:
+        if item.get_closest_marker("benchmark") is None and isinstance(item, pytest.Function):
+            question = item.originalname.removeprefix("test_").replace("_", " ")
+            item.add_marker(pytest.mark.benchmark(group=f"{item.path.stem.removeprefix('test_')}: {question}"))
+
+
 def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> None:
     """Million packets (or whatever is counted) per second of each benchmark: pytest-benchmark knows only calls."""
     session = getattr(config, "_benchmarksession", None)

@@ -8,6 +8,7 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -72,7 +73,7 @@ _LAZY = {
     "SqliteStore": "flowclass.agent.store",
 }
 _CHECKOUT = Path(__file__).parent.parent / "csrc"
-_PACKAGES = frozenset({"agent", "engine", "generate", "mobility", "traces", "wire"})
+_PACKAGES = frozenset({"addresses", "agent", "bench", "engine", "generate", "mobility", "traces", "wire"})
 
 __all__ = [
     "ArgumentError",
@@ -97,7 +98,8 @@ def __getattr__(name: str) -> Any:
     elif name in _PACKAGES:
         value = importlib.import_module(f"flowclass.{name}")
     else:
-        raise AttributeError(f"module 'flowclass' has no attribute {name!r}")
+        # with the module as `obj` a traceback names what was probably meant
+        raise AttributeError(f"module 'flowclass' has no attribute {name!r}", name=name, obj=sys.modules[__name__])
     globals()[name] = value
     return value
 

@@ -251,7 +251,7 @@ class ParquetWriter:
         if plain.metadata:
             self._writer.add_key_value_metadata(plain.metadata)
         self._blocks = _Blocks(self.GROUP, columns, self._write)
-        self.write = self._blocks.add
+        self.write: Callable[[Rows], None] = self._blocks.add
 
     def _write(self, block: _Block) -> None:
         columns = []

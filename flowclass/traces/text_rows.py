@@ -33,13 +33,13 @@ class TextFormat:
     """
 
     def __init__(self, ending: str, columns: Sequence[str] = COLUMNS) -> None:
-        self.columns = tuple(columns)
-        self.is_csv = ending == ".csv"
-        self.first_line = f"{','.join(columns)}\n" if self.is_csv else ""
+        self.columns: tuple[str, ...] = tuple(columns)
+        self.is_csv: bool = ending == ".csv"
+        self.first_line: str = f"{','.join(columns)}\n" if self.is_csv else ""
         # a line that is empty would be passed over by readers of .csv
         self.null = "null" if not self.is_csv else '""' if len(columns) == 1 else ""
         self.quote = "" if self.is_csv else '"'
-        self.has_packets = any(name in PACKET_COLUMNS for name in columns)
+        self.has_packets: bool = any(name in PACKET_COLUMNS for name in columns)
         self._groups: list[list[tuple[str, str]]] = []  # outcome columns side by side are one text: (before, column)
 
     def pieces(self, file: str) -> list[tuple[str, str]]:
@@ -138,7 +138,7 @@ class TextSize:
     """
 
     def __init__(self, form: TextFormat) -> None:
-        self.octets = 0
+        self.octets: int = 0
         self._form = form
         self._texts, self._blank = _Texts(form), _Texts(form)
 

@@ -199,7 +199,7 @@ class Codec:
             if kind == MessageType.BINDING_UPDATE and profile.flow_summary is not None:
                 self.leaves[profile.flow_summary] = (_ANY_LENGTH, decode_flow_summary)
                 self.encoders[FlowSummary] = flows.encode_summary
-        self.usual = UsualCodec(profile, self.leaves)
+        self.usual: UsualCodec = UsualCodec(profile, self.leaves)
 
     # ---- a run of mobility options ---------------------------------------------------------------------------------
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from ipaddress import IPv6Address
 from math import inf, nan
@@ -181,3 +183,20 @@ def test_a_time_that_is_none(now: float) -> None:
         with pytest.raises(fc.FlowclassError, match=r"^now: a finite number of seconds expected"):
             call()
     assert node.flush(home, now=0.0) == []  # nothing was noted of what was refused
+
+
+def test_a_name_that_is_not_there_is_told_with_the_one_that_was_meant() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import flowclass; flowclass.Homeagent"], capture_output=True, text=True
+    )
+    assert "module 'flowclass' has no attribute 'Homeagent'. Did you mean: 'HomeAgent'?" in done.stderr
+    assert fc.bench.__name__ == "flowclass.bench"  # every sub-package is loaded when it is asked for
+    assert fc.addresses.__name__ == "flowclass.addresses"
+
+
+@pytest.mark.parametrize("wrong", ["state.json", None, 5])
+def test_a_state_that_is_no_octets(wrong: Any) -> None:
+    agent = fc.HomeAgent()
+    for call in (lambda: agent.import_state(wrong, 0.0), lambda: list(agent.import_pieces(wrong, 0.0))):
+        with pytest.raises(fc.ArgumentError, match=r"^data: a bytes-like object expected, got "):
+            call()

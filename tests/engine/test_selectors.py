@@ -137,7 +137,7 @@ def test_a_range_from_high_to_low(form: int, octets: str, name: str) -> None:
 
 
 def test_a_reversed_range_has_no_encoding() -> None:
-    with pytest.raises(EncodeError, match="source_port is reversed: 23 to 22"):
+    with pytest.raises(EncodeError, match=r"^TrafficSelector6\.source_port: the range is reversed: 23 to 22$"):
         encode_selector(TrafficSelector6(source_port=(23, 22)))
     with pytest.raises(EncodeError, match=r"192\.0\.2\.1 where an IPv6 address belongs"):
         encode_selector(TrafficSelector6(source=(A4, A4)))  # type: ignore[arg-type]
@@ -155,7 +155,7 @@ def test_the_two_lowest_bits_of_a_traffic_class_are_ignored() -> None:
 @pytest.mark.req("K36")
 def test_a_flow_label_has_20_bits() -> None:
     assert decode(2, bytes.fromhex("02000000 fffabcde")) == TrafficSelector6(flow_label=(0xABCDE, 0xABCDE))
-    with pytest.raises(EncodeError, match="does not fit 20 bits"):
+    with pytest.raises(EncodeError, match=r"^TrafficSelector6\.flow_label: 0 to 1048575 expected, got 1048576$"):
         encode_selector(TrafficSelector6(flow_label=(1 << 20, 1 << 20)))
 
 

@@ -301,22 +301,22 @@ WRONG_CALLS: dict[str, tuple[Callable[[MobileNode], object], str]] = {
     "selector": (lambda m: m.add_flow(AGENT, 9, 9, [1], "tcp", now=1.0), "^selector: "),  # type: ignore[arg-type]
     "reversed": (
         lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source_port=(5, 2)), now=1.0),
-        "^selector: the range of source_port is reversed",
+        r"^TrafficSelector6\.source_port: the range is reversed",
     ),
     "port": (
         lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source_port=(5, 70000)), now=1.0),
-        "^selector: ",
+        r"^TrafficSelector6\.source_port: 0 to 65535 expected, got 70000$",
     ),
     "an address in a selector": (
-        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source=("::", "::1")), now=1.0),  # type: ignore[arg-type]
-        "^selector: ",
+        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source=("::", "::x")), now=1.0),  # type: ignore[arg-type]
+        r"^TrafficSelector6\.source: an IP address expected, got '::x'$",
     ),
     "BIDs": (lambda m: m.add_flow(AGENT, 9, 9, "1", now=1.0), "^bids: "),  # type: ignore[arg-type]
     "many BIDs": (lambda m: m.add_flow(AGENT, 9, 9, [1] * 127, now=1.0), "^bids: 127 with this selector fit no option"),
     "FID": (lambda m: m.add_flow(AGENT, "9", 9, [1], now=1.0), "^fid: "),  # type: ignore[arg-type]
     "replaced": (
         lambda m: m.replace_flow(AGENT, 1, selector=TrafficSelector6(source_port=(5, 2)), now=1.0),
-        "^selector: ",
+        r"^TrafficSelector6\.source_port: the range is reversed",
     ),
     "moved": (lambda m: m.move(AGENT, 1, 70000, COA2, now=1.0), "^new: "),
     "given up": (lambda m: m.deregister(AGENT, 1, [], now=1.0), "^bids: "),  # type: ignore[arg-type]

@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from flowclass.engine.rules import WILD_CARD, describe_rule
-from flowclass.errors import ClassifierError, FlowclassError
+from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
 from flowclass.wire.octets import as_bytes
 from flowclass.wire.profiles import get_profile
 
@@ -269,6 +269,8 @@ def _entries(data: bytes | Iterable[bytes]) -> Iterator[_Node | _Deleted]:
     wrong = "no snapshot of a binding cache: "
     if isinstance(data, (str, bytes, bytearray, memoryview)):
         data = [as_bytes(data)]  # which refuses a text: its pieces would be characters
+    if not isinstance(data, Iterable):
+        raise ArgumentError("data", "a bytes-like object", data)
     pieces = iter(data)
     lines = _split(pieces)
     try:

@@ -65,7 +65,7 @@ class UpdateList:
         self.attempts: dict[int, int] = {}
         self.leaving: bool = False  # all bindings are to be removed
         self.at_home: bool = False
-        self.contacted = False  # an update was sent since the receiver last had no binding
+        self.contacted: bool = False  # an update was sent since the receiver last had no binding
         self.fresh: bool = True  # nothing is registered: the next update sets the O flag (RFC 5648 section 5.9)
         self.bulk: bool = role != "correspondent"
         self.force_udp: bool = False  # updates ask for UDP encapsulation also without a NAT (RFC 5555 section 3.1.3)
