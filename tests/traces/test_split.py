@@ -241,7 +241,7 @@ def test_wrong_use(tmp_path: Path, bindings: Path) -> None:
     some = ("--bindings", bindings, "-o")
     assert "standard input" in split("-", *some, tmp_path / "l", status=2)
     assert "twice" in split(trace, trace, *some, tmp_path / "l", status=2)
-    assert "not a folder" in split(trace, *some, trace, status=2)
+    assert "is a file" in split(trace, *some, trace, status=2)
     assert "no IP address" in split(trace, *some, tmp_path / "l", "--encapsulate", "--home-agent", "x", status=2)
     assert "--encapsulate" in split(trace, *some, tmp_path / "l", "--home-agent", "::1", status=2)
     assert not (tmp_path / "l").exists()
