@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from traces_kit import FORWARD, NCAST
 
+from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import CaptureError, FlowclassError, OutputError
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
@@ -24,8 +25,10 @@ from flowclass.mobility.bindings_file import read_bindings
 from flowclass.traces.workers import calls
 from flowclass.traces.workers.calls import check_answer, perform, render_call, unit_call
 from flowclass.traces.workers.jobs import run_job
-from flowclass.traces.workers.parts import Job, Settled, cut
+from flowclass.traces.workers.parts import Job, RowLayout, Settled, cut
 from flowclass.traces.workers.pools import LocalPool
+
+ROWS = RowLayout(".csv")
 
 
 @pytest.fixture
@@ -49,16 +52,16 @@ def test_arguments_arrive_as_they_were_sent(job: Job, tmp_path: Path, monkeypatc
     trace = tmp_path / "t\udcff.pcap"
     with trace.open("wb") as stream:
         write_pcap(stream, [Frame(0, bytes(50))] * 9)
-    settled = Settled(np.array([3, 9]), np.array([1, 0], np.uint32), [FORWARD, NCAST])
+    settled = Settled(np.array([3, 9]), np.array([1, 0], np.uint32), [FORWARD, NCAST], np.zeros(2, KEY_DTYPE))
     unit = cut(str(trace), 200)[1]
-    for call in (unit_call(job, unit, "p\udcfe"), render_call(".csv", "p\udcfe", 7, settled, "x", 3, 4)):
+    for call in (unit_call(job, unit, "p\udcfe"), render_call(ROWS, "p\udcfe", 7, settled, "x", 3, 4)):
         assert perform(call) == b""
     assert got[0][1:] == (unit, "p\udcfe")
     assert got[0][1].trace == str(trace)
-    ending, part, first, found, *rest = got[1]
-    assert (ending, part, first, rest) == (".csv", "p\udcfe", 7, ["x", 3, 4])
+    rows, part, first, found, *rest = got[1]
+    assert (rows, part, first, rest) == (ROWS, "p\udcfe", 7, ["x", 3, 4])
     assert (found.rows.tolist(), found.ids.tolist(), found.outcomes) == ([3, 9], [1, 0], [FORWARD, NCAST])
-    assert perform(render_call(".csv", "p", 7, None, "x", 3, 4)) == b""
+    assert perform(render_call(ROWS, "p", 7, None, "x", 3, 4)) == b""
     assert got[2][3] is None
 
 
@@ -78,7 +81,7 @@ def test_an_error_of_a_worker_is_raised_here(error: Exception, job: Job, monkeyp
         raise error
 
     monkeypatch.setattr(calls, "render", fail)
-    answer = perform(render_call(".csv", "p", 7, None, "x", 3, 4))
+    answer = perform(render_call(ROWS, "p", 7, None, "x", 3, 4))
     with pytest.raises(type(error)) as caught:
         check_answer(answer)
     assert type(caught.value) is type(error)
@@ -90,7 +93,7 @@ def test_an_error_of_a_worker_is_raised_here(error: Exception, job: Job, monkeyp
 def test_a_fault_of_the_program_comes_with_its_place(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calls, "render", lambda *_: {}["missing"])
     with pytest.raises(RuntimeError, match=r"(?s)a worker failed:.*KeyError: 'missing'"):
-        check_answer(perform(render_call(".csv", "p", 7, None, "x", 3, 4)))
+        check_answer(perform(render_call(ROWS, "p", 7, None, "x", 3, 4)))
 
 
 class Hostile:
