@@ -20,7 +20,7 @@ HEADER = (ROOT / "csrc/include/flowclass.h").read_text(encoding="utf-8")
 def constants(enum: str) -> dict[str, int]:
     """The members of an enumeration in flowclass.h."""
     (body,) = re.findall(rf"enum {enum} \{{(.*?)\}};", HEADER, re.DOTALL)
-    found = re.findall(r"\bFC_(\w+) = ([\d <]+)", body)
+    found = re.findall(r"\bFC_(\w+) =\s+([\d <]+)", body)
     return {name: int(eval(value)) for name, value in found}  # digits and shifts, by the pattern
 
 
