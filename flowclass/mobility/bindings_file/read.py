@@ -206,7 +206,7 @@ def read_text(path: str | PathLike[str]) -> str:
     """
     data = bytearray()
     with open(path, "rb", buffering=0) as file:
-        while chunk := file.read(1 << 20):
+        while chunk := file.read(1 << 16):
             data += chunk
             if b"\0" in chunk:  # as of /dev/zero, which has no end
                 raise ValueError(f"no text: octet {data.index(0)} is 0")
