@@ -240,7 +240,7 @@ static void flow_by_flow(void)
     static const uint32_t sizes[] = {40, 64, 65, MANY};
     static model m, other;
     fc_fib *fib;
-    fc_fib_info empty, info;
+    fc_fib_info empty = {0}, info;
     CHECK(fc_fib_new(secret, &fib) == FC_OK);
     for (uint32_t i = 0; i < 8; i++) {
         random_model(&m, i, sizes[i % 4]);

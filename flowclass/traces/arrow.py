@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -186,7 +186,7 @@ class ArrowWriter:
 
     BATCH = 1 << 16
     """Rows in a record batch."""
-    _open = staticmethod(pa.ipc.new_file)
+    _open: ClassVar[Any] = staticmethod(pa.ipc.new_file)
 
     def __init__(self, stream: IO[bytes], columns: Sequence[str]) -> None:
         self._schema = schema_of(columns)
@@ -216,11 +216,11 @@ class ArrowWriter:
 class ArrowStreamWriter(ArrowWriter):
     """Writes the Arrow IPC stream format, with a record batch for each batch of rows as it comes."""
 
-    _open = staticmethod(pa.ipc.new_stream)
+    _open: ClassVar[Any] = staticmethod(pa.ipc.new_stream)
 
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
-        self.write = self._write_now
+        self.write: Callable[[Rows], None] = self._write_now
 
     def _write_now(self, rows: Rows) -> None:
         self._blocks.add(rows)

@@ -100,13 +100,14 @@ typedef struct fib_signature {
 } fib_signature;
 
 /* Stands between the index and the record of a node that has more than one entry in the index, so that one store
- * changes all of them. Same place of `flags`. */
+ * changes all of them. Same place of `flags`. Readers take it for a record until they have looked at `home` and `usual`
+ * (0 here: no key's), so the one part that the writer changes stands behind these. */
 typedef struct fib_anchor {
-    uint64_t mark; /* the writer's: the index that it was last copied to */
-    uint64_t unused;
+    uint64_t no_home[2];
     _Atomic uint32_t ref; /* the record; 0: not (yet, or any more) there */
     uint8_t flags;        /* FIB_ANCHOR */
-    uint8_t pad[11];
+    uint8_t no_usual[7];
+    uint32_t mark; /* the writer's: the index that it was last copied to, the lower half of its `seeds` */
 } fib_anchor;
 
 /* The head of a body is its last 8 octets. Its fields stand where a key's last 8 octets have the same fields, so that

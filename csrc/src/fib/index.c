@@ -151,9 +151,9 @@ static uint32_t copy_entry(fc_fib *fib, fib_index *to, uint32_t entry, int prefi
     fib_anchor *anchor = (fib_anchor *)(void *)fib_at(&fib->arena, entry);
     const fib_record *r = fib_open(fib, entry, &ref);
     if (anchor->flags & FIB_ANCHOR) {
-        if (anchor->mark == fib->seeds)
+        if (anchor->mark == (uint32_t)fib->seeds)
             return 0;
-        anchor->mark = fib->seeds;
+        anchor->mark = (uint32_t)fib->seeds;
         const fc_address *a = fib_addresses_of(r, prefixes, &n);
         for (unsigned i = 0; i < n; i++) {
             if (prefixes)
