@@ -55,7 +55,7 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on where it"
-    " was. With --replay or a choice of packets (--from, --where, ...): read, decide and write side by side.",
+    " was. With --replay, --write or a choice of packets (--from, --where, ...): read, decide and write side by side.",
 )
 @click.option(
     "--part-size",
@@ -83,6 +83,13 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     metavar="LIST",
     help="The columns of the rows, such as frame,time,source,bid; +packet or +source,length adds to the usual ones.",
 )
+@click.option(
+    "--write",
+    "packets_file",
+    type=click.Path(),
+    metavar="FILE",
+    help="The packets themselves (those that --where, --from, ... choose) to a .pcapng or .pcap file.",
+)
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
     traces: tuple[str, ...],
@@ -101,6 +108,7 @@ def command(
     output: str | None,
     columns: str | None,
     form: str,
+    packets_file: str | None,
     as_json: bool,
 ) -> int:
     """Decides each packet of capture files: pcap or pcapng, compressed or not; "-" is standard input.
@@ -108,6 +116,8 @@ def command(
     The bindings come from a file, from the binding updates in the traces (--replay), or from the one and then the
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
     rows like others. '-o -' writes them to standard output as the packets come, and the summary to standard error.
+    With --write the packets themselves go to a capture file, in their order here; a .pcap file takes one link type and
+    no comments.
     Exit status 1 says that a capture was damaged, or one of several could not be read: what could be read is in the
     results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
     and the exit status is 130. A second one stops at once.
@@ -115,6 +125,7 @@ def command(
     from flowclass.traces.columns import COLUMNS, parse_columns
     from flowclass.traces.files import check_apart
     from flowclass.traces.interruption import interruptible
+    from flowclass.traces.packet_files import check_packets
     from flowclass.traces.sources import path_text
 
     if columns is not None and output is None:
@@ -123,13 +134,21 @@ def command(
     traces = expand_traces(traces, recursive)
     streams = output == "-"
     check_apart(None if streams else output, (*traces, bindings_file))
+    check_apart(packets_file, (*traces, bindings_file))
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
     selection = part.selection()
     if selection is not None and (scheduler is not None or part_size is not None):
         raise click.UsageError("--from, --to, --where, --skip and --first go without --scheduler and --part-size")
-    if (workers is not None and not replay and selection is None) or scheduler is not None:
+    if packets_file is not None:
+        if scheduler is not None or part_size is not None:
+            raise click.UsageError("--write goes without --scheduler and --part-size")
+        if output is not None and os.path.realpath(output) == os.path.realpath(packets_file):
+            raise click.UsageError("-o and --write name the same file")
+        check_packets(packets_file)
+    alone = replay or selection is not None or packets_file is not None
+    if (workers is not None and not alone) or scheduler is not None:
         if streams:
             raise click.UsageError("-o - goes without --workers and --scheduler, which write files")
         if bindings_file is None:
@@ -145,14 +164,17 @@ def command(
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
             summary = _alone(
-                traces, agent, replay, inner, memory, selection, output, form, names, threads, interruption, esp_null
-            )
+                traces, agent, replay, inner, memory, selection, output, form, names, packets_file, threads,
+                interruption, esp_null,
+            )  # fmt: skip
     if as_json:
         name = None if output is None else path_text(output)
         document = summary.to_dict() | {"output": name, "interrupted": interruption.requested}
+        if packets_file is not None:
+            document["written"] = path_text(packets_file)
         click.echo(json.dumps(document), err=streams)
     else:
-        show(summary, output)
+        show(summary, output, packets_file)
     warn_damage(summary)
     if interruption.requested:
         warn("interrupted: the results are those of what was read until then")
@@ -170,11 +192,13 @@ def _alone(
     output: str | None,
     form: str,
     columns: tuple[str, ...],
+    packets_file: str | None,
     threads: bool,
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
     from flowclass.traces.outputs import open_output, open_stream
+    from flowclass.traces.packet_files import open_packets
     from flowclass.traces.pipeline import WriteBehind
     from flowclass.traces.replaying import replay as replay_traces
     from flowclass.traces.run import Run
@@ -185,11 +209,13 @@ def _alone(
             streams = output == "-"
             opened = open_stream(form, sys.stdout.buffer, columns) if streams else open_output(output, columns)
             writer = stack.enter_context(opened)
+        packets = None if packets_file is None else stack.enter_context(open_packets(packets_file))
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(
             agent,
             writer=writer,
+            packets=packets,
             inner=inner,
             progress=tell,
             behind=behind,
@@ -257,7 +283,7 @@ def _by_workers(
             raise
 
 
-def show(summary: Summary, output: str | None) -> None:
+def show(summary: Summary, output: str | None, packets_file: str | None = None) -> None:
     """Prints the summary as tables."""
     from flowclass.wire import BINDING_STATUS, get_profile
 
@@ -288,6 +314,8 @@ def show(summary: Summary, output: str | None) -> None:
     _show_care_of(summary, console)
     if output not in (None, "-"):
         console.print(f"rows: {output}", markup=False)
+    if packets_file is not None:
+        console.print(f"packets: {packets_file}", markup=False)
 
 
 def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], console: Console) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from .outcomes import RowValues as RowValues
     from .outputs import RowWriter as RowWriter
     from .outputs import open_output as open_output
+    from .packet_files import PacketWriter as PacketWriter
+    from .packet_files import open_packets as open_packets
     from .reader import NO_TIME as NO_TIME
     from .reader import Damage as Damage
     from .reader import KeyBatch as KeyBatch
@@ -38,6 +40,7 @@ _LAZY = {
     "DecisionStream": "columnar",
     "Explanation": "explain",
     "KeyBatch": "reader",
+    "PacketWriter": "packet_files",
     "RecordBatch": "reader",
     "RowValues": "outcomes",
     "RowWriter": "outputs",
@@ -51,6 +54,7 @@ _LAZY = {
     "explain_frame": "explain",
     "make_report": "report",
     "open_output": "outputs",
+    "open_packets": "packet_files",
     "replay": "replaying",
 }
 

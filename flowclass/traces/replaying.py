@@ -121,6 +121,7 @@ class _Cursor:
             keep=SIGNALLING,
             held=_HELD if threads else 1,
             keep_also=may_be_signalling,
+            octets=run.needs_octets,
         )
         self._batches = keys
         if threads is not None:

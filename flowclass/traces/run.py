@@ -27,6 +27,7 @@ from .decompress import MEMORY
 from .interruption import Interruption
 from .outcomes import Outcomes, Rows, RowValues, row_values_of
 from .outputs import RowWriter
+from .packet_files import PacketWriter
 from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
 from .selection import Selection
@@ -55,14 +56,15 @@ def new_fragments(*, defer: bool = False) -> Fragments:
 class Run:
     """Classifies traces one after the other against the bindings of a home agent.
 
-    ``writer`` gets the rows, and ``observers`` are called with each batch of rows. ``inner`` says which IP header
-    counts, as in `flowclass.engine.packets.parse`. ``progress`` is called with the octets read so far, and ``updated``
-    with the time in ns of each binding update in a replay, and whether it was accepted. With ``behind``, counting and
-    writing are done on its thread, and are complete when its block has been left. ``memory`` limits the octets that
-    decompression may use. When ``interruption`` is requested, the run ends early, with the results so far.
-    ``selection`` says which packets are decided and counted. ``esp_null`` says whether a replay looks for signalling in
-    ESP with NULL encryption. With ``deferred``, packets that the fragment memory leaves open don't count for decisions.
-    With ``live``, rows are made as soon as packets come, not only when a batch is full.
+    ``writer`` gets the rows, ``packets`` the packets of these rows, and ``observers`` are called with each batch of
+    rows. ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`. ``progress`` is called with the
+    octets read so far, and ``updated`` with the time in ns of each binding update in a replay, and whether it was
+    accepted. With ``behind``, counting and writing are done on its thread, and are complete when its block has been
+    left. ``memory`` limits the octets that decompression may use. When ``interruption`` is requested, the run ends
+    early, with the results so far. ``selection`` says which packets are decided and counted. ``esp_null`` says whether
+    a replay looks for signalling in ESP with NULL encryption. With ``deferred``, packets that the fragment memory
+    leaves open don't count for decisions. With ``live``, rows are made as soon as packets come, not only when a batch
+    is full.
 
     Among several traces, one that is missing, empty or not a capture doesn't stop the others: its `FileSummary` has the
     ``error``. If no trace can be read, the error of the last one is raised.
@@ -73,6 +75,7 @@ class Run:
         agent: HomeAgent,
         *,
         writer: RowWriter | None = None,
+        packets: PacketWriter | None = None,
         observers: Sequence[Callable[[Rows], None]] = (),
         inner: int = 0,
         progress: Callable[[int], None] = lambda done: None,
@@ -94,6 +97,7 @@ class Run:
         self._table = table
         self._outcomes = Outcomes()
         self._takers = [*observers] if writer is None else [writer.write, *observers]
+        self._packets = packets
         self._progress = progress
         self.updated = updated
         self._done = 0
@@ -108,7 +112,7 @@ class Run:
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """Decides all packets of all sources by the present bindings; returns the summary. Raises `CaptureError`."""
-        if self._takers or self.selection is not None:
+        if self._takers or self.needs_octets or self.selection is not None:
             for _ in self.stream(sources):
                 pass
         else:
@@ -157,6 +161,11 @@ class Run:
         self.summary.cut += tally.totals[2] - cut
 
     @property
+    def needs_octets(self) -> bool:
+        """Whether the batches that `take` gets must have the octets of their packets."""
+        return self._packets is not None
+
+    @property
     def done(self) -> bool:
         """Whether nothing more is to be read: an end was requested, or the selection is complete."""
         return self.interruption.requested or (self.selection is not None and self.selection.done)
@@ -171,7 +180,7 @@ class Run:
         """Like `classify`, but yields the rows batch by batch, and works only as batches are asked for."""
         for trace in self.open_each(sources):
             file = self.begin_file(trace)
-            for batch in trace.keys(fragments=new_fragments(), inner=self.inner):
+            for batch in trace.keys(fragments=new_fragments(), inner=self.inner, octets=self.needs_octets):
                 yield self.take(file, batch, 0, len(batch))
                 self.tell(trace)
                 if self.done:
@@ -216,16 +225,18 @@ class Run:
             counted = rows.picked(~left_open) if left_open.any() else None
         add_unread(self.summary.unread, unread_of(infos))
         if self._behind is None:
-            self._keep(file, rows, counted)
+            self._keep(file, batch, rows, counted)
         else:
-            self._behind.call(self._keep, file, rows, counted)
+            self._behind.call(self._keep, file, batch, rows, counted)
         return rows
 
-    def _keep(self, file: FileSummary, rows: Rows, counted: Rows | None) -> None:
+    def _keep(self, file: FileSummary, batch: KeyBatch, rows: Rows, counted: Rows | None) -> None:
         self.summary.add(rows, file, counted)
         self.summary.cut += int(np.count_nonzero(rows.captured < rows.sizes))
         for taker in self._takers:
             taker(rows)
+        if self._packets is not None:
+            self._packets.write(batch, rows.frames - np.uint64(batch.first_frame))
 
     def decide(
         self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times,

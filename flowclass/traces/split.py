@@ -6,6 +6,7 @@
 A trace is read twice. First every packet is decided, as for `classify`, and the number of the set of outputs to which
 it goes is kept: four octets per packet. Then the records are copied. Outputs are not kept open: their records are
 gathered in memory and appended now and then, so thousands of outputs need only one descriptor and bounded memory.
+How a file is written is in packet_files.py.
 
 A copy keeps its time in nanoseconds, its link type (the pcapng file has an interface for each), its captured and
 original lengths, and the comments that a pcapng trace has for it. An encapsulated copy is what a home agent sends: the
@@ -33,7 +34,8 @@ from flowclass.mobility import HomeAgent
 from .decompress import MEMORY
 from .files import check_apart
 from .outcomes import Rows, RowValues
-from .reader import NO_TIME, RecordBatch, Trace
+from .packet_files import Pcapng, comments_of
+from .reader import RecordBatch, Trace
 from .replaying import replay as replay_traces
 from .run import Run
 from .selection import Selection
@@ -49,7 +51,6 @@ _RAW: Final = 101  # LINKTYPE_RAW
 _GATHERED: Final = 64 << 20  # octets that are gathered for all outputs before they are appended
 _TUNNEL_HOPS: Final = 64  # hop limit of the outer header
 _ENCAPSULATION_LIMIT: Final = bytes((4, 1, 4, 1, 0))  # RFC 2473 section 4.1.1: the option, and padding after it
-_LONG_AGO: Final = 9 * 10**9  # seconds before 1970: times before 1970 are counted from there, so as not to be negative
 
 
 @dataclass(slots=True)
@@ -241,7 +242,7 @@ class Splitter:
             start = int(batch.offsets[i])
             packet = octets[start : start + int(batch.lengths[i])]
             time, original = int(batch.times[i]), int(batch.originals[i])
-            comments = _comments(octets, start, len(packet))
+            comments = comments_of(octets, start, len(packet))
             for name, care_of in self._sets[numbers[i]]:
                 if care_of is None or infos is None:
                     files.add(name, int(batch.linktypes[i]), time, original, (packet,), comments)
@@ -281,44 +282,6 @@ def file_name(what: str) -> str:
     return re.sub(r"[^0-9A-Za-z._-]", "-", what) + ".pcapng"
 
 
-def _comments(octets: memoryview, start: int, captured: int) -> bytes:
-    """The comments of the packet at ``start`` as little-endian pcapng options, if it is in an Enhanced Packet Block."""
-    if start < 28:
-        return b""
-    kind = bytes(octets[start - 28 : start - 24])
-    order: Literal["little", "big"]
-    if kind == b"\6\0\0\0":
-        order = "little"
-    elif kind == b"\0\0\0\6":
-        order = "big"
-    else:
-        return b""
-    total = int.from_bytes(octets[start - 24 : start - 20], order)
-    at, end = start + captured + -captured % 4, start - 28 + total - 4
-    if int.from_bytes(octets[start - 8 : start - 4], order) != captured or end > len(octets):
-        return b""
-    if bytes(octets[end : end + 4]) != bytes(octets[start - 24 : start - 20]):
-        return b""  # it was not a block after all
-    found = b""
-    while end - at >= 4:
-        code, size = (int.from_bytes(octets[i : i + 2], order) for i in (at, at + 2))
-        at += 4
-        if code == 0 or size > end - at:
-            break
-        if code == 1:
-            found += struct.pack("<HH", 1, size) + bytes(octets[at : at + size]) + bytes(-size % 4)
-        at += size + -size % 4
-    return found + struct.pack("<HH", 0, 0) if found else b""
-
-
-def _block(kind: int, body: bytes) -> bytes:
-    length = struct.pack("<I", 12 + len(body))
-    return struct.pack("<I", kind) + length + body + length
-
-
-_SECTION: Final = _block(0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1))
-
-
 class _Files:
     """Writes several pcapng files at the same time; ``outputs`` has the counts of each.
 
@@ -330,7 +293,7 @@ class _Files:
         self._folder = folder
         self._target = target
         self._gathered: dict[str, bytearray] = {}
-        self._interfaces: dict[str, dict[tuple[int, bool], int]] = {}
+        self._formats: dict[str, Pcapng] = {}
         self._octets = 0
 
     def __enter__(self) -> _Files:
@@ -343,35 +306,16 @@ class _Files:
     def add(
         self, name: str, linktype: int, time: int, original: int, parts: Sequence[bytes | memoryview], comments: bytes
     ) -> None:
-        """Adds one packet, given in parts. ``time`` is in ns since 1970; `NO_TIME` is written as 1970."""
+        """Adds one packet, given in parts. ``time`` is in ns since 1970, or `NO_TIME`."""
         output = self.outputs.get(name)
         if output is None:
             output = self.outputs[name] = Output(name)
-            self._gathered[name] = bytearray(_SECTION)
-            self._interfaces[name] = {}
+            self._gathered[name] = bytearray()
+            self._formats[name] = Pcapng()
         gathered = self._gathered[name]
         before = len(gathered)
-        if time == NO_TIME:
-            time = 0
-        early = time < 0
-        interface = self._interfaces[name].get((linktype, early))
-        if interface is None:
-            interface = self._interfaces[name][linktype, early] = len(self._interfaces[name])
-            options = struct.pack("<HHB3x", 9, 1, 9)  # if_tsresol: ns
-            if early:
-                options += struct.pack("<HHq", 14, 8, -_LONG_AGO)  # if_tsoffset
-            gathered += _block(1, struct.pack("<HHI", linktype, 0, 0) + options + bytes(4))
-        units = time + _LONG_AGO * 10**9 if early else time
-        captured = sum(map(len, parts))
-        length = 32 + captured + -captured % 4 + len(comments)
-        gathered += struct.pack(
-            "<IIIIIII", 6, length, interface, units >> 32, units & 0xFFFFFFFF, captured, max(original, captured)
-        )
-        for part in parts:
-            gathered += part
-        gathered += bytes(-captured % 4) + comments + struct.pack("<I", length)
         output.packets += 1
-        output.octets += max(original, captured)
+        output.octets += self._formats[name].add(gathered, linktype, time, original, parts, comments)
         self._octets += len(gathered) - before
         if self._octets > _GATHERED:
             self._append()
