@@ -55,7 +55,7 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     type=click.IntRange(1, 1024),
     metavar="N",
     help="Share the traces, and parts of large ones, among N processes; interrupted, the same command goes on where it"
-    " was. With --replay, --write or a choice of packets (--from, --where, ...): read, decide and write side by side.",
+    " was. With --replay, --write, --by or a choice of packets (--where, ...): read, decide and write side by side.",
 )
 @click.option(
     "--part-size",
@@ -84,6 +84,11 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     help="The columns of the rows, such as frame,time,source,bid; +packet or +source,length adds to the usual ones.",
 )
 @click.option(
+    "--by",
+    type=click.Choice(["5-tuple"]),
+    help="A row per connection instead of one per packet, to -o: its packets, octets, first and last time.",
+)
+@click.option(
     "--write",
     "packets_file",
     type=click.Path(),
@@ -108,6 +113,7 @@ def command(
     output: str | None,
     columns: str | None,
     form: str,
+    by: str | None,
     packets_file: str | None,
     as_json: bool,
 ) -> int:
@@ -130,6 +136,8 @@ def command(
 
     if columns is not None and output is None:
         raise click.UsageError("--columns goes with -o: they are the columns of the rows")
+    if by is not None and (output in (None, "-") or columns is not None):
+        raise click.UsageError("--by 5-tuple goes with -o FILE, and without --columns: it has columns of its own")
     names = COLUMNS if columns is None else parse_columns(columns)
     traces = expand_traces(traces, recursive)
     streams = output == "-"
@@ -147,7 +155,9 @@ def command(
         if output is not None and os.path.realpath(output) == os.path.realpath(packets_file):
             raise click.UsageError("-o and --write name the same file")
         check_packets(packets_file)
-    alone = replay or selection is not None or packets_file is not None
+    if by is not None and (scheduler is not None or part_size is not None):
+        raise click.UsageError("--by goes without --scheduler and --part-size")
+    alone = replay or selection is not None or packets_file is not None or by is not None
     if (workers is not None and not alone) or scheduler is not None:
         if streams:
             raise click.UsageError("-o - goes without --workers and --scheduler, which write files")
@@ -164,8 +174,8 @@ def command(
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
             summary = _alone(
-                traces, agent, replay, inner, memory, selection, output, form, names, packets_file, threads,
-                interruption, esp_null,
+                traces, agent, replay, inner, memory, selection, output, form, names, by is not None,
+                packets_file, threads, interruption, esp_null,
             )  # fmt: skip
     if as_json:
         name = None if output is None else path_text(output)
@@ -192,12 +202,14 @@ def _alone(
     output: str | None,
     form: str,
     columns: tuple[str, ...],
+    by_tuple: bool,
     packets_file: str | None,
     threads: bool,
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
-    from flowclass.traces.outputs import open_output, open_stream
+    from flowclass.traces.connections import Connections, write_connections
+    from flowclass.traces.outputs import check_output, open_output, open_stream
     from flowclass.traces.packet_files import open_packets
     from flowclass.traces.pipeline import WriteBehind
     from flowclass.traces.replaying import replay as replay_traces
@@ -205,7 +217,11 @@ def _alone(
 
     with ExitStack() as stack:
         writer = None
-        if output is not None:
+        connections = Connections() if by_tuple else None
+        if connections is not None and output is not None:
+            check_output(output)
+            stack.push(lambda kind, *_: None if kind else write_connections(output, connections))
+        elif output is not None:
             streams = output == "-"
             opened = open_stream(form, sys.stdout.buffer, columns) if streams else open_output(output, columns)
             writer = stack.enter_context(opened)
@@ -216,6 +232,7 @@ def _alone(
             agent,
             writer=writer,
             packets=packets,
+            observers=[] if connections is None else [connections.add],
             inner=inner,
             progress=tell,
             behind=behind,

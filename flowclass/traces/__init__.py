@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .columnar import DecisionStream as DecisionStream
     from .columnar import classify_traces as classify_traces
+    from .connections import Connections as Connections
+    from .connections import write_connections as write_connections
     from .explain import Explanation as Explanation
     from .explain import explain_frame as explain_frame
     from .outcomes import Rows as Rows
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
 _LAZY = {
     "NO_TIME": "reader",
     "Damage": "reader",
+    "Connections": "connections",
     "DecisionStream": "columnar",
     "Explanation": "explain",
     "KeyBatch": "reader",
@@ -56,6 +59,7 @@ _LAZY = {
     "open_output": "outputs",
     "open_packets": "packet_files",
     "replay": "replaying",
+    "write_connections": "connections",
 }
 
 __all__ = list(_LAZY)
