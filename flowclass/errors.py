@@ -1,4 +1,4 @@
-"""Every error that flowclass raises on purpose."""
+"""Every error that flowclass raises on purpose, and the warning of damage."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ __all__ = [
     "CaptureError",
     "ClassifierError",
     "ConfigurationError",
+    "DamageWarning",
     "DecodeError",
     "EncodeError",
     "FlowclassError",
@@ -82,3 +83,7 @@ class OutputError(FlowclassError):
 
 class StoreError(FlowclassError):
     """A store of bindings that is damaged, foreign, in use, or can't be written; its file is as it was."""
+
+
+class DamageWarning(UserWarning):
+    """A capture was read that is damaged, or one among several was no capture and was passed over."""

@@ -7,12 +7,13 @@ Arrow calls dictionary encoding: the columns of rows are picked by id from the c
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pyarrow as pa
 
-from flowclass.errors import FlowclassError
+from flowclass.errors import DamageWarning, FlowclassError
 from flowclass.mobility import HomeAgent
 from flowclass.mobility.bindings_file import read_bindings
 
@@ -48,7 +49,7 @@ class DecisionStream:
     """The rows of some traces as a stream that polars, duckdb, pandas and pyarrow take through ``__arrow_c_stream__``.
 
     Traces are read only as rows are asked for, so memory stays constant. Each use reads the traces from the start.
-    ``summary`` is that of the last use.
+    ``summary`` is that of the last use. At the end of a use, each trace that was damaged gets a `DamageWarning`.
     """
 
     def __init__(self, make: Callable[[], tuple[Run, Iterator[Rows]]], columns: Sequence[str] = COLUMNS) -> None:
@@ -63,6 +64,20 @@ class DecisionStream:
         tables = _Tables(self._columns)
         for rows in stream:
             yield columns_of(rows, self._columns, tables.of(rows.outcomes))
+        for text in run.summary.damage_texts():
+            warnings.warn(text, DamageWarning, stacklevel=2)
+
+    def __repr__(self) -> str:
+        return f"<DecisionStream: {', '.join(self._columns)}>"
+
+    def to_pandas(self) -> Any:
+        """The rows as a pandas.DataFrame, in which integers that may be null are pandas' nullable integers."""
+        return pa.table(self).to_pandas()
+
+    def __array__(self, *arguments: Any, **more: Any) -> Any:
+        # pandas.DataFrame(stream) asks for this, and would otherwise make one column of record batches
+        raise TypeError("a DecisionStream is no array: stream.to_pandas() and pandas.DataFrame.from_arrow(stream) "
+                        "give a table of pandas, pyarrow.table(stream) one of pyarrow")  # fmt: skip
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
         reader = pa.RecordBatchReader.from_batches(schema_of(self._columns), iter(self))
@@ -84,12 +99,12 @@ def classify_traces(
 ) -> DecisionStream:
     """Does what ``flowclass classify`` does, and gives the rows as a stream for tables.
 
-    For example: ``polars.from_arrow(classify_traces("a.pcap", "bindings.toml"))``.
+    For example: ``polars.DataFrame(classify_traces("a.pcap", "bindings.toml"))``.
     ``bindings`` is the path of a bindings file; with ``replay``, binding updates in the traces change the bindings.
     ``columns`` are names, or text as of ``--columns`` (``"+packet"``); ``where`` chooses rows, as ``--where`` does.
 
     Raises FileNotFoundError for a trace that is missing, at the call; what else is wrong with one shows when rows are
-    asked for.
+    asked for: as a `CaptureError`, or, when what could be read of it has been read, as a `DamageWarning`.
     """
     sources: list[Source] = list(traces) if isinstance(traces, (list, tuple)) else [traces]  # type: ignore[list-item]
     if bindings is None and not replay:

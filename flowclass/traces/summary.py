@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from html import escape
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -94,6 +95,8 @@ class Updates:
     flow_statuses: dict[int, int] = field(default_factory=dict)
     unread: dict[str, int] = field(default_factory=dict)
 
+
+_HTML_ROWS = 20
 
 _Key = tuple[str, str, str, int]  # home address or "", reason, action, FID or -1
 
@@ -197,6 +200,17 @@ class Summary:
         """Whether some file was damaged, or could not be read at all."""
         return any(file.damage or file.error is not None for file in self.files)
 
+    def damage_texts(self) -> list[str]:
+        """A sentence for each file that is damaged, or could not be read at all."""
+        found = []
+        for file in self.files:
+            if file.error is not None:
+                found.append(f"{file.file}: {file.error}: passed over")
+            if file.damage:
+                more = f"; and {file.damage.found - 1} more damaged places" if file.damage.found > 1 else ""
+                found.append(f"{file.damage[0]}{more}")
+        return found
+
     @property
     def packets(self) -> int:
         """Packets of all files."""
@@ -206,6 +220,22 @@ class Summary:
     def octets(self) -> int:
         """Octets of all files, as they were on the wire."""
         return sum(file.octets for file in self.files)
+
+    def __repr__(self) -> str:
+        reasons = ", ".join(f"{way.packets} {name}" for name, way in self.by_reason().items() if way.packets)
+        damaged = sum(bool(file.damage or file.error) for file in self.files)
+        rest = f"; {damaged} of {len(self.files)} files damaged" if damaged else ""
+        return f"<Summary of {self.packets} packets{': ' * bool(reasons)}{reasons}{rest}>"
+
+    def _repr_html_(self) -> str:
+        """Tables for a notebook: packets by reason, and what was sent to the first 20 care-of addresses; the damage."""
+        ways = [(name, way) for name, way in self.by_reason().items() if way.packets]
+        text = _html_table("reason", ways) + _html_table("care-of address", sorted(self.care_of.items())[:_HTML_ROWS])
+        if len(self.care_of) > _HTML_ROWS:
+            text += f"<p>and {len(self.care_of) - _HTML_ROWS} more care-of addresses</p>"
+        damage = self.damage_texts()
+        text += "".join(f"<p>{escape(line)}</p>" for line in damage[:_HTML_ROWS])
+        return text + (f"<p>and {len(damage) - _HTML_ROWS} more files</p>" if len(damage) > _HTML_ROWS else "")
 
     def by_reason(self) -> dict[str, FlowSummary]:
         """Packets and octets for each reason, in the order of `REASONS`."""
@@ -319,6 +349,11 @@ class Summary:
             entry = {"reason": reason, "action": action, "fid": fid, **way.to_dict()}
             nodes[home]["decisions"].append({**entry, "care_of": dict(sorted(way.care_of.items()))})
         return list(nodes.values())
+
+
+def _html_table(heading: str, rows: Sequence[tuple[str, Totals]]) -> str:
+    lines = "".join(f"<tr><td>{escape(name)}</td><td>{t.packets:,}</td><td>{t.octets:,}</td></tr>" for name, t in rows)
+    return f"<table><tr><th>{heading}</th><th>packets</th><th>octets</th></tr>{lines}</table>" if rows else ""
 
 
 def _totals(values: tuple[int, int, int, int]) -> Totals:

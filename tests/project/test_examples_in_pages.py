@@ -122,8 +122,9 @@ def test_code_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         if block.language == "toml":
             tomllib.loads(block.code)
         elif block.language == "python" and not block.file:
-            if "pyarrow" in block.code:
-                pytest.importorskip("pyarrow")
+            for library in ("pyarrow", "pandas", "polars", "duckdb"):
+                if library in block.code or (library == "pyarrow" and "classify_traces" in block.code):
+                    pytest.importorskip(library)
             source = "\n" * block.line + block.code  # so that a traceback names the page's line
             exec(compile(source, str(page), "exec"), names)
         elif block.language == "console":

@@ -6,6 +6,7 @@ import json
 import random
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import numpy as np
 import pytest
 from traces_kit import FORWARD, NCAST, NOTHING, make_rows
 
+from flowclass import DamageWarning
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
@@ -129,6 +131,36 @@ def test_polars_takes_it(job: tuple[Path, Path]) -> None:
     frame = polars.DataFrame(classify_traces(str(job[1]), job[0]))
     assert frame.columns == list(COLUMNS)
     assert frame["frame"].dtype == polars.UInt64
+
+
+def test_pandas_takes_it_with_nullable_integers(job: tuple[Path, Path]) -> None:
+    pandas = pytest.importorskip("pandas")
+    stream = classify_traces(str(job[1]), job[0])
+    frame = stream.to_pandas()
+    kinds = {name: str(frame[name].dtype) for name in ("frame", "time_ns", "fid", "bid")}
+    assert kinds == {"frame": "uint64", "time_ns": "Int64", "fid": "UInt16", "bid": "UInt16"}
+    assert frame["fid"].isna().any()
+    with pytest.raises(TypeError, match=r"stream\.to_pandas\(\)"):
+        pandas.DataFrame(stream)  # it would be one column of record batches
+    assert repr(stream).startswith("<DecisionStream: file, frame, time_ns,")
+
+
+def test_damage_is_a_warning(tmp_path: Path, job: tuple[Path, Path]) -> None:
+    cut, text = tmp_path / "cut.pcap", tmp_path / "text.pcap"
+    cut.write_bytes(job[1].read_bytes()[:-5])
+    text.write_text("no capture")
+    stream = classify_traces([str(cut), str(text)], job[0])
+    with pytest.warns(DamageWarning) as found:
+        pa.table(stream)
+    assert [str(warning.message).partition(": ")[0] for warning in found] == [str(cut), str(text)]
+    assert str(found[1].message).endswith(": passed over")
+    summary = stream.summary
+    assert summary is not None
+    assert repr(summary).endswith("; 2 of 2 files damaged>")
+    assert "<p>" in summary._repr_html_()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pa.table(classify_traces(str(job[1]), job[0]))
 
 
 def test_without_pyarrow(tmp_path: Path, job: tuple[Path, Path]) -> None:
