@@ -46,6 +46,7 @@ COMMANDS = {
     "mn": "Run a live mobile node.",
     "ctl": "Ask or tell a running agent.",
     "completion": "Print what makes your shell complete flowclass.",
+    "man": "Write the manual pages into a folder.",
 }
 
 
