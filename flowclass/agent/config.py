@@ -22,7 +22,7 @@ from flowclass.errors import ConfigurationError
 from flowclass.mobility import DISCARD, FORWARD, NCAST, Association, Limits
 from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
 from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
-from flowclass.mobility.bindings_file.read import read_text
+from flowclass.mobility.bindings_file.read import invalid, read_text
 from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
 
 from .packets import MIN_MTU
@@ -43,8 +43,6 @@ Profile = Literal["draft", "rfc6089"]
 Selector = TrafficSelector4 | TrafficSelector6
 T = TypeVar("T")
 
-_INVALID: Final = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
-_NAMED_KEY: Final = re.compile(r"(?:unknown|required) field `([^`]*)`")
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
@@ -299,14 +297,7 @@ class _Reader:
         try:
             return msgspec.convert(data, shape)
         except msgspec.ValidationError as error:
-            match = _INVALID.match(str(error))
-            what, path = (match["what"], match["path"] or "") if match else (str(error), "")
-            named = _NAMED_KEY.search(what)
-            if named and "unknown" in what:
-                path = f"{path}.{named[1]}" if path else named[1]
-                what = "unknown key"
-            elif named:
-                what = f"{named[1]} is missing"
+            what, path = invalid(error, shape)
         self.fail(what, path)
 
     def file(self, text: str) -> Path:

@@ -58,6 +58,9 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
     ("more", "security", "message"),
     [
         ("nonsense = 1", "insecure = true", r"ha.toml:4: nonsense: unknown key"),
+        ("hoplimit = 1", "insecure = true", r"ha.toml:4: hoplimit: unknown key: did you mean hop_limit\?"),
+        ("", "insecur = true", r"security.insecur: unknown key: did you mean insecure\?"),
+        ("", "[[security.mobile_node]]\nhome_adress = '::1'", r"did you mean home_address\?"),
         ("mtu = 1000", "insecure = true", r"ha.toml:4: mtu: 1000 is too little: 1280"),
         ("tun = 'a b'", "insecure = true", r"ha.toml:4: tun: 'a b' is no name of a device"),
         ("profile = 'x'", "insecure = true", r"ha.toml:4: profile: Invalid enum value 'x'"),

@@ -29,10 +29,11 @@ _JSON_TOKEN = re.compile(r'"(?:[^"\\]++|\\.)*+"|[{}\[\],:]|\n|[^\s{}\[\],:"]++')
 
 
 def line_of(lines: dict[str, int], path: str) -> int | None:
-    """Return the line of a key, or of the nearest key around it; None if there is none."""
+    """Return the line of a key (for a list of tables, of the first), or of the nearest key around it, or None."""
     while path:
-        if path in lines:
-            return lines[path]
+        for place in (path, f"{path}[0]"):
+            if place in lines:
+                return lines[place]
         cut = max(path.rfind("."), path.rfind("["))
         path = path[: max(cut, 0)]
     return None

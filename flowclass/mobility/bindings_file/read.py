@@ -11,7 +11,9 @@ from __future__ import annotations
 import json
 import re
 import tomllib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Any, Final, Literal, NoReturn
 
@@ -28,7 +30,7 @@ from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
 from .key_lines import json_lines, line_of, toml_lines
 from .parse import BadValueError, address, address_range, number, number_range, prefix
 
-__all__ = ["BindingsFile", "read_bindings", "read_text"]
+__all__ = ["BindingsFile", "invalid", "read_bindings", "read_text"]
 
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
@@ -185,6 +187,34 @@ def _surrogate(value: Any, path: str) -> str | None:
     return next((found for where, item in inner if (found := _surrogate(item, where)) is not None), None)
 
 
+def invalid(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
+    """(what is wrong, the path of the key) of plain data that could not be converted to ``kind``."""
+    match = _INVALID.match(str(error))
+    what, path = (match["what"], match["path"] or "") if match else (str(error), "")
+    named = _NAMED_KEY.search(what)
+    if named and "unknown" in what:
+        close = get_close_matches(named[1], _keys(kind, path), 1)
+        what = f"unknown key: did you mean {close[0]}?" if close else "unknown key"
+        path = f"{path}.{named[1]}" if path else named[1]
+    elif named:
+        what = f"{named[1]} is missing"
+    return what, path
+
+
+def _keys(kind: Any, path: str) -> Sequence[str]:
+    """The keys that a table may have at the path (as ``node[0].care_of``) in a value of the type ``kind``."""
+    inspect = msgspec.inspect
+    at: Any = inspect.type_info(kind)
+    for name in [*re.findall(r"[^.\[\]]+|\[", path), ""]:
+        if isinstance(at, inspect.UnionType):  # of a table or list, and what stands for its absence
+            at = next((one for one in at.types if isinstance(one, inspect.StructType | inspect.ListType)), None)
+        if name == "[" and isinstance(at, inspect.ListType):
+            at = at.item_type
+        elif name and not name.isdecimal() and isinstance(at, inspect.StructType):
+            at = next((field.type for field in at.fields if field.encode_name == name), None)
+    return [field.encode_name for field in at.fields] if isinstance(at, inspect.StructType) else ()
+
+
 _LONGEST: Final = 200
 """The greatest number of characters of a message or a path that is shown."""
 
@@ -281,14 +311,7 @@ class _Reader:
         except UnicodeEncodeError:
             what, path = "no Unicode text: half of a surrogate pair", _surrogate(data, "") or ""
         except msgspec.ValidationError as error:
-            match = _INVALID.match(str(error))
-            what, path = (match["what"], match["path"] or "") if match else (str(error), "")
-            named = _NAMED_KEY.search(what)
-            if named and "unknown" in what:
-                path = f"{path}.{named[1]}" if path else named[1]
-                what = "unknown key"
-            elif named:
-                what = f"{named[1]} is missing"
+            what, path = invalid(error, kind)
         if inside:
             item = re.match(r"\[(\d+)\]", path)
             path = inside if item is None else f"{inside}[{first + int(item[1])}]{path[item.end() :]}"
