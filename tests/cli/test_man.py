@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -22,9 +21,8 @@ def test_each_command_has_a_page() -> None:
     assert all(page.startswith(".TH ") for page in PAGES.values())
 
 
+@pytest.mark.needs_tool("man", "groff")
 def test_man_renders_them_without_a_warning(tmp_path: Path) -> None:
-    if shutil.which("man") is None or shutil.which("groff") is None:
-        pytest.skip("man and groff are not installed")
     assert main(["man", str(tmp_path / "man1")]) == 0
     files = sorted((tmp_path / "man1").iterdir())
     assert [file.name for file in files] == sorted(f"{name}.1" for name in PAGES)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections import Counter
 from collections.abc import Callable
 from contextlib import closing
@@ -134,9 +133,8 @@ def test_bench(arguments: str, shown: Shown) -> None:
     check(f"bench {name}", shown("bench", *arguments.split(), "--rounds", "1"))
 
 
+@pytest.mark.needs_tool("tcpdump")
 def test_what_peers_add_to_benchmarks(shown: Shown) -> None:
-    if shutil.which("tcpdump") is None:
-        pytest.skip("tcpdump is not installed")
     found = shown("bench", "traces", "--packets", "100", "--rounds", "1")
     check("bench traces", found)
     assert found["results"][0]["times_faster_than"]
