@@ -222,7 +222,7 @@ def _revoke(service: Service, request: dict[str, Any]) -> dict[str, Any]:
         raise FlowclassError("bids: a list of binding identifiers expected")
     may_return = request.get("may_return") is True
     trigger = RevocationTrigger.UNSPECIFIED if may_return else RevocationTrigger.ADMINISTRATIVE
-    gone = bids or list(node.care_of)
+    gone = list(dict.fromkeys(bids)) or list(node.care_of)
     told = service.revoke(node.home, bids, trigger)
     service.log.warning("revoked", home=address_text(node.home), bids=" ".join(map(str, gone)), told=told)
     return {"home_address": address_text(node.home), "bids": gone, "told": told}

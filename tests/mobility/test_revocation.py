@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -9,7 +11,7 @@ import pytest
 from mobility_kit import AGENT, COA1, COA2, HOME, SSH
 
 from flowclass.errors import FlowclassError
-from flowclass.mobility import Association, HomeAgent, MobileNode, Refusal, SharedKey, SharedKeys
+from flowclass.mobility import Association, HomeAgent, MobileNode, Node, Refusal, SharedKey, SharedKeys
 from flowclass.wire import (
     BindingRevocationAcknowledgement,
     BindingRevocationIndication,
@@ -22,13 +24,30 @@ from flowclass.wire import (
 KEY = bytes(range(20))
 
 
+class FailingStore:
+    """A store that fails when it is told to: at once, or at the end of a batch."""
+
+    at_once = at_end = False
+
+    def put(self, home: bytes, node: Node | None) -> None:
+        if self.at_once:
+            raise OSError(28, "No space left on device")
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        yield
+        if self.at_end:
+            raise OSError(28, "No space left on device")
+
+
 class Pair:
     """A home agent and a mobile node with two care-of addresses and a flow, and what the listener was told."""
 
-    def __init__(self, keys: bool = False) -> None:
+    def __init__(self, keys: bool = False, store: FailingStore | None = None) -> None:
         self.now = 1000.0
         associations = [Association(256, HOME.packed, KEY)]
-        self.agent = HomeAgent(security=SharedKeys(associations, wall=lambda: self.now) if keys else None)
+        security = SharedKeys(associations, wall=lambda: self.now) if keys else None
+        self.agent = HomeAgent(security=security, store=store)
         self.told: list[Refusal] = []
         self.node = MobileNode(
             HOME,
@@ -161,3 +180,33 @@ def test_what_is_not_bound_cannot_be_revoked() -> None:
     pair.revoke()
     with pytest.raises(FlowclassError, match=f"{HOME} has no binding"):
         pair.agent.revoke(HOME.packed, now=pair.now)
+
+
+def test_a_binding_that_is_named_twice_is_one_binding() -> None:
+    pair = Pair()
+    pair.revoke(1, 1)
+    assert pair.bound() == [2]
+
+
+@pytest.mark.parametrize("bids", [(), (1,), (1, 1)])
+@pytest.mark.parametrize("when", ["at_once", "at_end"])
+def test_where_the_store_fails_nothing_is_revoked_and_nobody_is_told(when: str, bids: tuple[int, ...]) -> None:
+    store = FailingStore()
+    pair = Pair(store=store)
+    deadline = pair.agent.next_deadline()
+    setattr(store, when, True)
+    with pytest.raises(OSError, match="No space"), pair.agent.cache.batch():
+        pair.agent.revoke(HOME.packed, bids, now=pair.now)
+    assert pair.bound() == [1, 2]
+    setattr(store, when, False)
+    assert pair.agent.tick(pair.now + 5) == []
+    assert pair.agent.next_deadline() == deadline
+    pair.revoke(1)  # and its home address isn't busy
+    assert pair.bound() == [2]
+
+
+def test_bindings_that_have_just_expired_can_be_revoked() -> None:
+    pair = Pair()
+    pair.now += 700
+    pair.revoke(1)
+    assert pair.bound() == []

@@ -80,24 +80,28 @@ class HomeAgent(Agent):
             node = self.cache.get(home)
             if node is None:
                 raise FlowclassError(f"{IPv6Address(home)} has no binding")
-            chosen = tuple(bids)
+            chosen = tuple(dict.fromkeys(bids))
             for bid in chosen:
                 if bid not in node.care_of:
                     raise FlowclassError(f"{IPv6Address(home)} has no binding with BID {bid}")
-            packet = self._indicate(node, () if len(chosen) == len(node.care_of) else chosen, trigger, now)
             if len(chosen) in (0, len(node.care_of)):
+                chosen = ()
                 self.cache.remove(home, now)
             else:
-                transaction = self.cache.begin(home, now, node.profile)
-                for bid in chosen:
-                    del transaction.node.care_of[bid]
-                try:
-                    transaction.commit()
-                except BaseException:
-                    transaction.abort()
-                    raise
+                self._remove_some(home, chosen, node.profile, now)
+            packet = self._indicate(node, chosen, trigger, now)
         self.cache.deliver()
         return packet
+
+    def _remove_some(self, home: bytes, bids: tuple[int, ...], profile: str, now: float) -> None:
+        transaction = self.cache.begin(home, now, profile)
+        try:
+            for bid in bids:
+                transaction.node.care_of.pop(bid, None)  # it may have expired just now
+            transaction.commit()
+        except BaseException:
+            transaction.abort()
+            raise
 
     def _indicate(self, node: Node, bids: tuple[int, ...], trigger: int, now: float) -> list[bytes]:
         default = node.default
@@ -143,8 +147,13 @@ class HomeAgent(Agent):
 
     def tick(self, now: float, most: int | None = None) -> list[bytes]:
         with self.cache.lock:
-            again = [self._sealed(packet) for packet in self._revocations.due(now)]
+            again = [self._sealed(packet) for packet in self._revocations.due(now, self._is_bound)]
         return again + super().tick(now, most)
+
+    def _is_bound(self, home: bytes, bids: tuple[int, ...]) -> bool:
+        """Whether a home address has one of these bindings (or any) after all, because a batch was undone."""
+        node = self.cache.get(home)
+        return node is not None and (not bids or any(bid in node.care_of for bid in bids))
 
     def next_deadline(self) -> float | None:
         times = [when for when in (super().next_deadline(), self._revocations.next_deadline()) if when is not None]

@@ -94,13 +94,13 @@ class Revocations:
     def next_deadline(self) -> float | None:
         return min((indication.next_at for indication in self._waiting.values()), default=None)
 
-    def due(self, now: float) -> list[MobilityPacket]:
-        """Return the packets to send again now."""
+    def due(self, now: float, is_bound: Callable[[bytes, tuple[int, ...]], bool]) -> list[MobilityPacket]:
+        """Return the packets to send again now. Those are forgotten whose home address ``is_bound`` with their BIDs."""
         packets = []
         for home, indication in list(self._waiting.items()):
             if indication.next_at > now:
                 continue
-            if not indication.left:
+            if not indication.left or is_bound(home, indication.bids):
                 del self._waiting[home]
                 continue
             indication.left -= 1
