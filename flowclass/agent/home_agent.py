@@ -389,8 +389,12 @@ class HomeAgentService:
         believed = protected or not self.config.security.is_protected
         pending = self.agent.begin(packet, now=now, authenticated=believed, outer=local.outer)
         if self._link is not None and pending.update is not None and self._is_new(pending):
-            self._link.probe(pending.update.home, lambda unique: self._probed(pending, local.outer, unique))
-            return []
+            try:
+                self._link.probe(pending.update.home, lambda unique: self._probed(pending, local.outer, unique))
+                return []
+            except OSError as error:
+                self.log.limited("home link", "a home address can't be looked for on the home link", error=error)
+                pending.abort()
         replies = pending.commit()
         if local.outer is not None:
             self._udp_replies += [(reply, local.outer) for reply in replies]

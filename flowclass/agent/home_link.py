@@ -61,7 +61,7 @@ class HomeLink:
         self._members: list[socket.socket] = []
         self._groups: dict[bytes, tuple[socket.socket, int]] = {}  # solicited-node group -> where joined, for how many
         self._defended: set[bytes] = set()
-        self._probed: dict[bytes, Callable[[bool], object]] = {}
+        self._probed: dict[bytes, tuple[float, Callable[[bool], object]]] = {}  # until when, and what then
         self._due: list[tuple[float, bytes, int]] = []  # when, home address, how many announcements are left
         self._member()
         loop.watch(self._tap, self._heard)
@@ -87,11 +87,15 @@ class HomeLink:
         self._network.remove_route(ip_network(home), self._tun)
 
     def probe(self, home: bytes, done: Callable[[bool], object]) -> None:
-        """Call ``done`` after a second with True, or with False as soon as another node shows that it uses it."""
-        self._probed[home] = done
+        """Call ``done`` after a second with True, or with False as soon as another node shows that it uses it.
+
+        No other probe of this address may be running. Raises OSError, and then ``done`` is not called.
+        """
+        until = time.monotonic() + _RETRANS_TIMER
         self._join(home)
+        self._probed[home] = (until, done)
         self._send(_UNSPECIFIED, _solicited_node(home), struct.pack(">BBHI", _SOLICITATION, 0, 0, 0) + home)
-        heapq.heappush(self._due, (time.monotonic() + _RETRANS_TIMER, home, 0))
+        heapq.heappush(self._due, (until, home, 0))
 
     # ---- time
 
@@ -100,19 +104,20 @@ class HomeLink:
 
     def tick(self, now: float) -> None:
         while self._due and self._due[0][0] <= now:
-            _, home, left = heapq.heappop(self._due)
+            when, home, left = heapq.heappop(self._due)
             if left == 0:
-                self._found(home, unique=True)
+                if self._probed.get(home, (None,))[0] == when:  # and not a later probe of the same address
+                    self._found(home, unique=True)
             elif home in self._defended:
                 self._advertise(home, _ALL_NODES, _OVERRIDE)
                 if left > 1:
                     heapq.heappush(self._due, (now + _RETRANS_TIMER, home, left - 1))
 
     def _found(self, home: bytes, *, unique: bool) -> None:
-        done = self._probed.pop(home, None)
-        if done is not None:
+        probe = self._probed.pop(home, None)
+        if probe is not None:
             self._leave(home)
-            done(unique)
+            probe[1](unique)
 
     # ---- messages
 
@@ -168,7 +173,11 @@ class HomeLink:
                 where.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
             except OSError:  # the kernel bounds how many groups a socket may have
                 where = self._member()
-                where.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+                try:
+                    where.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, request)
+                except OSError:  # or the interface is gone
+                    self._members.pop().close()
+                    raise
         self._groups[group] = (where, count + 1)
 
     def _leave(self, home: bytes) -> None:
