@@ -69,6 +69,7 @@ def test_arguments_arrive_as_they_were_sent(job: Job, tmp_path: Path, monkeypatc
     "error",
     [
         CaptureError("t.pcap: is empty"),
+        CaptureError("t\udcff.pcap: is empty"),
         OutputError("x.csv: No space left on device"),
         FlowclassError("something"),
         OSError(errno.ENOSPC, "No space left on device"),

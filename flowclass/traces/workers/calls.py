@@ -50,10 +50,13 @@ class _RenderCall(Struct, tag="render"):
 
 
 class _Failure(Struct):
-    """An exception. ``kind`` is a key of `_KINDS`, ``"os"``, ``"memory"``, or ``"bug"`` with its traceback."""
+    """An exception. ``kind`` is a key of `_KINDS`, ``"os"``, ``"memory"``, or ``"bug"`` with its traceback.
+
+    The message is octets too, because it may hold a file's name.
+    """
 
     kind: str
-    message: str
+    message: bytes
     number: int = 0
     path: bytes | None = None
 
@@ -89,15 +92,19 @@ def perform(call: bytes) -> bytes:
         _perform(call)
     except FlowclassError as error:
         kind = next(name for name, known in _KINDS.items() if isinstance(error, known))
-        return msgspec.msgpack.encode(_Failure(kind, str(error)))
+        return _failure(kind, str(error))
     except OSError as error:
         path = None if error.filename is None else os.fsencode(error.filename)
-        return msgspec.msgpack.encode(_Failure("os", error.strerror or str(error), error.errno or 0, path))
+        return _failure("os", error.strerror or str(error), error.errno or 0, path)
     except MemoryError as error:
-        return msgspec.msgpack.encode(_Failure("memory", str(error)))
+        return _failure("memory", str(error))
     except Exception:
-        return msgspec.msgpack.encode(_Failure("bug", traceback.format_exc()))
+        return _failure("bug", traceback.format_exc())
     return b""
+
+
+def _failure(kind: str, message: str, number: int = 0, path: bytes | None = None) -> bytes:
+    return msgspec.msgpack.encode(_Failure(kind, message.encode(errors="surrogatepass"), number, path))
 
 
 def _perform(octets: bytes) -> None:
@@ -123,10 +130,11 @@ def check_answer(answer: bytes) -> None:
     if not answer:
         return
     failure = msgspec.msgpack.decode(answer, type=_Failure)
+    message = failure.message.decode(errors="surrogatepass")
     if failure.kind in _KINDS:
-        raise _KINDS[failure.kind](failure.message)
+        raise _KINDS[failure.kind](message)
     if failure.kind == "os":
-        raise OSError(failure.number, failure.message, None if failure.path is None else os.fsdecode(failure.path))
+        raise OSError(failure.number, message, None if failure.path is None else os.fsdecode(failure.path))
     if failure.kind == "memory":
-        raise MemoryError(failure.message)
-    raise RuntimeError(f"a worker failed:\n{failure.message}")
+        raise MemoryError(message)
+    raise RuntimeError(f"a worker failed:\n{message}")
