@@ -44,7 +44,7 @@ cdef long decimal(Text *t, int most) noexcept nogil:
     """The number of at most ``most`` decimal digits that the text begins with, or -1."""
     cdef long found = 0
     cdef int n = 0
-    while t.at < t.end and digit(t.at[0]):
+    while t.at < t.end and n <= most and digit(t.at[0]):
         found = 10 * found + t.at[0] - c"0"
         t.at += 1
         n += 1

@@ -37,8 +37,14 @@ cdef extern from *:
     static inline Py_ssize_t offset_of_member(PyObject *descriptor) {
         return ((PyMemberDescrObject *)descriptor)->d_member->offset;
     }
+    #if PY_VERSION_HEX >= 0x030E0000  /* there a tuple keeps its hash, and -1 until it has been asked for */
+    #define FORGET_HASH(made) (((PyTupleObject *)(made))->ob_hash = -1)
+    #else
+    #define FORGET_HASH(made) ((void)(made))
+    #endif
     """
     Py_ssize_t offset_of_member(PyObject *descriptor)
+    void forget_hash "FORGET_HASH"(object made)
 
 cdef enum:
     IPV6 = 40  # octets of its header
@@ -129,6 +135,7 @@ cdef uint64_t total(const uint8_t *p, Py_ssize_t n) noexcept:
 cdef object verbatim(list found):
     """`Verbatim` of a list, without the tuple in between."""
     made = PyType_GenericAlloc(Verbatim, len(found))
+    forget_hash(made)
     cdef Py_ssize_t i
     for i in range(len(found)):
         Py_INCREF(found[i])

@@ -61,6 +61,7 @@ def lines_in_python(octets: bytes) -> Any:
 
 
 @given(st.lists(LINES | NOISE, max_size=3), st.data())
+@example([f"@192.0.2.1/{'9' * 40} 0.0.0.0/0 {'9' * 40}:1 0:{'9' * 40} 6/255"], None)
 @example(["@1::2:3/64\t::/0\t0 : 65535\t1:1 6/255", "@1:2:3:4:5:6:7::/1 ::8/128 0:0 0:65535 0x6/0xFF"], None)
 def test_usual_lines_are_read_in_c_as_in_python(lines: list[str], data: Any) -> None:
     text = "\n".join(lines)

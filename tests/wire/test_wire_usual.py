@@ -134,6 +134,7 @@ def test_what_is_usual_is_read_in_c(profile: Profile) -> None:
     made = read_in_c(octets, profile)
     assert made is not None
     assert everything(made) == everything(_decode(octets, profile))
+    assert hash(made) == hash(_decode(octets, profile))
     # and what isn't is left to Python
     assert read_in_c(octets[:-1], profile) is None
     assert read_in_c(octets[:-1] + bytes((octets[-1] ^ 1,)), profile) is None
