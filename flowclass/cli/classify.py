@@ -305,7 +305,7 @@ def show(summary: Summary, output: str | None, packets_file: str | None = None) 
     from flowclass.wire import BINDING_STATUS, get_profile
 
     console = make_console(stderr=output == "-")
-    files = f"{len(summary.files)} files" if len(summary.files) > 1 else summary.files[0].file
+    files = summary.files[0].file if len(summary.files) == 1 else f"{len(summary.files)} files"
     console.print(f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}", markup=False)
     if summary.cut:
         console.print(f"{count_text(summary.cut)} of them were cut by the capture; decided on what is there")

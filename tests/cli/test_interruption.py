@@ -11,13 +11,21 @@ import subprocess
 import sys
 import termios
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 
 import pytest
 
+from flowclass.cli.classify import show
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
+from flowclass.mobility.bindings_file import read_bindings
+from flowclass.traces.interruption import Interruption
+from flowclass.traces.workers.jobs import run_job
+from flowclass.traces.workers.parts import Job
+from flowclass.traces.workers.pools import LocalPool
 
 COMMAND = [sys.executable, "-m", "flowclass"]
 NODES = random_nodes(random.Random(5), 3, 4)
@@ -155,6 +163,22 @@ def test_workers(tmp_path: Path, bindings: Path, number: int, output: bool) -> N
     done = subprocess.run([*COMMAND, *map(str, arguments), "-o", str(out)], capture_output=True, check=True)
     assert json.loads(done.stdout)["packets"] == 450_000
     assert not folder.exists()
+
+
+def test_workers_that_are_stopped_before_anything_is_done(tmp_path: Path, bindings: Path) -> None:
+    """As when the signal comes while they start: there is a summary all the same."""
+    trace, stop = tmp_path / "t.pcap", Interruption()
+    packets(trace, 100)
+    stop.request()
+    job = Job(read_bindings(bindings), 0, "", 1 << 26)
+    with LocalPool(2) as pool:
+        summary = run_job(job, [str(trace)], None, str(tmp_path / "parts"), pool, interruption=stop)
+    assert summary.files == []
+    assert not (tmp_path / "parts").exists()
+    with redirect_stdout(StringIO()) as text:
+        show(summary, None)
+    assert text.getvalue().startswith("0 packets, 0 octets, 0 files\n")
+    assert summary.to_dict()["packets"] == 0
 
 
 def test_one_bad_file_among_many_stops_no_other(tmp_path: Path, bindings: Path) -> None:
