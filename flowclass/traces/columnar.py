@@ -106,6 +106,7 @@ def classify_traces(
     Raises FileNotFoundError for a trace that is missing, at the call; what else is wrong with one shows when rows are
     asked for: as a `CaptureError`, or, when what could be read of it has been read, as a `DamageWarning`.
     """
+    # mypy does not know that other sequences are no source either, which is said where it is opened
     sources: list[Source] = list(traces) if isinstance(traces, (list, tuple)) else [traces]  # type: ignore[list-item]
     if bindings is None and not replay:
         raise FlowclassError("bindings from a file, or replay=True, are needed")

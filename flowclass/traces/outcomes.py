@@ -144,6 +144,7 @@ def row_values_of(
     """The outcomes of DECISION_DTYPE records; the other arguments are what `ForwardingTable.addresses_of` returns."""
     texts: dict[bytes, str] = {}
     home_addresses = _texts(homes, versions, texts)
+    # targets have a version, so all have a text
     care_of: list[str] = _texts(targets["address"], targets["version"], texts)  # type: ignore[assignment]
     found, start = [], 0
     columns = [decisions[name].tolist() for name in ("action", "reason", "flags", "fid", "bid")]

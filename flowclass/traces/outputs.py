@@ -54,6 +54,7 @@ def _columnar(name: str, columns: Sequence[str]) -> Callable[[IO[bytes]], RowWri
 # ending -> a function of the columns that returns the maker of writers, and imports what it needs
 _WRITERS: dict[str, Callable[[Sequence[str]], Callable[[IO[bytes]], RowWriter]]] = {
     **{
+        # mypy infers no type of a lambda with a default
         ending: lambda columns, ending=ending: _text_writer(TextFormat(ending, columns))  # type: ignore[misc]
         for ending in TEXT_ENDINGS
     },

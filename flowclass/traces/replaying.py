@@ -16,6 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from heapq import heapify, heappop, heapreplace
+from typing import Literal
 
 import numpy as np
 
@@ -172,8 +173,8 @@ class _Cursor:
         """
         if bound is None:
             return len(self.times)
-        side = "right" if place < bound[1] else "left"
-        return max(self.position + 1, int(np.searchsorted(self.times, bound[0], side=side)))  # type: ignore[call-overload]
+        side: Literal["left", "right"] = "right" if place < bound[1] else "left"
+        return max(self.position + 1, int(np.searchsorted(self.times, bound[0], side=side)))
 
 
 def _take(run: Run, cursor: _Cursor, stop: int, clock: _Clock) -> Iterator[Rows]:

@@ -122,7 +122,7 @@ def test_flows_are_those_of_a_bindings_file(tmp_path: Path) -> None:
     first, second = found.flows
     assert first.selector is not None
     assert first.selector.protocol == (6, 6)
-    assert str(first.selector.source[1]) == "2001:db8:c:0:ffff:ffff:ffff:ffff"  # type: ignore[index]
+    assert str(first.selector.source[1]) == "2001:db8:c:0:ffff:ffff:ffff:ffff"  # type: ignore[index]  # it has one
     assert (second.pri, second.action, second.bids) == (16, DISCARD, ())
     assert second.selector is not None
     assert second.selector.version == 4

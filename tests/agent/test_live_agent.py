@@ -313,6 +313,7 @@ def test_metrics_reload_and_drain(laboratory: Laboratory) -> None:
     care_of, other = IPv6Address(CARE_OF_B), IPv6Address("2001:db8:100::77")
     update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, other))
+    # its type is known
     assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [130]  # type: ignore[union-attr]
     assert ha.stop() == 0
 
@@ -365,6 +366,7 @@ def test_a_reload_takes_other_prefixes_and_nodes(laboratory: Laboratory) -> None
     care_of = IPv6Address(CARE_OF_B)
     update = BindingUpdate(1, 100, 0xC400, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, IPv6Address("2001:db8:200::5")))
+    # its type is known
     assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [0]  # type: ignore[union-attr]
     assert "2001:db8:200::/64" in laboratory.ip("ha", "-6 route show dev flowclass0")
     prefixes = {n["home_address"]: n["prefixes"] for n in laboratory.ctl("nodes")["nodes"]}
@@ -386,6 +388,7 @@ def test_home_addresses_are_defended_on_a_real_home_link(laboratory: Laboratory)
     care_of, taken = IPv6Address(CARE_OF_B), IPv6Address("2001:db8:100::77")
     update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, taken))
+    # its type is known
     assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [134]  # type: ignore[union-attr]
     mn = laboratory.mobile_node()
     assert f"{HOME} " in laboratory.ip("ha", "-6 route show dev flowclass0")

@@ -75,7 +75,7 @@ def update(
 
 
 def statuses(replies: list[bytes]) -> list[int]:
-    return [decode_packet(reply).message.status for reply in replies]  # type: ignore[union-attr]
+    return [decode_packet(reply).message.status for reply in replies]  # type: ignore[union-attr]  # its type is known
 
 
 def ignored(lab: Laboratory) -> dict[str, int]:

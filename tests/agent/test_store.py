@@ -39,7 +39,7 @@ def update(number: int, sequence: int, address: int = 1, lifetime: int = 100) ->
 
 def status(replies: list[bytes]) -> int:
     (reply,) = replies
-    return decode_packet(reply).message.status  # type: ignore[union-attr]
+    return decode_packet(reply).message.status  # type: ignore[union-attr]  # its type is known
 
 
 class Times:
@@ -145,6 +145,7 @@ def test_a_batch_is_one_commit_and_all_of_it_or_nothing(times: Times, path: Path
     store.close()
     agent, store = restored(times, path)
     assert {node.home for node in agent.cache} == before.keys()
+    # it is there
     assert agent.cache.get(home(1).packed).care_of[1].address == care_of(1).packed  # type: ignore[union-attr]
     store.close()
 

@@ -170,7 +170,7 @@ def test_a_kernel_that_is_wrong_stops_everything(monkeypatch: pytest.MonkeyPatch
             return answers
 
     with pytest.raises(fc.FlowclassError, match="uniform trace, kernel auto: packet 77 got rule"):
-        verify(case, "uniform", keys, Wrong(), ())  # type: ignore[arg-type]
+        verify(case, "uniform", keys, Wrong(), ())  # type: ignore[arg-type]  # no classifier that is right
 
 
 @pytest.mark.parametrize(

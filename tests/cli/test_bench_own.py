@@ -190,7 +190,7 @@ def test_a_peer_may_be_an_entry_point(folder: Path) -> None:
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[flowclass.peers]\nmine = my_peers:Linear\n")
-    assert load_peer("mine").__name__ == "Linear"  # type: ignore[attr-defined]
+    assert load_peer("mine").__name__ == "Linear"  # type: ignore[attr-defined]  # a class
     with pytest.raises(FlowclassError, match=r"\(mine\)"):
         load_peer("other")
 

@@ -134,9 +134,9 @@ def test_a_wrong_setting(role: Callable[..., object], name: str, value: Any) -> 
 
 def test_settings_of_one_role() -> None:
     with pytest.raises(fc.ArgumentError, match=r"^care_of_prefixes: a prefix .* expected, got int"):
-        fc.MobilityAnchorPoint(care_of_prefixes=[5])  # type: ignore[list-item]
+        fc.MobilityAnchorPoint(care_of_prefixes=[5])  # type: ignore[list-item]  # the mistake that is tested
     with pytest.raises(fc.ArgumentError, match=r"^nonces: a NonceTable expected, got int"):
-        fc.CorrespondentNode(nonces=5)  # type: ignore[arg-type]
+        fc.CorrespondentNode(nonces=5)  # type: ignore[arg-type]  # the mistake that is tested
 
 
 @pytest.mark.parametrize(("at", "name"), list(enumerate(("source", "destination", "home"))))
@@ -150,7 +150,7 @@ def test_what_is_no_address(at: int, name: str) -> None:
 
 def test_a_wrong_type_is_a_type_error_too() -> None:
     with pytest.raises(TypeError, match=r"^packet: a bytes-like object expected, got str$"):
-        fc.ForwardingTable().classify_one("text")  # type: ignore[arg-type]
+        fc.ForwardingTable().classify_one("text")  # type: ignore[arg-type]  # the mistake that is tested
 
 
 def test_a_file_that_is_missing_or_no_text(tmp_path: Path) -> None:

@@ -138,7 +138,7 @@ def test_columns_of_a_trace(write: Any) -> None:
     assert answers is None
     assert keys["version"].tolist() == [4]
     assert int(keys["destination"][0][1]) == 3325256705
-    assert read_trace(write("1 2 3 4 5 6\n"))[1].tolist() == [6]  # type: ignore[union-attr]
+    assert read_trace(write("1 2 3 4 5 6\n"))[1].tolist() == [6]  # type: ignore[union-attr]  # there are answers
     assert read_trace(write("1 2 3 4 5 6\n"), claims=False)[1] is None
     assert read_trace(write("1 2 3 4 5 0 6\n"))[1] is None
     assert read_trace(write("1 2 3 4 5 6\n1 2 3 4 5\n"))[1] is None, "not all lines have one"

@@ -66,7 +66,7 @@ def test_out_is_filled_and_returned() -> None:
     assert table.classify(keys, out) is out
     assert out.tolist() == [0, 0]
     with pytest.raises(fc.ClassifierError, match="int32"):
-        table.classify(keys, np.zeros(2, np.int64))  # type: ignore[arg-type]
+        table.classify(keys, np.zeros(2, np.int64))  # type: ignore[arg-type]  # the mistake that is tested
     with pytest.raises(fc.ClassifierError, match="length 2"):
         table.classify(keys, np.zeros(3, np.int32))
 
@@ -87,9 +87,9 @@ def test_threads_are_checked() -> None:
 def test_wrong_arguments_are_named() -> None:
     table = fc.Classifier(fc.make_rules(version=6))
     with pytest.raises(fc.ClassifierError, match="KEY_DTYPE"):
-        table.classify(np.zeros(3, np.uint8))  # type: ignore[arg-type]
+        table.classify(np.zeros(3, np.uint8))  # type: ignore[arg-type]  # the mistake that is tested
     with pytest.raises(fc.ClassifierError, match="RULE_DTYPE"):
-        fc.Classifier(np.zeros(3))  # type: ignore[arg-type]
+        fc.Classifier(np.zeros(3))  # type: ignore[arg-type]  # the mistake that is tested
     with pytest.raises(fc.ClassifierError, match="no kernel named 'sse9'"):
         table.classify(fc.make_keys(), kernel="sse9")
     rules = np.concatenate([fc.make_rules(spi=(1, 2)), fc.make_rules(spi=(1, 2))])

@@ -86,7 +86,7 @@ def test_a_decision_is_a_line_for_people() -> None:
         "none (unbound)",
     ]
     with pytest.raises(fc.ArgumentError, match=r"^decision: one element of .* expected, got int$"):
-        fc.decision_text(5)  # type: ignore[arg-type]
+        fc.decision_text(5)  # type: ignore[arg-type]  # the mistake that is tested
 
 
 def test_one_decision_is_a_line_too_and_shows_its_addresses() -> None:

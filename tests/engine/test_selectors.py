@@ -140,7 +140,7 @@ def test_a_reversed_range_has_no_encoding() -> None:
     with pytest.raises(EncodeError, match=r"^TrafficSelector6\.source_port: the range is reversed: 23 to 22$"):
         encode_selector(TrafficSelector6(source_port=(23, 22)))
     with pytest.raises(EncodeError, match=r"source: an IPv6 address .* expected, got 192\.0\.2\.1$"):
-        encode_selector(TrafficSelector6(source=(A4, A4)))  # type: ignore[arg-type]
+        encode_selector(TrafficSelector6(source=(A4, A4)))  # type: ignore[arg-type]  # the mistake that is tested
     with pytest.raises(EncodeError, match=r"^TrafficSelector4\.traffic_class: the range is reversed"):
         encode_selector(TrafficSelector4(traffic_class=(0x2C, 0x28)))
 

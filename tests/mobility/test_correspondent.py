@@ -66,7 +66,7 @@ class RoutableNode(Peer):
         packet = MobilityPacket(source, AGENT, kind(b"cookie!!", (bid(7),) if kind is CareOfTestInit else ()))
         (reply,) = self.replies(packet)
         assert (reply.source, reply.destination, reply.routing_home) == (AGENT, source, None)
-        assert reply.message.cookie == b"cookie!!"  # type: ignore[union-attr]
+        assert reply.message.cookie == b"cookie!!"  # type: ignore[union-attr]  # its type is known
         return reply.message
 
     def sealed(

@@ -438,13 +438,13 @@ def test_explicit_prefixes() -> None:
         bid(1, COA2), MobileNetworkPrefix(IPv6Address("2001:db8:200::"), 56), home=OTHER_HOME, flags=A | H | R
     )
     (reply,) = peer.replies(other)
-    assert reply.message.status == 142  # type: ignore[union-attr]
+    assert reply.message.status == 142  # type: ignore[union-attr]  # its type is known
     peer.send(lifetime=0)  # the R flag of a de-registration is ignored
     assert peer.agent.cache.owners == {}
     other = peer.packet(
         bid(1, COA2), MobileNetworkPrefix(IPv6Address("2001:db8:200::"), 56), home=OTHER_HOME, flags=A | H | R
     )
-    assert peer.replies(other)[0].message.status == 0  # type: ignore[union-attr]
+    assert peer.replies(other)[0].message.status == 0  # type: ignore[union-attr]  # its type is known
 
 
 def test_the_prefix_table() -> None:
@@ -592,13 +592,13 @@ def test_an_update_left_open_for_duplicate_address_detection() -> None:
     assert peer.replies(peer.packet(bid(2, COA2))) == []
     assert agent.counters.ignored["busy"] == 1
     (answer,) = pending.commit()
-    assert decode_packet(answer).message.status == 0  # type: ignore[union-attr]
+    assert decode_packet(answer).message.status == 0  # type: ignore[union-attr]  # its type is known
     assert care_of(peer) == {1: str(COA1)}
     assert pending.commit() == [answer]
     pending = agent.begin(peer.packet(bid(2, COA2), flow(2)), now=peer.now)
     (answer,) = pending.abort(134)
     message = decode_packet(answer).message
-    assert message.status == 134  # type: ignore[union-attr]
+    assert message.status == 134  # type: ignore[union-attr]  # its type is known
     assert care_of(peer) == {1: str(COA1)}
     assert peer.send(bid(2, COA2)).status == 0
     assert agent.begin(b"", now=0).changes == []

@@ -50,9 +50,9 @@ def test_behind_a_nat_the_outer_address_and_port_are_bound_and_it_is_said(option
 def test_without_a_nat_packets_need_no_udp_unless_the_node_wants_it(options: tuple[Any, ...]) -> None:
     agent, answer = register((OUTSIDE.packed, 4191), *options)
     assert not any(isinstance(o, NatDetection) for o in answer.options)
-    (entry,) = agent.cache.get(HOME.packed).care_of.values()  # type: ignore[union-attr]
+    (entry,) = agent.cache.get(HOME.packed).care_of.values()  # type: ignore[union-attr]  # it is there
     assert (entry.address, entry.port) == (OUTSIDE.packed, 0)
     agent, answer = register((OUTSIDE.packed, 4191), *options, flags=FLAGS | UpdateFlag.FORCE_UDP.value)
     assert any(isinstance(o, NatDetection) and o.force_udp for o in answer.options)
-    (entry,) = agent.cache.get(HOME.packed).care_of.values()  # type: ignore[union-attr]
+    (entry,) = agent.cache.get(HOME.packed).care_of.values()  # type: ignore[union-attr]  # it is there
     assert entry.port == 4191

@@ -560,7 +560,7 @@ def test_tests_are_retransmitted_with_new_cookies() -> None:
     assert node.next_deadline() == 1.0
     second = [decode_packet(p).message for p in node.tick(1.0)]
     assert [type(m) for m in first] == [type(m) for m in second]
-    assert not {m.cookie for m in first} & {m.cookie for m in second}  # type: ignore[union-attr]
+    assert not {m.cookie for m in first} & {m.cookie for m in second}  # type: ignore[union-attr]  # both are tests
     assert node.next_deadline() == 3.0
 
 
@@ -652,7 +652,7 @@ def test_after_an_acceptance_the_next_refusal_counts_from_one_second_again() -> 
 
 def test_calls_without_end_are_bounded_too() -> None:
     for role, most in (("home-agent", 16), ("map", 16)):
-        pair = Pair(role=role)  # type: ignore[arg-type]
+        pair = Pair(role=role)  # type: ignore[arg-type]  # a text for all roles
         pair.answer(pair.message(pair.node.register(AGENT, 1, COA1, now=0)), 0, bid(1))
         sent = 0
         for turn in range(1000):
@@ -677,7 +677,7 @@ def test_a_mobile_router_takes_an_acknowledgement_without_r_as_a_failure(role: R
         assert refusals == ([Refusal("update", -1, 140)] if failed else [])
         if failed:  # RFC 3963 section 5.3: it de-registers
             (gone,) = packets
-            assert decode_packet(gone).message.lifetime == 0  # type: ignore[union-attr]
+            assert decode_packet(gone).message.lifetime == 0  # type: ignore[union-attr]  # its type is known
         else:
             node.update_list(AGENT).care_of.clear()
 

@@ -22,6 +22,7 @@ def test_every_field_is_in_the_table(kind: type) -> None:
 def test_the_defaults_are_those_of_the_code(kind: type) -> None:
     rows = {line.split("`")[1]: line for line in TEXT.splitlines() if line.startswith("| `")}
     for one in fields(kind):
+        # of any type
         default = {None: "none", True: "True", False: "False"}.get(one.default, str(one.default))  # type: ignore[arg-type]
         cell = rows[one.name].split("|")[2].strip().strip("`s ").strip('"`')
         assert cell.lower() == default.lower()

@@ -89,7 +89,7 @@ def test_a_node_whose_bindings_are_revoked_says_so_and_stays_away(keys: bool) ->
     assert isinstance(found.message, BindingRevocationIndication)
     answers = pair.node.receive(packet, now=pair.now)
     assert [type(decode_packet(a).message) for a in answers] == [BindingRevocationAcknowledgement]
-    assert decode_packet(answers[0]).message.status == 0  # type: ignore[union-attr]
+    assert decode_packet(answers[0]).message.status == 0  # type: ignore[union-attr]  # its type is known
     pair.talk(answers)
     assert pair.agent.next_deadline() is None
     assert pair.node.next_deadline() is None
@@ -110,6 +110,7 @@ def test_one_of_two_bindings_is_revoked() -> None:
     pair = Pair()
     packet = pair.revoke(1)
     assert pair.bound() == [2]
+    # its type is known
     assert [o.bid for o in decode_packet(packet).message.options if hasattr(o, "bid")] == [1]  # type: ignore[union-attr]
     pair.talk(pair.node.receive(packet, now=pair.now))
     updates = pair.node.update_list(AGENT)
@@ -130,7 +131,7 @@ def test_an_indication_is_sent_again_until_it_is_answered_and_not_for_ever() -> 
     packet = pair.revoke()
     pair.talk(pair.node.receive(packet, now=pair.now))
     late = pair.node.receive(packet, now=pair.now)
-    assert decode_packet(late[0]).message.status == 128  # type: ignore[union-attr]
+    assert decode_packet(late[0]).message.status == 128  # type: ignore[union-attr]  # its type is known
     assert pair.agent.receive(late[0], now=pair.now) == []
     assert pair.agent.counters.ignored["no such revocation"] == 1
 
@@ -168,7 +169,7 @@ def test_proxy_revocations_are_for_others() -> None:
     found = decode_packet(pair.revoke())
     proxy = encode_packet(replace(found, message=BindingRevocationIndication(7, 1, RevocationFlag.PROXY.value)))
     (answer,) = pair.node.receive(proxy, now=pair.now)
-    assert decode_packet(answer).message.status == 135  # type: ignore[union-attr]
+    assert decode_packet(answer).message.status == 135  # type: ignore[union-attr]  # its type is known
     assert sorted(pair.node.update_list(AGENT).care_of) == [1, 2]
 
 

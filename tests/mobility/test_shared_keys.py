@@ -160,7 +160,7 @@ def test_the_care_of_address_covered_is_the_alternate_one() -> None:
     message = BindingUpdate(1, 100, 0xC000, (AlternateCareOf(other), ReplayProtection(ntp_timestamp(WALL))))
     message = authenticate(message, SPI, KEY, other, HOME)
     (reply,) = agent(Clock()).receive(encode_packet(MobilityPacket(CARE_OF, AGENT, message, HOME)), now=1.0)
-    assert decode_packet(reply).message.status == 0  # type: ignore[union-attr]
+    assert decode_packet(reply).message.status == 0  # type: ignore[union-attr]  # its type is known
     assert is_authenticated(mobility_header(reply), KEY, other, HOME)
 
 
@@ -178,6 +178,7 @@ def test_a_mobile_node_with_the_key_registers_even_if_its_clock_is_wrong() -> No
     statuses = []
     while packets:
         replies = [reply for packet in packets for reply in ha.receive(packet, now=1.0)]
+        # its type is known
         statuses += [decode_packet(reply).message.status for reply in replies]  # type: ignore[union-attr]
         packets = [packet for reply in replies for packet in mobile.receive(reply, now=1.0)]
     assert statuses == [144, 0]
@@ -203,6 +204,6 @@ def test_the_options_come_back_as_they_went(option: Any) -> None:
     message = BindingUpdate(1, 100, 0xC000, (option,))
     packet = encode_packet(MobilityPacket(CARE_OF, AGENT, message, HOME))
     found = decode_packet(packet)
-    assert option in found.message.options  # type: ignore[union-attr]
+    assert option in found.message.options  # type: ignore[union-attr]  # its type is known
     assert encode_packet(found) == packet
     assert encode_packet(replace(found, message=found.message)) == packet

@@ -127,10 +127,10 @@ def test_a_store_that_cannot_take_back_hears_of_it_later() -> None:
         Failing.put(fails, home, node)
         fails.store_error = OSError(5, "it took that and broke")
 
-    fails.put = put  # type: ignore[method-assign]
+    fails.put = put  # type: ignore[method-assign]  # for a while
     fails.table_error = OSError(12, "no memory")
     assert peer.send(bid(2, COA2)).status == 130
-    del fails.put  # type: ignore[method-assign]
+    del fails.put  # type: ignore[method-assign]  # for a while
     assert fails.kept[HOME.packed] is not kept
     fails.store_error = fails.table_error = None
     peer.agent.tick(peer.now + 2)

@@ -34,7 +34,7 @@ def test_the_readme_of_an_index_has_no_link_into_the_checkout() -> None:
     function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == "readme")
     names = {"re": re, "Path": lambda name: ROOT / name}
     exec(compile(ast.Module([function], []), "setup.py", "exec"), names)
-    text = names["readme"]()  # type: ignore[operator]
+    text = names["readme"]()  # type: ignore[operator]  # a function
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert all(re.match(r"[a-z]+:|#", link) for link in links)
     assert "`docs/wire.md`" in text

@@ -8,7 +8,7 @@ begins; it says where the IP header begins, or raises `NoIP`.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 __all__ = ["inside", "outermost"]
 
@@ -347,8 +347,8 @@ def nflog(octets: bytes, at: int) -> int:
     while True:
         head = need(octets, at, 4)
         check(0 in head[2:])
-        order = "little" if head[3] == 0 else "big"
-        size, kind = (int.from_bytes(head[i : i + 2], order) for i in (0, 2))  # type: ignore[arg-type]
+        order: Literal["little", "big"] = "little" if head[3] == 0 else "big"
+        size, kind = (int.from_bytes(head[i : i + 2], order) for i in (0, 2))
         check(size >= 4)
         if kind == 9:
             break

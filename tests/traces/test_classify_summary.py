@@ -6,8 +6,9 @@ import io
 import random
 import struct
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,9 @@ from flowclass.traces.run import Run
 from flowclass.traces.summary import Summary
 
 
-def capture(frames: Sequence[Frame], write: object = write_pcap, **how: int) -> io.BytesIO:
+def capture(frames: Sequence[Frame], write: Callable[..., object] = write_pcap, **how: int) -> io.BytesIO:
     stream = io.BytesIO()
-    write(stream, frames, **how)  # type: ignore[operator]
+    write(stream, frames, **how)
     stream.seek(0)
     return stream
 
@@ -46,10 +47,10 @@ def test_a_summary_alone_is_that_of_the_rows(tmp_path: Path, count: int, inner: 
     damaged.seek(50_000)
     damaged.write(b"\xff" * 5000)
 
-    def summary(**how: object) -> Summary:
+    def summary(**how: Any) -> Summary:
         sources = [capture(frames), capture(frames, write_pcapng), capture(frames, snap_length=70)]
         sources.append(io.BytesIO(damaged.getvalue()))
-        return Run(load_bindings(file), inner=inner, **how).classify(sources)  # type: ignore[arg-type]
+        return Run(load_bindings(file), inner=inner, **how).classify(sources)
 
     alone, of_rows = summary(), summary(observers=[lambda rows: None])
     assert alone.to_dict() == of_rows.to_dict()

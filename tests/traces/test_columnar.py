@@ -174,6 +174,7 @@ def test_without_pyarrow(tmp_path: Path, job: tuple[Path, Path]) -> None:
 
 
 def test_a_missing_trace_is_an_error_at_the_call(tmp_path: Path) -> None:
-    for traces in (tmp_path / "none.pcap", [str(tmp_path / "none.pcap")]):
+    cases: list[Any] = [tmp_path / "none.pcap", [str(tmp_path / "none.pcap")]]
+    for traces in cases:
         with pytest.raises(FileNotFoundError, match=r"none\.pcap"):
-            classify_traces(traces, replay=True)  # type: ignore[arg-type]
+            classify_traces(traces, replay=True)

@@ -312,9 +312,9 @@ def test_no_capture(tmp_path: Path) -> None:
         with pytest.raises(CaptureError, match=rf"missing\.pcap: {what}"):
             Trace(missing)
     with pytest.raises(CaptureError, match="expected a path or a binary file object"):
-        Trace(17)  # type: ignore[arg-type]
+        Trace(17)  # type: ignore[arg-type]  # no path
     with pytest.raises(CaptureError, match="got text"):
-        Trace(OnlyRead("text"))  # type: ignore[arg-type]
+        Trace(OnlyRead("text"))  # type: ignore[arg-type]  # no octets
 
 
 def test_a_time_that_is_not_there() -> None:

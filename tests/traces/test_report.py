@@ -48,6 +48,7 @@ class Checker(HTMLParser):
         assert tag not in ("link", "iframe", "img", "object")
         for name, value in attrs:
             assert name not in ("src", "href", "srcset"), (tag, value)
+        # while a tag is handled, it has a text
         if tag not in VOID or (tag == "path" and not self.get_starttag_text().endswith("/>")):  # type: ignore[union-attr]
             self.open.append(tag)
 
@@ -109,7 +110,7 @@ def test_every_update_is_drawn_and_flows_of_any_time_are_counted(tmp_path: Path)
     updates_of(trace, events, end=2)
     assert main(["report", str(trace), "--replay", "-o", str(page)]) == 0
     text, found = text_of(page), page.read_text()
-    data = json.loads(re.search(r"const data = (\{.*\});", found)[1])  # type: ignore[index]
+    data = json.loads(re.search(r"const data = (\{.*\});", found)[1])  # type: ignore[index]  # it is there
     assert [sum(each) for each in data["updates"]] == [401, 199]
     assert all(map(any, zip(*data["updates"], strict=True)))  # no span without updates
     assert "those no longer in force included" in text

@@ -30,7 +30,7 @@ def pcap(frames: Sequence[Frame], name: str = "trace.pcap") -> io.BytesIO:
     stream = io.BytesIO()
     (write_pcap if name.endswith("pcap") else write_pcapng)(stream, frames)
     stream.seek(0)
-    stream.name = name  # type: ignore[misc]
+    stream.name = name  # type: ignore[misc]  # which a BytesIO lacks
     return stream
 
 

@@ -75,6 +75,7 @@ def test_what_is_authorized_is_authentic(
     some: tuple[object, ...], care_of: IPv6Address, correspondent: IPv6Address, key: bytes, data: st.DataObject
 ) -> None:
     plain = tuple(o for o in some if not isinstance(o, BindingAuthorizationData))
+    # of any type
     message = authorize(BindingUpdate(1, 2, options=plain), key, care_of, correspondent, RFC6089)  # type: ignore[arg-type]
     octets = bytearray(encode_message(message, source=HOME, destination=correspondent, profile=RFC6089))
     assert is_authentic(octets, key, care_of, correspondent)

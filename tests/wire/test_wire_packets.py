@@ -176,7 +176,7 @@ def test_a_parameter_problem_needs_the_right_checksum() -> None:
 def test_header_values_that_do_not_fit() -> None:
     for name, wrong, largest in (("hop_limit", 256, 255), ("traffic_class", -1, 255), ("flow_label", 1 << 20, 0xFFFFF)):
         with pytest.raises(EncodeError, match=rf"^MobilityPacket\.{name}: 0 to {largest} expected, got {wrong}$"):
-            replace(PACKET, **{name: wrong})  # type: ignore[arg-type]
+            replace(PACKET, **{name: wrong})  # type: ignore[arg-type]  # the mistake that is tested
     long = replace(PACKET, extensions=(ExtensionHeader(60, b"\xff" + bytes(2046)),) * 33)
     with pytest.raises(EncodeError, match="fit"):
         encode_packet(long)

@@ -181,7 +181,7 @@ def acknowledgements(draw: st.DrawFn) -> Writing:
 def test_an_acknowledgement_is_written_as_in_python(case: Writing) -> None:
     addresses, message, profile = case
     places = [None if octets is None else IPv6Address(octets) for octets in addresses]
-    packet = MobilityPacket(places[0], places[1], message, *places[2:])  # type: ignore[arg-type]
+    packet = MobilityPacket(places[0], places[1], message, *places[2:])  # type: ignore[arg-type]  # of either type
     assert outcome(encode_between, *case) == outcome(encode_packet, packet, profile)
 
 

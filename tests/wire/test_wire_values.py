@@ -66,17 +66,17 @@ def test_values_behave_as_frozen_dataclasses(cls: type[Fast]) -> None:
     for again in (copy.copy(value), copy.deepcopy(value), pickle.loads(pickle.dumps(value))):
         assert (again, again.c) == (value, 3)
     with pytest.raises(FrozenInstanceError):
-        value.a = 2  # type: ignore[misc]
+        value.a = 2  # type: ignore[misc]  # it is frozen
     with pytest.raises(TypeError, match="missing 1 required positional argument: 'a'"):
-        cls()  # type: ignore[call-arg]
+        cls()  # type: ignore[call-arg]  # the mistake that is tested
     with pytest.raises(TypeError, match="unexpected keyword argument 'd'"):
-        cls(1, d=2)  # type: ignore[call-arg]
+        cls(1, d=2)  # type: ignore[call-arg]  # the mistake that is tested
     assert cls.__match_args__ == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("cls", [FlowIdentification, MobilityPacket, TrafficSelector6])
 def test_the_codec_s_own_values_have_it(cls: type) -> None:
-    assert "set_" in " ".join(cls.__init__.__globals__)  # type: ignore[misc]
+    assert "set_" in " ".join(cls.__init__.__globals__)  # type: ignore[misc]  # they have one
 
 
 def test_what_it_is_not_for() -> None:
@@ -179,6 +179,7 @@ def test_a_wrong_field_is_named_when_the_value_is_made(make: Callable[[], object
 
 
 def test_a_value_takes_addresses_and_ranges_in_every_form() -> None:
+    # both forms are taken
     assert BindingIdentifier(1, str(A)) == BindingIdentifier(1, A.packed) == BindingIdentifier(1, A)  # type: ignore[arg-type]
     made: Any = TrafficSelector6
     prefix = made(source="2001:db8::/126", destination=IPv6Network("2001:db8::/126"), source_port=22)
@@ -186,6 +187,6 @@ def test_a_value_takes_addresses_and_ranges_in_every_form() -> None:
     assert prefix == TrafficSelector6(source=ends, destination=ends, source_port=(22, 22))
     assert made(source=str(A)) == TrafficSelector6(source=(A, A))
     assert made(traffic_class=[0x2B, 0x28]).traffic_class == (0x2B, 0x28)  # the lower two bits don't count
-    assert BindingUpdate(1, 1, options=[BID]).options == (BID,)  # type: ignore[arg-type]
+    assert BindingUpdate(1, 1, options=[BID]).options == (BID,)  # type: ignore[arg-type]  # a list is taken
     verbatim = Verbatim((BID, FLOW))
     assert BindingUpdate(1, 1, options=verbatim).options is verbatim

@@ -178,6 +178,7 @@ def test_a_frame_means_what_its_note_says(number: int) -> None:
     assert packet.checksum_ok
     for name, value in fields.items():
         assert getattr(message, name) == value, name
+    # its type is known
     assert [o for o in message.options if type(o) not in (Pad1, PadN)] == options  # type: ignore[union-attr]
 
 

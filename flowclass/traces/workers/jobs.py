@@ -201,6 +201,7 @@ class _Work:
                 self._finished(slot, unit)
                 continue
             future = self._pool.submit(unit_call(self._job, unit, part))
+            # mypy infers no type of a lambda with defaults
             self._running[future] = lambda slot=slot, unit=unit: self._finished(slot, unit)  # type: ignore[misc]
 
     def _finished(self, slot: _Slot, unit: Unit) -> None:
