@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import subprocess
+import sys
 from collections.abc import Sequence
 from random import Random
 from typing import Any, cast
@@ -503,3 +505,39 @@ def test_memory_is_counted_and_given_back() -> None:
     empty = table.info()
     assert (empty["nodes"], empty["addresses"], empty["waiting"]) == (0, 0, 0)
     assert empty["bytes"] < full["bytes"] / 2
+
+
+_ENDS = """
+import threading
+import numpy as np
+import flowclass as fc
+
+table, rules = fc.ForwardingTable(bytes(16)), fc.make_rules(protocol=(6, 6), source_port=([1, 2, 3], [1, 2, 3]))
+classifier, begun = fc.Classifier(rules), threading.Barrier(4)
+keys = fc.make_keys(version=6, destination="2001:db8::1", protocol=6, source_port=np.arange(50000) % 4)
+
+
+def read():
+    begun.wait()
+    while True:
+        classifier.classify(keys)
+        table.classify(keys, threads=2)
+
+
+def write():
+    begun.wait()
+    while True:
+        table.publish("2001:db8::1", targets=[(1, "2001:db8:a::1")], default=0)
+        classifier.remove(classifier.insert(rules[:1], [-1.0]))
+
+
+for target in (read, read, write):
+    threading.Thread(target=target, daemon=True).start()
+begun.wait()
+"""
+
+
+def test_a_process_may_end_while_threads_are_in_the_engine() -> None:
+    for _ in range(3):
+        done = subprocess.run([sys.executable, "-c", _ENDS], capture_output=True, text=True, timeout=60)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
