@@ -10,7 +10,7 @@ enum { RECORDS = 64, LINES = 1024, DAMAGES = 64 };
 
 typedef struct line {
     fc_decision decision;
-    uint64_t packets, octets;
+    fc_total total;
 } line;
 
 static fc_fib *make_fib(void)
@@ -50,7 +50,7 @@ static int tally(fc_fib *fib, const fc_parse_options *options, const uint8_t *da
                  line *lines, fc_tally_totals *totals)
 {
     static fc_decision decisions[LINES];
-    static uint64_t packets[LINES], octets[LINES];
+    static fc_total sums[LINES];
     fc_tally *t;
     fc_capture *c;
     fc_damage damages[DAMAGES];
@@ -75,10 +75,10 @@ static int tally(fc_fib *fib, const fc_parse_options *options, const uint8_t *da
         MUST(start == size && fc_tally_decide(t, fib) == FC_OK);
         fc_tally_get(t, totals);
         MUST(totals->decisions <= LINES);
-        fc_tally_take(t, decisions, packets, octets);
+        fc_tally_take(t, decisions, sums);
         n = (int)totals->decisions;
         for (int i = 0; i < n; i++)
-            lines[i] = (line){decisions[i], packets[i], octets[i]};
+            lines[i] = (line){decisions[i], sums[i]};
     }
     fc_capture_free(c);
     fc_tally_free(t);
@@ -140,10 +140,15 @@ static int naive(fc_fib *fib, fc_parse_options *options, const uint8_t *data, si
                 j++;
             if (j == n) {
                 MUST(n < LINES);
-                lines[n++] = (line){d, 0, 0};
+                lines[n++] = (line){d, {0, 0, INT64_MAX, INT64_MIN}};
             }
-            lines[j].packets++;
-            lines[j].octets += originals[i];
+            fc_total *sum = &lines[j].total;
+            sum->packets++;
+            sum->octets += originals[i];
+            if (times[i] != FC_NO_TIME) {
+                sum->first = times[i] < sum->first ? times[i] : sum->first;
+                sum->last = times[i] > sum->last ? times[i] : sum->last;
+            }
             totals->packets++;
             totals->octets += originals[i];
             totals->cut += lengths[i] < originals[i];
