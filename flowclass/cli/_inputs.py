@@ -190,7 +190,7 @@ def selection_options(function: F) -> F:
                      help="Packets from a time on: as 2026-11-27T08:30:00Z, or seconds since 1970."),
     ):  # fmt: skip
         call = option(call)
-    return call  # type: ignore[return-value]
+    return call  # type: ignore[return-value]  # options give back what they are given
 
 
 def memory_option(function: F) -> F:

@@ -372,7 +372,7 @@ def _total_texts(total: Totals) -> tuple[str, str, str, str]:
     return (count_text(total.packets), count_text(total.octets), time_text(total.first), time_text(total.last))
 
 
-def _show_ways(summary: Summary, console: object) -> None:
+def _show_ways(summary: Summary, console: Console) -> None:
     ways = summary.ways()
     if not ways:
         return
@@ -393,6 +393,6 @@ def _show_ways(summary: Summary, console: object) -> None:
         )
         table.add_row("" if home == last else home, name, action, *_total_texts(way), care_of)
         last = home
-    console.print(table)  # type: ignore[attr-defined]
+    console.print(table)
     if len(ways) > _SHOWN_WAYS:
-        console.print(f"and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")  # type: ignore[attr-defined]
+        console.print(f"and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")

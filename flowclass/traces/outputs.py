@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import IO, Final, Protocol
 
 from flowclass.errors import OutputError
@@ -36,7 +37,9 @@ class RowWriter(Protocol):
         """Drops the rows that are still buffered; writes nothing more."""
 
 
-def _text_writer(form: TextFormat) -> Callable[[IO[bytes]], RowWriter]:
+def _text_writer(ending: str, columns: Sequence[str]) -> Callable[[IO[bytes]], RowWriter]:
+    form = TextFormat(ending, columns)
+
     def make(stream: IO[bytes]) -> RowWriter:
         stream.write(form.first_line.encode())
         return TextWriter(stream, form)
@@ -53,13 +56,9 @@ def _columnar(name: str, columns: Sequence[str]) -> Callable[[IO[bytes]], RowWri
 
 # ending -> a function of the columns that returns the maker of writers, and imports what it needs
 _WRITERS: dict[str, Callable[[Sequence[str]], Callable[[IO[bytes]], RowWriter]]] = {
-    **{
-        # mypy infers no type of a lambda with a default
-        ending: lambda columns, ending=ending: _text_writer(TextFormat(ending, columns))  # type: ignore[misc]
-        for ending in TEXT_ENDINGS
-    },
-    ".arrow": lambda columns: _columnar("arrow_writer", columns),
-    ".parquet": lambda columns: _columnar("parquet_writer", columns),
+    **{ending: partial(_text_writer, ending) for ending in TEXT_ENDINGS},
+    ".arrow": partial(_columnar, "arrow_writer"),
+    ".parquet": partial(_columnar, "parquet_writer"),
 }
 
 

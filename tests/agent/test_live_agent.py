@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mobility_kit import statuses
 from network_kit import (
     CARE_OF_A,
     CARE_OF_B,
@@ -314,7 +315,7 @@ def test_metrics_reload_and_drain(laboratory: Laboratory) -> None:
     update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, other))
     # its type is known
-    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [130]  # type: ignore[union-attr]
+    assert statuses(exchange(laboratory, "mn", "lte", [packet])) == [130]
     assert ha.stop() == 0
 
 
@@ -367,7 +368,7 @@ def test_a_reload_takes_other_prefixes_and_nodes(laboratory: Laboratory) -> None
     update = BindingUpdate(1, 100, 0xC400, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, IPv6Address("2001:db8:200::5")))
     # its type is known
-    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [0]  # type: ignore[union-attr]
+    assert statuses(exchange(laboratory, "mn", "lte", [packet])) == [0]
     assert "2001:db8:200::/64" in laboratory.ip("ha", "-6 route show dev flowclass0")
     prefixes = {n["home_address"]: n["prefixes"] for n in laboratory.ctl("nodes")["nodes"]}
     assert prefixes == {HOME: [], "2001:db8:200::5": ["2001:db8:300::/56"]}
@@ -389,7 +390,7 @@ def test_home_addresses_are_defended_on_a_real_home_link(laboratory: Laboratory)
     update = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
     packet = encode_packet(MobilityPacket(care_of, AGENT, update, taken))
     # its type is known
-    assert [decode_packet(r).message.status for r in exchange(laboratory, "mn", "lte", [packet])] == [134]  # type: ignore[union-attr]
+    assert statuses(exchange(laboratory, "mn", "lte", [packet])) == [134]
     mn = laboratory.mobile_node()
     assert f"{HOME} " in laboratory.ip("ha", "-6 route show dev flowclass0")
     laboratory.run("host", "ping", "-c", "1", "-W", "30", HOME)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from mobility_kit import statuses
 from network_kit import (
     CARE_OF_A,
     CARE_OF_B,
@@ -27,7 +28,6 @@ from flowclass.wire import (
     BindingUpdate,
     MobilityPacket,
     ReplayProtection,
-    decode_packet,
     encode_packet,
 )
 from flowclass.wire.auth import authenticate, ntp_timestamp
@@ -72,10 +72,6 @@ def update(
     if sign:
         message = authenticate(message, spi, key, care_of, home)
     return encode_packet(MobilityPacket(care_of, AGENT, message, home))
-
-
-def statuses(replies: list[bytes]) -> list[int]:
-    return [decode_packet(reply).message.status for reply in replies]  # type: ignore[union-attr]  # its type is known
 
 
 def ignored(lab: Laboratory) -> dict[str, int]:

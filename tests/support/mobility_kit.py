@@ -90,6 +90,11 @@ def flow(
     return FlowIdentification(fid, pri, action, pro, 0, tuple(subs))
 
 
+def statuses(replies: Iterable[bytes]) -> list[int]:
+    """Of binding acknowledgements, as packets."""
+    return [decode_packet(reply).message.status for reply in replies]  # type: ignore[union-attr]  # its type is known
+
+
 def checksummed(data: bytes | bytearray, start: int, source: IPv6Address, destination: IPv6Address) -> bytes:
     """A packet whose Mobility Header at `start` gets the checksum that its octets ask for, whatever they are."""
     octets = bytearray(data)
