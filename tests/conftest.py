@@ -12,7 +12,8 @@ from places import REQUIRE_TOOLS, SHARED
 
 # No deadlines: the machines that run this are shared, and no test asserts a time.
 _COMMON = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow, HealthCheck.data_too_large]}
-settings.register_profile("quick", max_examples=30, **_COMMON)
+# The check of a commit tries the same examples each time, so that what it says is about the commit.
+settings.register_profile("quick", max_examples=30, derandomize="CI" in os.environ, **_COMMON)
 settings.register_profile("smoke", max_examples=4, **_COMMON)  # over sanitized extensions, where all is slow
 settings.register_profile("ci", max_examples=100, print_blob=True, **_COMMON)
 settings.register_profile("long", max_examples=3000, **_COMMON)

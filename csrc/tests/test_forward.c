@@ -273,6 +273,29 @@ static void known_answer(void)
     unmake(&r);
 }
 
+/* A virtual network header that wants a checksum within the headers, which were read as they are, is none. */
+static void checksum_in_headers(void)
+{
+    rig r;
+    uint8_t p[VNET + 200];
+    const uint16_t to_headers[][2] = {{0, 6}, {0, 2}, {6, 0}, {19, 0}};
+    make(&r, 1, 1, -1);
+    for (int own = 0; own < 2; own++)
+        for (int i = 0; i < 4; i++) {
+            memset(p, 0, VNET);
+            p[0] = 1;
+            memcpy(p + 6, to_headers[i], 4);
+            uint32_t n = VNET + ip4(p + VNET, peer4, own ? agent4 : home4, 17, 60);
+            udp(p + n, 60);
+            CHECK(send(r.kernel[0], p, n + 60, 0) == (ssize_t)n + 60);
+        }
+    CHECK(fc_forwarder_run(r.forwarder, 0) == 0);
+    fc_forward_counters c;
+    fc_forwarder_get_counters(r.forwarder, &c);
+    CHECK(c.dropped[FC_DROP_MALFORMED] == 8 && local(&r) == 0);
+    unmake(&r);
+}
+
 /* Good packets, changed in a few octets or cut short, with virtual network headers that may say anything. */
 static void hostile(int vnet, int32_t limit, unsigned rounds)
 {
@@ -424,6 +447,7 @@ int main(void)
 {
     unsigned rounds = getenv("FC_TEST_QUICK") ? 300 : 6000;
     known_answer();
+    checksum_in_headers();
     refused();
     for (int vnet = 0; vnet < 2; vnet++)
         for (int32_t limit = -1; limit < 5; limit += 5)

@@ -205,9 +205,10 @@ static uint16_t host16(const uint8_t *p)
     return v;
 }
 
+/* 0: it would lie in headers that are read already, or behind the packet. */
 static int finish_checksum(fc_fwd_packet *p, uint32_t start, uint32_t offset)
 {
-    if (start >= p->length || start + offset + 2 > p->length)
+    if (start < p->transport || start >= p->length || start + offset + 2 > p->length)
         return 0;
     uint8_t *field = p->data + start + offset;
     fc_put_checksum(field, fc_sum(p->data + start, p->length - start, 0));
