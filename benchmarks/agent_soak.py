@@ -1,10 +1,12 @@
 """A live home agent for a long time: traffic, changes, kills; memory flat, no error, decisions as the cache says.
 
-    python benchmarks/agent_soak.py [--seconds 3600] [--kill-every 18]
+    python benchmarks/agent_soak.py [--seconds 3600] [--kill-every 6] [--rate 2000]
 
-Network namespaces, made and removed; a home agent with a store, 50 mobile nodes that move and change flows, packets to
-all of them. Every second a sample of decisions of the running agent (`ctl why`) is compared with a naive reading of its
-own dump; acknowledged bindings are compared after each kill -9. Prints the agent's memory; status 1 on any difference.
+Network namespaces, made and removed; a home agent with a store, 50 mobile nodes of which some move or change flows each
+second, packets to all of them. In each round a sample of decisions of the running agent (`ctl why`) is compared with a
+naive reading of its own dump, and what it holds with what it has acknowledged; and packets must have gone on. In the
+first third of the time the agent is killed (kill -9) again and again. The process that is left then runs to the end:
+its memory and its descriptors have to stay what they are. Status 1 on any difference.
 """
 
 from __future__ import annotations
@@ -25,6 +27,7 @@ sys.path[:0] = [str(ROOT / "tests/support")]
 
 from network_kit import CORRESPONDENT, Daemon, Laboratory, exchange, why_not  # noqa: E402
 
+from flowclass.agent.control import ask  # noqa: E402
 from flowclass.mobility import MobileNode  # noqa: E402
 from flowclass.wire.selectors import TrafficSelector6  # noqa: E402
 
@@ -32,15 +35,18 @@ AGENT = IPv6Address("2001:db8:100::1")
 CARE_OF = [IPv6Address("2001:db8:a::2"), IPv6Address("2001:db8:b::2")]
 NODES = 50
 PORTS = range(1000, 1008)
+ROUND = 1.0  # seconds from one to the next, if they don't take longer
+GROWTH = 4096  # KiB that the memory of the last process may grow by
+CONNECTIONS = 4  # to the control socket that may be about to be closed
 
 STREAM = """
 import socket, sys, time
 out = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
-homes = sys.argv[1:]
+rate, homes = float(sys.argv[1]), sys.argv[2:]
 while True:
     for home in homes:
         out.sendto(bytes(100), (home, 1000))
-    time.sleep(0.01)
+    time.sleep(len(homes) / rate)
 """
 
 
@@ -65,14 +71,15 @@ class Soak:
         self.lab = lab
         self.random = random.Random(seed)
         self.homes = [IPv6Address("2001:db8:100::1:0") + i for i in range(NODES)]
-        self.mobiles = [MobileNode(home, lifetime=10000) for home in self.homes]
+        self.mobiles = [MobileNode(home, lifetime=65535) for home in self.homes]
         for mobile in self.mobiles:
             mobile.add_receiver(AGENT)
         self.now = 0.0
-        self.kills = self.checks = self.updates = 0
+        self.kills = self.checks = self.updates = self.packets = 0
         self.ha = self.start()
 
     def start(self) -> Daemon:
+        self.rounds_alive = 0  # of this process
         return self.lab.home_agent('store = "bindings.sqlite"')
 
     def change(self) -> None:
@@ -103,8 +110,11 @@ class Soak:
             if mobile.update_list(AGENT).outstanding is not None:
                 raise SystemExit(f"no answer for {mobile.home}")
 
+    def ask(self, command: str, **arguments: Any) -> dict[str, Any]:
+        return ask(self.lab.folder / "flowclass.sock", command, **arguments)
+
     def check(self) -> None:
-        dump = {node["home_address"]: node for node in self.lab.ctl("dump")["node"]}
+        dump = {node["home_address"]: node for node in self.ask("dump")["bindings"]["node"]}
         for mobile in self.mobiles:
             known = mobile.update_list(AGENT)
             node = dump.get(str(mobile.home), {"care_of": [], "flow": []})
@@ -116,10 +126,18 @@ class Soak:
                 raise SystemExit(f"{mobile.home}: flows {node['flow']} in the agent, {known.flows} acknowledged")
         for home in self.random.sample(sorted(dump), min(3, len(dump))):
             port = self.random.choice(PORTS)
-            outcome = self.lab.ctl("why", packet(IPv6Address(home), port).hex())["explanation"]["outcome"]
+            outcome = self.ask("why", packet=packet(IPv6Address(home), port).hex())["explanation"]["outcome"]
             if outcome["care_of"] != naive(dump[home], port):
                 raise SystemExit(f"{home} port {port}: {outcome} but {naive(dump[home], port)}")
             self.checks += 1
+        sent = self.ask("counters")["forwarding"]["packets"]["sent"]
+        if self.rounds_alive and sent == self.packets:
+            raise SystemExit(f"no packet was forwarded in a whole round: {self.ask('counters')}")
+        self.packets = sent
+        self.rounds_alive += 1
+        for line in self.ha.log.splitlines():
+            if "error" in line or "Traceback" in line:
+                raise SystemExit(f"an error in the agent's log: {line}")
 
     def kill(self) -> None:
         self.ha.send(signal.SIGKILL)
@@ -128,21 +146,27 @@ class Soak:
         self.kills += 1
 
     def memory(self) -> int:
+        """Of the agent, in KiB."""
         status = Path(f"/proc/{self.ha.process.pid}/status").read_text()
         return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS"))
+
+    def descriptors(self) -> int:
+        return len(list(Path(f"/proc/{self.ha.process.pid}/fd").iterdir()))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=3600.0)
-    parser.add_argument("--kill-every", type=float, default=18.0, help="seconds; 200 kills in an hour; 0: none")
+    parser.add_argument("--kill-every", type=float, default=6.0, help="seconds; 200 kills in an hour; 0: none")
+    parser.add_argument("--rate", type=float, default=2000.0, help="packets a second to all nodes together")
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if (reason := why_not()) is not None:
         sys.exit(reason)
     with tempfile.TemporaryDirectory() as folder, Laboratory(Path(folder)) as lab:
         soak = Soak(lab, arguments.seed)
-        stream = subprocess.Popen(lab.inside("cn", sys.executable, "-c", STREAM, *map(str, soak.homes)))
+        numbers = [str(arguments.rate), *map(str, soak.homes)]
+        stream = subprocess.Popen(lab.inside("cn", sys.executable, "-c", STREAM, *numbers))
         try:
             run(soak, arguments.seconds, arguments.kill_every)
         finally:
@@ -152,28 +176,33 @@ def main() -> None:
 
 def run(soak: Soak, seconds: float, kill_every: float) -> None:
     began = said = time.monotonic()
-    next_kill = began + kill_every if kill_every else float("inf")
-    first = 0
-    while time.monotonic() < began + seconds:
+    last_kill = began + (seconds / 3 if kill_every else 0.0)
+    settled = last_kill + (began + seconds - last_kill) / 4  # by then it has met every node, flow and answer
+    next_kill = began + kill_every
+    first: tuple[int, int] | None = None
+    while (now := time.monotonic()) < began + seconds:
         soak.change()
         soak.check()
-        first = first or soak.memory()
-        now = time.monotonic()
-        if now >= next_kill:
+        if next_kill <= now < last_kill:
             soak.kill()
             soak.check()
             next_kill = now + kill_every
+        if first is None and now >= settled:
+            first = soak.memory(), soak.descriptors()
         if now >= said + 10:
             said = now
             print(f"{now - began:6.0f} s: {soak.updates} updates, {soak.checks} decisions as the cache says, "
-                  f"{soak.kills} kills, {soak.memory()} KiB", flush=True)  # fmt: skip
-    last = soak.memory()
-    print(f"memory: {first} KiB at first, {last} KiB at last; {soak.updates} updates, {soak.checks} decisions, "
-          f"{soak.kills} kills survived")  # fmt: skip
-    if last > 1.3 * first + 8192:
-        sys.exit("memory grew")
-    if "error" in soak.ha.log:
-        sys.exit(soak.ha.log)
+                  f"{soak.kills} kills, {soak.packets} packets sent by this process, {soak.memory()} KiB, "
+                  f"{soak.descriptors()} descriptors", flush=True)  # fmt: skip
+        time.sleep(max(0.0, now + ROUND - time.monotonic()))
+    last = soak.memory(), soak.descriptors()
+    if first is None:
+        sys.exit("too short: nothing can be said about memory")
+    print(f"{soak.updates} updates, {soak.checks} decisions, {soak.kills} kills survived; the last process, from a "
+          f"quarter of its life to its end: {first[0]} to {last[0]} KiB, {first[1]} to {last[1]} descriptors, "
+          f"{soak.packets} packets sent")  # fmt: skip
+    if last[0] > first[0] + GROWTH or last[1] > first[1] + CONNECTIONS:
+        sys.exit("memory or descriptors grew")
 
 
 if __name__ == "__main__":

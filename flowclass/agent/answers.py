@@ -16,12 +16,10 @@ from flowclass.addresses import address_text
 from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
-from flowclass.traces.explain import explain_packet
 from flowclass.wire.numbers import RevocationTrigger
 
 from .config import AgentConfig
 from .logs import Log
-from .nftables import mark_rules, nft_rules
 
 __all__ = ["Latencies", "Service", "answer"]
 
@@ -202,6 +200,8 @@ def _why(service: Service, request: dict[str, Any]) -> dict[str, Any]:
         packet = bytes.fromhex(str(text))
     except ValueError:
         raise FlowclassError("packet: the octets of an IP packet, hexadecimal, expected") from None
+    from flowclass.traces.explain import explain_packet  # much code, which an agent that starts doesn't wait for
+
     return {"explanation": explain_packet(service.agent, packet).to_dict()}
 
 
@@ -229,6 +229,8 @@ def _revoke(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _rules(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+    from .nftables import mark_rules, nft_rules
+
     node = _find(service, request)
     return {"home_address": address_text(node.home), "nft": nft_rules(node), "ip": mark_rules(node)}
 

@@ -112,7 +112,11 @@ class HomeAgentService:
     # ---- life
 
     def run(self) -> None:
-        """Open everything, serve, and close everything; FlowclassError if something can't be opened."""
+        """Open everything, serve, and close everything; FlowclassError if something can't be opened.
+
+        After the end of another agent packets are lost until the thread starts, so what they don't need comes later.
+        """
+        thread = threading.Thread(target=self._forward, name="forward", daemon=True)
         try:
             self.loop.on_signal(signal.SIGTERM, self.loop.stop)
             self.loop.on_signal(signal.SIGINT, self.loop.stop)
@@ -120,24 +124,32 @@ class HomeAgentService:
             if not self._open_store():
                 return
             self._open()
+            thread.start()
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
-            thread = threading.Thread(target=self._forward, name="forward", daemon=True)
-            thread.start()
+            if self.config.metrics is not None:
+                self._keep(MetricsServer(self, *self.config.metrics))
             self._say_how()
             self.log.ready()
             notify("READY=1")
             self.loop.run()
             notify("STOPPING=1")
-            self.forwarder.close()
-            thread.join(5)
+            self._stop_forwarding(thread)
             while self._waiting:
                 self._take_waiting()
             self.log.info("stopped")
         finally:
+            self._stop_forwarding(thread)
             while self._closing:
                 self._closing.pop().close()
             self.loop.close()
+
+    def _stop_forwarding(self, thread: threading.Thread) -> None:
+        """End the data thread, if it runs: it uses what is about to be closed."""
+        self.loop.stop()
+        if thread.is_alive():
+            self.forwarder.close()
+            thread.join(5)
 
     def _keep(self, thing: Any) -> Any:
         self._closing.append(thing)
@@ -230,8 +242,6 @@ class HomeAgentService:
         if config.home_link is not None:
             self._defend_all(config.home_link)
         control = self._keep(ControlServer(config.control, self.loop, lambda ask: answers.answer(self, ask), self.log))
-        if config.metrics is not None:
-            self._keep(MetricsServer(self, *config.metrics))
         if config.user is not None:
             user, group = user_ids(config.user)
             control.hand_over(user, group)

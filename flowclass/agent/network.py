@@ -1,11 +1,20 @@
-"""Access to the links, addresses, routes and rules of the kernel, by netlink (pyroute2)."""
+"""Access to the links, addresses, routes and rules of the kernel, by netlink.
+
+pyroute2 does what is asked for now and then. It takes longer to load than all the rest of an agent, so setting up a
+device and its routes, which every start needs before the first packet, is done here.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
+import os
 import socket
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from typing import Any, Final
 
@@ -23,8 +32,23 @@ _GLOBAL_SCOPE: Final = 0
 _TENTATIVE: Final = 0x40
 _DEPRECATED: Final = 0x20
 _FAILED: Final = 0x08  # duplicate address detection found the address in use
-_EXISTS: Final = 17
-_NOT_THERE: Final = 3  # ESRCH
+_SIOCGIFFLAGS: Final = 0x8913
+_SIOCSIFFLAGS: Final = 0x8914
+_SIOCSIFMTU: Final = 0x8922
+_SIOCSIFTXQLEN: Final = 0x8943
+_IFF_UP: Final = 1
+_RTM_NEWROUTE: Final = 24
+_RTM_DELROUTE: Final = 25
+_ACKNOWLEDGED: Final = 0x5  # NLM_F_REQUEST, NLM_F_ACK
+_REPLACE_ACKNOWLEDGED: Final = _ACKNOWLEDGED | 0x500  # NLM_F_REPLACE, NLM_F_CREATE
+_RTA_DST: Final = 1
+_RTA_OIF: Final = 4
+_RTA_PRIORITY: Final = 6
+_RTA_PREFSRC: Final = 7
+_RTA_TABLE: Final = 15
+_RTPROT_STATIC: Final = 4
+_SCOPE_OF_LINK: Final = {4: 253, 6: 0}  # IPv6 routes have none
+_RTN_UNICAST: Final = 1
 _FAMILY: Final = {4: socket.AF_INET, 6: socket.AF_INET6}
 
 
@@ -48,13 +72,19 @@ def _pyroute2() -> Any:
 
 
 class Network:
-    """A netlink socket. A request that fails raises a FlowclassError that says what was tried."""
+    """Netlink sockets. A request that fails raises a FlowclassError that says what was tried."""
 
     def __init__(self) -> None:
-        self._route: Any = _pyroute2().IPRoute()
+        self._netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+
+    @cached_property
+    def _route(self) -> Any:
+        return _pyroute2().IPRoute()
 
     def close(self) -> None:
-        self._route.close()
+        self._netlink.close()
+        if "_route" in vars(self):
+            self._route.close()
 
     @contextlib.contextmanager
     def _trying(self, what: str) -> Iterator[None]:
@@ -73,13 +103,22 @@ class Network:
 
     def set_up(self, name: str, mtu: int | None = None, queue: int | None = None) -> None:
         """Set an interface up, with the given MTU; ``queue`` is how many packets may wait to be read from it."""
-        index = self.index(name)
-        with self._trying(f"{name}: set up"):
-            if mtu is not None:
-                self._route.link("set", index=index, mtu=mtu)
-            if queue is not None:
-                self._route.link("set", index=index, txqlen=queue)
-            self._route.link("set", index=index, state="up")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+
+            def request(number: int, value: int = 0) -> int:
+                asked = struct.pack("16si20x", name.encode(), value)  # struct ifreq
+                (answer,) = struct.unpack_from("i", fcntl.ioctl(any_socket, number, asked), 16)
+                return int(answer)
+
+            try:
+                if mtu is not None:
+                    request(_SIOCSIFMTU, mtu)
+                if queue is not None:
+                    request(_SIOCSIFTXQLEN, queue)
+                flags = request(_SIOCGIFFLAGS) & 0xFFFF  # a short
+                request(_SIOCSIFFLAGS, flags | _IFF_UP)
+            except OSError as error:
+                raise FlowclassError(f"{name}: set up: {error.strerror}") from None
 
     def hardware_address(self, name: str) -> bytes:
         """Return the hardware address of an Ethernet interface, six octets; b"" for other interfaces."""
@@ -108,21 +147,42 @@ class Network:
         metric: int | None = None,
     ) -> None:
         """Route packets to ``prefix`` to an interface, replacing a present route."""
-        more: dict[str, Any] = {}
-        if source is not None:
-            more["prefsrc"] = str(source)
-        if metric is not None:
-            more["priority"] = metric
-        with self._trying(f"a route to {prefix} by {name}"):
-            self._route.route(
-                "replace", dst=str(prefix), oif=self.index(name), table=table, family=_FAMILY[prefix.version], **more
-            )
+        problem = self._change_route(_RTM_NEWROUTE, prefix, name, table, source, metric)
+        if problem:
+            raise FlowclassError(f"a route to {prefix} by {name}: {os.strerror(problem)}")
 
     def remove_route(self, prefix: Prefix, name: str, *, table: int = 254) -> None:
-        from pyroute2 import NetlinkError
+        """Remove a route, unless it was removed together with its device."""
+        with contextlib.suppress(FlowclassError):
+            self._change_route(_RTM_DELROUTE, prefix, name, table)
 
-        with contextlib.suppress(NetlinkError):  # it was removed together with its device
-            self._route.route("del", dst=str(prefix), oif=self.index(name), table=table, family=_FAMILY[prefix.version])
+    def _change_route(
+        self,
+        kind: int,
+        prefix: Prefix,
+        name: str,
+        table: int,
+        source: Address | None = None,
+        metric: int | None = None,
+    ) -> int:
+        """Send a netlink message about a route; return the error number of its acknowledgement, 0 for none."""
+        version = prefix.version
+        attributes = _attribute(_RTA_DST, prefix.network_address.packed)
+        attributes += _attribute(_RTA_OIF, struct.pack("I", self.index(name)))
+        attributes += _attribute(_RTA_TABLE, struct.pack("I", table))
+        if source is not None:
+            attributes += _attribute(_RTA_PREFSRC, source.packed)
+        if metric is not None:
+            attributes += _attribute(_RTA_PRIORITY, struct.pack("I", metric))
+        route = struct.pack(  # struct rtmsg; its octet for the table says "see the attribute"
+            "BBBBBBBBI", _FAMILY[version], prefix.prefixlen, 0, 0, 0, _RTPROT_STATIC, _SCOPE_OF_LINK[version],
+            _RTN_UNICAST, 0,
+        )  # fmt: skip
+        flags = _REPLACE_ACKNOWLEDGED if kind == _RTM_NEWROUTE else _ACKNOWLEDGED
+        body = route + attributes
+        self._netlink.send(struct.pack("IHHII", 16 + len(body), kind, flags, 0, 0) + body)
+        (negative,) = struct.unpack_from("i", self._netlink.recv(65536), 16)
+        return -int(negative)
 
     def add_rule(self, version: int, *, table: int, priority: int, interface: str = "", mark: int = 0) -> None:
         """Make packets that came by an interface, or that have a mark, use the routing table ``table`` first."""
@@ -133,7 +193,7 @@ class Network:
             try:
                 self._route.rule("add", family=_FAMILY[version], table=table, priority=priority, **match)
             except NetlinkError as error:
-                if error.code != _EXISTS:
+                if error.code != errno.EEXIST:
                     raise
 
     def remove_rule(self, version: int, *, table: int, priority: int, interface: str = "", mark: int = 0) -> None:
@@ -162,6 +222,11 @@ class Network:
             text = message.get_attr("IFA_LOCAL") or message.get_attr("IFA_ADDRESS")
             found.append(InterfaceAddress(link.get_attr("IFLA_IFNAME"), message["index"], ip_address(text)))
         return found
+
+
+def _attribute(kind: int, value: bytes) -> bytes:
+    """Return a netlink attribute, padded."""
+    return struct.pack("HH", 4 + len(value), kind) + value + bytes(-len(value) % 4)
 
 
 def address_changes() -> socket.socket:

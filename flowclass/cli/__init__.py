@@ -28,6 +28,9 @@ from flowclass.errors import FlowclassError
 
 __all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main", "tell"]
 
+# numpy's linear algebra, which no command uses, would start a thread per processor (20 ms) when it is loaded
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 ARGUMENTS = "flowclass.arguments"  # where a context keeps the arguments of the command line
 DONE, DAMAGED, USAGE, INTERRUPTED = 0, 1, 2, 130
 

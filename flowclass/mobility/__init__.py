@@ -1,6 +1,13 @@
-"""The control plane: the binding cache, the roles that receive and send binding updates, and the bindings file."""
+"""The control plane: the binding cache, the roles that receive and send binding updates, and the bindings file.
+
+What only a mobile node needs is loaded when it is first used: an agent that restarts has packets waiting.
+"""
 
 from __future__ import annotations
+
+import importlib
+import sys
+from typing import TYPE_CHECKING, Any
 
 from .agent.acknowledgement import acknowledge
 from .agent.agent import Agent, Pending
@@ -16,12 +23,26 @@ from .cache.binding_cache import BindingCache, BusyError, Store, Table, Transact
 from .cache.events import Event, EventKind
 from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
 from .cache.snapshot import decode_node, encode_node
-from .mobile_node.mobile_node import MobileNode
-from .mobile_node.plan import FlowEntry, Refusal
-from .mobile_node.shared_key import SharedKey
-from .mobile_node.update_list import UpdateList
-from .mobile_node.uplink import exchanged, publish_known
 from .settings import Capabilities, Limits, Switches
+
+if TYPE_CHECKING:
+    from .mobile_node.mobile_node import MobileNode as MobileNode
+    from .mobile_node.plan import FlowEntry as FlowEntry
+    from .mobile_node.plan import Refusal as Refusal
+    from .mobile_node.shared_key import SharedKey as SharedKey
+    from .mobile_node.update_list import UpdateList as UpdateList
+    from .mobile_node.uplink import exchanged as exchanged
+    from .mobile_node.uplink import publish_known as publish_known
+
+_LAZY = {
+    "MobileNode": "mobile_node",
+    "FlowEntry": "plan",
+    "Refusal": "plan",
+    "SharedKey": "shared_key",
+    "UpdateList": "update_list",
+    "exchanged": "uplink",
+    "publish_known": "uplink",
+}
 
 Anchor = Agent
 """The name that `Agent` had before 0.1.0."""
@@ -71,3 +92,15 @@ __all__ = [
     "publish_known",
     "read_bindings",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
+    value = getattr(importlib.import_module(f"{__name__}.mobile_node.{_LAZY[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

@@ -301,7 +301,8 @@ while True:
 def kill_and_check(path: Path, seconds: float, expected: dict[int, tuple[int, int]]) -> dict[int, tuple[int, int]]:
     """Run a writer for a while, kill it, and compare: ``expected`` has (sequence, care-of number or 0) by node."""
     command = [sys.executable, "-c", _WRITER, str(path), str(Path(__file__).parent)]
-    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    # without a buffer, in which `communicate` doesn't look for what came together with the first line
+    writer = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
     assert writer.stdout is not None
     first = writer.stdout.readline()  # it has begun
     time.sleep(seconds)
