@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -69,7 +70,8 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     "--output",
     type=click.Path(),
     metavar="OUT",
-    help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file; '-' is standard output.",
+    help="Rows, one per packet, to a .csv, .jsonl, .arrow or .parquet file, text also with .gz or .zst behind; '-' is"
+    " standard output.",
 )
 @click.option(
     "--format",
@@ -93,7 +95,8 @@ _TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last"
     "packets_file",
     type=click.Path(),
     metavar="FILE",
-    help="The packets themselves (those that --where, --from, ... choose) to a .pcapng or .pcap file.",
+    help="The packets themselves (those that --where, --from, ... choose) to a .pcapng or .pcap file, also with .gz or"
+    " .zst behind; '-' is standard output (pcapng).",
 )
 @click.option("--json", "as_json", is_flag=True, help="The summary as one JSON object.")
 def command(
@@ -123,12 +126,14 @@ def command(
     other. Prints a summary; with -o also writes one row per packet. Packets that are cut, malformed or not IP are
     rows like others. '-o -' writes them to standard output as the packets come, and the summary to standard error.
     With --write the packets themselves go to a capture file, in their order here; a .pcap file takes one link type and
-    no comments.
+    no comments. One of the two, rows or packets, may go to standard output.
     Exit status 1 says that a capture was damaged, or one of several could not be read: what could be read is in the
     results. Ctrl-C ends the reading: the summary and the rows are those of what was read until then,
     and the exit status is 130. A second one stops at once.
     """
     from flowclass.traces.columns import COLUMNS, parse_columns
+    from flowclass.traces.compress import endings
+    from flowclass.traces.connections import ALL_CONNECTION_COLUMNS, CONNECTION_COLUMNS
     from flowclass.traces.files import check_apart
     from flowclass.traces.interruption import interruptible
     from flowclass.traces.packet_files import check_packets
@@ -136,13 +141,19 @@ def command(
 
     if columns is not None and output is None:
         raise click.UsageError("--columns goes with -o: they are the columns of the rows")
-    if by is not None and (output in (None, "-") or columns is not None):
-        raise click.UsageError("--by 5-tuple goes with -o FILE, and without --columns: it has columns of its own")
-    names = COLUMNS if columns is None else parse_columns(columns)
+    if by is not None and output is None:
+        raise click.UsageError("--by goes with -o: it says what the rows are")
+    names: tuple[str, ...]
+    if by is None:
+        names = COLUMNS if columns is None else parse_columns(columns)
+    else:
+        names = CONNECTION_COLUMNS
+        if columns is not None:
+            names = parse_columns(columns, CONNECTION_COLUMNS, ALL_CONNECTION_COLUMNS)
     traces = expand_traces(traces, recursive)
-    streams = output == "-"
-    check_apart(None if streams else output, (*traces, bindings_file))
-    check_apart(packets_file, (*traces, bindings_file))
+    streams = "-" in (output, packets_file)
+    for written in (output, packets_file):
+        check_apart(None if written == "-" else written, (*traces, bindings_file))
     check_traces(traces)
     if scheduler is not None and (replay or bindings_file is None):
         raise click.UsageError("--scheduler goes with --bindings alone: a replay is one sequence")
@@ -153,14 +164,17 @@ def command(
         if scheduler is not None or part_size is not None:
             raise click.UsageError("--write goes without --scheduler and --part-size")
         if output is not None and os.path.realpath(output) == os.path.realpath(packets_file):
-            raise click.UsageError("-o and --write name the same file")
-        check_packets(packets_file)
+            raise click.UsageError("-o and --write name the same output")
+        if packets_file != "-":
+            check_packets(packets_file)
     if by is not None and (scheduler is not None or part_size is not None):
         raise click.UsageError("--by goes without --scheduler and --part-size")
     alone = replay or selection is not None or packets_file is not None or by is not None
     if (workers is not None and not alone) or scheduler is not None:
         if streams:
             raise click.UsageError("-o - goes without --workers and --scheduler, which write files")
+        if output is not None and endings(output)[1]:
+            raise click.UsageError(f"{output}: --workers and --scheduler write rows that aren't compressed")
         if bindings_file is None:
             raise click.UsageError("--workers needs --bindings FILE or --replay")
         with interruptible() as interruption:
@@ -184,7 +198,7 @@ def command(
             document["written"] = path_text(packets_file)
         click.echo(json.dumps(document), err=streams)
     else:
-        show(summary, output, packets_file)
+        show(summary, output, packets_file, stderr=streams)
     warn_damage(summary)
     if interruption.requested:
         warn("interrupted: the results are those of what was read until then")
@@ -208,9 +222,9 @@ def _alone(
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
-    from flowclass.traces.connections import Connections, write_connections
+    from flowclass.traces.connections import Connections, stream_connections, write_connections
     from flowclass.traces.outputs import check_output, open_output, open_stream
-    from flowclass.traces.packet_files import open_packets
+    from flowclass.traces.packet_files import open_packets, stream_packets
     from flowclass.traces.pipeline import WriteBehind
     from flowclass.traces.replaying import replay as replay_traces
     from flowclass.traces.run import Run
@@ -218,14 +232,22 @@ def _alone(
     with ExitStack() as stack:
         writer = None
         connections = Connections() if by_tuple else None
-        if connections is not None and output is not None:
+        if connections is not None and output == "-":
+            write = partial(stream_connections, form, sys.stdout.buffer, connections, columns)
+            stack.push(lambda kind, *_: None if kind else write())
+        elif connections is not None and output is not None:
             check_output(output)
-            stack.push(lambda kind, *_: None if kind else write_connections(output, connections))
+            write = partial(write_connections, output, connections, columns)
+            stack.push(lambda kind, *_: None if kind else write())
         elif output is not None:
-            streams = output == "-"
-            opened = open_stream(form, sys.stdout.buffer, columns) if streams else open_output(output, columns)
+            opened = open_stream(form, sys.stdout.buffer, columns) if output == "-" else open_output(output, columns)
             writer = stack.enter_context(opened)
-        packets = None if packets_file is None else stack.enter_context(open_packets(packets_file))
+        packets = None
+        if packets_file is not None:
+            to_stream = packets_file == "-"
+            packets = stack.enter_context(
+                stream_packets(sys.stdout.buffer) if to_stream else open_packets(packets_file)
+            )
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
         run = Run(
@@ -240,7 +262,7 @@ def _alone(
             interruption=interruption,
             selection=selection,
             esp_null=esp_null,
-            live=output == "-",
+            live="-" in (output, packets_file),
         )
         return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
 
@@ -300,11 +322,11 @@ def _by_workers(
             raise
 
 
-def show(summary: Summary, output: str | None, packets_file: str | None = None) -> None:
+def show(summary: Summary, output: str | None, packets_file: str | None = None, *, stderr: bool = False) -> None:
     """Prints the summary as tables."""
     from flowclass.wire import BINDING_STATUS, get_profile
 
-    console = make_console(stderr=output == "-")
+    console = make_console(stderr=stderr)
     files = summary.files[0].file if len(summary.files) == 1 else f"{len(summary.files)} files"
     console.print(f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}", markup=False)
     if summary.cut:
@@ -331,7 +353,7 @@ def show(summary: Summary, output: str | None, packets_file: str | None = None) 
     _show_care_of(summary, console)
     if output not in (None, "-"):
         console.print(f"rows: {output}", markup=False)
-    if packets_file is not None:
+    if packets_file not in (None, "-"):
         console.print(f"packets: {packets_file}", markup=False)
 
 

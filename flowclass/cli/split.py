@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._console import count_text, counted, make_console, make_table, progress, warn_damage
+from . import DAMAGED, DONE, INTERRUPTED
+from ._console import count_text, counted, make_console, make_table, progress, warn, warn_damage
 from ._inputs import (
     InnerCommand,
     Part,
@@ -80,6 +81,13 @@ def _home_agents(addresses: tuple[str, ...]) -> tuple[IPv6Address, IPv4Address]:
     metavar="ADDRESS",
     help="The source address of tunnels, at most one of each IP version (2001:db8:: and 192.0.2.0 if not given).",
 )
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["pcapng", "pcap", "pcapng.gz", "pcap.gz", "pcapng.zst", "pcap.zst"]),
+    default="pcapng",
+    help="What the files are (pcapng if not given); a pcap file has one link type and no comments.",
+)
 @click.option("--json", "as_json", is_flag=True, help="What was written as one JSON object.")
 def command(
     traces: tuple[str, ...],
@@ -96,6 +104,7 @@ def command(
     by: By,
     encapsulate: bool,
     home_agents: tuple[str, ...],
+    form: str,
     as_json: bool,
 ) -> int:
     """Writes the packets of capture files into a folder: one pcapng file for each care-of address, which has what that
@@ -103,43 +112,46 @@ def command(
 
     Times, link types and comments are kept. A packet that is sent to several care-of addresses (n-cast) is in the file
     of each. What is sent nowhere is in no file, but for --by action, and --by flow and node if a node was found.
+    Ctrl-C ends the reading: the files have what was read until then, and the exit status is 130.
     """
-    from flowclass.traces.sources import path_text, source_name
+    from flowclass.traces.interruption import interruptible
+    from flowclass.traces.sources import path_text
     from flowclass.traces.split import Splitter
 
     sources = _home_agents(home_agents)
     if home_agents and not encapsulate:
         raise click.UsageError("--home-agent goes with --encapsulate")
     traces = expand_traces(traces, recursive)
-    if "-" in traces:
-        raise click.UsageError("-: traces are read twice here, which standard input can't be")
-    if len(set(map(source_name, traces))) < len(traces):
-        raise click.UsageError("a trace is given twice")
     agent = make_agent(bindings_file, replay, profile, option_type)
     check_traces(traces)
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise click.UsageError(f"{folder}: is not a folder")
-    with progress("splitting", total_size(traces)) as tell:
+    with interruptible() as interruption, progress("splitting", total_size(traces)) as tell:
         splitter = Splitter(
             agent,
             folder,
             by=by,
             encapsulate=encapsulate,
             home_agents=sources,
+            ending=f".{form}",
             inner=inner,
             progress=tell,
             memory=memory,
             esp_null=esp_null,
+            interruption=interruption,
             selection=part.selection(),
             inputs=[bindings_file],
         )
         result = splitter.split(traces, replay=replay)
     if as_json:
-        click.echo(json.dumps(result.to_dict() | {"folder": path_text(folder)}))
+        click.echo(json.dumps(result.to_dict() | {"folder": path_text(folder), "interrupted": interruption.requested}))
     else:
         _show(result, folder)
     warn_damage(result.summary)
-    return 1 if result.summary.is_damaged else 0
+    if interruption.requested:
+        warn("interrupted: the files have what was read until then")
+        return INTERRUPTED
+    return DAMAGED if result.summary.is_damaged else DONE
 
 
 def _show(result: Split, folder: str) -> None:

@@ -50,6 +50,13 @@ _TYPES = {
     "traffic_class": pa.uint8(),
     "length": pa.uint32(),
     "captured": pa.uint32(),
+    # of connections
+    "packets": pa.uint64(),
+    "octets": pa.uint64(),
+    "first_ns": pa.int64(),
+    "last_ns": pa.int64(),
+    "first": pa.timestamp("ns", "UTC"),
+    "last": pa.timestamp("ns", "UTC"),
 }
 _TEXTS = ("action", "reason", "home_address")
 
@@ -69,7 +76,7 @@ def schema_of(columns: Sequence[str]) -> Any:
             "metadata": None,
         }
         for name, kind in ((name, _TYPES[name]) for name in columns)
-        if pa.types.is_integer(kind) and name != "frame"
+        if pa.types.is_integer(kind) and name not in ("frame", "packets", "octets")
     ]
     pandas = {"index_columns": [], "column_indexes": [], "columns": about, "pandas_version": "1.0"}
     fields = [(name, _TYPES[name]) for name in columns]

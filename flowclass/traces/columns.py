@@ -30,6 +30,7 @@ PACKET_COLUMNS: Final = (
 """What the packet says: the fields by which it was decided, its octets on the wire, and those captured."""
 
 _KNOWN: Final = (*COLUMNS, *PACKET_COLUMNS, "time")
+_WORDS: Final = (*_KNOWN, "packet")
 
 
 def all_columns() -> tuple[str, ...]:
@@ -37,24 +38,26 @@ def all_columns() -> tuple[str, ...]:
     return _KNOWN
 
 
-def parse_columns(text: str) -> tuple[str, ...]:
+def parse_columns(text: str, usual: tuple[str, ...] = COLUMNS, known: tuple[str, ...] = _WORDS) -> tuple[str, ...]:
     """The columns that a comma-separated list means, in its order.
 
-    ``packet`` stands for all of `PACKET_COLUMNS`. A list that begins with ``+`` adds to `COLUMNS`: ``+packet``,
-    ``+source,length``. Raises `FlowclassError` for a name that is none, or comes twice.
+    ``packet`` stands for all of `PACKET_COLUMNS`. A list that begins with ``+`` adds to the ``usual`` ones:
+    ``+packet``, ``+source,length``. Raises `FlowclassError` for a name that is none of the ``known`` ones, or comes
+    twice.
     """
     names = [name.strip() for name in text.removeprefix("+").split(",")]
-    found = list(COLUMNS) if text.startswith("+") else []
-    for name in names:
-        found += PACKET_COLUMNS if name.removeprefix("+") == "packet" else [name.removeprefix("+")]
-    return check_columns(found)
+    found = list(usual) if text.startswith("+") else []
+    for name in (name.removeprefix("+") for name in names):
+        found += PACKET_COLUMNS if name == "packet" and "packet" in known else [name]
+    return check_columns(found, known)
 
 
-def check_columns(columns: list[str] | tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the columns as a tuple; raises `FlowclassError` for a name that is none, or comes twice."""
+def check_columns(columns: list[str] | tuple[str, ...], known: tuple[str, ...] = _WORDS) -> tuple[str, ...]:
+    """Returns the columns as a tuple; raises `FlowclassError` for a name that is none of the ``known`` ones, or comes
+    twice."""
     for place, name in enumerate(columns):
-        if name not in _KNOWN:
-            raise FlowclassError(f"columns: there is no column {name!r}{suggestion(name, (*_KNOWN, 'packet'))}")
+        if name not in known or name == "packet":
+            raise FlowclassError(f"columns: there is no column {name!r}{suggestion(name, known)}")
         if name in columns[:place]:
             raise FlowclassError(f"columns: {name} is there twice")
     if not columns:

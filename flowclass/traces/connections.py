@@ -14,28 +14,32 @@ import csv
 import io
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import IO, Any, Final
 
 import numpy as np
 
-from flowclass.engine.fields import BITS
+from flowclass.engine.fields import ADDRESSES, BITS
 from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import OutputError
 
 from ._rows import NO_TOTAL, DecisionNumbers, add_totals, address_texts
+from .compress import compressed, endings
 from .files import atomic_file
 from .outcomes import Rows
 from .outputs import check_output
 from .reader import NO_TIME
 
-__all__ = ["CONNECTION_COLUMNS", "Connections", "write_connections"]
+__all__ = ["ALL_CONNECTION_COLUMNS", "CONNECTION_COLUMNS", "Connections", "stream_connections", "write_connections"]
 
 _TUPLE: Final = ("source", "destination", "protocol", "source_port", "destination_port")
 CONNECTION_COLUMNS: Final = (*_TUPLE, "packets", "octets", "first_ns", "last_ns")
 """The five-tuple (ports null where there are none), packets, octets on the wire, and ns since 1970 or null."""
+
+ALL_CONNECTION_COLUMNS: Final = (*CONNECTION_COLUMNS, "first", "last")
+"""Every column that there is. ``first`` and ``last`` are timestamps (text: RFC 3339) in UTC."""
 
 _BLOCK: Final = 1 << 16  # connections that are made into text or Arrow arrays at a time
 _MASK: Final = sum(BITS[name] for name in _TUPLE)
@@ -82,46 +86,60 @@ class Connections:
             self._totals = np.append(self._totals, np.full(2 * len(self) - len(self._totals), NO_TOTAL))
         add_totals(self._totals, numbers, rows.sizes, rows.times)
 
-    def blocks(self) -> Iterator[dict[str, list[Any]]]:
-        """Yields the `CONNECTION_COLUMNS` of all connections in pieces, in the order of their first packets."""
+    def blocks(self, columns: Sequence[str] = CONNECTION_COLUMNS) -> Iterator[dict[str, list[Any]]]:
+        """Yields columns of all connections in pieces, in the order of their first packets; times are ns since 1970."""
         keys = self._keys = [np.concatenate(self._keys)] if self._keys else []
         for start in range(0, len(self), _BLOCK):
-            yield _columns(keys[0][start : start + _BLOCK], self._totals[start : min(start + _BLOCK, len(self))])
+            stop = min(start + _BLOCK, len(self))
+            yield {name: _column(name, keys[0][start:stop], self._totals[start:stop]) for name in columns}
 
 
-def _columns(keys: Any, totals: Any) -> dict[str, list[Any]]:
-    found: dict[str, list[Any]] = {}
-    for name in _TUPLE[:2]:
+def _column(name: str, keys: Any, totals: Any) -> list[Any]:
+    if name in ADDRESSES:
         texts, ends, _ = address_texts(keys, name == "source")
         text, places = texts.tobytes().decode("ascii"), ends.tolist()
-        found[name] = [text[a:b] for a, b in pairwise(places)]
-    for name in _TUPLE[2:]:
+        return [text[a:b] for a, b in pairwise(places)]
+    if name in _TUPLE:
         there = (keys["present"] & BITS[name] != 0).tolist()
-        found[name] = [value if has else None for value, has in zip(keys[name].tolist(), there, strict=True)]
-    found["packets"], found["octets"] = totals["packets"].tolist(), totals["octets"].tolist()
-    timed = (totals["last"] != NO_TIME).tolist()
-    for name in ("first", "last"):
-        found[f"{name}_ns"] = [v if has else None for v, has in zip(totals[name].tolist(), timed, strict=True)]
-    return found
+        return [value if has else None for value, has in zip(keys[name].tolist(), there, strict=True)]
+    if name in ("packets", "octets"):
+        return list(totals[name].tolist())
+    times, timed = totals[name.removesuffix("_ns")].tolist(), (totals["last"] != NO_TIME).tolist()
+    return [time if has else None for time, has in zip(times, timed, strict=True)]
 
 
-def write_connections(path: str, connections: Connections) -> None:
-    """Writes connections to a .csv, .jsonl, .arrow or .parquet file, as the path ends. Raises `OutputError`."""
+def write_connections(path: str, connections: Connections, columns: Sequence[str] = CONNECTION_COLUMNS) -> None:
+    """Writes connections to a file of the kinds that rows can be written to, as the path ends. Raises `OutputError`."""
     check_output(path)
-    ending = os.path.splitext(path)[1].lower()
-    with atomic_file(path) as stream, (_text if ending in (".csv", ".jsonl") else _table)(stream, ending) as write:
-        for block in connections.blocks():
+    ending, compression = endings(path)
+    with atomic_file(path) as file, compressed(file, compression, path) as stream:
+        _write(stream, ending.removeprefix("."), connections, columns)
+
+
+def stream_connections(
+    form: str, stream: IO[bytes], connections: Connections, columns: Sequence[str] = CONNECTION_COLUMNS
+) -> None:
+    """Writes connections to a stream in one of the formats `outputs.STREAMS`; the stream stays open."""
+    _write(stream, "stream" if form == "arrow" else form, connections, columns)
+    stream.flush()
+
+
+def _write(stream: IO[bytes], form: str, connections: Connections, columns: Sequence[str]) -> None:
+    with (_text if form in ("csv", "jsonl") else _table)(stream, form, columns) as write:
+        for block in connections.blocks(columns):
             write(block)
 
 
 @contextmanager
-def _text(stream: IO[bytes], ending: str) -> Iterator[Callable[[dict[str, list[Any]]], None]]:
-    if ending == ".csv":
-        stream.write(f"{','.join(CONNECTION_COLUMNS)}\n".encode())
+def _text(stream: IO[bytes], form: str, columns: Sequence[str]) -> Iterator[Callable[[dict[str, list[Any]]], None]]:
+    if form == "csv":
+        stream.write(f"{','.join(columns)}\n".encode())
 
     def write(block: dict[str, list[Any]]) -> None:
+        for name in {"first", "last"} & block.keys():
+            block[name] = [None if ns is None else f"{np.datetime64(ns, 'ns')}Z" for ns in block[name]]
         rows = zip(*block.values(), strict=True)
-        if ending == ".csv":
+        if form == "csv":
             text = io.StringIO()
             csv.writer(text, lineterminator="\n").writerows(rows)
             stream.write(text.getvalue().encode())
@@ -133,15 +151,17 @@ def _text(stream: IO[bytes], ending: str) -> Iterator[Callable[[dict[str, list[A
 
 
 @contextmanager
-def _table(stream: IO[bytes], ending: str) -> Iterator[Callable[[dict[str, list[Any]]], None]]:
+def _table(stream: IO[bytes], form: str, columns: Sequence[str]) -> Iterator[Callable[[dict[str, list[Any]]], None]]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    types = [pa.string(), pa.string(), pa.uint8(), pa.uint16(), pa.uint16(), *[pa.uint64()] * 2, *[pa.int64()] * 2]
-    schema = pa.schema(list(zip(CONNECTION_COLUMNS, types, strict=True)))
-    if ending == ".arrow":
-        writer = pa.ipc.new_file(stream, schema)
-    else:
+    from .arrow import schema_of
+
+    schema = schema_of(columns)
+    if form == "parquet":
         writer = pq.ParquetWriter(stream, schema, compression="zstd", store_schema=False)
+        writer.add_key_value_metadata(schema.metadata)
+    else:
+        writer = (pa.ipc.new_stream if form == "stream" else pa.ipc.new_file)(stream, schema)
     with writer:
         yield lambda block: writer.write_table(pa.table(block, schema=schema))

@@ -154,14 +154,19 @@ def _size(octets: int, *, up: bool = False) -> str:
     return str(octets)
 
 
-def _zstd(source: RawSource, memory: int) -> Iterator[bytes]:
-    for name in ("compression.zstd", "backports.zstd"):  # Python 3.14, and the same for those before
+def zstd_module() -> Any:
+    """The module compression.zstd of Python 3.14, or the same for those before; None if it isn't installed."""
+    for name in ("compression.zstd", "backports.zstd"):
         try:
-            zstd = importlib.import_module(name)
-            break
+            return importlib.import_module(name)
         except ImportError:
             continue
-    else:
+    return None
+
+
+def _zstd(source: RawSource, memory: int) -> Iterator[bytes]:
+    zstd = zstd_module()
+    if zstd is None:
         raise _missing(source, "zstd", "backports.zstd")
     # as powers of two are the only limits, one that is above `memory` here is refused by _zstd_window
     largest = min(max((memory - 1).bit_length(), _ZSTD_WINDOW_LOG[0]), _ZSTD_WINDOW_LOG[1])

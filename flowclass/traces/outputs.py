@@ -1,4 +1,5 @@
-"""Writes per-packet rows to files, in the format that the file name's ending selects (text_rows.py, arrow.py).
+"""Writes per-packet rows to files, in the format that the file name's ending selects (text_rows.py, arrow.py); text may
+be compressed (compress.py).
 
 A file appears complete or not at all: it is written under another name, and renamed when it is complete.
 """
@@ -6,7 +7,6 @@ A file appears complete or not at all: it is written under another name, and ren
 from __future__ import annotations
 
 import contextlib
-import os
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import IO, Final, Protocol
@@ -14,6 +14,7 @@ from typing import IO, Final, Protocol
 from flowclass.errors import OutputError
 
 from .columns import COLUMNS
+from .compress import OR_COMPRESSED, compressed, compressor, endings
 from .files import atomic_file, check_writable
 from .outcomes import Rows
 from .text_rows import TEXT_ENDINGS, TextFormat, TextWriter
@@ -64,9 +65,13 @@ _WRITERS: dict[str, Callable[[Sequence[str]], Callable[[IO[bytes]], RowWriter]]]
 
 def check_output(path: str, columns: Sequence[str] = COLUMNS) -> Callable[[IO[bytes]], RowWriter]:
     """The maker of writers for the path's ending. Raises `OutputError` if no file can be made at the path."""
-    ending = os.path.splitext(path)[1].lower()
-    if ending not in _WRITERS:
-        raise OutputError(f"{path}: expected a name that ends in {', '.join(_WRITERS)}")
+    ending, compression = endings(path)
+    if ending not in _WRITERS or (compression and ending not in TEXT_ENDINGS):
+        text, tables = TEXT_ENDINGS, [ending for ending in _WRITERS if ending not in TEXT_ENDINGS]
+        raise OutputError(
+            f"{path}: expected a name that ends in {' or '.join(text)}, {OR_COMPRESSED}, or in {' or '.join(tables)}"
+        )
+    compressor(compression, path)
     check_writable(path)
     return _WRITERS[ending](columns)
 
@@ -78,7 +83,7 @@ def open_output(path: str, columns: Sequence[str] = COLUMNS) -> Iterator[RowWrit
     ``columns`` are names that `columns.parse_columns` returns.
     """
     make = check_output(path, columns)
-    with atomic_file(path) as stream:
+    with atomic_file(path) as file, compressed(file, endings(path)[1], path) as stream:
         writer = make(stream)
         try:
             yield writer

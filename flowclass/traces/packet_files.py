@@ -1,4 +1,4 @@
-"""Writes packets to capture files: pcapng, or pcap, as the file name's ending says.
+"""Writes packets to capture files: pcapng, or pcap, as the file name's ending says; compressed with .gz or .zst behind.
 
     with open_packets("some.pcapng") as packets:
         Run(agent, selection=Selection(where=Where("reason=flow")), packets=packets).classify(["trace.pcap"])
@@ -12,18 +12,32 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator, Sequence
-from typing import IO, Final, Literal, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import IO, Final, Literal, NamedTuple, Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from flowclass.errors import OutputError
 
+from .compress import COMPRESSIONS, OR_COMPRESSED, Compressor, compressor, endings
 from .files import atomic_file, check_writable
+from .outcomes import Rows
 from .reader import NO_TIME, KeyBatch
 
-__all__ = ["PacketFormat", "PacketWriter", "Pcap", "Pcapng", "check_packets", "comments_of", "open_packets"]
+__all__ = [
+    "PACKET_ENDINGS",
+    "Packet",
+    "PacketFormat",
+    "PacketTaker",
+    "PacketWriter",
+    "Pcap",
+    "Pcapng",
+    "check_packets",
+    "new_format",
+    "open_packets",
+    "packets_of",
+    "stream_packets",
+]
 
 _LONG_AGO: Final = 9 * 10**9  # seconds before 1970: times before 1970 are counted from there, so as not to be negative
 _NS: Final = 10**9
@@ -55,7 +69,7 @@ class PacketFormat(Protocol):
         """Appends one packet, given in parts; returns its octets on the wire.
 
         ``time`` is in ns since 1970 (`NO_TIME` is written as 1970), ``original`` the length on the wire in octets, and
-        ``comments`` what `comments_of` returns. Raises `OutputError` for what the format can't hold.
+        ``comments`` pcapng options (little-endian). Raises `OutputError` for what the format can't hold.
         """
 
 
@@ -147,7 +161,7 @@ class Pcap:
         return octets
 
 
-def comments_of(octets: memoryview, start: int, captured: int) -> bytes:
+def _comments_of(octets: memoryview, start: int, captured: int) -> bytes:
     """The comments of the packet at ``start`` as little-endian pcapng options, if it is in an Enhanced Packet Block."""
     if start < 28:
         return b""
@@ -177,62 +191,112 @@ def comments_of(octets: memoryview, start: int, captured: int) -> bytes:
     return found + struct.pack("<HH", 0, 0) if found else b""
 
 
+class Packet(NamedTuple):
+    """One packet of a batch: what `PacketFormat.add` takes. ``octets`` are the captured ones."""
+
+    linktype: int
+    time: int
+    original: int
+    octets: memoryview
+    comments: bytes
+
+
+def packets_of(batch: KeyBatch, rows: Rows) -> Iterator[Packet]:
+    """Yields the packets of ``rows``, which are of the ``batch``. It must have the octets of its packets."""
+    chosen = (rows.frames - np.uint64(batch.first_frame)).astype(np.intp)
+    starts, sizes, times, originals, linktypes = (
+        column[chosen].tolist()
+        for column in (batch.offsets, batch.lengths, batch.times, batch.originals, batch.linktypes)
+    )
+    begins, found = zip(*batch.windows, strict=True) if batch.windows else ((), ())
+    windows = [found[place].data for place in (np.searchsorted(begins, chosen, side="right") - 1).tolist()]
+    for linktype, time, original, window, start, size in zip(
+        linktypes, times, originals, windows, starts, sizes, strict=True
+    ):
+        yield Packet(linktype, time, original, window[start : start + size], _comments_of(window, start, size))
+
+
+class PacketTaker(Protocol):
+    """What `Run` gives the packets of its rows to."""
+
+    def write(self, batch: KeyBatch, rows: Rows) -> None:
+        """Takes the packets of the ``rows``, which are of the ``batch``; it has the octets of its packets."""
+
+
 class PacketWriter:
     """Writes packets to one stream. Errors call it ``path``; ``packets`` is how many packets were written."""
 
-    def __init__(self, stream: IO[bytes], form: PacketFormat, path: str) -> None:
+    def __init__(self, stream: IO[bytes], form: PacketFormat, path: str, compressor: Compressor) -> None:
         self.packets: int = 0
-        self._stream, self._form, self._path = stream, form, path
+        self._stream, self._form, self._path, self._compressor = stream, form, path, compressor
 
-    def write(self, batch: KeyBatch, chosen: npt.NDArray[np.integer]) -> None:
-        """Appends the packets of a batch with these indices. The batch must have the octets of its packets."""
+    def write(self, batch: KeyBatch, rows: Rows) -> None:
+        """Appends the packets of the rows."""
         gathered = bytearray()
         try:
-            for i in chosen.tolist():
-                start, captured = int(batch.offsets[i]), int(batch.lengths[i])
-                octets = batch.window(i).data
-                self._form.add(
-                    gathered,
-                    int(batch.linktypes[i]),
-                    int(batch.times[i]),
-                    int(batch.originals[i]),
-                    (octets[start : start + captured],),
-                    comments_of(octets, start, captured),
-                )
+            for linktype, time, original, octets, comments in packets_of(batch, rows):
+                self._form.add(gathered, linktype, time, original, (octets,), comments)
         except OutputError as error:
             raise OutputError(f"{self._path}: {error}") from None
-        self.packets += len(chosen)
-        self._stream.write(gathered)
+        self.packets += len(rows)
+        self._stream.write(self._compressor.compress(gathered))
 
     def close(self) -> None:
         """Completes the file, even if it has no packets; the stream stays open."""
         gathered = bytearray()
         self._form.begin(gathered)
-        self._stream.write(gathered)
+        self._stream.write(self._compressor.compress(gathered))
+        self._stream.write(self._compressor.flush())
+
+
+class _Flushing(PacketWriter):
+    """A writer whose stream is flushed after each batch, so that packets are seen as they come."""
+
+    def write(self, batch: KeyBatch, rows: Rows) -> None:
+        super().write(batch, rows)
+        self._stream.flush()
 
 
 _FORMATS: Final[dict[str, type[Pcapng] | type[Pcap]]] = {".pcapng": Pcapng, ".pcap": Pcap}
+PACKET_ENDINGS: Final = tuple(form + compression for compression in ("", *COMPRESSIONS) for form in _FORMATS)
+"""The endings of files that packets can be written to."""
 
 
-def check_packets(path: str) -> PacketFormat:
-    """The format for the path's ending. Raises `OutputError` if no file can be made at the path."""
-    form = _FORMATS.get(os.path.splitext(path)[1].lower())
+def new_format(path: str) -> tuple[PacketFormat, Callable[[], Compressor]]:
+    """The format for the path's ending, and what makes compressors. Raises `OutputError` for other endings."""
+    ending, compression = endings(path)
+    form = _FORMATS.get(ending)
     if form is None:
-        raise OutputError(f"{path}: expected a name that ends in {' or '.join(_FORMATS)}")
+        raise OutputError(f"{path}: expected a name that ends in {' or '.join(_FORMATS)}, {OR_COMPRESSED}")
+    return form(), compressor(compression, path)
+
+
+def check_packets(path: str) -> None:
+    """Raises `OutputError` if no file with packets can be made at the path."""
+    new_format(path)
     check_writable(path)
-    return form()
 
 
 @contextlib.contextmanager
 def open_packets(path: str | os.PathLike[str]) -> Iterator[PacketWriter]:
     """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises.
 
-    Raises `OutputError` for a path whose ending is neither .pcapng nor .pcap, for one where no file can be made, and
+    Raises `OutputError` for a path whose ending is none of `PACKET_ENDINGS`, for one where no file can be made, and
     for packets that a pcap file can't hold.
     """
     path = os.fspath(path)
-    form = check_packets(path)
+    check_packets(path)
+    form, make = new_format(path)
     with atomic_file(path) as stream:
-        writer = PacketWriter(stream, form, path)
+        writer = PacketWriter(stream, form, path, make())
         yield writer
         writer.close()
+
+
+@contextlib.contextmanager
+def stream_packets(stream: IO[bytes]) -> Iterator[PacketWriter]:
+    """A writer of pcapng to a stream, which is flushed as packets come, and stays open."""
+    writer = _Flushing(stream, Pcapng(), "-", compressor("", "-")())
+    yield writer
+    writer.close()
+    stream.flush()

@@ -9,7 +9,6 @@ with Trace("trace.pcapng.gz") as trace:
 from __future__ import annotations
 
 import os
-from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO, Final
@@ -27,7 +26,7 @@ from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_r
 
 __all__ = ["NO_TIME", "Checkpoint", "Damage", "Damages", "KeyBatch", "RecordBatch", "Trace"]
 
-_WINDOWS: Final = 16  # of a megabyte: how many octets of packets a batch has at most
+_WINDOWS: Final = 4  # of a megabyte: how many octets of packets a batch has at most
 _KINDS: Final = {
     1: "the capture ends inside a record",
     2: "no record can begin here",
@@ -142,10 +141,6 @@ class KeyBatch:
 
     def __len__(self) -> int:
         return len(self.keys)
-
-    def window(self, i: int) -> npt.NDArray[np.uint8]:
-        """The octets in which packet ``i`` is."""
-        return self.windows[bisect_right(self.windows, i, key=lambda pair: pair[0]) - 1][1]
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from .decompress import MEMORY
 from .interruption import Interruption
 from .outcomes import Outcomes, Rows, RowValues, row_values_of
 from .outputs import RowWriter
-from .packet_files import PacketWriter
+from .packet_files import PacketTaker
 from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
 from .selection import Selection
@@ -75,7 +75,7 @@ class Run:
         agent: HomeAgent,
         *,
         writer: RowWriter | None = None,
-        packets: PacketWriter | None = None,
+        packets: PacketTaker | None = None,
         observers: Sequence[Callable[[Rows], None]] = (),
         inner: int = 0,
         progress: Callable[[int], None] = lambda done: None,
@@ -236,7 +236,7 @@ class Run:
         for taker in self._takers:
             taker(rows)
         if self._packets is not None:
-            self._packets.write(batch, rows.frames - np.uint64(batch.first_frame))
+            self._packets.write(batch, rows)
 
     def decide(
         self, file: str, frames: Frames, keys: Structures, infos: Structures, sizes: Sizes, times: Times,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,6 +82,38 @@ def test_totals_per_connection(packets: list[bytes], ending: str, capsys: pytest
     assert found == by_hand(packets)
 
 
+def test_some_columns_and_times_as_times(packets: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
+    some = ["classify", "t.pcap", "--bindings", "b.toml", "--by", "5-tuple", "--first", "2", "--columns"]
+    assert main([*some, "packets,first,source", "-o", "c.csv"]) == 0
+    assert Path("c.csv").read_text() == (
+        "packets,first,source\n1,2001-09-09T01:46:40.000000000Z,::1\n1,2001-09-09T01:46:40.000000001Z,192.0.2.2\n"
+    )
+    assert main([*some, "+last", "-o", "c.parquet"]) == 0
+    table = pytest.importorskip("pyarrow.parquet").read_table("c.parquet")
+    assert table.column_names == [*CONNECTION_COLUMNS, "last"]
+    assert str(table.schema.field("last").type) == "timestamp[ns, tz=UTC]"
+    assert table["last"].cast("int64").to_pylist() == [START, START + 1]
+    capsys.readouterr()
+    assert main([*some, "frame", "-o", "c.csv"]) == 2
+    assert "no column 'frame'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "arrow"])
+def test_to_standard_output(packets: list[bytes], form: str) -> None:
+    command = [sys.executable, "-m", "flowclass", "classify", "t.pcap", "--bindings", "b.toml", "--by", "5-tuple"]
+    done = subprocess.run(
+        [*command, "-o", "-", "--format", form, "--columns", "packets", "--json"], capture_output=True, check=True
+    )
+    assert json.loads(done.stderr)["packets"] == len(packets)
+    if form == "arrow":
+        found = pytest.importorskip("pyarrow").ipc.open_stream(done.stdout).read_all()["packets"].to_pylist()
+    elif form == "jsonl":
+        found = [json.loads(line)["packets"] for line in done.stdout.splitlines()]
+    else:
+        found = list(map(int, done.stdout.splitlines()[1:]))
+    assert found == [total[5] for total in by_hand(packets)]
+
+
 def test_of_a_selection(packets: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
     chosen = ["--where", "protocol=58", "--first", "3", "--write", "some.pcap"]
     assert main(["classify", "t.pcap", "--bindings", "b.toml", "--by", "5-tuple", "-o", "c.csv", *chosen]) == 0
@@ -113,7 +147,7 @@ def test_a_trace_without_any(packets: list[bytes], tmp_path: Path) -> None:
 
 def test_wrong_use(packets: list[bytes], capsys: pytest.CaptureFixture[str]) -> None:
     some = ["classify", "t.pcap", "--bindings", "b.toml", "--by", "5-tuple"]
-    for more in ([], ["-o", "-"], ["-o", "c.csv", "--columns", "frame"], ["-o", "c.csv", "--scheduler", "local"],
+    for more in ([], ["-o", "c.csv", "--columns", "packet"], ["-o", "c.csv", "--scheduler", "local"],
                  ["-o", "c.txt"]):  # fmt: skip
         assert main([*some, *more]) == 2
         assert capsys.readouterr().err.count("\n") == 1

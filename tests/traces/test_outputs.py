@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gzip
 import importlib
 import json
 import os
 import stat
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -48,6 +50,24 @@ def test_jsonl_rows(tmp_path: Path) -> None:
     assert rows[1]["bid"] is None
     assert rows[1]["care_of"] == ["2001:db8:a::1", "2001:db8:b::1"]
     assert rows[2] == dict.fromkeys(COLUMNS) | {"file": "a.pcap", "frame": 3, "action": "none", "reason": "not-ip"}
+
+
+@pytest.mark.parametrize("compression", [".gz", ".zst"])
+@pytest.mark.parametrize("ending", [".csv", ".jsonl"])
+def test_compressed_text(tmp_path: Path, ending: str, compression: str) -> None:
+    if compression == ".zst":
+        zstd = pytest.importorskip("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
+    plain, packed = tmp_path / f"rows{ending}", tmp_path / f"rows{ending}{compression}"
+    for path in (plain, packed):
+        with open_output(str(path)) as writer:
+            for _ in range(100):
+                writer.write(make_rows(FORWARD, NCAST, NOTHING))
+    octets = packed.read_bytes()
+    assert (gzip.decompress(octets) if compression == ".gz" else zstd.decompress(octets)) == plain.read_bytes()
+    with pytest.raises(AttributeError), open_output(str(packed)) as writer:
+        writer.write(None)  # type: ignore[arg-type]  # an error on the way
+    assert packed.read_bytes() == octets
+    assert sorted(tmp_path.iterdir()) == [plain, packed]
 
 
 @pytest.mark.parametrize("name", ['a,"b".pcap', "a\nb.pcap", "\udcff.pcap", "ü.pcap"])
@@ -130,7 +150,7 @@ def test_no_space_left(tmp_path: Path) -> None:
         pass
 
 
-@pytest.mark.parametrize("name", ["out.txt", "out", "missing/out.csv"])
+@pytest.mark.parametrize("name", ["out.txt", "out", "missing/out.csv", "out.parquet.gz", "out.gz", "out.csv.xz"])
 def test_impossible_outputs(tmp_path: Path, name: str) -> None:
     with pytest.raises(OutputError, match=name), open_output(str(tmp_path / name)):
         pass

@@ -6,6 +6,8 @@ import gzip
 import io
 import json
 import struct
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from flowclass.errors import OutputError
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.mobility import HomeAgent
 from flowclass.traces import NO_TIME, Run, Trace, open_packets
-from flowclass.traces.packet_files import Pcap, Pcapng
+from flowclass.traces.packet_files import PACKET_ENDINGS, Pcap, Pcapng
 from flowclass.traces.selection import Selection
 from flowclass.traces.where import Where
 
@@ -65,13 +67,33 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: str, status: int = 0) ->
     return json.loads(said.out)
 
 
-@pytest.mark.parametrize("ending", [".pcapng", ".pcap"])
+@pytest.mark.parametrize("ending", PACKET_ENDINGS)
 @pytest.mark.parametrize("how", [[], ["--workers", "2"], ["--replay"], ["-o", "rows.csv"]])
 def test_all_packets_are_written_as_they_are(capsys: pytest.CaptureFixture[str], how: list[str], ending: str) -> None:
+    if ending.endswith(".zst"):
+        pytest.importorskip("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
     found = run(capsys, "t.pcap", "--write", f"out{ending}", *how)
     assert read(Path(f"out{ending}")) == read(Path("t.pcap"))
     assert (found["written"], found["packets"]) == (f"out{ending}", 60)
     assert Path("rows.csv").exists() == ("-o" in how)
+
+
+def test_packets_to_a_pipe_come_with_the_summary_on_standard_error(here: Path) -> None:
+    command = [sys.executable, "-m", "flowclass", "classify", "-", "--bindings", "b.toml", "--write", "-", "--json"]
+    data = (here / "t.pcap").read_bytes()
+    with subprocess.Popen(
+        command, cwd=here, bufsize=0, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as child:
+        assert child.stdin is not None
+        assert child.stdout is not None
+        child.stdin.write(data[: len(data) // 2])
+        child.stdin.flush()
+        begun = child.stdout.read(2000)  # while the trace goes on
+        child.stdin.write(data[len(data) // 2 :])
+        out, said = child.communicate(timeout=60)
+    (here / "out.pcapng").write_bytes(begun + out)
+    assert read(here / "out.pcapng") == read(here / "t.pcap")
+    assert json.loads(said)["written"] == "-"
 
 
 @pytest.mark.parametrize("replay", [False, True])
@@ -167,10 +189,13 @@ def test_an_output_that_is_an_input_is_refused(capsys: pytest.CaptureFixture[str
 
 
 def test_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
-    assert ".pcapng or .pcap" in run(capsys, "t.pcap", "--write", "out.txt", "-o", "-", status=2)
+    assert ".pcapng or .pcap, or with .gz or .zst behind it" in run(
+        capsys, "t.pcap", "--write", "out.txt", "-o", "-", status=2
+    )
     assert "no folder" in run(capsys, "t.pcap", "--write", "none/out.pcap", status=2)
     Path("rows.csv").symlink_to("out.pcap")
-    assert "the same file" in run(capsys, "t.pcap", "--write", "out.pcap", "-o", "rows.csv", status=2)
+    assert "the same output" in run(capsys, "t.pcap", "--write", "out.pcap", "-o", "rows.csv", status=2)
+    assert "the same output" in run(capsys, "t.pcap", "--write", "-", "-o", "-", status=2)
     some = ["t.pcap", "--write", "out.pcap"]
     assert "--part-size" in run(capsys, *some, "--workers", "2", "--part-size", "1M", status=2)
     assert "--scheduler" in run(capsys, *some, "--scheduler", "local", status=2)

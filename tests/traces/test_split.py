@@ -15,10 +15,11 @@ from typing import Any
 import pytest
 from naive_packets import parse as naive_parse
 
-from flowclass.errors import CaptureError
+from flowclass import load_bindings
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
-from flowclass.mobility import HomeAgent
 from flowclass.traces import Trace
+from flowclass.traces.interruption import Interruption
+from flowclass.traces.packet_files import PACKET_ENDINGS
 from flowclass.traces.split import Splitter
 
 BINDINGS = """
@@ -269,8 +270,6 @@ def test_wrong_use(tmp_path: Path, bindings: Path) -> None:
     with trace.open("wb") as stream:
         write_pcap(stream, [Frame(1, packet6(1))], linktype=101)
     some = ("--bindings", bindings, "-o")
-    assert "standard input" in split("-", *some, tmp_path / "l", status=2)
-    assert "twice" in split(trace, trace, *some, tmp_path / "l", status=2)
     assert "is a file" in split(trace, *some, trace, status=2)
     assert "no IP address" in split(trace, *some, tmp_path / "l", "--encapsulate", "--home-agent", "x", status=2)
     assert "--encapsulate" in split(trace, *some, tmp_path / "l", "--home-agent", "::1", status=2)
@@ -320,44 +319,51 @@ def test_bindings_are_no_output_either(tmp_path: Path) -> None:
     assert bindings.read_text() == BINDINGS
 
 
-@pytest.mark.parametrize("same_size", [True, False])
-def test_a_trace_that_is_replaced_between_the_two_readings(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same_size: bool
-) -> None:
-    """What was decided about one file is never done with the packets of another one."""
-    trace, links = tmp_path / "t.pcap", tmp_path / "links"
-    one_packet(trace)
-    splitter = Splitter(HomeAgent(), links, by="action")
-    decide = splitter._decide
-
-    def meddle(*arguments: Any) -> Any:
-        found = decide(*arguments)
-        other = tmp_path / "other"
-        with other.open("wb") as stream:
-            write_pcap(stream, [Frame(10**18 + 1, ether(packet6(2)))] * (1 if same_size else 2))
-        other.rename(trace)
-        return found
-
-    monkeypatch.setattr(splitter, "_decide", meddle)
-    with pytest.raises(CaptureError, match="was replaced or overwritten while it was read"):
-        splitter.split([str(trace)])
-    assert list(links.iterdir()) == []
+def test_from_a_pipe(tmp_path: Path, bindings: Path) -> None:
+    data = one_packet(tmp_path / "t.pcap")
+    command = [sys.executable, "-m", "flowclass", "split", "-", "--bindings", str(bindings), "-o", "l", "--json"]
+    done = subprocess.run(command, input=data, cwd=tmp_path, capture_output=True, check=True, timeout=120)
+    assert json.loads(done.stdout)["files"] == [{"file": "198.51.100.7.pcapng", "packets": 1, "octets": 70}]
 
 
-def test_a_trace_that_grows_between_the_two_readings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    trace, links = tmp_path / "t.pcap", tmp_path / "links"
-    data = one_packet(trace)
-    splitter = Splitter(HomeAgent(), links, by="action")
-    decide = splitter._decide
+@pytest.mark.parametrize("ending", PACKET_ENDINGS)
+def test_formats(tmp_path: Path, bindings: Path, ending: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if ending.endswith(".zst"):
+        pytest.importorskip("backports.zstd" if sys.version_info < (3, 14) else "compression.zstd")
+    monkeypatch.setattr("flowclass.traces.split._GATHERED", 300)  # several compressed pieces, one after the other
+    frames = [Frame(10**18 + i, ether(packet6(1 + i % 4))) for i in range(40)]
+    for trace, some in ((tmp_path / "a.pcap", frames[:20]), (tmp_path / "b.pcap", frames[20:])):
+        with trace.open("wb") as stream:
+            write_pcap(stream, some)
+    traces = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    found = Splitter(load_bindings(bindings), tmp_path / "l", ending=ending).split(traces)
+    assert [(output.file, output.packets) for output in found.outputs] == [
+        (f"198.51.100.7{ending}", 20), (f"2001-db8-a--1{ending}", 20)
+    ]  # fmt: skip
+    assert [time for _, time, _, _ in records(tmp_path / "l" / f"198.51.100.7{ending}")] == [
+        frame.time_ns for frame in frames if int.from_bytes(frame.data[54:56]) in (1, 2)
+    ]
 
-    def meddle(*arguments: Any) -> Any:
-        found = decide(*arguments)
-        with trace.open("ab") as stream:
-            stream.write(data[24:])
-        return found
 
-    monkeypatch.setattr(splitter, "_decide", meddle)
-    assert [(output.file, output.packets) for output in splitter.split([str(trace)]).outputs] == [("none.pcapng", 1)]
+def test_a_pcap_file_with_two_link_types_is_refused(tmp_path: Path, bindings: Path) -> None:
+    one_packet(tmp_path / "a.pcap")
+    with (tmp_path / "b.pcap").open("wb") as stream:
+        write_pcap(stream, [Frame(10**18, packet6(1))], linktype=101)
+    what = (tmp_path / "a.pcap", tmp_path / "b.pcap", "--bindings", bindings, "-o", tmp_path / "l", "--format", "pcap")
+    assert f"{tmp_path}/l/198.51.100.7.pcap: a .pcap file has one link type" in split(*what, status=2)
+    assert not (tmp_path / "l").exists()
+    assert [output["packets"] for output in split(*what, "--encapsulate")["files"]] == [2]  # all of them are raw IP
+
+
+def test_what_was_read_until_an_interruption(tmp_path: Path, bindings: Path) -> None:
+    traces = [tmp_path / "a.pcap", tmp_path / "b.pcap"]
+    for trace in traces:
+        one_packet(trace)
+    interruption = Interruption()
+    splitter = Splitter(
+        load_bindings(bindings), tmp_path / "l", interruption=interruption, progress=lambda done: interruption.request()
+    )
+    assert [output.packets for output in splitter.split(traces).outputs] == [1]
 
 
 def test_a_name_that_is_no_text(tmp_path: Path, bindings: Path) -> None:
