@@ -449,19 +449,25 @@ static void publish_version(race *r, uint32_t i, uint32_t v)
     atomic_store(&r->done[i], v);
 }
 
+static void publish_addresses(fc_fib *fib, fc_address home, const fc_address *also, uint32_t n_also,
+                              const fc_address *prefixes, uint32_t n_prefixes)
+{
+    const fc_target t = target(1, 0, 0);
+    const fc_node node = {.home = home,
+                          .also = also,
+                          .prefixes = prefixes,
+                          .targets = &t,
+                          .n_also = n_also,
+                          .n_prefixes = n_prefixes,
+                          .n_targets = 1};
+    CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
+}
+
 /* Another node, with a further address and a prefix: both indexes grow, and are copied, beside their readers. */
 static void publish_another(fc_fib *fib, uint32_t n)
 {
     const fc_address also = address6(0x2006000000000000u, n), net = {{0x2007000000000000u + n, 0}, 6, 64, {0}};
-    const fc_target one = target(1, 0, 0);
-    const fc_node node = {.home = address6(0x2005000000000000u, n),
-                          .also = &also,
-                          .prefixes = &net,
-                          .targets = &one,
-                          .n_also = 1,
-                          .n_prefixes = 1,
-                          .n_targets = 1};
-    CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
+    publish_addresses(fib, address6(0x2005000000000000u, n), &also, 1, &net, 1);
 }
 
 static void *writer(void *arg)
@@ -590,6 +596,88 @@ static void never_nobodys(void)
     fc_fib_free(r.fib);
 }
 
+/* Two nodes move an address of their own about, with one publish each time: it is among the node's addresses, then in a
+ * short prefix, then in a long one, in every order. Whoever looks for it, one key at a time or many, must find the
+ * node. Around the first node's address is another node's prefix, around the second's (IPv4) nothing. A fourth node
+ * with prefixes of many lengths comes and goes, so that readers take the filter, too. */
+enum { MOVERS = 2, LENGTHS = 10 };
+#define MOVER(i) address6(0x2004000000000000u, (i))
+
+static const fc_address moved[MOVERS][3] = {
+    {{{0x2003000000000000u, 5}, 6, 128, {0}},
+     {{0x2003000000000000u, 0}, 6, 56, {0}},
+     {{0x2003000000000000u, 0}, 6, 96, {0}}},
+    {{{0, 0x0a000005}, 4, 32, {0}}, {{0, 0x0a000000}, 4, 8, {0}}, {{0, 0x0a000000}, 4, 24, {0}}},
+};
+
+static void move(fc_fib *fib, uint32_t mover, uint32_t step)
+{
+    static const uint8_t order[] = {0, 1, 2, 0, 2, 1};
+    uint32_t to = order[step % sizeof order];
+    publish_addresses(fib, MOVER(mover), &moved[mover][to], to == 0, &moved[mover][to], to != 0);
+}
+
+static void *moving(void *arg)
+{
+    race *r = arg;
+    fc_address prefixes[2 * LENGTHS], home = MOVER(MOVERS + 1);
+    for (uint8_t i = 0; i < LENGTHS; i++) {
+        prefixes[2 * i] = (fc_address){{0xff00000000000000u, 0}, 6, (uint8_t)(i + 10), {0}};
+        prefixes[2 * i + 1] = (fc_address){{0, 0xe0000000u}, 4, (uint8_t)(i + 10), {0}};
+    }
+    for (uint32_t step = 0; !atomic_load(&r->stop); step++) {
+        for (uint32_t mover = 0; mover < MOVERS; mover++)
+            move(r->fib, mover, step);
+        if (step % 512 == 0)
+            publish_addresses(r->fib, MOVER(MOVERS + 1), NULL, 0, prefixes, 2 * LENGTHS);
+        else if (step % 512 == 256)
+            CHECK(fc_fib_withdraw(r->fib, &home) == FC_OK);
+    }
+    return NULL;
+}
+
+static void *seeking(void *arg)
+{
+    race *r = arg;
+    enum { N = 20 };
+    fc_key keys[N];
+    fc_decision out[N];
+    uint32_t together = atomic_fetch_add(&r->begun[0], 1) ? N : 1;
+    for (uint32_t i = 0; i < N; i++) {
+        const fc_address *a = &moved[i % MOVERS][0];
+        keys[i] = key_to(a->words[0], a->words[1]);
+        keys[i].version = a->version;
+    }
+    for (int64_t end = now_ms() + 300; now_ms() < end;) {
+        for (uint32_t i = 0; i < N; i += together)
+            CHECK(fc_fib_classify(r->fib, keys + i, together, r->kernel, 1, out + i) == FC_OK);
+        for (uint32_t i = 0; i < N; i++)
+            CHECK(out[i].flags & FC_HAS_NODE && out[i].node == i % MOVERS);
+    }
+    return NULL;
+}
+
+static void always_found(int kernel)
+{
+    static race r;
+    pthread_t threads[3];
+    const fc_address wide = {{0x2003000000000000u, 0}, 6, 32, {0}};
+    memset(&r, 0, sizeof r);
+    r.kernel = kernel;
+    CHECK(fc_fib_new(secret, &r.fib) == FC_OK);
+    for (uint32_t mover = 0; mover < MOVERS; mover++)
+        move(r.fib, mover, 0);
+    publish_addresses(r.fib, MOVER(MOVERS), NULL, 0, &wide, 1);
+    CHECK(pthread_create(&threads[0], NULL, moving, &r) == 0);
+    for (int i = 1; i < 3; i++)
+        CHECK(pthread_create(&threads[i], NULL, seeking, &r) == 0);
+    for (int i = 1; i < 3; i++)
+        pthread_join(threads[i], NULL);
+    atomic_store(&r.stop, 1);
+    pthread_join(threads[0], NULL);
+    fc_fib_free(r.fib);
+}
+
 /* ---- Decisions that are held while nodes come and go -------------------------------------------- */
 
 static uint32_t publish_two(fc_fib *fib, uint64_t which, uint8_t mark)
@@ -712,7 +800,7 @@ int main(void)
     memory_is_given_back();
     for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++)
         if (fc_kernel_check(kernel) == FC_OK)
-            readers_beside_a_writer(kernel);
+            readers_beside_a_writer(kernel), always_found(kernel);
     never_nobodys();
     held_decisions();
     faults_by_name();

@@ -292,7 +292,7 @@ struct fc_fib {
     fib_arena arena; /* first: its segments are looked at for each packet */
     fc_epoch epoch;
     fib_index *_Atomic home, *_Atomic prefix;
-    _Atomic uint64_t changes;                   /* of who is there: raised after each; see search.h */
+    _Atomic uint64_t changes;                   /* of who has which address: odd while one is made; see fib_find */
     _Atomic uint64_t lengths[2][3];             /* prefix lengths in use, IPv4 and IPv6: bit maps */
     fib_place *_Atomic nodes[FIB_NODES_CHUNKS]; /* by node number */
     _Atomic uint32_t node_limit;                /* numbers given so far */

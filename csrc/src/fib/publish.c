@@ -48,9 +48,10 @@
  * addresses are put in before that store, and entries for addresses that are gone are taken out after it. In between
  * they lead to a record that doesn't have the address, which is as if they weren't there. So one store changes
  * everything at once. To find that no address matches, so that a prefix decides, a reader must look several times;
- * `changes` tells it when it may not have looked at one state (fib_find). The old record is freed when every reader
- * that may have seen it has left (epoch.h). A full index is copied and replaced as a whole: readers go on in the old
- * one until their call ends, and the publish that finds it full takes the time.
+ * `changes`, raised before that store and after it, tells it when these looks may not have been at one state
+ * (fib_find). The old record is freed when every reader that may have seen it has left (epoch.h). A full index is
+ * copied and replaced as a whole: readers go on in the old one until their call ends, and the publish that finds it
+ * full takes the time.
  *
  * COSTS. A publish takes 2 to 7 us; with a table, 20 to 300 us for a change of up to 256 flows (find_table). A look-up
  * reads a bucket (one line, and one time in thirty a second one), two lines of a record, a body and a target. Memory:
@@ -175,12 +176,42 @@ static uint32_t new_anchor(fc_fib *fib, uint32_t record)
     return ref;
 }
 
-static void set_anchor(const fc_fib *fib, uint32_t anchor, uint32_t record)
+#ifdef FC_FIB_LINGER /* in tests: readers meet a change that is half made */
+static void linger(void)
 {
-    atomic_store_explicit(&((fib_anchor *)(void *)fib_at(&fib->arena, anchor))->ref, record, memory_order_release);
+    for (volatile int i = 0; i < FC_FIB_LINGER; i++)
+        ;
+}
+#else
+static void linger(void) {}
+#endif
+
+static void raise_changes(fc_fib *fib)
+{
+    uint64_t changes = atomic_load_explicit(&fib->changes, memory_order_relaxed);
+    atomic_store_explicit(&fib->changes, changes + 1, memory_order_release);
 }
 
-static void changed(fc_fib *fib) { atomic_fetch_add(&fib->changes, 1); }
+/* These two stand around each store that changes who has which address, as close as can be (fib_find). */
+static void begin_change(fc_fib *fib)
+{
+    raise_changes(fib);
+    linger();
+}
+
+static void end_change(fc_fib *fib)
+{
+    linger();
+    raise_changes(fib);
+}
+
+/* The one store that changes all entries which lead to an anchor. */
+static void set_anchor(fc_fib *fib, uint32_t anchor, uint32_t record)
+{
+    begin_change(fib);
+    atomic_store_explicit(&((fib_anchor *)(void *)fib_at(&fib->arena, anchor))->ref, record, memory_order_release);
+    end_change(fib);
+}
 
 static int is_anchor(const fc_fib *fib, uint32_t ref)
 {
@@ -193,7 +224,9 @@ static int publish_new(fc_fib *fib, const fib_record *r, uint32_t ref)
 {
     fc_address home = fib_home_of(r);
     if (!(r->flags & FIB_MORE)) {
+        begin_change(fib);
         fc_fib_add_address(fib, &home, 0, ref);
+        end_change(fib);
         return FC_OK;
     }
     uint32_t anchor = new_anchor(fib, 0);
@@ -224,7 +257,6 @@ static int publish_over(fc_fib *fib, const fib_record *old, uint32_t old_ref, co
     }
     add_entries(fib, r, old, anchor, 0);
     set_anchor(fib, anchor, ref);
-    changed(fib);
     add_entries(fib, old, r, anchor, 1);
     return FC_OK;
 }
@@ -282,12 +314,10 @@ static int publish(fc_fib *fib, const fc_node *node, uint32_t *number)
     if (!old) /* stored before the reference, so that whoever sees the reference sees this too */
         atomic_store_explicit(&fib_node_place(fib, n)->born, fib->version, memory_order_release);
     atomic_store_explicit(&fib_node_place(fib, n)->ref, ref, memory_order_release);
-    if (old) {
+    if (old)
         fc_fib_retire(fib, old_ref, NULL);
-    } else {
-        changed(fib);
+    else
         fib->n_nodes++;
-    }
     for (int i = 0; i < 2; i++)
         if (fib->crowded[i]) { /* see format.h; if this fails, look-ups are right but slower */
             fib->crowded[i] = 0;
@@ -318,15 +348,17 @@ static int withdraw(fc_fib *fib, const fc_address *home)
         return FC_ENOMEM;
     uint32_t entry = atomic_load_explicit(fc_fib_home_entry(fib, r, ref), memory_order_relaxed);
     uint32_t number = r->node;
-    if (is_anchor(fib, entry))
-        set_anchor(fib, entry, 0);
-    fc_fib_remove_address(fib, home, 0, entry);
-    changed(fib);
-    atomic_store_explicit(&fib_node_place(fib, number)->ref, 0, memory_order_release);
     if (is_anchor(fib, entry)) {
+        set_anchor(fib, entry, 0);
+        fc_fib_remove_address(fib, home, 0, entry);
         add_entries(fib, r, NULL, entry, 1);
         fc_fib_retire(fib, entry, NULL);
+    } else {
+        begin_change(fib);
+        fc_fib_remove_address(fib, home, 0, entry);
+        end_change(fib);
     }
+    atomic_store_explicit(&fib_node_place(fib, number)->ref, 0, memory_order_release);
     fc_fib_retire(fib, ref, NULL);
     free_number(fib, number);
     fib->n_nodes--;

@@ -170,22 +170,36 @@ static inline const fib_record *fib_longest_prefix(fc_fib *fib, const uint64_t a
 }
 
 /* Returns the record of the node that has the key's destination, or NULL. A record found by its exact address is a
- * state that existed. But "the address is not among the exact ones, so a prefix decides" takes several looks, and holds
- * only if no address came or went meanwhile; otherwise the search begins again. `changes` counts only changes of who
- * has which address, not of what a node's flows do, so a second try is rare. */
+ * state that existed. But "the address is not among the exact ones, so a prefix decides, or none" takes several looks,
+ * and these must be at one state: one publish can move an address from a node's prefix to its own addresses, and who
+ * looks among the addresses before it and among the prefixes after it finds neither.
+ *
+ * Who has which address changes by one store at a time, and `changes` is raised right before that store and right after
+ * it. Writers store with release and readers load with acquire, so that a reader which has seen one store sees all that
+ * came before it. Hence, of a search that found the same number at its beginning and at its end:
+ *   - an even number: there was no such store between its looks, so that it saw one state;
+ *   - an odd number: there was at most one. Then only one of several searches under that number can have that store
+ *     between its looks. Of two that follow each other, at least one saw one state; so what both found is right.
+ * A reader never waits for a writer that was stopped between the two: it searches twice, or, if the store came
+ * meanwhile, four times at most. It begins anew when the number has changed: somebody's change was done then. The
+ * number counts only changes of who has which address, not of what a node's flows do, so all this is rare. */
 static inline const fib_record *fib_find(fc_fib *fib, const fc_key *k, uint32_t *ref)
 {
     if ((k->version != 4 && k->version != 6) || !(k->present & FC_DESTINATION))
         return NULL;
-    for (;;) {
+    const fib_record *before = NULL;
+    for (uint64_t last = 0;;) {
         uint64_t changes = atomic_load_explicit(&fib->changes, memory_order_acquire);
         const fib_index *x = atomic_load_explicit(&fib->home, memory_order_acquire);
         const fib_record *r = fib_probe(fib, x, k->destination, k->version, -1, ref);
         if (r)
             return r;
         r = fib_longest_prefix(fib, k->destination, k->version, ref);
-        if (FIB_LIKELY(atomic_load_explicit(&fib->changes, memory_order_acquire) == changes))
+        uint64_t now = atomic_load_explicit(&fib->changes, memory_order_acquire);
+        if (FIB_LIKELY(now == changes && (now % 2 == 0 || (now == last && r == before))))
             return r;
+        last = changes;
+        before = r;
     }
 }
 

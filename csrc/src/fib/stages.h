@@ -281,8 +281,8 @@ FIB_TARGET static inline uint32_t fib_try_lengths(fc_fib *fib, const fib_index *
 }
 
 /* Keys with no home address among the nodes: those in a node's prefix are added to `found`, where there are `n` already
- * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody
- * came or went meanwhile. */
+ * (returned: how many are there then), nobody's are decided. As in fib_find, what was not found counts only if nobody's
+ * addresses changed meanwhile; if they did, fib_find itself is asked for each key. */
 FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint8_t *absent, uint32_t n_absent,
                                             uint8_t *found, uint32_t n)
 {
@@ -300,8 +300,9 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
     for (unsigned six = 0; six < 2; six++)
         if (left[six])
             left[six] = fib_try_lengths(fib, x, p, six ? 6 : 4, of[six], left[six], found, &n, odd, &n_odd);
-    int same = atomic_load_explicit(&fib->changes, memory_order_acquire) == p->changes;
-    if (FIB_UNLIKELY(!same)) {
+    uint64_t changes = atomic_load_explicit(&fib->changes, memory_order_acquire);
+    int undisturbed = changes == p->changes && changes % 2 == 0;
+    if (FIB_UNLIKELY(!undisturbed)) {
         for (; n > first; n--)
             odd[n_odd++] = found[n - 1];
     }
@@ -311,7 +312,7 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
             const fc_key *k = &p->keys[i];
             fib_pass_over(&p->lane[i]);
             int is_key = (k->version == 4 || k->version == 6) && k->present & FC_DESTINATION;
-            if (FIB_LIKELY(same && is_key && !(p->infos && p->infos[i].status)))
+            if (FIB_LIKELY(undisturbed && is_key && !(p->infos && p->infos[i].status)))
                 fib_write(&p->out[i], FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
             else
                 odd[n_odd++] = i;
