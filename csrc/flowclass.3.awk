@@ -21,9 +21,10 @@ function literal(line) {
 intro {
     end = /\*\//
     line = $0
-    sub(/^ \*\/?/, "", line)
+    sub(/ *\*\/$/, "", line)
+    sub(/^ \*/, "", line)
     sub(/^ /, "", line)
-    if (!end || line != "")
+    if (!end || line !~ /^ *$/)
         description = description (line == "" ? ".PP" : literal(line)) "\n"
     if (end)
         intro = 0
@@ -39,7 +40,8 @@ intro {
     open_section = 1
     next
 }
-/^#ifdef __cplusplus|^#endif|^#ifndef FLOWCLASS_H|^extern "C"|^#if|^#else|^#include|^#define FC_API/ { next }
+/^#ifdef __cplusplus/, /^#endif/ { next }
+/^#if|^#else|^#endif|^#include|^#define FC_API/ { next }
 open_section { line = $0; gsub(/FC_API /, "", line); body = body literal(line) "\n" }
 END {
     if (!begun || !open_section || version == "") {
@@ -51,4 +53,6 @@ END {
     printf ".SH NAME\nflowclass \\- %s\n", literal(summary)
     printf ".SH SYNOPSIS\n.B #include <flowclass.h>\n.PP\ncc program.c $(pkg\\-config \\-\\-cflags \\-\\-libs flowclass)\n"
     printf ".SH DESCRIPTION\n%s%s.EE\n", description, body
+    printf ".SH SEE ALSO\n.BR pkg\\-config (1),\n.BR flowclass (1)\n.PP\n"
+    printf "docs/howto/embed\\-c.md of the sources goes through a whole program.\n"
 }

@@ -57,7 +57,6 @@ static int publish_node(fc_fib *fib)
 
 int main(int argc, char **argv)
 {
-    static const char *const actions[] = {"none", "forward", "discard", "n-cast"};
     static uint8_t window[FC_CAPTURE_WINDOW];
     static uint64_t offsets[BATCH];
     static uint32_t lengths[BATCH], originals[BATCH], interfaces[BATCH];
@@ -109,7 +108,7 @@ int main(int argc, char **argv)
         held -= consumed;
     } while (status != FC_CAPTURE_END);
     for (int i = 0; i < 4; i++)
-        printf("%-8s %" PRIu64 "\n", actions[i], counts[i]);
+        printf("%-8s %" PRIu64 "\n", fc_action_text(i), counts[i]);
     wrong = 0;
 done:
     fc_fragments_free(fragments);

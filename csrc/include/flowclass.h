@@ -38,6 +38,8 @@ enum fc_status {
 
 FC_API const char *fc_version(void);           /* FC_VERSION of the library that runs, not of the header */
 FC_API const char *fc_status_text(int status); /* a few words in English, for logs; never NULL */
+FC_API const char *fc_action_text(int action); /* "none", "forward", "discard", "n-cast"; else "unknown" */
+FC_API const char *fc_reason_text(int reason); /* "not-ip", "malformed", "unbound", "signalling", "flow", "default" */
 
 /* ---- Keys and rules: plain data, host byte order ------------------------------------------------ */
 enum fc_field { /* the eight ranged fields; bits of fc_key.present and fc_rule.conditions */
@@ -47,9 +49,8 @@ enum fc_field { /* the eight ranged fields; bits of fc_key.present and fc_rule.c
                 FC_SPI = 1 << 3,         /* ESP */
                 FC_SOURCE_PORT = 1 << 4, /* TCP, UDP, UDP-Lite, SCTP, DCCP */
                 FC_DESTINATION_PORT = 1 << 5,
-                FC_TRAFFIC_CLASS =
-                    1 << 6,           /* the octet as it stands in the header; only the upper six bits are compared */
-                FC_PROTOCOL = 1 << 7, /* after the extension chain; absent where the snap length cut that */
+                FC_TRAFFIC_CLASS = 1 << 6, /* the octet as it stands there; only its upper six bits are compared */
+                FC_PROTOCOL = 1 << 7,      /* after the extension chain; absent where the snap length cut that */
 };
 
 /* What one packet says: 48 bytes. Addresses are 128-bit integers as two host-order words, the more
@@ -318,11 +319,10 @@ typedef struct fc_address { /* words as in fc_key */
     uint8_t reserved[6];
 } fc_address;
 
-typedef struct fc_target { /* a care-of address */
-    uint8_t address[16];   /* network order; IPv4: the first four octets */
-    uint16_t bid;          /* 0: a binding without a BID */
-    uint8_t version;       /* 4 or 6 */
-    uint8_t reserved;
+typedef struct fc_target {     /* a care-of address */
+    uint8_t address[16];       /* network order; IPv4: the first four octets */
+    uint16_t bid;              /* 0: a binding without a BID */
+    uint8_t version, reserved; /* 4 or 6; reserved is 0 */
 } fc_target;
 
 typedef struct fc_flow {

@@ -72,7 +72,8 @@ def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, 
     if not points:
         raise FlowclassError("nothing to plot")
     xs, ys = [p[0] for p in points], [y for p in points for y in p[1:]]
-    x0, x1 = (min(xs), max(xs)) if min(xs) < max(xs) else (xs[0] / 2, xs[0] * 2)
+    widen = max(1.0, math.sqrt(2 * min(xs) / max(xs)))  # an axis spans a factor of two at least
+    x0, x1 = min(xs) / widen, max(xs) * widen
     y0, y1 = min(ys) / 1.3, max(ys) * 1.3
     bottom = max(_HEIGHT, _TOP + 18 * len(curves))
     drawing = _Drawing(_RIGHT + 60 + 7 * max(map(len, curves)), bottom + 50)

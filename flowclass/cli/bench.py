@@ -35,14 +35,13 @@ def size(text: str) -> int:
     return int(digits) * factor
 
 
+def _plot_option(name: str, parameter: str, text: str) -> Callable[[F], F]:
+    return click.option(name, parameter, multiple=True, type=click.Path(), metavar="FILE", help=text)
+
+
 def _common(function: F) -> F:
     for option in (
-        click.option(
-            "--plot",
-            type=click.Path(),
-            metavar="FILE",
-            help="A picture over size: .svg, or with matplotlib .png or .pdf.",
-        ),
+        _plot_option("--plot", "plots", "A picture over size: .svg, or with matplotlib .png or .pdf. May be repeated."),
         click.option("--csv", "as_csv", is_flag=True, help="One line for each figure instead of tables."),
         click.option("--json", "as_json", is_flag=True, help="One JSON object instead of tables."),
         click.option("--seed", default=1, show_default=True, help="Of everything that is generated."),
@@ -125,8 +124,8 @@ def command(ctx: click.Context) -> None:
 @click.option(
     "--peers-up-to", type=size, help="No peers beside sets of more rules than this: their builds may take minutes."
 )
-@click.option("--plot-build", type=click.Path(), metavar="FILE", help="As --plot, of how long builds take.")
-@click.option("--plot-memory", type=click.Path(), metavar="FILE", help="As --plot, of the memory for each rule.")
+@_plot_option("--plot-build", "plot_build", "As --plot, of how long builds take.")
+@_plot_option("--plot-memory", "plot_memory", "As --plot, of the memory for each rule.")
 @_peer_option
 @_common
 def lookup(
@@ -140,14 +139,14 @@ def lookup(
     chosen: tuple[str, ...],
     peers: bool,
     peers_up_to: int | None,
-    plot_build: str | None,
-    plot_memory: str | None,
+    plot_build: tuple[str, ...],
+    plot_memory: tuple[str, ...],
     own_peers: tuple[str, ...],
     rounds: int,
     seed: int,
     as_json: bool,
     as_csv: bool,
-    plot: str | None,
+    plots: tuple[str, ...],
 ) -> None:
     """Look-ups in flat rule sets: FILES of ClassBench's format or OpenFlow rules, or generated sets.
 
@@ -156,8 +155,7 @@ def lookup(
     from flowclass.bench.lookup import measure
     from flowclass.bench.peers import load_peer
 
-    for picture in (plot, plot_build, plot_memory):
-        _check_plot(picture, (*files, *trace_files))
+    _check_plots((*plots, *plot_build, *plot_memory), (*files, *trace_files))
     if trace_files and not files:
         raise click.UsageError("--trace-file: for rule sets in FILES")
     for name in own_peers:
@@ -172,7 +170,7 @@ def lookup(
     title = "How many packets per second does one thread classify, with how many rules?"
     labels = (title, "rules", "million packets per second")
     rates = _lookup_curves(results, _rates)
-    _finish("lookup", results, (as_json, as_csv), notes, plot, rates, labels, _lookup_tables)
+    _finish("lookup", results, (as_json, as_csv), notes, plots, rates, labels, _lookup_tables)
     _draw(plot_build, _lookup_curves(results, _builds), ("How long does a build take?", "rules", "seconds"))
     _draw(
         plot_memory, _lookup_curves(results, _octets), ("How much memory does a rule take?", "rules", "octets a rule")
@@ -283,12 +281,12 @@ def updates(
     seed: int,
     as_json: bool,
     as_csv: bool,
-    plot: str | None,
+    plots: tuple[str, ...],
 ) -> None:
     """Rules removed and inserted in place, alone and beside a reader: ClassBench FILES or generated sets."""
     from flowclass.bench.updates import measure as measure_updates
 
-    _check_plot(plot, files)
+    _check_plots(plots, files)
     cases = _cases(files, families or ("acl",), sizes, versions, ("uniform",), 50_000, seed)
     results = [measure_updates(case, rounds=rounds, seed=seed, peer_names=own_peers) for case in cases]
     curves: dict[str, list[Point]] = {}
@@ -302,7 +300,7 @@ def updates(
         results,
         (as_json, as_csv),
         (),
-        plot,
+        plots,
         curves,
         (title, "rules", "million updates per second"),
         _updates_tables,
@@ -358,14 +356,14 @@ def nodes(
     seed: int,
     as_json: bool,
     as_csv: bool,
-    plot: str | None,
+    plots: tuple[str, ...],
 ) -> None:
     """Decisions for many mobile nodes with a few flows each, and publishing nodes while packets are classified."""
     from flowclass.bench.nodes import measure as measure_nodes
 
     if flows[0] > flows[1]:
         raise click.UsageError("--flows: the fewest exceed the most")
-    _check_plot(plot, ())
+    _check_plots(plots, ())
     results = [
         measure_nodes(n, flows=flows, packets=packets, rounds=rounds, seed=seed, peers=peers)
         for n in sizes or (1_000, 10_000)
@@ -380,7 +378,7 @@ def nodes(
         results,
         (as_json, as_csv),
         (),
-        plot,
+        plots,
         curves,
         (title, "mobile nodes", "million packets per second"),
         _nodes_tables,
@@ -434,20 +432,20 @@ def traces(
     seed: int,
     as_json: bool,
     as_csv: bool,
-    plot: str | None,
+    plots: tuple[str, ...],
 ) -> None:
     """Reading and classifying capture FILES, or a generated one for 100 nodes with 8 flows each."""
     from flowclass.bench.traces import generated
     from flowclass.bench.traces import measure as measure_traces
 
-    if plot:
+    if plots:
         raise click.UsageError("--plot: captures have no size to plot over")
     if files:
         results = [measure_traces(path, bindings, rounds=rounds, peers=peers) for path in files]
     else:
         with generated(packets, seed) as made:
             results = [measure_traces(*made, rounds=rounds, peers=peers)]
-    _finish("traces", results, (as_json, as_csv), (), None, {}, ("", "", ""), _traces_tables)
+    _finish("traces", results, (as_json, as_csv), (), (), {}, ("", "", ""), _traces_tables)
 
 
 def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
@@ -479,11 +477,11 @@ def _traces_tables(results: Sequence[TracesResult]) -> list[Any]:
     return [table, shares] if any(r.ratios for r in results) else [table]
 
 
-def _check_plot(plot: str | None, inputs: Sequence[Path]) -> None:
+def _check_plots(plots: Sequence[str], inputs: Sequence[Path]) -> None:
     """Raises `FlowclassError` for a plot that could not be written, before anything is measured."""
     from flowclass.traces.files import check_apart, check_writable
 
-    if plot:
+    for plot in plots:
         check_plot(plot)
         check_writable(plot)
         check_apart(plot, map(str, inputs))
@@ -494,31 +492,32 @@ def _finish(
     results: Sequence[Any],
     form: tuple[bool, bool],
     notes: Sequence[str],
-    plot: str | None,
+    plots: Sequence[str],
     curves: Mapping[str, Sequence[Point]],
     labels: tuple[str, str, str],
     tables: Callable[[Sequence[Any]], list[Any]],
 ) -> None:
-    """Writes results to standard output, ``notes`` to standard error, and then the plot to its file."""
+    """Writes results to standard output, ``notes`` to standard error, and then the plots to their files."""
     from flowclass.bench.machine import describe
 
     _print_results(what, results, form, notes, describe(), tables)
-    _draw(plot, curves, labels)
+    _draw(plots, curves, labels)
 
 
-def _draw(plot: str | None, curves: Mapping[str, Sequence[Point]], labels: tuple[str, str, str]) -> None:
-    """Writes a picture to its file, if one is wanted. ``labels``: its title, and those of its axes."""
+def _draw(plots: Sequence[str], curves: Mapping[str, Sequence[Point]], labels: tuple[str, str, str]) -> None:
+    """Writes a picture to each of the files that were asked for. ``labels``: its title, and those of its axes."""
     from flowclass.bench.machine import describe
     from flowclass.traces.files import atomic_file
 
-    if not plot:
+    if not plots:
         return
     machine = describe()
     title, x_label, y_label = labels
     spread = "; medians, lowest and highest" if any(len(p) > 2 for curve in curves.values() for p in curve) else ""
     where = f"{machine['processor']}, {machine['system']}{spread}"
-    with atomic_file(plot) as stream:
-        stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
+    for plot in plots:
+        with atomic_file(plot) as stream:
+            stream.write(render(plot, curves, title=title, subtitle=where, x_label=x_label, y_label=y_label))
 
 
 def _print_results(

@@ -15,7 +15,6 @@ from flowclass.engine.structs cimport *
 cdef extern from "flowclass.h" nogil:
     enum:
         FC_CAPTURE_WINDOW, FC_CAPTURE_MORE, FC_CAPTURE_FULL, FC_CAPTURE_END, FC_CAPTURE_STOPPED
-    const int64_t FC_NO_TIME
 
     const char *fc_version()
     const char *fc_status_text(int status)

@@ -5,6 +5,7 @@ from flowclass.engine._flowclass cimport fc_address, fc_fib, fc_flow, fc_node, f
 
 
 cdef int check(int status, what) except -1
+cdef int check_node(fc_fib *fib, const fc_node *node, what) except -1
 cdef int check_publish(int status, fc_fib *fib, const fc_node *node, what) except -1
 cdef void set_address(const uint8_t *octets, Py_ssize_t size, fc_address *out) noexcept nogil
 cdef int get_octets(name, octets, Py_buffer *view) except -1

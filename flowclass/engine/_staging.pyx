@@ -29,11 +29,18 @@ cdef int check(int status, what) except -1:
     return 0
 
 
+cdef int check_node(fc_fib *fib, const fc_node *node, what) except -1:
+    """Raises an error that names the field for which fc_fib_publish refuses a node."""
+    cdef char text[160]
+    if fc_fib_check(fib, node, text, sizeof(text)) != FC_OK:
+        raise ClassifierError(f"{what}: {text.decode()}")
+    return 0
+
+
 cdef int check_publish(int status, fc_fib *fib, const fc_node *node, what) except -1:
     """`check` of what fc_fib_publish said, with the field that is wrong."""
-    cdef char text[160]
-    if status in (FC_EINVAL, FC_ELIMIT, FC_EEXIST) and fc_fib_check(fib, node, text, sizeof(text)) != FC_OK:
-        raise ClassifierError(f"{what}: {text.decode()}")
+    if status in (FC_EINVAL, FC_ELIMIT, FC_EEXIST):
+        check_node(fib, node, what)
     return check(status, what)
 
 

@@ -7,6 +7,9 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 # How this may change between versions that share a struct layout: methods are appended, never moved, and each release
 # that appends takes one more place of `appended`. A module compiled against a later one than is installed is then
 # refused when it is imported ("size changed"), and one compiled against an earlier one goes on working.
+cdef int check_status(int status, what) except -1  # raises the status as a ClassifierError in words, or MemoryError
+
+
 cdef class ForwardingTable:
     cdef void *ptr
     cdef void *appended[1]
@@ -30,6 +33,9 @@ cdef class ForwardingTable:
 
     # The targets (fc_target) of one decision to out, at most `room` of them; how many.
     cdef uint32_t targets_of(self, const void *decision, void *out, uint32_t room) noexcept nogil
+
+    # Raises a ClassifierError that says which field of a const fc_node * publish_node refuses, and why. Takes the GIL.
+    cdef int check_node(self, const void *node) except -1
 
 
 cdef class Decision:

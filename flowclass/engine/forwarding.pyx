@@ -14,7 +14,7 @@ from libc.string cimport memcpy, memset
 from flowclass.engine._flowclass cimport *
 from flowclass.engine.structs cimport abi_of_this_build
 from flowclass.engine._staging cimport (
-    Joined, Staging, check, check_publish, get_octets, packed, set_address, take_address, take_integer,
+    Joined, Staging, check, check_node, check_publish, get_octets, packed, set_address, take_address, take_integer,
 )
 from flowclass.engine.classifier cimport select_kernel
 from flowclass.engine.packets cimport Fragments
@@ -41,6 +41,10 @@ cdef tuple ACTIONS = tuple(Action), REASONS = tuple(Reason)
 cdef tuple FLAGS = tuple(map(DecisionFlag, range(2 * max(DecisionFlag))))
 cdef object RAW_IP = 101, ONE = 1  # what linktype and threads are unless told otherwise: not looked at then (12 ns)
 cdef object NOBODY = nullcontext()  # in place of a lock
+
+
+cdef int check_status(int status, what) except -1:
+    return check(status, what)
 
 
 cdef class Decision:
@@ -213,6 +217,9 @@ cdef class ForwardingTable:
 
     cdef uint32_t targets_of(self, const void *decision, void *out, uint32_t room) noexcept nogil:
         return fc_fib_targets(<fc_fib *>self.ptr, <const fc_decision *>decision, <fc_target *>out, room)
+
+    cdef int check_node(self, const void *node) except -1:
+        return check_node(<fc_fib *>self.ptr, <const fc_node *>node, "node")
 
     def classify(self, keys, out=None, *, kernel="auto", threads=1):
         """The decision for each key of an array of `KEY_DTYPE`, as an array of `DECISION_DTYPE`. ``out`` may be an

@@ -21,11 +21,17 @@ cdef extern from "flowclass.h" nogil:
         FC_INNERMOST
         FC_PACKET_OK, FC_PACKET_NOT_IP, FC_PACKET_MALFORMED
         FC_PACKET_SIGNALLING, FC_PACKET_CUT, FC_PACKET_COMPLETED, FC_PACKET_OPEN
+        FC_FRAGMENT_NONE, FC_FRAGMENT_FIRST, FC_FRAGMENT_LATER
+        FC_UNREAD_NONE, FC_UNREAD_LINKTYPE, FC_UNREAD_ETHERTYPE, FC_UNREAD_PPP, FC_UNREAD_LLC, FC_UNREAD_SNAP
+        FC_UNREAD_NLPID, FC_UNREAD_FAMILY, FC_UNREAD_VERSION, FC_UNREAD_FRAME, FC_UNREAD_ENCRYPTED, FC_UNREAD_LIMIT
+        FC_UNREAD_CUT
         FC_ACTION_NONE, FC_ACTION_FORWARD, FC_ACTION_DISCARD, FC_ACTION_NCAST
         FC_REASON_NOT_IP, FC_REASON_MALFORMED, FC_REASON_UNBOUND, FC_REASON_SIGNALLING, FC_REASON_FLOW
         FC_REASON_DEFAULT
         FC_NO_TARGET, FC_MAX_FANOUT, FC_MAX_FLOWS, FC_MAX_TARGETS, FC_MAX_ADDRESSES
         FC_HAS_FID, FC_HAS_BID, FC_HAS_NODE, FC_CARE_OF_IPV4
+
+    const int64_t FC_NO_TIME
 
     # keys and rules
     ctypedef struct fc_key:
@@ -48,6 +54,7 @@ cdef extern from "flowclass.h" nogil:
     ctypedef struct fc_packet:
         uint8_t status, fragment, flags, depth
         uint32_t fragment_id, ip_offset, ip_length, transport_offset
+        uint16_t unread, unread_value
 
     # the forwarding table
     ctypedef struct fc_decision:

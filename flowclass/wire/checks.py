@@ -15,10 +15,10 @@ from operator import index
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, TypeAlias, Union, get_args, get_origin
 
-from flowclass.addresses import as_packed
+from flowclass.addresses import AddressLike, PrefixLike, as_packed
 from flowclass.errors import ArgumentError, EncodeError, FlowclassError
 
-__all__ = ["U8", "U16", "U20", "U32", "U64", "Range", "Range4", "Range6", "check_of"]
+__all__ = ["U8", "U16", "U20", "U32", "U64", "AddressRange", "Range", "Range4", "Range6", "RangeLike", "check_of"]
 
 U8: TypeAlias = Annotated[int, 8]
 U16: TypeAlias = Annotated[int, 16]
@@ -32,6 +32,10 @@ Range4 = tuple[IPv4Address, IPv4Address]
 Range6 = tuple[IPv6Address, IPv6Address]
 """A first and a last value, both included. Where one is expected, a single value stands for itself, and for addresses a
 prefix for all of its addresses."""
+
+RangeLike: TypeAlias = int | tuple[int, int]
+AddressRange: TypeAlias = PrefixLike | AddressLike | tuple[AddressLike, AddressLike]
+"""What constructors take for a `Range`, and for a `Range4` or a `Range6`: for type checkers."""
 
 _VERSIONS: Final = {IPv4Address: 4, IPv6Address: 6}
 

@@ -22,6 +22,9 @@ def checked_init(cls: type[T]) -> type[T]:
     generates calls ``object.__setattr__`` with the name of each field, and calling the descriptors of the slots takes
     half the time (for nine fields 0.50 us in place of 1.03 us, on CPython 3.11, 3.12 and 3.13 alike). A class that has
     a ``__post_init__``, or a field with a default factory or with ``init=False``, raises TypeError.
+
+    A class with fields for addresses or ranges declares ``__init__`` for type checkers with all that the checks take:
+    text for an address, one value for a range.
     """
     parameters, body = ["self"], []
     names: dict[str, Any] = {"type_of": type, "IPv4Address": IPv4Address, "IPv6Address": IPv6Address}

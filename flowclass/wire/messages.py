@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from ipaddress import IPv6Address
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
+from flowclass.addresses import AddressLike
 from flowclass.wire.checks import U8, U16
 from flowclass.wire.flow_options import FlowIdentification, FlowSummary
 from flowclass.wire.lazy import checked_init
@@ -182,6 +183,12 @@ class BindingError:
     home_address: IPv6Address
     options: tuple[Option, ...] = ()
     checksum: U16 = field(default=0, compare=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self, status: int, home_address: AddressLike, options: tuple[Option, ...] = ..., checksum: int = ...
+        ) -> None: ...
 
 
 @checked_init

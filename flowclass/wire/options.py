@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
 
+from flowclass.addresses import AddressLike
 from flowclass.wire.checks import U8, U16, U32, U64
 from flowclass.wire.lazy import Received, checked_init, received
 
@@ -89,6 +90,10 @@ class AlternateCareOf:
 
     address: IPv6Address
 
+    if TYPE_CHECKING:
+
+        def __init__(self, address: AddressLike) -> None: ...
+
 
 @checked_init
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,10 @@ class MobileNetworkPrefix:
 
     prefix: IPv6Address
     prefix_length: U8
+
+    if TYPE_CHECKING:
+
+        def __init__(self, prefix: AddressLike, prefix_length: int) -> None: ...
 
 
 @checked_init
@@ -186,6 +195,17 @@ class BindingIdentifier(Received):
     status: U8 = 0
     home: bool = False
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            bid: int,
+            care_of: AddressLike | None = ...,
+            priority: int = ...,
+            status: int = ...,
+            home: bool = ...,
+        ) -> None: ...
+
     def _complete(self) -> None:
         octets: bytes = self._octets
         _set_care_of(self, (IPv6Address if len(octets) == 16 else IPv4Address)(int.from_bytes(octets)))
@@ -219,6 +239,10 @@ class IPv4HomeAddress:
     prefix_length: Annotated[int, 6] = 32
     request_prefix: bool = False
 
+    if TYPE_CHECKING:
+
+        def __init__(self, address: AddressLike, prefix_length: int = ..., request_prefix: bool = ...) -> None: ...
+
 
 @checked_init
 @dataclass(frozen=True, slots=True)
@@ -230,6 +254,10 @@ class IPv4AddressAcknowledgement:
     address: IPv4Address
     status: U8 = 0
     prefix_length: Annotated[int, 6] = 32
+
+    if TYPE_CHECKING:
+
+        def __init__(self, address: AddressLike, status: int = ..., prefix_length: int = ...) -> None: ...
 
 
 @checked_init
@@ -254,6 +282,10 @@ class IPv4CareOf:
     alignment: ClassVar[tuple[int, int]] = (4, 0)
 
     address: IPv4Address
+
+    if TYPE_CHECKING:
+
+        def __init__(self, address: AddressLike) -> None: ...
 
 
 @checked_init

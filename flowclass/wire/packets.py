@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from struct import Struct
 from types import TracebackType
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+from flowclass.addresses import AddressLike
 from flowclass.errors import ArgumentError, DecodeError, EncodeError, ParameterProblem
 from flowclass.wire._usual import PacketSlots
 from flowclass.wire.checks import U8, U20
@@ -97,6 +98,22 @@ class MobilityPacket(Received):
     traffic_class: U8 = 0
     flow_label: U20 = 0
     extensions: tuple[ExtensionHeader, ...] = ()
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            source: AddressLike,
+            destination: AddressLike,
+            message: Message,
+            home_address: AddressLike | None = ...,
+            routing_home: AddressLike | None = ...,
+            checksum_ok: bool = ...,
+            hop_limit: int = ...,
+            traffic_class: int = ...,
+            flow_label: int = ...,
+            extensions: tuple[ExtensionHeader, ...] = ...,
+        ) -> None: ...
 
     def _complete(self) -> None:
         for fill, address in zip(_SETTERS, self._octets, strict=True):

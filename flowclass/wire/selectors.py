@@ -11,10 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from struct import Struct
-from typing import Annotated, Any, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Generic, TypeVar
 
 from flowclass.errors import DecodeError, EncodeError
-from flowclass.wire.checks import U8, U32, Range, Range4, Range6
+from flowclass.wire.checks import U8, U32, AddressRange, Range, Range4, Range6, RangeLike
 from flowclass.wire.lazy import checked_init
 from flowclass.wire.numbers import SelectorFormat
 from flowclass.wire.tlv import octets4, octets6
@@ -58,6 +58,20 @@ class TrafficSelector4:
     """Flag bits of End fields that are sent although they equal their Start: a detail of the encoding, not of the
     meaning, kept so that what was received is encoded as it was."""
 
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            source: AddressRange | None = ...,
+            destination: AddressRange | None = ...,
+            spi: RangeLike | None = ...,
+            source_port: RangeLike | None = ...,
+            destination_port: RangeLike | None = ...,
+            traffic_class: RangeLike | None = ...,
+            protocol: RangeLike | None = ...,
+            explicit_ends: int = ...,
+        ) -> None: ...
+
 
 @checked_init
 @dataclass(frozen=True, slots=True)
@@ -80,6 +94,21 @@ class TrafficSelector6:
     traffic_class: Annotated[Range, 8, 2] | None = None
     protocol: Annotated[Range, 8] | None = None
     explicit_ends: U32 = field(default=0, compare=False, repr=False)
+
+    if TYPE_CHECKING:
+
+        def __init__(
+            self,
+            source: AddressRange | None = ...,
+            destination: AddressRange | None = ...,
+            spi: RangeLike | None = ...,
+            flow_label: RangeLike | None = ...,
+            source_port: RangeLike | None = ...,
+            destination_port: RangeLike | None = ...,
+            traffic_class: RangeLike | None = ...,
+            protocol: RangeLike | None = ...,
+            explicit_ends: int = ...,
+        ) -> None: ...
 
 
 @checked_init

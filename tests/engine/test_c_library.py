@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import platform
 import re
@@ -105,6 +106,17 @@ def test_the_version_is_the_packages(installed: Path) -> None:
     assert flags(installed, "--modversion")[0] == text
 
 
+def test_actions_and_reasons_have_the_names_that_python_gives_them(installed: Path) -> None:
+    library = ctypes.CDLL(str(installed / "lib" / "libflowclass.so"))
+    for text, names in (library.fc_action_text, flowclass.Action), (library.fc_reason_text, flowclass.Reason):
+        text.restype = ctypes.c_char_p
+        assert {number: text(number).decode() for number in range(-1, len(names) + 1)} == {
+            -1: "unknown",
+            **{member.value: member.label for member in names},
+            len(names): "unknown",
+        }
+
+
 @pytest.mark.needs_tool("nm", "readelf")
 def test_the_shared_library_exports_functions_of_the_header_and_nothing_else(installed: Path) -> None:
     library = installed / "lib" / "libflowclass.so"
@@ -131,6 +143,9 @@ def test_the_manual_page_has_every_function(installed: Path) -> None:
     header = (installed / "include" / "flowclass.h").read_text(encoding="utf-8")
     for name in re.findall(r"^FC_API [^;(]*?\b(fc_\w+)\(", header, re.MULTILINE):
         assert f"{name}(" in text, name
+    description, _, declarations = text.partition("VERSION AND STATUS")
+    assert "*/" not in description  # the ends of what the header is made of are left out
+    assert not re.search(r"^ *\}$", declarations, re.MULTILINE)
     assert [line for line in text.splitlines() if line.startswith(("NAME", "SYNOPSIS", "DESCRIPTION", "KERNELS"))]
 
 

@@ -76,14 +76,14 @@ STRUCTS = """
 # cython: language_level=3
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
-from flowclass.engine cimport ForwardingTable, Fragments
+from flowclass.engine cimport ForwardingTable, Fragments, check_status
 from flowclass.engine.structs cimport *
 
 check_abi()
 
 
-def publish(ForwardingTable table, const uint8_t[::1] care_of):
-    '''A node with the home address 2001:db8::1 and one care-of address; its number, or a status below 0.'''
+def publish(ForwardingTable table, const uint8_t[::1] care_of, int version=6):
+    '''A node with the home address 2001:db8::1 and one care-of address; its number.'''
     cdef fc_target target
     cdef fc_node node
     cdef uint32_t number = 0
@@ -92,13 +92,16 @@ def publish(ForwardingTable table, const uint8_t[::1] care_of):
     memset(&node, 0, sizeof(node))
     for i in range(16):
         target.address[i] = care_of[i]
-    target.bid, target.version = 7, 6
+    target.bid, target.version = 7, version
     node.home.version = 6
     node.home.words[0], node.home.words[1] = 0x20010db8 << 32, 1
     node.targets, node.n_targets = &target, 1
     with nogil:
         status = table.publish_node(&node, &number)
-    return status if status < 0 else number
+    if status < 0:
+        table.check_node(&node)
+        check_status(status, "publish")
+    return number
 
 
 def decide(ForwardingTable table, Fragments fragments, const uint8_t[::1] packet):
@@ -114,8 +117,7 @@ def decide(ForwardingTable table, Fragments fragments, const uint8_t[::1] packet
                                       1, &decision)
         if status == FC_OK:
             n = table.targets_of(&decision, targets, FC_MAX_FANOUT)
-    if status != FC_OK:
-        raise RuntimeError(f"status {status}")
+    check_status(status, "packets")
     return decision.action, decision.reason, targets[0].bid if n else None
 
 
@@ -123,7 +125,7 @@ def withdraw(ForwardingTable table):
     cdef fc_address home
     memset(&home, 0, sizeof(home))
     home.version, home.words[0], home.words[1] = 6, 0x20010db8 << 32, 1
-    return table.withdraw_node(&home)
+    check_status(table.withdraw_node(&home), "withdraw")
 """
 
 STRUCTS_SETUP = """
@@ -153,8 +155,18 @@ assert user.decide(table, fragments, packet) == (fc.Action.NONE, fc.Reason.UNBOU
 assert user.publish(table, bytes(range(0x20, 0x30))) >= 0
 assert user.decide(table, fragments, packet) == (fc.Action.FORWARD, fc.Reason.DEFAULT, 7)
 assert table.classify_packets([packet])["care_of"].tobytes() == bytes(range(0x20, 0x30))
-assert user.withdraw(table) == 0
+user.withdraw(table)
 assert len(table) == 0
+for call, said in (
+    (lambda: user.withdraw(table), "withdraw: no node has this home address"),
+    (lambda: user.publish(table, bytes(16), 5), "node: targets[0].version: neither 4 nor 6"),
+):
+    try:
+        call()
+    except fc.ClassifierError as error:
+        assert str(error).startswith(said), error
+    else:
+        raise AssertionError(said)
 """
 
 ENGINE = Path(flowclass.__file__).parent / "engine"
@@ -198,7 +210,7 @@ def test_a_module_of_other_methods_is_refused_or_works(tmp_path: Path, later: bo
     shutil.copytree(ENGINE, package / "engine", ignore=shutil.ignore_patterns("*.so", "*.py", "*.pyx", "__pycache__"))
     (package / "__init__.pxd").touch()
     changed = package / "engine" / "forwarding.pxd"
-    text, last = changed.read_text(encoding="utf-8"), "uint32_t room) noexcept nogil\n"
+    text, last = changed.read_text(encoding="utf-8"), "cdef int check_node(self, const void *node) except -1\n"
     assert text.count("appended[1]") == text.count(last) == 1
     if later:
         text = text.replace("appended[1]", "appended[2]")

@@ -99,6 +99,23 @@ def constants(path: Path) -> Iterator[str]:
         yield from re.findall(r"(?:^|,)\s*(\w+)", body)
 
 
+def test_cython_users_have_all_members_and_enumerators() -> None:
+    """structs.pxd declares the structs of the header whole, but for what is reserved, and its enumerations too."""
+    header = COMMENT.sub("", HEADER.read_text(encoding="utf-8"))
+    pxd = (ROOT / "flowclass" / "engine" / "structs.pxd").read_text(encoding="utf-8")
+    structs = dict(re.findall(r"^    ctypedef struct (\w+):\n((?:        .*\n)+)", pxd, re.MULTILINE))
+    assert {"fc_key", "fc_packet", "fc_node"} <= structs.keys()
+    for name, body in structs.items():
+        declared = re.search(rf"typedef struct {name} \{{([^}}]*)\}}", header)
+        assert declared, name
+        members = set(re.findall(r"(\w+)(?:\[\w+\])?\s*[,;]", declared[1])) - {"reserved"}
+        assert set(re.findall(r"(\w+)(?:\[\w+\])?(?:,|\n)", body)) == members, name
+    known = set(re.findall(r"\bFC_\w+", pxd))
+    for body in re.findall(r"\benum\b\s*\w*\s*\{([^}]*)\}", header):
+        names = set(re.findall(r"\bFC_\w+(?=\s*[=,}]|\s*$)", body))
+        assert names <= known or not names & known, names - known
+
+
 def test_a_constant_is_defined_in_one_file() -> None:
     homes: dict[str, set[str]] = {}
     for path in [*files(), HEADER]:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import copy
 import inspect
 import pickle
 import re
 from collections.abc import Callable
-from dataclasses import FrozenInstanceError, dataclass, field, replace
+from dataclasses import MISSING, FrozenInstanceError, dataclass, field, fields, is_dataclass, replace
 from ipaddress import IPv6Address, IPv6Network
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
+from flowclass import wire
 from flowclass.errors import FlowclassError
 from flowclass.wire import (
     RFC6089,
@@ -190,3 +193,29 @@ def test_a_value_takes_addresses_and_ranges_in_every_form() -> None:
     assert BindingUpdate(1, 1, options=[BID]).options == (BID,)  # type: ignore[arg-type]  # a list is taken
     verbatim = Verbatim((BID, FLOW))
     assert BindingUpdate(1, 1, options=verbatim).options is verbatim
+
+
+def declared_constructors() -> dict[str, ast.FunctionDef]:
+    """The ``__init__`` that classes declare for type checkers, by class."""
+    found: dict[str, ast.FunctionDef] = {}
+    for path in Path(wire.__file__).parent.glob("*.py"):
+        for cls in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for block in cls.body if isinstance(cls, ast.ClassDef) else ():
+                if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING":
+                    found[cls.name] = next(m for m in block.body if isinstance(m, ast.FunctionDef))
+    return found
+
+
+def test_constructors_that_are_declared_for_type_checkers_have_the_fields() -> None:
+    """Those with addresses or ranges, which are taken in more forms than they are held in."""
+    declared = declared_constructors()
+    for name, cls in vars(wire).items():
+        if not (isinstance(cls, type) and is_dataclass(cls)):
+            continue
+        hints = " ".join(str(f.type) for f in fields(cls))
+        assert (name in declared) == bool(re.search(r"IPv[46]Address|Range", hints)), name
+        if name in declared:
+            arguments = declared[name].args
+            own = [f for f in fields(cls) if f.init]
+            assert [a.arg for a in arguments.args[1:]] == [f.name for f in own], name
+            assert len(arguments.defaults) == sum(f.default is not MISSING for f in own), name

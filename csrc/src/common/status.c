@@ -1,4 +1,4 @@
-/* What a program shows of the library: its version, and a status in words. */
+/* What a program shows of the library: its version, and numbers in words. */
 #include "flowclass.h"
 
 const char *fc_version(void) { return FC_VERSION; }
@@ -26,4 +26,16 @@ const char *fc_status_text(int status)
         return "an address or prefix belongs to another entry already";
     }
     return "not a status of flowclass";
+}
+
+const char *fc_action_text(int action)
+{
+    static const char *const names[] = {"none", "forward", "discard", "n-cast"};
+    return action >= FC_ACTION_NONE && action <= FC_ACTION_NCAST ? names[action] : "unknown";
+}
+
+const char *fc_reason_text(int reason)
+{
+    static const char *const names[] = {"not-ip", "malformed", "unbound", "signalling", "flow", "default"};
+    return reason >= FC_REASON_NOT_IP && reason <= FC_REASON_DEFAULT ? names[reason] : "unknown";
 }
