@@ -8,8 +8,8 @@ Names are loaded when they are first used, so that importing the package costs n
 from __future__ import annotations
 
 import importlib
+import os
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flowclass.errors import (
@@ -73,7 +73,8 @@ _LAZY = {
     "load_bindings": "flowclass.mobility",
     "SqliteStore": "flowclass.agent.store",
 }
-_CHECKOUT = Path(__file__).parent.parent / "csrc"
+_HERE = os.path.dirname(os.path.abspath(__file__))
+_CHECKOUT = os.path.join(os.path.dirname(_HERE), "csrc")
 _PACKAGES = frozenset({"addresses", "agent", "bench", "engine", "generate", "mobility", "traces", "wire"})
 
 __all__ = [
@@ -112,8 +113,8 @@ def __dir__() -> list[str]:
 
 def get_include() -> str:
     """The folder that holds ``flowclass.h``, for a C or Cython build."""
-    installed = Path(__file__).parent / "include"
-    return str(installed if installed.is_dir() else _CHECKOUT / "include")
+    installed = os.path.join(_HERE, "include")
+    return installed if os.path.isdir(installed) else os.path.join(_CHECKOUT, "include")
 
 
 def get_sources() -> list[str]:
@@ -123,6 +124,9 @@ def get_sources() -> list[str]:
     Each includes its neighbours by relative paths, so they are compiled where they are. The part of the library that
     only flowclass's own reading of captures uses is not among them.
     """
-    installed = Path(__file__).parent / "csrc" / "src"
-    top = installed if installed.is_dir() else _CHECKOUT / "src"
-    return sorted(str(path) for path in top.glob("*/*.c") if path.parent.name != "trace")
+    from glob import escape, glob
+
+    installed = os.path.join(_HERE, "csrc", "src")
+    top = installed if os.path.isdir(installed) else os.path.join(_CHECKOUT, "src")
+    found = glob(os.path.join(escape(top), "*", "*.c"))
+    return sorted(path for path in found if os.path.basename(os.path.dirname(path)) != "trace")

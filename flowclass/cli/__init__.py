@@ -16,15 +16,16 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator, Sequence
-from difflib import get_close_matches
 from types import FrameType
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 import click
-from click.shell_completion import CompletionItem
 
 from flowclass import __version__
 from flowclass.errors import FlowclassError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
 
 __all__ = ["DAMAGED", "DONE", "INTERRUPTED", "USAGE", "main", "tell"]
 
@@ -85,6 +86,8 @@ class Commands(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """The command that the first argument names. Raises a usage error, which says what is similar, if none does."""
         if args and args[0][:1] != "-" and args[0] not in self.list_commands(ctx):
+            from difflib import get_close_matches
+
             close = get_close_matches(args[0], self.list_commands(ctx), 1)
             hint = f": did you mean {close[0]}?" if close else ""
             raise click.UsageError(f"there is no command {args[0]!r}{hint}", ctx)
@@ -92,6 +95,8 @@ class Commands(click.Group):
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         """The commands and options that begin so; no command is imported for it."""
+        from click.shell_completion import CompletionItem
+
         names = [name for name in self.list_commands(ctx) if name.startswith(incomplete)]
         found = [CompletionItem(name, help=COMMANDS[name]) for name in names]
         return found + click.Command.shell_complete(self, ctx, incomplete)

@@ -6,13 +6,13 @@ import glob
 import os
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
 from functools import wraps
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 if TYPE_CHECKING:
+    from flowclass.engine.forwarding import ForwardingTable
     from flowclass.mobility import HomeAgent
     from flowclass.traces.selection import Selection
     from flowclass.wire import Profile
@@ -27,6 +27,7 @@ __all__ = [
     "expand_traces",
     "inner_option",
     "make_agent",
+    "make_decider",
     "memory_option",
     "profile_of",
     "profile_options",
@@ -144,8 +145,7 @@ class Size(click.ParamType[int]):
         return octets
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(NamedTuple):
     """Which packets a command is about: the values of --from, --to, --where, --skip and --first."""
 
     since: str | None
@@ -176,7 +176,7 @@ def selection_options(function: F) -> F:
 
     @wraps(function)
     def call(**values: Any) -> Any:
-        part = Part(**{field.name: values.pop(field.name) for field in fields(Part)})
+        part = Part(**{name: values.pop(name) for name in Part._fields})
         return function(part=part, **values)
 
     for option in (
@@ -254,6 +254,20 @@ def make_agent(bindings_file: str | None, replay: bool, profile: str | None, opt
     if found is not None:
         agent.load(found)
     return agent
+
+
+def make_decider(
+    bindings_file: str | None, replay: bool, profile: str | None, option_type: int | None
+) -> HomeAgent | ForwardingTable:
+    """What decides packets: the home agent that the options describe, or only its forwarding table without --replay."""
+    if replay or bindings_file is None or profile or option_type is not None:
+        return make_agent(bindings_file, replay, profile, option_type)
+    from flowclass.engine.forwarding import ForwardingTable
+    from flowclass.mobility.bindings_file.read import read_bindings
+
+    table = ForwardingTable()
+    read_bindings(bindings_file).publish(table)
+    return table
 
 
 def check_traces(traces: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
@@ -22,7 +22,7 @@ from ._inputs import (
     check_traces,
     expand_traces,
     inner_option,
-    make_agent,
+    make_decider,
     memory_option,
     profile_options,
     selection_options,
@@ -33,10 +33,12 @@ from ._inputs import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from flowclass.engine.forwarding import ForwardingTable
     from flowclass.mobility import HomeAgent
     from flowclass.traces.interruption import Interruption
+    from flowclass.traces.outcomes import Rows
     from flowclass.traces.selection import Selection
-    from flowclass.traces.summary import Summary, Totals
+    from flowclass.traces.summary import Summary, Totals, Updates
 
 _SHOWN_WAYS = 40
 _BEHIND = 4
@@ -132,11 +134,8 @@ def command(
     and the exit status is 130. A second one stops at once.
     """
     from flowclass.traces.columns import COLUMNS, parse_columns
-    from flowclass.traces.compress import endings
-    from flowclass.traces.connections import ALL_CONNECTION_COLUMNS, CONNECTION_COLUMNS
     from flowclass.traces.files import check_apart
     from flowclass.traces.interruption import interruptible
-    from flowclass.traces.packet_files import check_packets
     from flowclass.traces.sources import path_text
 
     if columns is not None and output is None:
@@ -147,6 +146,8 @@ def command(
     if by is None:
         names = COLUMNS if columns is None else parse_columns(columns)
     else:
+        from flowclass.traces.connections import ALL_CONNECTION_COLUMNS, CONNECTION_COLUMNS
+
         names = CONNECTION_COLUMNS
         if columns is not None:
             names = parse_columns(columns, CONNECTION_COLUMNS, ALL_CONNECTION_COLUMNS)
@@ -166,6 +167,8 @@ def command(
         if output is not None and os.path.realpath(output) == os.path.realpath(packets_file):
             raise click.UsageError("-o and --write name the same output")
         if packets_file != "-":
+            from flowclass.traces.packet_files import check_packets
+
             check_packets(packets_file)
     if by is not None and (scheduler is not None or part_size is not None):
         raise click.UsageError("--by goes without --scheduler and --part-size")
@@ -173,6 +176,8 @@ def command(
     if (workers is not None and not alone) or scheduler is not None:
         if streams:
             raise click.UsageError("-o - goes without --workers and --scheduler, which write files")
+        from flowclass.traces.compress import endings
+
         if output is not None and endings(output)[1]:
             raise click.UsageError(f"{output}: --workers and --scheduler write rows that aren't compressed")
         if bindings_file is None:
@@ -184,7 +189,7 @@ def command(
     else:
         if part_size is not None:
             raise click.UsageError("--part-size goes with --workers or --scheduler, and not with --replay")
-        agent = make_agent(bindings_file, replay, profile, option_type)
+        agent = make_decider(bindings_file, replay, profile, option_type)
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
             summary = _alone(
@@ -208,7 +213,7 @@ def command(
 
 def _alone(
     traces: Sequence[str],
-    agent: HomeAgent,
+    agent: HomeAgent | ForwardingTable,
     replay: bool,
     inner: int,
     memory: int,
@@ -222,39 +227,46 @@ def _alone(
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
-    from flowclass.traces.connections import Connections, stream_connections, write_connections
-    from flowclass.traces.outputs import check_output, open_output, open_stream
-    from flowclass.traces.packet_files import open_packets, stream_packets
-    from flowclass.traces.pipeline import WriteBehind
-    from flowclass.traces.replaying import replay as replay_traces
     from flowclass.traces.run import Run
 
     with ExitStack() as stack:
         writer = None
-        connections = Connections() if by_tuple else None
-        if connections is not None and output == "-":
-            write = partial(stream_connections, form, sys.stdout.buffer, connections, columns)
-            stack.push(lambda kind, *_: None if kind else write())
-        elif connections is not None and output is not None:
-            check_output(output)
-            write = partial(write_connections, output, connections, columns)
+        observers: list[Callable[[Rows], None]] = []
+        if by_tuple and output is not None:
+            from flowclass.traces.connections import Connections, stream_connections, write_connections
+            from flowclass.traces.outputs import check_output
+
+            connections = Connections()
+            observers.append(connections.add)
+            if output == "-":
+                write = partial(stream_connections, form, sys.stdout.buffer, connections, columns)
+            else:
+                check_output(output)
+                write = partial(write_connections, output, connections, columns)
             stack.push(lambda kind, *_: None if kind else write())
         elif output is not None:
+            from flowclass.traces.outputs import open_output, open_stream
+
             opened = open_stream(form, sys.stdout.buffer, columns) if output == "-" else open_output(output, columns)
             writer = stack.enter_context(opened)
-        packets = None
+        packets = behind = None
         if packets_file is not None:
+            from flowclass.traces.packet_files import open_packets, stream_packets
+
             to_stream = packets_file == "-"
             packets = stack.enter_context(
                 stream_packets(sys.stdout.buffer) if to_stream else open_packets(packets_file)
             )
         tell = stack.enter_context(progress("classifying", total_size(traces)))
-        behind = stack.enter_context(WriteBehind(_BEHIND)) if threads else None
+        if threads:
+            from flowclass.traces.pipeline import WriteBehind
+
+            behind = stack.enter_context(WriteBehind(_BEHIND))
         run = Run(
             agent,
             writer=writer,
             packets=packets,
-            observers=[] if connections is None else [connections.add],
+            observers=observers,
             inner=inner,
             progress=tell,
             behind=behind,
@@ -264,7 +276,11 @@ def _alone(
             esp_null=esp_null,
             live="-" in (output, packets_file),
         )
-        return replay_traces(run, traces, ahead=threads) if replay else run.classify(traces)
+        if not replay:
+            return run.classify(traces)
+        from flowclass.traces.replaying import replay as replay_traces
+
+        return replay_traces(run, traces, ahead=threads)
 
 
 def _by_workers(
@@ -323,25 +339,46 @@ def _by_workers(
 
 
 def show(summary: Summary, output: str | None, packets_file: str | None = None, *, stderr: bool = False) -> None:
-    """Prints the summary as tables."""
-    from flowclass.wire import BINDING_STATUS, get_profile
-
-    console = make_console(stderr=stderr)
+    """Prints the summary: lines, and tables where there is something to show."""
     files = summary.files[0].file if len(summary.files) == 1 else f"{len(summary.files)} files"
-    console.print(f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}", markup=False)
+    lines = [f"{counted(summary.packets, 'packet')}, {counted(summary.octets, 'octet')}, {files}"]
     if summary.cut:
-        console.print(f"{count_text(summary.cut)} of them were cut by the capture; decided on what is there")
-    if (updates := summary.updates) is not None:
-        console.print(
-            f"{counted(updates.received, 'binding update')}: {updates.accepted} accepted, {updates.rejected} rejected,"
-            f" {updates.ignored} ignored; flow options: {updates.flows_accepted} accepted,"
-            f" {updates.flows_rejected} rejected"
-        )
-        if updates.unread:
-            found = ", ".join(f"{count_text(n)} {reason}" for reason, n in sorted(updates.unread.items()))
-            console.print(f"signalling that could not be read: {found}", markup=False)
-        _show_statuses("binding updates", updates.statuses, BINDING_STATUS, console)
-        _show_statuses("flow options", updates.flow_statuses, get_profile(updates.profile).status.names, console)
+        lines.append(f"{count_text(summary.cut)} of them were cut by the capture; decided on what is there")
+    if summary.updates is not None:
+        lines += _update_lines(summary.updates)
+    for line in lines:
+        click.echo(line, err=stderr)
+    if summary.packets:
+        _show_tables(summary, make_console(stderr=stderr))
+    for what, file in (("rows", output), ("packets", packets_file)):
+        if file not in (None, "-"):
+            click.echo(f"{what}: {file}", err=stderr)
+
+
+def _update_lines(updates: Updates) -> list[str]:
+    from flowclass.wire.numbers import BINDING_STATUS
+    from flowclass.wire.profiles import get_profile
+
+    lines = [
+        f"{counted(updates.received, 'binding update')}: {updates.accepted} accepted, {updates.rejected} rejected,"
+        f" {updates.ignored} ignored; flow options: {updates.flows_accepted} accepted,"
+        f" {updates.flows_rejected} rejected"
+    ]
+    if updates.unread:
+        found = ", ".join(f"{count_text(n)} {reason}" for reason, n in sorted(updates.unread.items()))
+        lines.append(f"signalling that could not be read: {found}")
+    for of, counts, names in (
+        ("binding updates", updates.statuses, BINDING_STATUS),
+        ("flow options", updates.flow_statuses, get_profile(updates.profile).status.names),
+    ):
+        rejected = [f"{count_text(n)} with {status} ({names.get(status, 'unknown')})" for status, n in counts.items()
+                    if status >= 128]  # fmt: skip
+        if rejected:
+            lines.append(f"rejected {of}: {', '.join(rejected)}")
+    return lines
+
+
+def _show_tables(summary: Summary, console: Console) -> None:
     reasons = make_table("", ("reason", "left"), ("packets", "right"), ("octets", "right"), ("share", "right"))
     for name, way in summary.by_reason().items():
         if way.packets:
@@ -351,18 +388,6 @@ def show(summary: Summary, output: str | None, packets_file: str | None = None, 
     _show_unread(summary, console)
     _show_ways(summary, console)
     _show_care_of(summary, console)
-    if output not in (None, "-"):
-        console.print(f"rows: {output}", markup=False)
-    if packets_file not in (None, "-"):
-        console.print(f"packets: {packets_file}", markup=False)
-
-
-def _show_statuses(of: str, counts: dict[int, int], names: Mapping[int, str], console: Console) -> None:
-    """Prints why binding updates or flows were rejected: the statuses from 128 on."""
-    rejected = [f"{count_text(n)} with {status} ({names.get(status, 'unknown')})" for status, n in counts.items()
-                if status >= 128]  # fmt: skip
-    if rejected:
-        console.print(f"rejected {of}: {', '.join(rejected)}", markup=False)
 
 
 def _show_unread(summary: Summary, console: Console) -> None:

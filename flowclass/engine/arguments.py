@@ -7,14 +7,19 @@ wrong value, with the argument's name in the message.
 from __future__ import annotations
 
 import os
-from typing import Any
-
-import numpy as np
-import numpy.typing as npt
+from typing import TYPE_CHECKING, Any
 
 from flowclass.errors import ArgumentError, ClassifierError
+from flowclass.late import Late
 
-from .keys import KEY_DTYPE, RULE_DTYPE
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from . import keys as arrays
+else:
+    np = Late("numpy")
+    arrays = Late("flowclass.engine.keys")
 
 __all__ = ["as_keys", "as_rules", "contiguous", "integer", "link_types", "out_array", "secret_key", "times_of"]
 
@@ -23,7 +28,7 @@ NO_TIME = -(2**63)  # FC_NO_TIME
 
 def integer(name: str, value: Any, low: int, high: int) -> int:
     """An argument that is one integer from ``low`` to ``high``."""
-    if not isinstance(value, (int, np.integer)):
+    if not isinstance(value, int) and not isinstance(value, np.integer):
         raise ArgumentError(name, "an integer", value)
     if not low <= value <= high:
         raise ClassifierError(f"{name}: expected {low} to {high}, got {value}")
@@ -32,14 +37,14 @@ def integer(name: str, value: Any, low: int, high: int) -> int:
 
 def as_rules(rules: Any) -> npt.NDArray[np.void]:
     """``rules`` as a contiguous array of `RULE_DTYPE`, copied only if it must be."""
-    if not isinstance(rules, np.ndarray) or rules.dtype != RULE_DTYPE or rules.ndim != 1:
+    if not isinstance(rules, np.ndarray) or rules.dtype != arrays.RULE_DTYPE or rules.ndim != 1:
         raise ClassifierError("rules: a one-dimensional array of RULE_DTYPE expected (see make_rules, read_classbench)")
     return np.ascontiguousarray(rules)
 
 
 def as_keys(keys: Any) -> npt.NDArray[np.void]:
     """``keys`` as a contiguous array of `KEY_DTYPE`, copied only if it must be."""
-    if not isinstance(keys, np.ndarray) or keys.dtype != KEY_DTYPE or keys.ndim != 1:
+    if not isinstance(keys, np.ndarray) or keys.dtype != arrays.KEY_DTYPE or keys.ndim != 1:
         raise ClassifierError("keys: a one-dimensional array of KEY_DTYPE expected (see make_keys)")
     return np.ascontiguousarray(keys)
 

@@ -1,19 +1,20 @@
 # cython: language_level=3, embedsignature=True
 """The flat classifier: one rule set of any size, looked up in batches."""
 
-import numpy as np
-
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport strcpy
 
 from flowclass.engine._flowclass cimport *
 
-from flowclass.engine._threads import run_parts
 from flowclass.engine.arguments import as_keys, as_rules, integer
 from flowclass.errors import ArgumentError, ClassifierError
+from flowclass.late import Late
 
 __all__ = ["Classifier", "kernels"]
+
+np = Late("numpy")
+threads_of = Late("flowclass.engine._threads")
 
 
 def kernels():
@@ -146,7 +147,7 @@ cdef class Classifier:
         if threads != 1:
             parts = parts_of(n, threads)
             if len(parts) > 1:
-                run_parts(lambda a, b: self.classify(keys[a:b], out[a:b], kernel=kernel), parts)
+                threads_of.run_parts(lambda a, b: self.classify(keys[a:b], out[a:b], kernel=kernel), parts)
                 return out
         PyObject_GetBuffer(out, &to, PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
         try:

@@ -11,12 +11,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import IntEnum, IntFlag
-from typing import Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from flowclass.addresses import address_text
 from flowclass.errors import ArgumentError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .dtypes import DECISION_DTYPE as DECISION_DTYPE
 
 __all__ = ["DECISION_DTYPE", "Action", "DecisionFlag", "Reason", "decision_text", "outcome_text"]
 
@@ -68,34 +71,12 @@ class DecisionFlag(IntFlag):
     """``care_of`` is an IPv4 address, in its first four octets."""
 
 
-DECISION_DTYPE: Final = np.dtype(
-    [
-        ("action", "u1"),
-        ("reason", "u1"),
-        ("flags", "u1"),
-        ("n_targets", "u1"),
-        ("fid", "<u2"),
-        ("bid", "<u2"),
-        ("node", "<u4"),
-        ("reserved", "<u4"),
-        ("care_of", "u1", (16,)),
-    ]
-)
-"""One decision, 32 octets, host byte order (struct fc_decision). What does not apply is 0.
+def __getattr__(name: str) -> Any:
+    if name == "DECISION_DTYPE":
+        from .dtypes import DECISION_DTYPE
 
-``action``, ``reason``, ``flags``
-    `Action`, `Reason`, and a sum of `DecisionFlag`.
-``n_targets``
-    copies to send: 0, 1, or more for n-cast (`ForwardingTable.care_of` has their addresses).
-``fid``, ``bid``
-    of the flow binding that matched, and of the care-of address.
-``node``
-    the number of the mobile node in its table.
-``care_of``
-    the first or only care-of address in network byte order.
-"""
-
-assert DECISION_DTYPE.itemsize == 32
+        return DECISION_DTYPE
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def decision_text(decision: np.void) -> str:
@@ -103,6 +84,10 @@ def decision_text(decision: np.void) -> str:
 
     Of an n-cast it has the first care-of address and how many there are. ArgumentError for anything else.
     """
+    import numpy as np
+
+    from .dtypes import DECISION_DTYPE
+
     if not isinstance(decision, np.void) or decision.dtype != DECISION_DTYPE:
         raise ArgumentError("decision", "one element of an array of DECISION_DTYPE", decision)
     flags = DecisionFlag(int(decision["flags"]))

@@ -3,8 +3,6 @@
 
 from contextlib import nullcontext
 
-import numpy as np
-
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBuffer_Release
@@ -21,21 +19,25 @@ from flowclass.engine.packets cimport Fragments
 
 from flowclass.addresses import address_text
 from flowclass.engine.arguments import contiguous, integer, link_types, out_array, secret_key, times_of
-from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason, outcome_text
-from flowclass.engine.keys import KEY_DTYPE, RULE_DTYPE
-from flowclass.engine.packets import PACKET_DTYPE, as_batch
+from flowclass.engine.decisions import Action, DecisionFlag, Reason, outcome_text
+from flowclass.engine.packets import as_batch
 from flowclass.errors import ArgumentError, ClassifierError, FlowclassError
+from flowclass.late import Late
 
 __all__ = ["FLOW_DTYPE", "TARGET_DTYPE", "DataPlane", "Decision", "ForwardingTable"]
 
-TARGET_DTYPE = np.dtype([("address", "u1", (16,)), ("bid", "<u2"), ("version", "u1"), ("reserved", "u1")])
-FLOW_DTYPE = np.dtype([("rule", RULE_DTYPE), ("fid", "<u2"), ("action", "u1"), ("n_targets", "u1"), ("targets", "<u4")])
+np = Late("numpy")
+dtypes = Late("flowclass.engine.dtypes")
 ABI = abi_of_this_build()
 """What `check_abi` of structs.pxd compares: the version, and the sizes of the structs."""
-assert DECISION_DTYPE.itemsize == sizeof(fc_decision)
-assert TARGET_DTYPE.itemsize == sizeof(fc_target)
-assert FLOW_DTYPE.itemsize == sizeof(fc_flow)
-assert RULE_DTYPE.itemsize == sizeof(fc_rule)
+SIZES = {"FLOW_DTYPE": sizeof(fc_flow), "TARGET_DTYPE": sizeof(fc_target)}
+
+
+def __getattr__(name):
+    if name in SIZES:
+        assert getattr(dtypes, name).itemsize == SIZES[name]
+        return getattr(dtypes, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 cdef tuple ACTIONS = tuple(Action), REASONS = tuple(Reason)
 cdef tuple FLAGS = tuple(map(DecisionFlag, range(2 * max(DecisionFlag))))
@@ -137,8 +139,8 @@ cdef class ForwardingTable:
         if homes.ndim != 2 or homes.shape[1] not in (4, 16):
             raise ClassifierError(f"home_addresses: expected n rows of 4 or 16 octets, got shape {homes.shape}")
         cdef Py_ssize_t n = homes.shape[0], width = homes.shape[1], i
-        cdef const fc_target *c_targets = <const fc_target *>address_of(_rows("targets", targets, TARGET_DTYPE))
-        cdef const fc_flow *c_flows = <const fc_flow *>address_of(_rows("flows", flows, FLOW_DTYPE))
+        cdef const fc_target *c_targets = <const fc_target *>address_of(_rows("targets", targets, dtypes.TARGET_DTYPE))
+        cdef const fc_flow *c_flows = <const fc_flow *>address_of(_rows("flows", flows, dtypes.FLOW_DTYPE))
         cdef const uint32_t[::1] target_at = _offsets("target_offsets", target_offsets, n, len(targets))
         cdef const uint32_t[::1] flow_at = _offsets("flow_offsets", flow_offsets, n, len(flows))
         cdef const int32_t[::1] default = np.ascontiguousarray(defaults, dtype=np.int32)
@@ -227,10 +229,10 @@ cdef class ForwardingTable:
         cdef int chosen = select_kernel(kernel), status
         cdef unsigned split = integer("threads", threads, 1, 1024)
         keys = contiguous("keys", keys)
-        if keys.dtype != KEY_DTYPE or keys.ndim != 1:
+        if keys.dtype != dtypes.KEY_DTYPE or keys.ndim != 1:
             raise ClassifierError(f"keys: expected one dimension of KEY_DTYPE, got {keys.ndim} of {keys.dtype}")
         cdef size_t n = keys.shape[0]
-        out = out_array("out", out, DECISION_DTYPE, n)
+        out = out_array("out", out, dtypes.DECISION_DTYPE, n)
         cdef const uint8_t[::1] k = keys.view(np.uint8)
         cdef uint8_t[::1] o = out.view(np.uint8)
         if n:
@@ -245,11 +247,11 @@ cdef class ForwardingTable:
         cdef int chosen = select_kernel(kernel), status
         cdef unsigned split = integer("threads", threads, 1, 1024)
         keys, infos = contiguous("keys", keys), contiguous("infos", infos)
-        if keys.dtype != KEY_DTYPE or infos.dtype != PACKET_DTYPE or keys.ndim != 1 or keys.shape != infos.shape:
+        if keys.dtype != dtypes.KEY_DTYPE or infos.dtype != dtypes.PACKET_DTYPE or keys.ndim != 1 or keys.shape != infos.shape:
             raise ClassifierError(f"keys and infos: expected KEY_DTYPE and PACKET_DTYPE, one dimension, equal length; "
                                   f"got shapes {keys.shape} and {infos.shape}")
         cdef size_t n = keys.shape[0]
-        out = out_array("out", out, DECISION_DTYPE, n)
+        out = out_array("out", out, dtypes.DECISION_DTYPE, n)
         cdef const uint8_t[::1] k = keys.view(np.uint8)
         cdef const uint8_t[::1] p = infos.view(np.uint8)
         cdef uint8_t[::1] o = out.view(np.uint8)
@@ -286,7 +288,7 @@ cdef class ForwardingTable:
                 joined.offsets, joined.lengths = &at[0], &size[0]
                 joined.data = &b[0] if b.shape[0] else <const uint8_t *>&options
         cdef size_t n = joined.n
-        out = out_array("out", out, DECISION_DTYPE, n)
+        out = out_array("out", out, dtypes.DECISION_DTYPE, n)
         if fragments is not None and not isinstance(fragments, Fragments):
             raise ArgumentError("fragments", "a Fragments", fragments)
         options.now = FC_NO_TIME
@@ -349,12 +351,12 @@ cdef class ForwardingTable:
         of decision i from ends[i - 1] (0 before the first) up to ends[i].
         """
         decisions = np.ascontiguousarray(decisions)
-        if decisions.dtype != DECISION_DTYPE or decisions.ndim != 1:
+        if decisions.dtype != dtypes.DECISION_DTYPE or decisions.ndim != 1:
             raise ClassifierError(f"decisions: expected one dimension of DECISION_DTYPE, got {decisions.dtype}")
         cdef Py_ssize_t n = decisions.shape[0], i
         cdef size_t room = int(decisions["n_targets"].sum(dtype=np.int64)), at = 0
         homes, versions = np.zeros((n, 16), np.uint8), np.zeros(n, np.uint8)
-        targets, ends = np.empty(room, TARGET_DTYPE), np.empty(n, np.int64)
+        targets, ends = np.empty(room, dtypes.TARGET_DTYPE), np.empty(n, np.int64)
         cdef const fc_decision *d = <const fc_decision *>address_of(decisions)
         cdef fc_target *target = <fc_target *>address_of(targets)
         cdef uint8_t[:, ::1] homes_view = homes

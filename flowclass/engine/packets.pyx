@@ -8,11 +8,9 @@ from flowclass.engine._flowclass cimport *
 import threading
 from contextlib import nullcontext
 
-import numpy as np
-
 from flowclass.engine.arguments import integer, link_types, out_array, secret_key, times_of
-from flowclass.engine.keys import KEY_DTYPE
 from flowclass.errors import ArgumentError, ClassifierError
+from flowclass.late import Late
 
 __all__ = ["FIRST_DTYPE", "INNERMOST", "NOTE_DTYPE", "OPEN", "PACKET_DTYPE", "SIGNALLING", "Fragments", "as_batch",
            "parse"]
@@ -21,57 +19,18 @@ INNERMOST = FC_INNERMOST
 SIGNALLING = FC_PACKET_SIGNALLING  # bits of the flags in PACKET_DTYPE
 OPEN = FC_PACKET_OPEN
 
-PACKET_DTYPE = np.dtype(
-    [
-        ("status", "u1"),
-        ("fragment", "u1"),
-        ("flags", "u1"),
-        ("depth", "u1"),
-        ("fragment_id", "=u4"),
-        ("ip_offset", "=u4"),
-        ("ip_length", "=u4"),
-        ("transport_offset", "=u4"),
-        ("unread", "=u2"),
-        ("unread_value", "=u2"),
-    ]
-)
-assert PACKET_DTYPE.itemsize == sizeof(fc_packet)
-assert KEY_DTYPE.itemsize == sizeof(fc_key)
+np = Late("numpy")
+dtypes = Late("flowclass.engine.dtypes")
 
-NOTE_DTYPE = np.dtype(
-    [
-        ("packet", "=u8"),
-        ("number", "=u8"),
-        ("told", "=u8"),
-        ("from", "=u8"),
-        ("key", KEY_DTYPE),
-        ("info", PACKET_DTYPE),
-        ("source", "=u8", 2),
-        ("destination", "=u8", 2),
-        ("id", "=u4"),
-        ("kind", "=u4"),
-        ("tells", "=u4"),
-        ("original", "=u4"),
-        ("time", "=i8"),
-    ]
-)
-FIRST_DTYPE = np.dtype(
-    [
-        ("serial", "=u8"),
-        ("open", "=u8"),
-        ("key", KEY_DTYPE),
-        ("source", "=u8", 2),
-        ("destination", "=u8", 2),
-        ("id", "=u4"),
-        ("kind", "=u4"),
-        ("flags", "u1"),
-        ("depth", "u1"),
-        ("reserved", "u1", 6),
-        ("time", "=i8"),
-    ]
-)
-assert NOTE_DTYPE.itemsize == sizeof(fc_fragment_note)
-assert FIRST_DTYPE.itemsize == sizeof(fc_fragment_first)
+
+SIZES = {"FIRST_DTYPE": sizeof(fc_fragment_first), "NOTE_DTYPE": sizeof(fc_fragment_note), "PACKET_DTYPE": sizeof(fc_packet)}
+
+
+def __getattr__(name):
+    if name in SIZES:
+        assert getattr(dtypes, name).itemsize == SIZES[name]
+        return getattr(dtypes, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 cdef class Fragments:
@@ -107,7 +66,7 @@ cdef class Fragments:
 
     def notes(self, most=16384):
         """Takes the oldest notes, at most ``most`` of them, and returns them as an array of `NOTE_DTYPE`."""
-        taken = np.empty(most, NOTE_DTYPE)
+        taken = np.empty(most, dtypes.NOTE_DTYPE)
         cdef uint8_t[::1] view = taken.view(np.uint8)
         cdef size_t n
         with self.lock:
@@ -124,7 +83,7 @@ cdef class Fragments:
         """All first fragments that are held, the oldest first, as an array of `FIRST_DTYPE`."""
         cdef uint8_t[::1] view
         with self.lock:
-            found = np.empty(fc_fragments_count(<fc_fragments *>self.ptr), FIRST_DTYPE)
+            found = np.empty(fc_fragments_count(<fc_fragments *>self.ptr), dtypes.FIRST_DTYPE)
             if len(found):
                 view = found.view(np.uint8)
                 fc_fragments_firsts(<fc_fragments *>self.ptr, <fc_fragment_first *>&view[0])
@@ -133,8 +92,8 @@ cdef class Fragments:
     def settle(self, notes):
         """Answers the notes of the part that comes next, in their order, in one or several calls: their ``key`` and
         ``info`` become those that their packets have."""
-        if notes.dtype != NOTE_DTYPE or notes.ndim != 1 or not notes.flags.c_contiguous:
-            raise ClassifierError(f"notes: expected a contiguous array of {NOTE_DTYPE.names}")
+        if notes.dtype != dtypes.NOTE_DTYPE or notes.ndim != 1 or not notes.flags.c_contiguous:
+            raise ClassifierError(f"notes: expected a contiguous array of {dtypes.NOTE_DTYPE.names}")
         cdef uint8_t[::1] view = notes.view(np.uint8)
         if len(notes):
             with self.lock:
@@ -143,8 +102,8 @@ cdef class Fragments:
 
     def extend(self, firsts, told):
         """Takes in what the memory of a part holds, once the part's notes are settled. Then the next part can come."""
-        if firsts.dtype != FIRST_DTYPE or firsts.ndim != 1 or not firsts.flags.c_contiguous:
-            raise ClassifierError(f"firsts: expected a contiguous array of {FIRST_DTYPE.names}")
+        if firsts.dtype != dtypes.FIRST_DTYPE or firsts.ndim != 1 or not firsts.flags.c_contiguous:
+            raise ClassifierError(f"firsts: expected a contiguous array of {dtypes.FIRST_DTYPE.names}")
         cdef const uint8_t[::1] view = firsts.view(np.uint8)
         with self.lock:
             fc_fragments_extend(<fc_fragments *>self.ptr, <const fc_fragment_first *>(&view[0] if len(firsts) else NULL), len(firsts), told)
@@ -216,8 +175,8 @@ def parse(packets, *, linktype=101, linktypes=None, fragments=None, times=None, 
     """
     buffer, offsets, lengths = as_batch(packets)
     cdef Py_ssize_t n = offsets.size
-    keys = out_array("keys", keys, KEY_DTYPE, n)
-    infos = out_array("infos", infos, PACKET_DTYPE, n)
+    keys = out_array("keys", keys, dtypes.KEY_DTYPE, n)
+    infos = out_array("infos", infos, dtypes.PACKET_DTYPE, n)
     inner = integer("inner", inner, 0, FC_INNERMOST)
     if fragments is not None and not isinstance(fragments, Fragments):
         raise ArgumentError("fragments", "a Fragments", fragments)

@@ -11,12 +11,18 @@ import struct
 import sys
 from ipaddress import IPv4Address, IPv6Address
 from itertools import chain
-from typing import Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from flowclass.wire.flow_options import TrafficSelectorOption
-from flowclass.wire.selectors import FORMATS, TrafficSelector4, TrafficSelector6
+from flowclass.late import Late
 
 from .fields import ADDRESSES, BITS, FIELDS, LOW_WORD
+
+if TYPE_CHECKING:
+    from flowclass.wire import flow_options, selectors
+    from flowclass.wire.selectors import TrafficSelector4, TrafficSelector6
+else:
+    flow_options = Late("flowclass.wire.flow_options")
+    selectors = Late("flowclass.wire.selectors")
 
 __all__ = ["WILD_CARD", "Range", "describe_rule", "octets_rule", "rule_row", "rule_text", "selector_rule"]
 
@@ -86,7 +92,7 @@ _templates: Final[dict[bytes, _Template]] = {}
 
 
 def _template(head: bytes) -> _Template:
-    form = FORMATS[head[0]]
+    form = selectors.FORMATS[head[0]]
     flags = int.from_bytes(head[2:])
     order = bytearray([255]) * _ROW.size  # the last octet is always zero
     mask = (1 << 8 * _ROW.size) - 1
@@ -124,7 +130,7 @@ def octets_rule(octets: bytes) -> bytes:
 
 def selector_rule(selector: TrafficSelector4 | TrafficSelector6) -> bytes:
     """The row of a binary traffic selector (RFC 6088). It has all of the selector's conditions."""
-    return octets_rule(TrafficSelectorOption(selector).octets)
+    return octets_rule(flow_options.TrafficSelectorOption(selector).octets)
 
 
 def describe_rule(row: bytes) -> dict[str, int | Range]:

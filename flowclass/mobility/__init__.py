@@ -1,31 +1,48 @@
 """The control plane: the binding cache, the roles that receive and send binding updates, and the bindings file.
 
-What only a mobile node needs is loaded when it is first used: an agent that restarts has packets waiting.
+A name's module is imported when the name is first used: an agent that restarts has packets waiting.
 """
 
 from __future__ import annotations
 
-import importlib
-import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from .agent.acknowledgement import acknowledge
-from .agent.agent import Agent, Pending
-from .agent.anchor_point import MobilityAnchorPoint
-from .agent.correspondent import CorrespondentNode
-from .agent.counters import Counters
-from .agent.home_agent import HomeAgent, load_bindings
-from .agent.nonces import NonceTable
-from .agent.received_update import Outcome, Update
-from .agent.shared_keys import Association, Security, SharedKeys
-from .bindings_file.read import BindingsFile, read_bindings
-from .cache.binding_cache import BindingCache, BusyError, Store, Table, Transaction
-from .cache.events import Event, EventKind
-from .cache.node import DISCARD, FORWARD, NCAST, PLAIN, CareOf, Flow, Node
-from .cache.snapshot import decode_node, encode_node
-from .settings import Capabilities, Limits, Switches
+from flowclass.late import late_names
 
 if TYPE_CHECKING:
+    from .agent.acknowledgement import acknowledge as acknowledge
+    from .agent.agent import Agent as Agent
+    from .agent.agent import Anchor as Anchor
+    from .agent.agent import Pending as Pending
+    from .agent.anchor_point import MobilityAnchorPoint as MobilityAnchorPoint
+    from .agent.correspondent import CorrespondentNode as CorrespondentNode
+    from .agent.counters import Counters as Counters
+    from .agent.home_agent import HomeAgent as HomeAgent
+    from .agent.home_agent import load_bindings as load_bindings
+    from .agent.nonces import NonceTable as NonceTable
+    from .agent.received_update import Outcome as Outcome
+    from .agent.received_update import Update as Update
+    from .agent.shared_keys import Association as Association
+    from .agent.shared_keys import Security as Security
+    from .agent.shared_keys import SharedKeys as SharedKeys
+    from .bindings_file.read import BindingsFile as BindingsFile
+    from .bindings_file.read import read_bindings as read_bindings
+    from .cache.binding_cache import BindingCache as BindingCache
+    from .cache.binding_cache import BusyError as BusyError
+    from .cache.binding_cache import Store as Store
+    from .cache.binding_cache import Table as Table
+    from .cache.binding_cache import Transaction as Transaction
+    from .cache.events import Event as Event
+    from .cache.events import EventKind as EventKind
+    from .cache.node import DISCARD as DISCARD
+    from .cache.node import FORWARD as FORWARD
+    from .cache.node import NCAST as NCAST
+    from .cache.node import PLAIN as PLAIN
+    from .cache.node import CareOf as CareOf
+    from .cache.node import Flow as Flow
+    from .cache.node import Node as Node
+    from .cache.snapshot import decode_node as decode_node
+    from .cache.snapshot import encode_node as encode_node
     from .mobile_node.mobile_node import MobileNode as MobileNode
     from .mobile_node.plan import FlowEntry as FlowEntry
     from .mobile_node.plan import Refusal as Refusal
@@ -33,74 +50,57 @@ if TYPE_CHECKING:
     from .mobile_node.update_list import UpdateList as UpdateList
     from .mobile_node.uplink import exchanged as exchanged
     from .mobile_node.uplink import publish_known as publish_known
+    from .settings import Capabilities as Capabilities
+    from .settings import Limits as Limits
+    from .settings import Switches as Switches
 
-_LAZY = {
-    "MobileNode": "mobile_node",
-    "FlowEntry": "plan",
-    "Refusal": "plan",
-    "SharedKey": "shared_key",
-    "UpdateList": "update_list",
-    "exchanged": "uplink",
-    "publish_known": "uplink",
+# public name -> the module of this package that defines it
+_PLACES = {
+    "DISCARD": "cache.node",
+    "FORWARD": "cache.node",
+    "NCAST": "cache.node",
+    "PLAIN": "cache.node",
+    "Agent": "agent.agent",
+    "Anchor": "agent.agent",
+    "Association": "agent.shared_keys",
+    "BindingCache": "cache.binding_cache",
+    "BindingsFile": "bindings_file.read",
+    "BusyError": "cache.binding_cache",
+    "Capabilities": "settings",
+    "CareOf": "cache.node",
+    "CorrespondentNode": "agent.correspondent",
+    "Counters": "agent.counters",
+    "Event": "cache.events",
+    "EventKind": "cache.events",
+    "Flow": "cache.node",
+    "FlowEntry": "mobile_node.plan",
+    "HomeAgent": "agent.home_agent",
+    "Limits": "settings",
+    "MobileNode": "mobile_node.mobile_node",
+    "MobilityAnchorPoint": "agent.anchor_point",
+    "Node": "cache.node",
+    "NonceTable": "agent.nonces",
+    "Outcome": "agent.received_update",
+    "Pending": "agent.agent",
+    "Refusal": "mobile_node.plan",
+    "Security": "agent.shared_keys",
+    "SharedKey": "mobile_node.shared_key",
+    "SharedKeys": "agent.shared_keys",
+    "Store": "cache.binding_cache",
+    "Switches": "settings",
+    "Table": "cache.binding_cache",
+    "Transaction": "cache.binding_cache",
+    "Update": "agent.received_update",
+    "UpdateList": "mobile_node.update_list",
+    "acknowledge": "agent.acknowledgement",
+    "decode_node": "cache.snapshot",
+    "encode_node": "cache.snapshot",
+    "exchanged": "mobile_node.uplink",
+    "load_bindings": "agent.home_agent",
+    "publish_known": "mobile_node.uplink",
+    "read_bindings": "bindings_file.read",
 }
 
-Anchor = Agent
-"""The name that `Agent` had before 0.1.0."""
+__all__ = list(_PLACES)
 
-__all__ = [
-    "DISCARD",
-    "FORWARD",
-    "NCAST",
-    "PLAIN",
-    "Agent",
-    "Anchor",
-    "Association",
-    "BindingCache",
-    "BindingsFile",
-    "BusyError",
-    "Capabilities",
-    "CareOf",
-    "CorrespondentNode",
-    "Counters",
-    "Event",
-    "EventKind",
-    "Flow",
-    "FlowEntry",
-    "HomeAgent",
-    "Limits",
-    "MobileNode",
-    "MobilityAnchorPoint",
-    "Node",
-    "NonceTable",
-    "Outcome",
-    "Pending",
-    "Refusal",
-    "Security",
-    "SharedKey",
-    "SharedKeys",
-    "Store",
-    "Switches",
-    "Table",
-    "Transaction",
-    "Update",
-    "UpdateList",
-    "acknowledge",
-    "decode_node",
-    "encode_node",
-    "exchanged",
-    "load_bindings",
-    "publish_known",
-    "read_bindings",
-]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name, obj=sys.modules[__name__])
-    value = getattr(importlib.import_module(f"{__name__}.mobile_node.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = late_names(__name__, _PLACES)

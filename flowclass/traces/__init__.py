@@ -7,8 +7,9 @@ A name's module is imported when the name is first used, so pyarrow is needed on
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from flowclass.late import late_names
 
 if TYPE_CHECKING:
     from .columnar import DecisionStream as DecisionStream
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from .summary import Summary as Summary
 
 # public name -> the module of this package that defines it
-_LAZY = {
+_PLACES = {
     "NO_TIME": "reader",
     "Damage": "reader",
     "Connections": "connections",
@@ -62,16 +63,6 @@ _LAZY = {
     "write_connections": "connections",
 }
 
-__all__ = list(_LAZY)
+__all__ = list(_PLACES)
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module 'flowclass.traces' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"flowclass.traces.{_LAZY[name]}"), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+__getattr__, __dir__ = late_names(__name__, _PLACES)

@@ -5,19 +5,17 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from contextlib import nullcontext
 
-import numpy as np
-
 from flowclass.engine._flowclass cimport *
 from flowclass.engine.forwarding cimport ForwardingTable
 from flowclass.engine.packets cimport Fragments
 
-from flowclass.engine.decisions import DECISION_DTYPE
-from flowclass.engine.keys import KEY_DTYPE
-from flowclass.engine.packets import PACKET_DTYPE
-
-from ._rows import TOTAL_DTYPE
+from flowclass.late import Late
 
 __all__ = ["END", "FULL", "MORE", "NO_TIME", "STOPPED", "WINDOW", "Capture", "KeyArrays", "RecordArrays", "Tally"]
+
+np = Late("numpy")
+dtypes = Late("flowclass.engine.dtypes")
+rows = Late("flowclass.traces._rows")
 
 cdef extern from "Python.h":
     Py_ssize_t Py_REFCNT(object)
@@ -64,8 +62,8 @@ cdef class KeyArrays(RecordArrays):
     cdef fc_packet *info_ptr
 
     def __cinit__(self, size_t capacity):
-        self.keys = np.empty(capacity, KEY_DTYPE)
-        self.infos = np.empty(capacity, PACKET_DTYPE)
+        self.keys = np.empty(capacity, dtypes.KEY_DTYPE)
+        self.infos = np.empty(capacity, dtypes.PACKET_DTYPE)
         cdef uint8_t[::1] keys = self.keys.view(np.uint8)
         cdef uint8_t[::1] infos = self.infos.view(np.uint8)
         self.key_ptr = <fc_key *>&keys[0]
@@ -80,6 +78,15 @@ cdef class KeyArrays(RecordArrays):
         return (Py_REFCNT(self.offsets) == 1 and Py_REFCNT(self.lengths) == 1 and Py_REFCNT(self.originals) == 1
                 and Py_REFCNT(self.times) == 1 and Py_REFCNT(self.linktypes) == 1 and Py_REFCNT(self.interfaces) == 1
                 and Py_REFCNT(self.keys) == 1 and Py_REFCNT(self.infos) == 1)
+
+
+cdef int check(int status) except -1:
+    """Raises what a negative status of the reader means."""
+    if status == FC_ENOMEM:
+        raise MemoryError
+    if status < 0:
+        raise ValueError("no capture (neither pcap nor pcapng)")
+    return status
 
 
 cdef class Capture:
@@ -184,11 +191,21 @@ cdef class Capture:
             status = fc_capture_read(self.ptr, data, size, last, &r, &consumed)
             if status >= 0 and key_ptr != NULL:
                 fc_parse_batch(0, r.linktypes, data, r.offsets, r.lengths, r.count, &options, key_ptr, info_ptr)
-        if status == FC_ENOMEM:
-            raise MemoryError
-        if status < 0:
-            raise ValueError("no capture (neither pcap nor pcapng)")
-        return status, r.count, consumed
+        return check(status), r.count, consumed
+
+    def identify(self, const uint8_t[::1] window not None, size_t size, bint last):
+        """Raises ValueError if a stream that begins with ``window[:size]`` is no capture. It reads one record."""
+        cdef fc_records r
+        cdef uint64_t offset
+        cdef uint32_t length, original, interface
+        cdef int64_t time
+        cdef uint16_t linktype
+        cdef size_t consumed = 0
+        cdef const uint8_t *data = <const uint8_t *>&r if window.shape[0] == 0 else &window[0]
+        if size > <size_t>window.shape[0]:
+            raise ValueError(f"size: {size} of a window of {window.shape[0]}")
+        r = fc_records(&offset, &length, &original, &time, &linktype, &interface, 1, 0)
+        check(fc_capture_read(self.ptr, data, size, last, &r, &consumed))
 
     def damage(self):
         """Takes at most 64 damages found since the last call: a list of (kind, offset, skipped, frame)."""
@@ -238,11 +255,7 @@ cdef class Tally:
         with lock:
             with nogil:
                 status = fc_tally_read(self.ptr, capture.ptr, <fc_fib *>table.ptr, &options, data, size, last, &consumed)
-        if status == FC_ENOMEM:
-            raise MemoryError
-        if status < 0:
-            raise ValueError("no capture (neither pcap nor pcapng)")
-        return status, consumed
+        return check(status), consumed
 
     def take(self, ForwardingTable table not None):
         """The different decisions since the last call, in no particular order, with the totals of the packets of each.
@@ -256,8 +269,8 @@ cdef class Tally:
         if status != FC_OK:
             raise MemoryError
         fc_tally_get(self.ptr, &totals)
-        decisions = np.empty(totals.decisions, DECISION_DTYPE)
-        each = np.empty(totals.decisions, TOTAL_DTYPE)
+        decisions = np.empty(totals.decisions, dtypes.DECISION_DTYPE)
+        each = np.empty(totals.decisions, rows.TOTAL_DTYPE)
         cdef uint8_t[::1] d = decisions.view(np.uint8)
         cdef uint8_t[::1] e = each.view(np.uint8)
         if totals.decisions:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from difflib import get_close_matches
 from typing import Final
 
 from flowclass.errors import FlowclassError
@@ -67,5 +66,7 @@ def check_columns(columns: list[str] | tuple[str, ...], known: tuple[str, ...] =
 
 def suggestion(name: str, known: tuple[str, ...]) -> str:
     """The end of a message about a name that is none of the ``known`` ones."""
+    from difflib import get_close_matches
+
     close = get_close_matches(name, known, 1)
     return f"; did you mean {close[0]}?" if close else f": expected one of {', '.join(known)}"

@@ -9,17 +9,26 @@ in ``damage``. So is exceeding the memory limit, in words that name the limit.
 
 from __future__ import annotations
 
-import bz2
 import importlib
-import lzma
-import zlib
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from flowclass.errors import CaptureError
-from flowclass.traces.pipeline import ReadAhead
-from flowclass.traces.sources import ByteSource, RawSource
+from flowclass.late import Late
+
+if TYPE_CHECKING:
+    import bz2
+    import lzma
+    import zlib
+
+    from . import pipeline
+    from .sources import ByteSource, RawSource
+else:
+    bz2 = Late("bz2")
+    lzma = Late("lzma")
+    zlib = Late("zlib")
+    pipeline = Late("flowclass.traces.pipeline")
 
 __all__ = ["MEMORY", "decompressed", "other_kind"]
 
@@ -276,7 +285,7 @@ class _Threaded:
     def __init__(self, source: RawSource, chunks: Iterator[bytes]) -> None:
         self.damage: list[str] = []
         self._source = source
-        self._chunks = ReadAhead(chunks, QUEUED)
+        self._chunks = pipeline.ReadAhead(chunks, QUEUED)
         self._current = memoryview(b"")
 
     def readinto(self, buffer: memoryview, /) -> int:

@@ -8,7 +8,6 @@ import io
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Iterable, Iterator
 from typing import IO
 
@@ -116,7 +115,9 @@ def _atomic_file(path: str) -> Iterator[IO[bytes]]:
         return
     folder, name = os.path.split(target)
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
+        from tempfile import mkstemp
+
+        handle, temporary = mkstemp(prefix=f".{name}.", suffix=".part", dir=folder)
     except OSError as error:
         raise OutputError(f"{path}: {error.strerror}") from None
     try:

@@ -7,17 +7,26 @@ A trace has millions of packets but few different decisions. So a batch of packe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeAlias
 
-import numpy as np
-import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from flowclass.addresses import address_text
-from flowclass.engine.decisions import DECISION_DTYPE, Action, DecisionFlag, Reason
-from flowclass.engine.keys import KEY_DTYPE
+from flowclass.engine.decisions import Action, DecisionFlag, Reason
+from flowclass.late import Late
 
-from ._rows import DecisionNumbers
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from flowclass.engine import dtypes
+
+    from . import _rows
+else:
+    np = Late("numpy")
+    dtypes = Late("flowclass.engine.dtypes")
+    _rows = Late("flowclass.traces._rows")
 
 __all__ = ["ACTIONS", "REASONS", "Ids", "Outcomes", "RowValues", "Rows", "row_values_of"]
 
@@ -25,8 +34,9 @@ ACTIONS = tuple(action.label for action in Action)
 REASONS = tuple(reason.label for reason in Reason)
 _FID, _BID = DecisionFlag.FID.value, DecisionFlag.BID.value
 
-Ids: TypeAlias = npt.NDArray[np.uint32]
-DecisionArray: TypeAlias = npt.NDArray[np.void]
+
+Ids: TypeAlias = "npt.NDArray[np.uint32]"
+DecisionArray: TypeAlias = "npt.NDArray[np.void]"
 
 
 class RowValues(NamedTuple):
@@ -44,8 +54,7 @@ class RowValues(NamedTuple):
     care_of: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
+class Rows(Struct, frozen=True, eq=False):
     """One batch of classified packets of one file, in the order of the file.
 
     The arrays have equal lengths: ``frames`` u64, frame numbers from 1 on; ``times`` i64, nanoseconds since 1970 or
@@ -60,7 +69,7 @@ class Rows:
     ids: Ids
     outcomes: Outcomes
     sizes: npt.NDArray[np.uint32]
-    keys: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, KEY_DTYPE))
+    keys: npt.NDArray[np.void] = field(default_factory=lambda: np.zeros(0, dtypes.KEY_DTYPE))
     captured: npt.NDArray[np.uint32] = field(default_factory=lambda: np.zeros(0, np.uint32))
 
     def __len__(self) -> int:
@@ -86,12 +95,13 @@ class Outcomes:
     BATCH = 1 << 16
     """The largest number of decisions in one call of `intern`."""
 
-    def __init__(self, dtype: npt.DTypeLike = DECISION_DTYPE) -> None:
+    def __init__(self, dtype: npt.DTypeLike | None = None) -> None:
         self.values: list[RowValues] = []
         self.epoch: int = 0
         self.before_forget: Callable[[], None] = lambda: None
         self._ids: dict[RowValues, int] = {}
-        self._numbers = DecisionNumbers(dtype, limit=self.LIMIT + self.BATCH)
+        records = dtypes.DECISION_DTYPE if dtype is None else dtype
+        self._numbers = _rows.DecisionNumbers(records, limit=self.LIMIT + self.BATCH)
         self._id_of = np.empty(self.LIMIT + self.BATCH, dtype=np.uint32)  # indexed by decision number
 
     def __len__(self) -> int:

@@ -10,19 +10,24 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import BinaryIO, Final
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-import numpy as np
-import numpy.typing as npt
+from msgspec import Struct, field
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import Fragments
 from flowclass.errors import CaptureError
+from flowclass.late import Late
 from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays, Tally
 from flowclass.traces.decompress import MEMORY, decompressed, other_kind
 from flowclass.traces.interruption import Interruption, WaitEndedError
 from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_raw
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
 
 __all__ = ["NO_TIME", "Checkpoint", "Damage", "Damages", "KeyBatch", "RecordBatch", "Trace"]
 
@@ -40,8 +45,7 @@ _KINDS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Damage:
+class Damage(Struct, frozen=True):
     """One damaged place of a trace.
 
     ``offset``
@@ -90,8 +94,7 @@ class Damages(list[Damage]):
             self.more += 1
 
 
-@dataclass(frozen=True, slots=True)
-class RecordBatch:
+class RecordBatch(Struct, frozen=True, eq=False):
     """A batch of records with their octets; all arrays except ``buffer`` have one element per record.
 
     Packet i is ``buffer[offsets[i] : offsets[i] + lengths[i]]``, and its frame number is ``first_frame + i``. ``times``
@@ -118,8 +121,7 @@ class RecordBatch:
         return self.buffer[start : start + int(self.lengths[i])].tobytes()
 
 
-@dataclass(frozen=True, slots=True)
-class KeyBatch:
+class KeyBatch(Struct, frozen=True, eq=False):
     """The keys of a batch of records, without the records' octets.
 
     ``keys`` and ``infos`` are as `flowclass.engine.packets.parse` returns them, and the other arrays as in
@@ -135,16 +137,15 @@ class KeyBatch:
     originals: npt.NDArray[np.uint32]
     times: npt.NDArray[np.int64]
     linktypes: npt.NDArray[np.uint16]
-    kept: dict[int, bytes] = field(default_factory=dict)
+    kept: dict[int, bytes] = {}
     offsets: npt.NDArray[np.uint64] = field(default_factory=lambda: np.zeros(0, np.uint64))
-    windows: list[tuple[int, npt.NDArray[np.uint8]]] = field(default_factory=list)
+    windows: list[tuple[int, npt.NDArray[np.uint8]]] = []
 
     def __len__(self) -> int:
         return len(self.keys)
 
 
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
+class Checkpoint(Struct, frozen=True):
     """A place between two records of an uncompressed capture file, from which a reader can go on.
 
     ``offset`` is in octets; ``state`` is what the reader must know about the file before it (`Capture.state`).
@@ -209,7 +210,7 @@ class Trace:
         self.name: str = self._raw.name if name is None else name
         self.damages: Damages = Damages()
         self._capture = Capture()
-        self._buffer = np.empty(WINDOW, np.uint8)
+        self._buffer = memoryview(bytearray(WINDOW))
         self._begin = 0  # the octets not parsed yet are self._buffer[self._begin : self._filled]
         self._filled = 0
         self._last = False
@@ -291,7 +292,7 @@ class Trace:
             if n:
                 yield RecordBatch(
                     first,
-                    window,
+                    np.asarray(window),
                     arrays.offsets[:n],
                     arrays.lengths[:n],
                     arrays.originals[:n],
@@ -330,7 +331,7 @@ class Trace:
         while self._goes_on(status):
             window = self._window()
             if octets:
-                windows.append((filled, window))
+                windows.append((filled, np.asarray(window)))
             status, n, used = self._capture.read_keys(window, len(window), self._last, arrays, filled, fragments, inner)
             if keep and n:
                 kept |= self._kept(window, arrays, filled, filled + n, keep, keep_also)
@@ -380,7 +381,7 @@ class Trace:
 
     @staticmethod
     def _kept(
-        window: npt.NDArray[np.uint8],
+        window: memoryview,
         arrays: KeyArrays,
         start: int,
         stop: int,
@@ -410,7 +411,7 @@ class Trace:
         """Takes the octets that are in the buffer for the last ones, although more would follow."""
         self._last, self._ends_at = True, self._capture.position + self._filled - self._begin
 
-    def _window(self) -> npt.NDArray[np.uint8]:
+    def _window(self) -> memoryview:
         """The octets in the buffer that are not parsed yet."""
         return self._buffer[self._begin : self._filled]
 
@@ -421,13 +422,13 @@ class Trace:
         """
         rest = self._window()
         if fresh:
-            self._buffer = np.empty(WINDOW, np.uint8)
-        self._buffer[: len(rest)] = rest  # numpy copies overlapping ranges correctly
+            self._buffer = np.empty(WINDOW, np.uint8).data  # which, unlike a bytearray, is not filled with zeros
+        self._buffer[: len(rest)] = rest  # ranges may overlap
         self._begin, self._filled = 0, len(rest)
         assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
         try:
             with self._interruption.waiting():
-                n = self._source.readinto(self._buffer.data[self._filled :])
+                n = self._source.readinto(self._buffer[self._filled :])
         except WaitEndedError:
             return
         self._filled += n
@@ -442,7 +443,7 @@ class Trace:
         if self._interruption.requested:
             return
         try:
-            Capture().read(self._buffer, self._filled, self._last, RecordArrays(1))
+            Capture().identify(self._buffer, self._filled, self._last)
         except ValueError as error:
             why = self._source_damage()
             if self._filled:

@@ -12,35 +12,42 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import BinaryIO
-
-import numpy as np
-import numpy.typing as npt
+from functools import cached_property
+from typing import TYPE_CHECKING, BinaryIO, TypeAlias
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.packets import OPEN, Fragments
 from flowclass.errors import CaptureError
-from flowclass.mobility import HomeAgent
+from flowclass.late import Late
 
 from ._capture import Tally
 from .decompress import MEMORY
 from .interruption import Interruption
 from .outcomes import Outcomes, Rows, RowValues, row_values_of
-from .outputs import RowWriter
-from .packet_files import PacketTaker
-from .pipeline import WriteBehind
 from .reader import KeyBatch, Trace
-from .selection import Selection
 from .sources import source_name
 from .summary import FileSummary, Summary
 from .unread import add_unread, unread_of
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from flowclass.mobility import HomeAgent
+
+    from .outputs import RowWriter
+    from .packet_files import PacketTaker
+    from .pipeline import WriteBehind
+    from .selection import Selection
+else:
+    np = Late("numpy")
+
 __all__ = ["Run", "Source", "new_fragments"]
 
-Frames = npt.NDArray[np.uint64]
-Structures = npt.NDArray[np.void]
-Sizes = npt.NDArray[np.uint32]
-Times = npt.NDArray[np.int64]
+Frames: TypeAlias = "npt.NDArray[np.uint64]"
+Structures: TypeAlias = "npt.NDArray[np.void]"
+Sizes: TypeAlias = "npt.NDArray[np.uint32]"
+Times: TypeAlias = "npt.NDArray[np.int64]"
 Source = str | os.PathLike[str] | BinaryIO
 
 
@@ -54,7 +61,7 @@ def new_fragments(*, defer: bool = False) -> Fragments:
 
 
 class Run:
-    """Classifies traces one after the other against the bindings of a home agent.
+    """Classifies traces one after the other against the bindings of a home agent, or against a forwarding table alone.
 
     ``writer`` gets the rows, ``packets`` the packets of these rows, and ``observers`` are called with each batch of
     rows. ``inner`` says which IP header counts, as in `flowclass.engine.packets.parse`. ``progress`` is called with the
@@ -72,7 +79,7 @@ class Run:
 
     def __init__(
         self,
-        agent: HomeAgent,
+        agent: HomeAgent | ForwardingTable,
         *,
         writer: RowWriter | None = None,
         packets: PacketTaker | None = None,
@@ -88,14 +95,13 @@ class Run:
         deferred: bool = False,
         live: bool = False,
     ) -> None:
-        table = agent.cache.table
+        table = agent if isinstance(agent, ForwardingTable) else agent.cache.table
         assert isinstance(table, ForwardingTable)
-        self.agent = agent
+        self._agent = agent
         self.summary: Summary = Summary()
         self.inner = inner
         self.esp_null = esp_null
         self._table = table
-        self._outcomes = Outcomes()
         self._takers = [*observers] if writer is None else [writer.write, *observers]
         self._packets = packets
         self._progress = progress
@@ -107,8 +113,19 @@ class Run:
         self._live = live
         self.selection = selection
         self.interruption: Interruption = Interruption() if interruption is None else interruption
-        if behind is not None:
-            self._outcomes.before_forget = behind.wait
+
+    @cached_property
+    def _outcomes(self) -> Outcomes:
+        made = Outcomes()
+        if self._behind is not None:
+            made.before_forget = self._behind.wait
+        return made
+
+    @property
+    def agent(self) -> HomeAgent:
+        """The home agent, which a replay needs."""
+        assert not isinstance(self._agent, ForwardingTable)
+        return self._agent
 
     def classify(self, sources: Sequence[Source]) -> Summary:
         """Decides all packets of all sources by the present bindings; returns the summary. Raises `CaptureError`."""
@@ -172,9 +189,10 @@ class Run:
 
     def end_count(self, tally: Tally) -> None:
         """Adds what was counted to the summary."""
-        decisions, totals = tally.take(self._table)
+        if tally.totals[0]:
+            decisions, totals = tally.take(self._table)
+            self.summary.add_decisions(decisions, self._table.addresses_of(decisions), totals)
         add_unread(self.summary.unread, tally.take_unread())
-        self.summary.add_decisions(decisions, self._table.addresses_of(decisions), totals)
 
     def stream(self, sources: Sequence[Source]) -> Iterator[Rows]:
         """Like `classify`, but yields the rows batch by batch, and works only as batches are asked for."""

@@ -12,10 +12,10 @@ import os
 import select
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from hashlib import sha256
 from stat import S_ISREG
 from typing import Any, BinaryIO, NamedTuple, Protocol
+
+from msgspec import Struct
 
 from flowclass.errors import CaptureError
 
@@ -49,6 +49,8 @@ class FileIdentity(NamedTuple):
 
 
 def _edges(handle: int, size: int) -> bytes:
+    from hashlib import sha256
+
     edge = min(size, 4096)
     return sha256(os.pread(handle, edge, 0) + os.pread(handle, edge, size - edge)).digest()[:16]
 
@@ -78,8 +80,7 @@ class ByteSource(Protocol):
         """Closes files and ends threads."""
 
 
-@dataclass(slots=True)
-class RawSource:
+class RawSource(Struct, eq=False):
     """A file, a pipe or a file object, from which the first octets can be peeked at (for the magic number).
 
     ``position`` counts the octets taken from it, for progress; ``size`` in octets is None where it is unknown; ``file``
@@ -96,7 +97,7 @@ class RawSource:
     end: int | None = None
     position: int = 0
     descriptor: int | None = None
-    damage: list[str] = field(default_factory=list)
+    damage: list[str] = []
     _ahead: bytes = b""
 
     def check(self, identity: FileIdentity | None) -> None:

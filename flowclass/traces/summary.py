@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, replace
-from html import escape
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
+from msgspec import Struct, field
+from msgspec.structs import replace
 
-from ._rows import NO_TOTAL, add_totals
+from flowclass.late import Late
+
 from .outcomes import ACTIONS, REASONS, Rows, RowValues, row_values_of
 from .reader import NO_TIME, Damage, Damages
 from .unread import Unread, add_unread, unread_words
 
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from . import _rows
+else:
+    np = Late("numpy")
+    _rows = Late("flowclass.traces._rows")
+
 __all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Totals", "Updates"]
 
 
-@dataclass(slots=True)
-class FileSummary:
+class FileSummary(Struct):
     """What was read of one trace.
 
     ``octets`` are those on the wire. ``error`` says why nothing could be read of a trace that is missing, empty or not
@@ -35,8 +42,7 @@ class FileSummary:
     read_to: int | None = None
 
 
-@dataclass(slots=True)
-class Totals:
+class Totals(Struct):
     """Packets, their octets on the wire, and the times of the first and last (ns since 1970; None: none has a time)."""
 
     packets: int = 0
@@ -58,14 +64,13 @@ class Totals:
         return {"packets": self.packets, "octets": self.octets, "first_ns": self.first, "last_ns": self.last}
 
 
-@dataclass(slots=True)
 class FlowSummary(Totals):
     """Totals of the packets of one node that were treated alike: those of a flow, of its default, its signalling, ...
 
     ``care_of`` has the number of packets sent to each care-of address.
     """
 
-    care_of: dict[str, int] = field(default_factory=dict)
+    care_of: dict[str, int] = {}
 
     def send(self, packets: int, care_of: Iterable[str]) -> None:
         """Counts packets, each of which went to all of these care-of addresses."""
@@ -73,8 +78,7 @@ class FlowSummary(Totals):
             self.care_of[address] = self.care_of.get(address, 0) + packets
 
 
-@dataclass(slots=True)
-class Updates:
+class Updates(Struct):
     """Counts of the binding updates that a replay met.
 
     ``accepted`` and ``rejected`` are counted by the status of the acknowledgement. Updates that are ``ignored`` got no
@@ -91,9 +95,9 @@ class Updates:
     flows_accepted: int = 0
     flows_rejected: int = 0
     profile: str = "draft"
-    statuses: dict[int, int] = field(default_factory=dict)
-    flow_statuses: dict[int, int] = field(default_factory=dict)
-    unread: dict[str, int] = field(default_factory=dict)
+    statuses: dict[int, int] = {}
+    flow_statuses: dict[int, int] = {}
+    unread: dict[str, int] = {}
 
 
 _HTML_ROWS = 20
@@ -123,7 +127,7 @@ class Summary:
         self._care_of: dict[str, Totals] = {}
         # totals by outcome id; they are added to `_folded` when somebody asks for them, or when the ids are forgotten
         self._values: list[RowValues] = []
-        self._totals = np.full(0, NO_TOTAL)
+        self._totals: npt.NDArray[np.void] | None = None  # none before the first batch
         self._counted: list[tuple[Any, ...]] = []  # arguments of add_decisions, added to `_folded` when somebody asks
 
     def add(self, rows: Rows, file: FileSummary, counted: Rows | None = None) -> None:
@@ -141,9 +145,11 @@ class Summary:
             self._fold()
             self._values = rows.outcomes.values
         known = len(self._values)
-        if known > len(self._totals):
-            self._totals = np.append(self._totals, np.full(2 * known - len(self._totals), NO_TOTAL))
-        add_totals(self._totals, rows.ids, rows.sizes, rows.times)
+        if self._totals is None:
+            self._totals = np.full(2 * known, _rows.NO_TOTAL)
+        elif known > len(self._totals):
+            self._totals = np.append(self._totals, np.full(2 * known - len(self._totals), _rows.NO_TOTAL))
+        _rows.add_totals(self._totals, rows.ids, rows.sizes, rows.times)
 
     def add_decisions(
         self, decisions: npt.NDArray[np.void], addresses: tuple[Any, ...], totals: npt.NDArray[np.void]
@@ -167,10 +173,11 @@ class Summary:
         return self._care_of
 
     def _fold(self) -> None:
-        used = np.flatnonzero(self._totals["packets"])
-        for number, total in zip(used.tolist(), self._totals[used].tolist(), strict=True):
-            self._fold_one(self._values[number], _totals(total))
-        self._totals[: len(self._values)] = NO_TOTAL
+        if self._totals is not None:
+            used = np.flatnonzero(self._totals["packets"])
+            for number, total in zip(used.tolist(), self._totals[used].tolist(), strict=True):
+                self._fold_one(self._values[number], _totals(total))
+            self._totals[: len(self._values)] = _rows.NO_TOTAL
         counted, self._counted = self._counted, []
         for decisions, addresses, totals in counted:
             for outcome, total in zip(row_values_of(decisions, *addresses), totals.tolist(), strict=True):
@@ -229,6 +236,8 @@ class Summary:
 
     def _repr_html_(self) -> str:
         """Tables for a notebook: packets by reason, and what was sent to the first 20 care-of addresses; the damage."""
+        from html import escape
+
         ways = [(name, way) for name, way in self.by_reason().items() if way.packets]
         text = _html_table("reason", ways) + _html_table("care-of address", sorted(self.care_of.items())[:_HTML_ROWS])
         if len(self.care_of) > _HTML_ROWS:
@@ -352,6 +361,8 @@ class Summary:
 
 
 def _html_table(heading: str, rows: Sequence[tuple[str, Totals]]) -> str:
+    from html import escape
+
     lines = "".join(f"<tr><td>{escape(name)}</td><td>{t.packets:,}</td><td>{t.octets:,}</td></tr>" for name, t in rows)
     return f"<table><tr><th>{heading}</th><th>packets</th><th>octets</th></tr>{lines}</table>" if rows else ""
 
@@ -363,4 +374,4 @@ def _totals(values: tuple[int, int, int, int]) -> Totals:
 
 
 def _plain(value: Any, leave_out: str = "") -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__ if name != leave_out}
+    return {name: getattr(value, name) for name in value.__struct_fields__ if name != leave_out}

@@ -6,9 +6,15 @@ The numbers are those of enum fc_unread in flowclass.h (``unread`` and ``unread_
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+from flowclass.late import Late
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+else:
+    np = Late("numpy")
 
 __all__ = ["Unread", "add_unread", "unread_of", "unread_words"]
 

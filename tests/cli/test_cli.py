@@ -529,3 +529,26 @@ def test_help_imports_no_heavy_modules() -> None:
     loaded = done.stdout.splitlines()[-1]
     for module in ("numpy", "rich", "msgspec", "flowclass.engine", "flowclass.wire"):
         assert f"'{module}'" not in loaded
+
+
+def test_classify_imports_what_it_needs_and_no_more(tmp_path: Path) -> None:
+    with (tmp_path / "empty.pcap").open("wb") as stream:
+        write_pcap(stream, [])
+    (tmp_path / "b.toml").write_text(BINDINGS)
+    code = (
+        "import sys; from flowclass.cli import main;"
+        " assert main(['classify', 'empty.pcap', '--bindings', 'b.toml']) == 0; print(sorted(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("0 packets, 0 octets, empty.pcap\n")
+    loaded = done.stdout.splitlines()[-1]
+    for module in (
+        "numpy",
+        "rich",
+        "asyncio",
+        "tempfile",
+        "lzma",
+        "flowclass.wire.messages",
+        "flowclass.mobility.agent",
+    ):
+        assert f"'{module}'" not in loaded

@@ -65,7 +65,7 @@ if TYPE_CHECKING:
     from flowclass.engine.forwarding import DataPlane, Decision, ForwardingTable
     from flowclass.engine.packets import Fragments, Packets
 
-__all__ = ["Agent", "Pending"]
+__all__ = ["Agent", "Anchor", "Pending"]
 
 
 _SETTINGS: Final = Policy.__struct_fields__
@@ -725,3 +725,7 @@ def new_table() -> ForwardingTable:
     from flowclass.engine.forwarding import ForwardingTable
 
     return ForwardingTable()
+
+
+Anchor = Agent
+"""The name that `Agent` had before 0.1.0."""

@@ -10,7 +10,7 @@ from os import PathLike
 from typing import Any, Final, NoReturn
 
 from flowclass.addresses import AddressLike, as_packed
-from flowclass.errors import BindingsFileError, ClassifierError, FlowclassError
+from flowclass.errors import ClassifierError, FlowclassError
 from flowclass.wire.messages import BindingRevocationAcknowledgement
 from flowclass.wire.numbers import BindingStatus, RevocationTrigger, UpdateFlag
 from flowclass.wire.packets import MobilityPacket, encode_packet
@@ -194,8 +194,7 @@ class HomeAgent(Agent):
             try:
                 self.cache.put(node)
             except ClassifierError as error:  # the forwarding table is full
-                path = f"node[{i}]"
-                raise BindingsFileError(str(error), file=found.file, path=path, line=found.line(path)) from None
+                raise found.refused(i, error) from None
             if node.prefixes:
                 self.prefix_table[node.home] = node.prefixes
             if node.also:

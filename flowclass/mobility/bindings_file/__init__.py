@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from .check import Finding, check_bindings
-from .read import BindingsFile, read_bindings
+from typing import TYPE_CHECKING
 
-__all__ = ["BindingsFile", "Finding", "check_bindings", "read_bindings"]
+from flowclass.late import late_names
+
+if TYPE_CHECKING:
+    from .check import Finding as Finding
+    from .check import check_bindings as check_bindings
+    from .read import BindingsFile as BindingsFile
+    from .read import read_bindings as read_bindings
+
+# public name -> the module of this package that defines it
+_PLACES = {"BindingsFile": "read", "Finding": "check", "check_bindings": "check", "read_bindings": "read"}
+
+__all__ = list(_PLACES)
+
+__getattr__, __dir__ = late_names(__name__, _PLACES)

@@ -13,22 +13,24 @@ import re
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from os import PathLike, fspath
-from typing import Any, Final, Literal, NoReturn
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from flowclass.engine.fields import NUMBERS
 from flowclass.engine.rules import WILD_CARD, Range, rule_row
-from flowclass.errors import ArgumentError, BindingsFileError
+from flowclass.errors import ArgumentError, BindingsFileError, ClassifierError
 from flowclass.wire.numbers import MAX_BID_PRIORITY
 
 from ..addresses import Prefix
 from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
 from .key_lines import json_lines, line_of, toml_lines
 from .parse import BadValueError, address, address_range, number, number_range, prefix
+
+if TYPE_CHECKING:
+    from ..cache.binding_cache import Table
 
 __all__ = ["BindingsFile", "invalid", "read_bindings", "read_text"]
 
@@ -103,6 +105,25 @@ class BindingsFile:
         if self._lines is None:
             self._lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
         return self._lines
+
+    def publish(self, table: Table) -> None:
+        """Publish the nodes to a forwarding table, where no binding cache is needed.
+
+        `BindingsFileError` is raised when the table can't hold one of them.
+        """
+        for i, node in enumerate(self.nodes):
+            targets, default, flows = node.forwarding()
+            try:
+                table.publish(
+                    node.home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows
+                )
+            except ClassifierError as error:
+                raise self.refused(i, error) from None
+
+    def refused(self, number: int, error: ClassifierError) -> BindingsFileError:
+        """The error that says that a forwarding table can't hold the node at this index."""
+        path = f"node[{number}]"
+        return BindingsFileError(str(error), file=self.file, path=path, line=self.line(path))
 
     def line(self, path: str) -> int | None:
         """Return the line of a key, or of the nearest key around it; None if there is none."""
@@ -193,6 +214,8 @@ def invalid(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
     what, path = (match["what"], match["path"] or "") if match else (str(error), "")
     named = _NAMED_KEY.search(what)
     if named and "unknown" in what:
+        from difflib import get_close_matches
+
         close = get_close_matches(named[1], _keys(kind, path), 1)
         what = f"unknown key: did you mean {close[0]}?" if close else "unknown key"
         path = f"{path}.{named[1]}" if path else named[1]
