@@ -61,7 +61,7 @@ def absolute(path: Path, dots: int, module: str) -> str:
 
 
 def statements(path: Path) -> Iterator[tuple[str, list[str]]]:
-    """What a file imports, also inside functions, under TYPE_CHECKING and late: each module, and the names out of it."""
+    """What a file imports, also inside functions, for types only and late: each module, and the names out of it."""
     source = path.read_text(encoding="utf-8")
     yield from ((module, []) for module in re.findall(r'\bLate\("([\w.]+)"\)', source))
     if path.suffix in (".pyx", ".pxd"):
