@@ -23,6 +23,7 @@ typedef struct fc_forward_options {
                  */
     int output4;                 /* the same for IPv4, or -1 */
     int udp;                     /* UDP socket of RFC 5555 (port 4191), or -1 */
+    int tunnel4[2];              /* raw IPv4 sockets that receive protocols 41 and 4 for home_agent_ipv4, or -1 */
     uint32_t n_tun;              /* at least 1 */
     uint32_t mtu;                /* of the paths to care-of addresses, 1280 to 65535, until an ICMP error says less */
     int32_t encapsulation_limit; /* of RFC 2473 4.1.1, 0 to 255: an option in each tunnel header; -1: only where the

@@ -325,6 +325,7 @@ static void make_forwarder(void)
                                   .output = OUT6,
                                   .output4 = OUT4,
                                   .udp = UDP,
+                                  .tunnel4 = {-1, -1},
                                   .n_tun = 1,
                                   .mtu = 1280,
                                   .hop_limit = 64,
@@ -391,6 +392,7 @@ enum { PAYLOAD = 512 };
 static void reassemble(octets *o)
 {
     uint8_t payload[PAYLOAD] = {0}, there[PAYLOAD] = {0}, p[48 + PAYLOAD];
+    uint32_t sizes[PAYLOAD] = {0}; /* of the fragments there, by where they begin */
     int version = next8(o) & 1 ? 4 : 6, given_up = 0, begun = 0;
     uint32_t total = 0, have = 0, headers = version == 4 ? 20 : 48;
     uint64_t now = 1000, since = 0;
@@ -417,6 +419,7 @@ static void reassemble(octets *o)
         }
         if (!begun || now - since > 60000) {
             memset(there, 0, sizeof there);
+            memset(sizes, 0, sizeof sizes);
             begun = 1;
             given_up = 0;
             total = have = 0;
@@ -428,13 +431,14 @@ static void reassemble(octets *o)
         for (uint32_t i = at; i < end; i++)
             equal &= payload[i] == p[headers + i - at];
         if (overlaps) {
-            given_up |= overlaps != blocks - at || !equal || (total && end > total);
+            given_up |= sizes[at] != n || !equal || (!more) != (total == end); /* not the same one again */
         } else if (!given_up) {
             given_up |= total && (end > total || (!more && end != total));
             for (uint32_t i = blocks; !more && i < PAYLOAD; i++)
                 given_up |= there[i];
             memset(there + at, 1, blocks - at);
             memcpy(payload + at, p + headers, n);
+            sizes[at] = n;
             have += n;
             total = more ? total : end;
         }

@@ -84,6 +84,7 @@ static void publish(fc_fib *fib, uint8_t last)
 static void make(rig *r, unsigned queues, int vnet, int32_t limit)
 {
     fc_forward_options o = {.udp = -1,
+                            .tunnel4 = {-1, -1},
                             .n_tun = queues,
                             .mtu = MTU,
                             .encapsulation_limit = limit,
@@ -421,7 +422,9 @@ static void refused(void)
 {
     fc_fib *fib;
     fc_forwarder *f;
-    fc_forward_options good = {.output = 1, .output4 = -1, .udp = -1, .n_tun = 1, .mtu = 1280, .hop_limit = 1}, o;
+    fc_forward_options
+        good = {.output = 1, .output4 = -1, .udp = -1, .tunnel4 = {-1, -1}, .n_tun = 1, .mtu = 1280, .hop_limit = 1},
+        o;
     CHECK(fc_fib_new((const uint8_t *)"sixteen octets.", &fib) == FC_OK);
     o = good, o.n_tun = 0;
     CHECK(fc_forwarder_new(fib, &o, &f) == FC_EINVAL);

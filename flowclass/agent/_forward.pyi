@@ -37,6 +37,7 @@ class Forwarder:
         home_agent: Buffer,
         output4: int | None = None,
         udp: int | None = None,
+        tunnel4: Sequence[int] = (),
         home_agent_ipv4: Buffer | None = None,
         mtu: int = 1500,
         hop_limit: int = 64,

@@ -34,6 +34,7 @@ cdef extern from "flowclass_forward.h" nogil:
     ctypedef struct fc_forward_options:
         int tun[64]
         int output, output4, udp
+        int tunnel4[2]
         uint32_t n_tun, mtu
         int32_t encapsulation_limit
         uint8_t hop_limit, vnet_header, has_ipv4
@@ -127,6 +128,8 @@ cdef class Forwarder:
         raw sockets that take whole packets: ``socket(AF_INET6, SOCK_RAW, IPPROTO_RAW)`` and its like for IPv4.
     ``udp``
         a bound IPv4 socket of port 4191 (RFC 5555).
+    ``tunnel4``
+        raw IPv4 sockets bound to ``home_agent_ipv4`` that receive the protocols 41 and 4, both or none.
     ``home_agent``, ``home_agent_ipv4``
         the agent's own addresses, packed: tunnel headers are sent from them, and what arrives for them is decapsulated or
         given to the caller.
@@ -147,7 +150,7 @@ cdef class Forwarder:
     cdef ForwardingTable table
 
     def __cinit__(self, ForwardingTable table not None, *, tun, output, home_agent, output4=None, udp=None,
-                  home_agent_ipv4=None, mtu=1500, hop_limit=64, encapsulation_limit=4, vnet_header=False, secret=None):
+                  tunnel4=(), home_agent_ipv4=None, mtu=1500, hop_limit=64, encapsulation_limit=4, vnet_header=False, secret=None):
         cdef fc_forward_options o
         cdef bytes octets
         cdef int status
@@ -162,6 +165,11 @@ cdef class Forwarder:
         o.output = _number("output", output, 0, 0x7fffffff)
         o.output4 = -1 if output4 is None else _number("output4", output4, 0, 0x7fffffff)
         o.udp = -1 if udp is None else _number("udp", udp, 0, 0x7fffffff)
+        o.tunnel4 = [-1, -1]
+        if len(tunnel4) not in (0, 2):
+            raise ClassifierError(f"tunnel4: expected two sockets or none, got {len(tunnel4)}")
+        for i, fd in enumerate(tunnel4):
+            o.tunnel4[i] = _number("tunnel4", fd, 0, 0x7fffffff)
         o.mtu = _number("mtu", mtu, 1280, 65535)
         o.hop_limit = _number("hop_limit", hop_limit, 1, 255)
         o.encapsulation_limit = (-1 if encapsulation_limit is None

@@ -35,10 +35,10 @@ from .loop import Loop
 from .metrics import MetricsServer
 from .network import Network
 from .notify import notify
-from .packets import MOBILITY, echo_reply, upper_layer
+from .packets import IPV4, IPV6, MOBILITY, echo_reply, upper_layer
 from .privileges import become, user_ids
 from .rates import RateLimit
-from .sockets import raw_ipv4, raw_ipv6, udp_ipv4
+from .sockets import raw_ipv4, raw_ipv6, tunnel_ipv4, udp_ipv4
 from .store import SqliteStore, StoreFollower
 from .tun import MAX_NAME, Tun
 
@@ -212,7 +212,12 @@ class HomeAgentService:
         config = self.config
         output = self._keep(raw_ipv6())
         output4 = self._keep(raw_ipv4())
-        self._udp = udp = None if config.home_agent_ipv4 is None else self._keep(udp_ipv4(str(config.home_agent_ipv4)))
+        udp: socket.socket | None = None
+        tunnels: tuple[socket.socket, ...] = ()
+        if config.home_agent_ipv4 is not None:
+            address = str(config.home_agent_ipv4)
+            udp = self._udp = self._keep(udp_ipv4(address))
+            tunnels = self._keep(tunnel_ipv4(address, IPV6)), self._keep(tunnel_ipv4(address, IPV4))
         self._network = network = self._keep(Network())
         own = ip_network(config.home_agent)
         routed = [*_routed(config), own]
@@ -230,6 +235,7 @@ class HomeAgentService:
             output=output.fileno(),
             output4=output4.fileno(),
             udp=None if udp is None else udp.fileno(),
+            tunnel4=[tunnel.fileno() for tunnel in tunnels],
             home_agent=config.home_agent.packed,
             home_agent_ipv4=None if config.home_agent_ipv4 is None else config.home_agent_ipv4.packed,
             mtu=config.mtu,

@@ -9,7 +9,7 @@ from typing import Final
 from flowclass.errors import FlowclassError
 from flowclass.wire.numbers import DSMIPV6_PORT
 
-__all__ = ["UDP_PORT", "mobility_tap", "neighbor_tap", "payloads", "raw_ipv4", "raw_ipv6", "udp_ipv4"]
+__all__ = ["UDP_PORT", "mobility_tap", "neighbor_tap", "payloads", "raw_ipv4", "raw_ipv6", "tunnel_ipv4", "udp_ipv4"]
 
 UDP_PORT: Final = DSMIPV6_PORT
 _IPV6_HDRINCL: Final = 36
@@ -54,6 +54,13 @@ def udp_ipv4(address: str, port: int = UDP_PORT, interface: str | None = None) -
     except OSError as error:
         made.close()
         raise FlowclassError(f"UDP port {port} of {address}: {error.strerror}") from None
+    return made
+
+
+def tunnel_ipv4(address: str, protocol: int) -> socket.socket:
+    """Return a socket that receives whole IPv4 packets of a protocol to an address of this machine."""
+    made = _open(socket.AF_INET, socket.SOCK_RAW, protocol, "a raw IPv4 socket")
+    made.bind((address, 0))
     return made
 
 

@@ -506,6 +506,41 @@ def test_overlapping_fragments_are_given_up_and_so_is_what_still_comes(rig: Make
     assert r.dropped == {"reassembly": 3}
 
 
+def test_a_node_that_gets_the_number_of_one_that_has_gone_counts_from_nothing(rig: MakeRig) -> None:
+    r = rig()
+    number = r.node(MN, COA1)
+    reverse = IPv6(src=COA1, dst=HOME_AGENT) / udp6(source=MN, destination=CN)
+    r.give(udp6(), udp6(), reverse).run()
+    assert {key: n for key, (n, _) in r.flows().items()} == {(number, "default", 0): 2, (number, "reverse", 0): 1}
+    r.table.withdraw(packed(MN))
+    for _ in range(5000):  # numbers are given again after others
+        if r.node(MN2, COA2) == number:
+            break
+        r.table.withdraw(packed(MN2))
+    else:
+        pytest.fail("the number didn't come again")
+    assert r.flows() == {}
+    r.give(udp6(destination=MN2)).run()
+    assert {key: n for key, (n, _) in r.flows().items()} == {(number, "default", 0): 1}
+    r.node(MN2, COA1)  # its state changes, and it goes on counting
+    r.give(udp6(destination=MN2)).run()
+    assert {key: n for key, (n, _) in r.flows().items()} == {(number, "default", 0): 2}
+
+
+def test_the_same_fragment_again_is_no_overlap_but_the_same_octets_in_other_pieces_are(rig: MakeRig) -> None:
+    r = rig()
+    whole = bytes(IPv6(src=CN, dst=HOME_AGENT) / UDP(sport=1, dport=2) / Raw(octets(2000)))
+    first, second, last = fragments6(whole, 800, 800)
+    r.give(first, first, last, last, first, second).run()  # RFC 8200 section 4.5: exact duplicates
+    assert [told.packet for told in r.told] == [whole]
+    longer, shorter = fragments6(whole, 1600)[0], fragments6(whole, 400)[0]
+    not_last = last[:43] + bytes([last[43] | 1]) + last[44:]
+    for ident, others in enumerate(([first, second, longer], [longer, first], [first, shorter], [last, not_last])):
+        pieces = [p[:44] + struct.pack(">I", ident) + p[48:] for p in (*others, first, second, last)]
+        r.give(*pieces).run()
+    assert len(r.told) == 1
+
+
 def test_fragments_are_forgotten_after_others_and_memory_stays_bounded(rig: MakeRig) -> None:
     r = rig()
     whole = bytes(IPv6(src=CN, dst=HOME_AGENT) / UDP(sport=1, dport=2) / Raw(octets(2000)))

@@ -31,6 +31,7 @@ from network_kit import (
     wait_until,
 )
 
+from flowclass.agent.packets import icmpv6
 from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, NatDetection, decode_packet, encode_packet
 
 pytestmark = needs_namespaces
@@ -125,6 +126,39 @@ def test_a_node_behind_a_nat_is_reached_in_udp_over_ipv4(laboratory: Laboratory)
     assert inner[40] == 128  # an echo request
     client.wait(PATIENCE)
     pinged.stop(signal.SIGKILL)  # nobody answers it
+
+
+_PROTOCOL_41 = """
+import socket, sys
+mine, agent, update, packet = sys.argv[1:]
+udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+tunnel = socket.socket(socket.AF_INET, socket.SOCK_RAW, 41)
+for end in udp, tunnel:
+    end.settimeout(60)
+udp.bind((mine, 4191))
+tunnel.bind((mine, 0))
+udp.sendto(bytes.fromhex(update), (agent, 4191))
+print(udp.recv(2000).hex())
+tunnel.sendto(bytes.fromhex(packet), (agent, 0))
+print(tunnel.recv(2000)[20:].hex())
+"""
+
+
+def test_a_node_with_ipv4_and_no_nat_has_tunnels_without_udp_in_both_directions(laboratory: Laboratory) -> None:
+    laboratory.ip("ha", "addr add 198.51.100.1/32 dev lo")
+    laboratory.home_agent('home_agent_ipv4 = "198.51.100.1"')
+    care_of = IPv4Address("192.0.2.10")
+    message = BindingUpdate(1, 100, 0xC000, (BindingIdentifier(1, care_of),))
+    update = encode_packet(MobilityPacket(IPv6Address(HOME), AGENT, message))
+    request = icmpv6(IPv6Address(HOME).packed, IPv6Address(CORRESPONDENT).packed, bytes.fromhex("80000000 00010001"))
+    lines = laboratory.python("mn", _PROTOCOL_41, str(care_of), "198.51.100.1", update.hex(), request.hex()).split()
+    answer, reply = map(bytes.fromhex, lines)
+    acknowledgement: Any = decode_packet(answer).message
+    assert acknowledgement.status == 0
+    assert not any(isinstance(option, NatDetection) for option in acknowledgement.options)
+    assert reply[8:40] == request[24:40] + request[8:24]
+    assert reply[40] == 129  # an echo reply
+    assert laboratory.ctl("counters")["forwarding"]["packets"]["reverse"] == 1
 
 
 @pytest.mark.needs_tool("tshark", "tcpdump")

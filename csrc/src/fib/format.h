@@ -283,6 +283,8 @@ typedef struct fib_place {
     _Atomic uint32_t born; /* the version of the first state of the node that has it now */
 } fib_place;
 
+uint32_t fc_fib_born(const struct fc_fib *fib, uint32_t node); /* of a number that was given; read.c */
+
 #ifndef FIB_NODES_CHUNK
 #define FIB_NODES_CHUNK 16384u
 #endif

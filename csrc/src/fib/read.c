@@ -227,8 +227,12 @@ static const fib_record *record_of_decision(const fc_fib *fib, const fc_decision
         return r;
     /* the record was replaced since. The node is the same one if the decision is no older than that node's first
      * record; versions are compared modulo 2^32 */
-    uint32_t born = atomic_load_explicit(&fib_node_place(fib, d->node)->born, memory_order_acquire);
-    return (int32_t)(d->version - born) >= 0 ? r : NULL;
+    return (int32_t)(d->version - fc_fib_born(fib, d->node)) >= 0 ? r : NULL;
+}
+
+uint32_t fc_fib_born(const fc_fib *fib, uint32_t node)
+{
+    return atomic_load_explicit(&fib_node_place(fib, node)->born, memory_order_acquire);
 }
 
 uint32_t fc_fib_targets(fc_fib *fib, const fc_decision *d, fc_target *out, uint32_t room)

@@ -2,7 +2,11 @@
  *
  * Each lane counts for itself, in memory that it alone writes, so counting costs two plain additions, and reading adds
  * up what the lanes have while they run on. Flows are in an open hash table that is replaced by one twice as large when
- * it is half full; the smaller one stays until the end, so that a reader that still looks at it needs no lock. */
+ * it is half full; the smaller one stays until the end, so that a reader that still looks at it needs no lock.
+ *
+ * The table gives a node's number to another node some time after the first is gone. So an entry also has the version
+ * of the state that decided its last packet, and what an earlier holder of the number had is neither shown nor
+ * continued. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -46,6 +50,13 @@ static fc_fwd_flow_entry *place(fc_fwd_flows *t, uint64_t key)
     }
 }
 
+/* Is what an entry has the present node's, and not that of an earlier one with the same number? */
+static int is_of_present(const fc_forwarder *f, const fc_fwd_flow_entry *e, uint32_t node)
+{
+    uint32_t version = atomic_load_explicit(&e->version, memory_order_acquire);
+    return (int32_t)(version - fc_fib_born(f->fib, node)) >= 0;
+}
+
 static fc_fwd_flows *grow(fc_fwd_lane *l, fc_fwd_flows *t)
 {
     uint64_t size = t ? 2 * (t->mask + 1) : FIRST_FLOWS;
@@ -60,6 +71,7 @@ static fc_fwd_flows *grow(fc_fwd_lane *l, fc_fwd_flows *t)
         atomic_init(&e->key, key);
         atomic_init(&e->packets, atomic_load_explicit(&t->entry[i].packets, memory_order_relaxed));
         atomic_init(&e->octets, atomic_load_explicit(&t->entry[i].octets, memory_order_relaxed));
+        atomic_init(&e->version, atomic_load_explicit(&t->entry[i].version, memory_order_relaxed));
         larger->used++;
     }
     atomic_store_explicit(&l->flows, larger, memory_order_release);
@@ -71,6 +83,8 @@ static uint64_t key_of(uint32_t node, enum fc_forward_kind kind, uint16_t fid)
     return TAKEN | (uint64_t)node << 24 | (uint64_t)kind << 16 | fid;
 }
 
+static uint32_t node_of(uint64_t key) { return (uint32_t)((key & ~TAKEN) >> 24); }
+
 void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid)
 {
     fc_fwd_flows *t = atomic_load_explicit(&l->flows, memory_order_relaxed);
@@ -78,8 +92,8 @@ void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind
         __builtin_prefetch(&t->entry[mix(key_of(node, kind, fid)) & t->mask], 1);
 }
 
-void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets,
-                       uint64_t octets)
+void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, uint32_t version, enum fc_forward_kind kind, uint16_t fid,
+                       uint64_t packets, uint64_t octets)
 {
     uint64_t key = key_of(node, kind, fid);
     fc_fwd_flows *t = atomic_load_explicit(&l->flows, memory_order_relaxed);
@@ -93,7 +107,14 @@ void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind,
             e = place(t, key);
         }
         t->used++;
+        atomic_store_explicit(&e->version, version, memory_order_relaxed);
         atomic_store_explicit(&e->key, key, memory_order_release);
+    } else if (atomic_load_explicit(&e->version, memory_order_relaxed) != version) { /* the node has changed */
+        if (!is_of_present(l->forwarder, e, node)) {
+            atomic_store_explicit(&e->packets, 0, memory_order_relaxed);
+            atomic_store_explicit(&e->octets, 0, memory_order_relaxed);
+        }
+        atomic_store_explicit(&e->version, version, memory_order_release);
     }
     fc_fwd_add(&e->packets, packets);
     fc_fwd_add(&e->octets, octets);
@@ -118,7 +139,7 @@ size_t fc_forwarder_flows(fc_forwarder *f, fc_forward_flow *out, size_t room)
         fc_fwd_flows *t = atomic_load_explicit(&f->lane[i]->flows, memory_order_acquire);
         for (uint64_t j = 0; t && j <= t->mask; j++) {
             uint64_t key = atomic_load_explicit(&t->entry[j].key, memory_order_acquire);
-            if (!key)
+            if (!key || !is_of_present(f, &t->entry[j], node_of(key)))
                 continue;
             fc_fwd_flow_entry *e = place(sum, key);
             n += atomic_load_explicit(&e->key, memory_order_relaxed) == 0;
@@ -131,7 +152,7 @@ size_t fc_forwarder_flows(fc_forwarder *f, fc_forward_flow *out, size_t room)
     for (uint64_t j = 0; j < size && done < room; j++) {
         uint64_t key = atomic_load_explicit(&sum->entry[j].key, memory_order_relaxed);
         if (key)
-            out[done++] = (fc_forward_flow){(uint32_t)((key & ~TAKEN) >> 24),
+            out[done++] = (fc_forward_flow){node_of(key),
                                             (uint16_t)key,
                                             (uint8_t)(key >> 16),
                                             0,

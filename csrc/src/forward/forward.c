@@ -252,12 +252,17 @@ int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
         busy = n >= FC_FWD_BATCH ? busy + 1 : 0;
         if (busy % BUSY != 0 && !waiting(f))
             continue;
-        struct pollfd p[3] = {{l->tun, POLLIN, 0}, {f->wake, POLLIN, 0}, {f->options.udp, POLLIN, 0}};
+        const fc_forward_options *o = &f->options;
+        struct pollfd p[] = {{l->tun, POLLIN, 0},
+                             {f->wake, POLLIN, 0},
+                             {o->udp, POLLIN, 0},
+                             {o->tunnel4[0], POLLIN, 0},
+                             {o->tunnel4[1], POLLIN, 0}};
         uint64_t now = timeout_ms < 0 ? 0 : fc_fwd_now();
         int left = timeout_ms < 0 ? -1 : now >= until ? 0 : (int)(until - now);
         if (busy || waiting(f))
             left = 0;
-        int ready = poll(p, 3, left);
+        int ready = poll(p, sizeof p / sizeof *p, left);
         eventfd_t count;
         if (p[1].revents) {
             (void)eventfd_read(f->wake, &count);
@@ -269,7 +274,7 @@ int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
             return FC_ENOENT;
         if (timeout_ms >= 0 && now >= until && busy)
             return 0;
-        while (p[2].revents) { /* datagrams of RFC 5555 */
+        while (p[2].revents | p[3].revents | p[4].revents) { /* tunnel packets over IPv4 */
             if (fc_fwd_lane_serve(l, 1) < FC_FWD_BATCH / 2)
                 break;
             if (waiting(f))

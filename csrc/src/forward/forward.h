@@ -27,6 +27,7 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "../fib/format.h"
 #include "../packet/numbers.h"
 
 #define FC_FWD_BATCH 256u
@@ -82,6 +83,8 @@ typedef struct fc_fwd_reassembly fc_fwd_reassembly;
 typedef struct fc_fwd_flow_entry {
     _Atomic uint64_t key; /* node, kind, FID, and bit 63; 0: free */
     _Atomic uint64_t packets, octets;
+    _Atomic uint32_t
+        version; /* of the node's state that decided the last packet: the node is this one or a later one */
 } fc_fwd_flow_entry;
 
 typedef struct fc_fwd_flows { /* written by one thread, read by any; a smaller one is kept until the end */
@@ -245,8 +248,9 @@ static inline void fc_fwd_drop(fc_fwd_lane *l, enum fc_forward_drop why, uint64_
 void fc_fwd_drop_packet(fc_fwd_lane *l, enum fc_forward_drop why, const fc_fwd_packet *p);
 void fc_fwd_expect_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind,
                         uint16_t fid); /* asks memory for it */
-void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, enum fc_forward_kind kind, uint16_t fid, uint64_t packets,
-                       uint64_t octets);
+/* version: of the decision */
+void fc_fwd_count_flow(fc_fwd_lane *l, uint32_t node, uint32_t version, enum fc_forward_kind kind, uint16_t fid,
+                       uint64_t packets, uint64_t octets);
 uint32_t fc_fwd_path_mtu(fc_forwarder *f, const fc_address *to, uint64_t now);
 void fc_fwd_note_path(fc_forwarder *f, const fc_address *to, uint32_t mtu, uint64_t now);
 uint16_t fc_fwd_port_of(fc_forwarder *f, uint32_t node, uint16_t bid, const uint8_t care_of[4]); /* 0: none */

@@ -186,7 +186,7 @@ void fc_fwd_decided(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_
     case FC_ACTION_DISCARD:
         n = fc_fwd_segments(p, &octets);
         fc_fwd_count(l, FC_FORWARD_DISCARD, n, octets);
-        fc_fwd_count_flow(l, d->node, FC_FORWARD_FLOW, d->fid, n, octets);
+        fc_fwd_count_flow(l, d->node, d->version, FC_FORWARD_FLOW, d->fid, n, octets);
         break;
     default:
         if (fc_fwd_stays(k)) {
@@ -318,7 +318,8 @@ static void read_tun(fc_fwd_lane *l)
     l->n = n;
 }
 
-static unsigned read_udp(fc_fwd_lane *l)
+/* Tunnel packets over IPv4: datagrams of RFC 5555, or whole packets from a raw socket. */
+static unsigned read_socket(fc_fwd_lane *l, int fd, int raw)
 {
     struct mmsghdr m[STREAM_SLOTS];
     struct iovec v[STREAM_SLOTS];
@@ -329,14 +330,25 @@ static unsigned read_udp(fc_fwd_lane *l)
         m[i].msg_hdr =
             (struct msghdr){.msg_name = &from[i], .msg_namelen = sizeof from[i], .msg_iov = &v[i], .msg_iovlen = 1};
     }
-    int got = recvmmsg(l->forwarder->options.udp, m, STREAM_SLOTS, MSG_DONTWAIT, NULL);
+    int got = fd < 0 ? 0 : recvmmsg(fd, m, STREAM_SLOTS, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++) {
         fc_fwd_packet p = {.data = v[i].iov_base, .length = m[i].msg_len};
-        fc_fwd_outer outer = {.queue = -1, .port = fc_be16((const uint8_t *)&from[i].sin_port), .depth = 1};
+        fc_fwd_outer outer = {.queue = -1, .depth = 1};
         outer.source = (fc_address){{0, fc_be32((const uint8_t *)&from[i].sin_addr)}, 4, 0, {0}};
-        if (p.length && from[i].sin_family == AF_INET && outer.port && (p.data[0] >> 4 == 4 || p.data[0] >> 4 == 6))
-            fc_fwd_open(l, &p, 0, &outer);
+        uint32_t at = 0;
+        if (raw) { /* the kernel has checked and reassembled it */
+            at = p.length < FC_FWD_IPV4_HEADER ? p.length : (p.data[0] & 15u) * 4u;
+            outer.ecn = p.length < FC_FWD_IPV4_HEADER ? 0 : p.data[1] & 3;
+        } else {
+            outer.port = fc_be16((const uint8_t *)&from[i].sin_port);
+        }
+        if (at < p.length && from[i].sin_family == AF_INET && (raw || outer.port) &&
+            (p.data[at] >> 4 == 4 || p.data[at] >> 4 == 6))
+            fc_fwd_open(l, &p, at, &outer);
     }
+    fc_fwd_inner(l);
+    if (got > 0)
+        fc_fwd_flush(l); /* the next packets come where these are */
     return got > 0 ? (unsigned)got : 0;
 }
 
@@ -358,9 +370,9 @@ unsigned fc_fwd_lane_serve(fc_fwd_lane *l, int sockets)
         }
     }
     fc_fwd_inner(l);
-    if (sockets && l->forwarder->options.udp >= 0) {
-        n += read_udp(l);
-        fc_fwd_inner(l);
+    if (sockets) {
+        const fc_forward_options *o = &l->forwarder->options;
+        n += read_socket(l, o->udp, 0) + read_socket(l, o->tunnel4[0], 1) + read_socket(l, o->tunnel4[1], 1);
     }
     if (n) {
         fc_fwd_flush(l);

@@ -2,8 +2,9 @@
  *
  * Packets that pass through are never put together: see fragments.c. Here at most PACKETS are under way at a time, the
  * one that began first makes room; each has LIFE from its first fragment on (RFC 8200 4.5); one whose fragments overlap
- * is given up, and so are those of its fragments that still come (RFC 5722). Octets lie where they belong from the
- * start, and a bitmap says which blocks of 8 are there. */
+ * is given up, and so are those of its fragments that still come (RFC 5722). The network may double a fragment: exactly
+ * the same one again is no overlap (RFC 8200 4.5), the same octets in other pieces are. Octets lie where they belong
+ * from the start, and bitmaps say which blocks of 8 are there, and where fragments began. */
 #include "forward.h"
 
 #if FC_FORWARD_HERE
@@ -28,7 +29,7 @@ typedef struct slot {
     uint8_t given_up, complete;
     uint8_t next;  /* what follows the headers */
     uint8_t *data; /* headroom, headers (they end where payload begins), payload */
-    uint8_t present[(BLOCKS + 7) / 8];
+    uint8_t present[(BLOCKS + 7) / 8], begins[(BLOCKS + 7) / 8];
 } slot;
 
 struct fc_fwd_reassembly {
@@ -136,7 +137,20 @@ static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet
     return use;
 }
 
-static int has(const slot *s, uint32_t block) { return s->present[block / 8] >> block % 8 & 1; }
+static int has(const uint8_t *map, uint32_t block) { return map[block / 8] >> block % 8 & 1; }
+static void put(uint8_t *map, uint32_t block) { map[block / 8] |= (uint8_t)(1u << block % 8); }
+
+/* Was there a fragment just like it, blocks `first` to before `end`? */
+static int again(const slot *s, const fc_fwd_packet *p, const fragment *f, uint32_t first, uint32_t end)
+{
+    const uint8_t *payload = s->data + FC_FWD_HEADROOM + MOST_BEFORE;
+    for (uint32_t b = first; b < end; b++)
+        if (!has(s->present, b) || has(s->begins, b) != (b == first))
+            return 0;
+    int goes_on = end < BLOCKS && has(s->present, end) && !has(s->begins, end);
+    int last = s->total && f->offset + f->size == s->total;
+    return !goes_on && last == !f->more && memcmp(payload + f->offset, p->data + f->data, f->size) == 0;
+}
 
 /* Puts it in its place. 0: it contradicts what is there. */
 static int take(slot *s, const fc_fwd_packet *p, const fragment *f)
@@ -144,20 +158,20 @@ static int take(slot *s, const fc_fwd_packet *p, const fragment *f)
     uint8_t *payload = s->data + FC_FWD_HEADROOM + MOST_BEFORE;
     uint32_t first = f->offset / 8, end = (f->offset + f->size + 7) / 8, there = 0;
     for (uint32_t b = first; b < end; b++)
-        there += (uint32_t)has(s, b);
-    if (there) /* the same once more is no harm (RFC 8200 4.5) */
-        return there == end - first && (!s->total || f->offset + f->size <= s->total) &&
-               memcmp(payload + f->offset, p->data + f->data, f->size) == 0;
+        there += (uint32_t)has(s->present, b);
+    if (there)
+        return again(s, p, f, first, end);
     if (s->total ? f->offset + f->size > s->total || (!f->more && f->offset + f->size != s->total) : 0)
         return 0;
     for (uint32_t b = first; b < end; b++)
-        s->present[b / 8] |= (uint8_t)(1u << b % 8);
+        put(s->present, b);
+    put(s->begins, first);
     memcpy(payload + f->offset, p->data + f->data, f->size);
     s->have += f->size;
     if (!f->more) {
         s->total = f->offset + f->size;
         for (uint32_t b = end; b < BLOCKS; b++)
-            if (has(s, b))
+            if (has(s->present, b))
                 return 0; /* something lies behind its end */
     }
     if (f->offset == 0) {

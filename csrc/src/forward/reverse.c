@@ -131,7 +131,7 @@ static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, con
         fc_fwd_own(l, p, info, from);
         return;
     }
-    fc_fwd_count_flow(l, node, FC_FORWARD_REVERSE, 0, 1, p->length);
+    fc_fwd_count_flow(l, node, fc_fib_born(l->forwarder->fib, node), FC_FORWARD_REVERSE, 0, 1, p->length);
     if (d->flags & FC_HAS_NODE)
         fc_fwd_decided(l, p, k, d);
     else if (fc_fwd_stays(k))

@@ -330,7 +330,7 @@ void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
     if (n_ways == 0)
         return; /* find_way has said why */
     fc_fwd_count(l, d->action == FC_ACTION_NCAST ? FC_FORWARD_NCAST : kind, n, octets);
-    fc_fwd_count_flow(l, d->node, kind, d->fid, n, octets);
+    fc_fwd_count_flow(l, d->node, d->version, kind, d->fid, n, octets);
     for (uint32_t i = 0, done = 0; i < segments; i++) {
         piece s = {.head = p->data, .head_size = p->length, .room = 1};
         fc_fwd_begin(l);
