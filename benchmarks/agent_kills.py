@@ -26,12 +26,11 @@ import time
 from collections.abc import Iterable
 from ipaddress import IPv6Address
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests/support")]
 
-from network_kit import PATIENCE, Laboratory, exchange, wait_until, why_not  # noqa: E402
+from network_kit import PATIENCE, Daemon, Laboratory, exchange, wait_until, why_not  # noqa: E402
 
 from flowclass.agent.control import ask  # noqa: E402
 from flowclass.errors import FlowclassError  # noqa: E402
@@ -125,14 +124,20 @@ while True:
 class Agents:
     """Who serves, and who stands by; the process that ends is started again at once."""
 
-    def __init__(self, lab: Laboratory, follower: bool) -> None:
+    def __init__(self, lab: Laboratory, follower: bool, nice: int) -> None:
         self.lab = lab
         self.follower = follower
-        self.serving = lab.home_agent('store = "bindings.sqlite"\n')
+        self.nice = nice
+        lab.home_agent('store = "bindings.sqlite"\n').stop()  # writes the configuration
+        self.serving = self.start("ready")
         self.standby = self.follow() if follower else None
 
-    def follow(self) -> Any:
-        return self.lab.flowclass("ha", "ha", "--follow", str(self.lab.folder / "ha.toml"), ready="following")
+    def start(self, ready: str | None, *options: str) -> Daemon:
+        command = ["nice", "-n", str(self.nice), sys.executable, "-m", "flowclass", "ha", *options]
+        return self.lab.start("ha", *command, str(self.lab.folder / "ha.toml"), ready=ready)
+
+    def follow(self) -> Daemon:
+        return self.start("following", "--follow")
 
     def kill(self) -> tuple[float, float]:
         """Returns when the signal was sent, and when the process had gone."""
@@ -142,7 +147,7 @@ class Agents:
         before.process.wait()
         gone = time.monotonic()
         if self.standby is None:
-            self.serving = self.lab.flowclass("ha", "ha", str(self.lab.folder / "ha.toml"), ready=None)
+            self.serving = self.start(None)
         else:
             self.serving = self.standby
         return began, gone
@@ -173,13 +178,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--follower", action="store_true")
+    parser.add_argument(
+        "--nice", type=int, default=-10, help="of the agents, as Nice= in examples/flowclass-ha.service"
+    )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if (reason := why_not()) is not None:
         sys.exit(reason)
     compileall.compile_dir(ROOT / "flowclass", quiet=1)  # as an installation is
     with tempfile.TemporaryDirectory() as folder, Laboratory(Path(folder)) as lab:
-        times, updates = run(lab, arguments.kills, arguments.follower, random.Random(arguments.seed))
+        agents = Agents(lab, arguments.follower, arguments.nice)
+        times, updates = run(lab, agents, arguments.kills, random.Random(arguments.seed))
     times.sort()
     print(f"{len(times)} kills under {updates} acknowledged updates: all that was acknowledged was there, and no more")
     for share in (0, 10, 50, 90, 99, 100):
@@ -187,9 +196,8 @@ def main() -> None:
     print(f"  above one second: {sum(t > 1.0 for t in times)}; above three: {sum(t > 3.0 for t in times)}")
 
 
-def run(lab: Laboratory, kills: int, follower: bool, chance: random.Random) -> tuple[list[float], int]:
+def run(lab: Laboratory, agents: Agents, kills: int, chance: random.Random) -> tuple[list[float], int]:
     lab.ip("mn", "addr add 2001:db8:b::3/64 dev lte nodad")
-    agents = Agents(lab, follower)
     update = BindingUpdate(1, 10000, 0xC000, (BindingIdentifier(1, WLAN),))
     exchange(lab, "mn", "wlan", [encode_packet(MobilityPacket(WLAN, AGENT, update, HOME))])
     client = subprocess.Popen(lab.inside("mn", sys.executable, "-c", CLIENT), stdin=subprocess.PIPE,
