@@ -124,17 +124,14 @@ while True:
 class Agents:
     """Who serves, and who stands by; the process that ends is started again at once."""
 
-    def __init__(self, lab: Laboratory, follower: bool, nice: int) -> None:
+    def __init__(self, lab: Laboratory, follower: bool) -> None:
         self.lab = lab
         self.follower = follower
-        self.nice = nice
-        lab.home_agent('store = "bindings.sqlite"\n').stop()  # writes the configuration
-        self.serving = self.start("ready")
+        self.serving = lab.home_agent('store = "bindings.sqlite"\n')
         self.standby = self.follow() if follower else None
 
     def start(self, ready: str | None, *options: str) -> Daemon:
-        command = ["nice", "-n", str(self.nice), sys.executable, "-m", "flowclass", "ha", *options]
-        return self.lab.start("ha", *command, str(self.lab.folder / "ha.toml"), ready=ready)
+        return self.lab.flowclass("ha", "ha", *options, str(self.lab.folder / "ha.toml"), ready=ready)
 
     def follow(self) -> Daemon:
         return self.start("following", "--follow")
@@ -178,16 +175,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--follower", action="store_true")
-    parser.add_argument(
-        "--nice", type=int, default=-10, help="of the agents, as Nice= in examples/flowclass-ha.service"
-    )
     parser.add_argument("--seed", type=int, default=1)
     arguments = parser.parse_args()
     if (reason := why_not()) is not None:
         sys.exit(reason)
     compileall.compile_dir(ROOT / "flowclass", quiet=1)  # as an installation is
     with tempfile.TemporaryDirectory() as folder, Laboratory(Path(folder)) as lab:
-        agents = Agents(lab, arguments.follower, arguments.nice)
+        agents = Agents(lab, arguments.follower)
         times, updates = run(lab, agents, arguments.kills, random.Random(arguments.seed))
     times.sort()
     print(f"{len(times)} kills under {updates} acknowledged updates: all that was acknowledged was there, and no more")
