@@ -227,9 +227,10 @@ def _alone(
     interruption: Interruption,
     esp_null: bool,
 ) -> Summary:
+    from flowclass.traces.files import together
     from flowclass.traces.run import Run
 
-    with ExitStack() as stack:
+    with together() as files, ExitStack() as stack:
         writer = None
         observers: list[Callable[[Rows], None]] = []
         if by_tuple and output is not None:
@@ -242,20 +243,20 @@ def _alone(
                 write = partial(stream_connections, form, sys.stdout.buffer, connections, columns)
             else:
                 check_output(output)
-                write = partial(write_connections, output, connections, columns)
+                write = partial(write_connections, output, connections, columns, files)
             stack.push(lambda kind, *_: None if kind else write())
         elif output is not None:
             from flowclass.traces.outputs import open_output, open_stream
 
-            opened = open_stream(form, sys.stdout.buffer, columns) if output == "-" else open_output(output, columns)
-            writer = stack.enter_context(opened)
+            writer = stack.enter_context(
+                open_stream(form, sys.stdout.buffer, columns) if output == "-" else open_output(output, columns, files)
+            )
         packets = behind = None
         if packets_file is not None:
             from flowclass.traces.packet_files import open_packets, stream_packets
 
-            to_stream = packets_file == "-"
             packets = stack.enter_context(
-                stream_packets(sys.stdout.buffer) if to_stream else open_packets(packets_file)
+                stream_packets(sys.stdout.buffer) if packets_file == "-" else open_packets(packets_file, files)
             )
         tell = stack.enter_context(progress("classifying", total_size(traces)))
         if threads:

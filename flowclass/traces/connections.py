@@ -27,7 +27,7 @@ from flowclass.errors import OutputError
 
 from ._rows import NO_TOTAL, DecisionNumbers, add_totals, address_texts
 from .compress import compressed, endings
-from .files import atomic_file
+from .files import Together, atomic_file
 from .outcomes import Rows
 from .outputs import check_output
 from .reader import NO_TIME
@@ -108,11 +108,19 @@ def _column(name: str, keys: Any, totals: Any) -> list[Any]:
     return [time if has else None for time, has in zip(times, timed, strict=True)]
 
 
-def write_connections(path: str, connections: Connections, columns: Sequence[str] = CONNECTION_COLUMNS) -> None:
-    """Writes connections to a file of the kinds that rows can be written to, as the path ends. Raises `OutputError`."""
+def write_connections(
+    path: str,
+    connections: Connections,
+    columns: Sequence[str] = CONNECTION_COLUMNS,
+    files: Together | None = None,
+) -> None:
+    """Writes connections to a file of the kinds that rows can be written to, as the path ends. Raises `OutputError`.
+
+    ``files`` is as for `flowclass.traces.files.atomic_file`.
+    """
     check_output(path)
     ending, compression = endings(path)
-    with atomic_file(path) as file, compressed(file, compression, path) as stream:
+    with atomic_file(path, files) as file, compressed(file, compression, path) as stream:
         _write(stream, ending.removeprefix("."), connections, columns)
 
 

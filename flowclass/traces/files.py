@@ -9,11 +9,22 @@ import os
 import stat
 import sys
 from collections.abc import Iterable, Iterator
-from typing import IO
+from typing import IO, TypeAlias
 
 from flowclass.errors import OutputError
 
-__all__ = ["atomic_file", "check_apart", "check_writable", "mode_of", "named", "open_own", "own_file", "own_folder"]
+__all__ = [
+    "Together",
+    "atomic_file",
+    "check_apart",
+    "check_writable",
+    "mode_of",
+    "named",
+    "open_own",
+    "own_file",
+    "own_folder",
+    "together",
+]
 
 
 def check_writable(path: str) -> None:
@@ -47,11 +58,33 @@ def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
             raise OutputError(f"{output}: the output would replace {called}, which is read")
 
 
+Together: TypeAlias = list[tuple[str, str]]
+"""Complete files that are to appear at the same time: where each is, and where it will be."""
+
+
 @contextlib.contextmanager
-def atomic_file(path: str) -> Iterator[IO[bytes]]:
-    """A binary file that appears at ``path`` complete or not at all, and replaces a file that was there before."""
+def together() -> Iterator[Together]:
+    """Files of `atomic_file` that appear when the block ends: all of them, or none if it, or one of them, failed."""
+    files: Together = []
     try:
-        with _atomic_file(path) as stream:
+        yield files
+        for temporary, target in files:
+            os.replace(temporary, target)
+    except BaseException:
+        for temporary, _ in files:
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+        raise
+
+
+@contextlib.contextmanager
+def atomic_file(path: str, files: Together | None = None) -> Iterator[IO[bytes]]:
+    """A binary file that appears at ``path`` complete or not at all, and replaces a file that was there before.
+
+    With ``files`` it appears with the other ones of a `together` block.
+    """
+    try:
+        with _atomic_file(path, files) as stream:
             yield stream
     except OSError as error:
         raise named(error, path) from None
@@ -103,7 +136,7 @@ def open_own(path: str) -> IO[bytes]:
 
 
 @contextlib.contextmanager
-def _atomic_file(path: str) -> Iterator[IO[bytes]]:
+def _atomic_file(path: str, files: Together | None) -> Iterator[IO[bytes]]:
     target = os.path.realpath(path)  # a symbolic link is kept, and the file that it points to is replaced
     if os.path.exists(target) and not os.path.isfile(target):
         with io.BufferedWriter(io.FileIO(target, "w"), 1 << 20) as stream:  # pipe or device: can't be replaced
@@ -124,7 +157,10 @@ def _atomic_file(path: str) -> Iterator[IO[bytes]]:
         with os.fdopen(handle, "wb", buffering=1 << 20) as stream:
             os.fchmod(stream.fileno(), mode_of(target))
             yield stream
-        os.replace(temporary, target)
+        if files is None:
+            os.replace(temporary, target)
+        else:
+            files.append((temporary, target))
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

@@ -15,7 +15,7 @@ from flowclass.errors import OutputError
 
 from .columns import COLUMNS
 from .compress import OR_COMPRESSED, compressed, compressor, endings
-from .files import atomic_file, check_writable
+from .files import Together, atomic_file, check_writable
 from .outcomes import Rows
 from .text_rows import TEXT_ENDINGS, TextFormat, TextWriter
 
@@ -77,13 +77,13 @@ def check_output(path: str, columns: Sequence[str] = COLUMNS) -> Callable[[IO[by
 
 
 @contextlib.contextmanager
-def open_output(path: str, columns: Sequence[str] = COLUMNS) -> Iterator[RowWriter]:
+def open_output(path: str, columns: Sequence[str] = COLUMNS, files: Together | None = None) -> Iterator[RowWriter]:
     """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises.
 
-    ``columns`` are names that `columns.parse_columns` returns.
+    ``columns`` are names that `columns.parse_columns` returns; ``files`` is as for `files.atomic_file`.
     """
     make = check_output(path, columns)
-    with atomic_file(path) as file, compressed(file, endings(path)[1], path) as stream:
+    with atomic_file(path, files) as file, compressed(file, endings(path)[1], path) as stream:
         writer = make(stream)
         try:
             yield writer

@@ -20,7 +20,7 @@ import numpy as np
 from flowclass.errors import OutputError
 
 from .compress import COMPRESSIONS, OR_COMPRESSED, Compressor, compressor, endings
-from .files import atomic_file, check_writable
+from .files import Together, atomic_file, check_writable
 from .outcomes import Rows
 from .reader import NO_TIME, KeyBatch
 
@@ -278,16 +278,17 @@ def check_packets(path: str) -> None:
 
 
 @contextlib.contextmanager
-def open_packets(path: str | os.PathLike[str]) -> Iterator[PacketWriter]:
+def open_packets(path: str | os.PathLike[str], files: Together | None = None) -> Iterator[PacketWriter]:
     """A writer whose file appears at ``path`` when the block ends normally, and is removed when it raises.
 
+    ``files`` is as for `flowclass.traces.files.atomic_file`.
     Raises `OutputError` for a path whose ending is none of `PACKET_ENDINGS`, for one where no file can be made, and
     for packets that a pcap file can't hold.
     """
     path = os.fspath(path)
     check_packets(path)
     form, make = new_format(path)
-    with atomic_file(path) as stream:
+    with atomic_file(path, files) as stream:
         writer = PacketWriter(stream, form, path, make())
         yield writer
         writer.close()

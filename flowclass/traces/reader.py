@@ -426,11 +426,16 @@ class Trace:
         self._buffer[: len(rest)] = rest  # ranges may overlap
         self._begin, self._filled = 0, len(rest)
         assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
+        room = self._buffer[self._filled :]
         try:
             with self._interruption.waiting():
-                n = self._source.readinto(self._buffer[self._filled :])
+                # only the waiting ends early, if it can be done apart: what is taken out of a pipe must not get lost
+                apart = self._source is self._raw and self._raw.wait()
+                n = 0 if apart else self._source.readinto(room)
         except WaitEndedError:
             return
+        if apart:
+            n = self._raw.readinto(room)
         self._filled += n
         self._last = n == 0
         if self._last and self._raw.is_limited:

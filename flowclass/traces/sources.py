@@ -134,11 +134,17 @@ class RawSource(Struct, eq=False):
 
     def is_ready(self) -> bool:
         """Whether octets, or the end, are there without waiting; True where that can't be known."""
-        if self._ahead or self.descriptor is None:
-            return True
+        return self._ahead != b"" or self.descriptor is None or self._poll(0)
+
+    def wait(self) -> bool:
+        """Waits until `readinto` needn't; returns False, and doesn't wait, where that can't be known."""
+        return self._ahead != b"" or (self.descriptor is not None and self._poll(None))
+
+    def _poll(self, milliseconds: int | None) -> bool:
         waiting = select.poll()
+        assert self.descriptor is not None
         waiting.register(self.descriptor, select.POLLIN)
-        return bool(waiting.poll(0))
+        return bool(waiting.poll(milliseconds))
 
     def peek(self, n: int) -> bytes:
         """The first ``n`` octets, or fewer at the end; they are read again afterwards."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import random
@@ -17,7 +18,7 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces.files import open_own, own_file, own_folder
+from flowclass.traces.files import atomic_file, open_own, own_file, own_folder, together
 from flowclass.traces.workers.jobs import Job, parts_folder
 from flowclass.traces.workers.parts import Result, cut
 
@@ -165,3 +166,26 @@ def test_lone_surrogates_and_too_little_memory_are_one_line(files: Path) -> None
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=files, capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "flowclass: error: out of memory\n")
+
+
+def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path: Path) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    first.write_text("older")
+
+    def write(*, fails: bool) -> None:
+        with together() as files:
+            with atomic_file(str(first), files) as stream:
+                stream.write(b"newer")
+            assert first.read_text() == "older"
+            with atomic_file(str(second), files) as stream:
+                stream.write(b"new")
+                if fails:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OutputError, match="second: No space left"):
+        write(fails=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["first"]
+    assert first.read_text() == "older"
+    write(fails=False)
+    assert (first.read_text(), second.read_text()) == ("newer", "new")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
