@@ -1,4 +1,5 @@
-/* flowclass_forward.h - the packet loop of a live home agent: from a TUN device into tunnels and back.
+/* flowclass_forward.h - the packet loop of a live home agent: from a TUN device into tunnels and back; and that of the
+ * two ends, a mobile node and a correspondent node.
  *
  * Beside flowclass.h, because that library does no I/O and this part does nothing else: Linux only (elsewhere
  * fc_forwarder_new says FC_ENOTBUILT). How it works: src/forward/forward.c. */
@@ -14,6 +15,19 @@ extern "C" {
 typedef struct fc_forwarder fc_forwarder;
 
 #define FC_FORWARD_QUEUES 64u
+#define FC_FORWARD_OWN 64u
+
+/* Whose packet loop it is.
+ *
+ * A mobile node: what its applications send (TUN) goes through a tunnel to the home agent, or, to the exact address of
+ * a node in the table, directly with a Home Address option. The table is the choice of care-of addresses: own[0] is a
+ * node with the prefixes ::/0 and 0.0.0.0/0, and the flows' rules describe packets that leave. What comes through the
+ * tunnel, or with a type 2 routing header, is given to the TUN device.
+ *
+ * A correspondent node: packets of its applications to a home address (TUN) leave with a type 2 routing header for the
+ * care-of address that the table says, and plainly where there is none; packets with a Home Address option that the
+ * table bears out are given to the TUN device, and others to the caller (RFC 6275 9.3.1, 11.3). */
+enum fc_forward_role { FC_FORWARD_HOME_AGENT = 0, FC_FORWARD_MOBILE_NODE, FC_FORWARD_CORRESPONDENT, FC_FORWARD_ROLES };
 
 /* Descriptors stay the caller's, who closes them after fc_forwarder_free; all are non-blocking; -1: there is none. */
 typedef struct fc_forward_options {
@@ -31,10 +45,17 @@ typedef struct fc_forward_options {
     uint8_t hop_limit;           /* of tunnel headers, from 1 */
     uint8_t vnet_header;         /* the TUN queues have IFF_VNET_HDR (10 octets), perhaps with offloads */
     uint8_t has_ipv4;            /* home_agent_ipv4 is one */
-    uint8_t reserved;
-    uint8_t home_agent[16]; /* network order, as is the next */
+    uint8_t role;                /* enum fc_forward_role */
+    uint8_t home_agent[16];      /* network order, as is the next */
     uint8_t home_agent_ipv4[4];
     uint8_t secret[16]; /* keys the hashes */
+
+    /* Of the ends only. */
+    int tap;        /* packet socket (SOCK_DGRAM) for whole IPv6 packets that came by any link: Mobility Headers, type
+                       2 routing headers, Home Address options. The kernel is to drop the latter two itself. */
+    int tunnel6[2]; /* a mobile node's: raw IPv6 sockets of protocols 41 and 4, or -1 */
+    uint32_t n_own; /* own addresses and prefixes, from 1: */
+    fc_address own[FC_FORWARD_OWN]; /* [0]: the home address, or the correspondent's address */
 } fc_forward_options;
 
 /* FC_EINVAL, FC_ENOMEM, FC_ELIMIT (descriptors, threads), FC_ENOTBUILT. The table must outlive the forwarder. */
@@ -56,9 +77,13 @@ FC_API void fc_forwarder_stop(fc_forwarder *forwarder);
 /* Other values of these options from now on; FC_EINVAL. */
 FC_API int fc_forwarder_adjust(fc_forwarder *forwarder, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit);
 
+/* fc_local.queue of no packet for the agent: the first 40 octets of one that came out of a mobile node's tunnel, once
+ * in a while for each sender; the caller may want to optimize the route to that. */
+#define FC_LOCAL_PEER (-2)
+
 typedef struct fc_local { /* a whole IP packet for the agent itself */
     uint32_t length;
-    int32_t queue; /* the index of the TUN queue that it came from; -1: from the UDP socket */
+    int32_t queue; /* the index of the TUN queue that it came from; -1: from a socket; FC_LOCAL_PEER */
     uint16_t port; /* it came in UDP over IPv4, from here; 0: it did not */
     uint8_t address[4];
     uint8_t packet[];
@@ -74,6 +99,10 @@ FC_API int fc_forwarder_send(fc_forwarder *forwarder, const uint8_t *packet, siz
 FC_API int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, uint16_t bid,
                                  const uint8_t care_of[4], uint16_t port);
 
+/* An end's care-of address (or correspondent's address): packets from it leave by this interface; 0: it is gone.
+ * FC_EINVAL, FC_ELIMIT. */
+FC_API int fc_forwarder_set_source(fc_forwarder *forwarder, const fc_address *address, uint32_t interface);
+
 enum fc_forward_kind {                        /* what became of packets */
                        FC_FORWARD_FLOW = 0,   /* to mobile nodes, by a flow binding that forwards: */
                        FC_FORWARD_NCAST,      /* .. that copies; the packets, not the copies */
@@ -85,6 +114,8 @@ enum fc_forward_kind {                        /* what became of packets */
                        FC_FORWARD_SENT,   /* tunnel packets sent, with their tunnel headers; each copy and each fragment
                                            */
                        FC_FORWARD_ERRORS, /* ICMP errors sent, of our own and passed on out of tunnels */
+                       FC_FORWARD_DIRECT, /* of the ends: those among flow and default, and those received, that had no
+                                             tunnel, but a Home Address option or type 2 routing header */
                        FC_FORWARD_KINDS,
 };
 

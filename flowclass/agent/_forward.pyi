@@ -1,5 +1,5 @@
 from collections.abc import Iterable, Sequence
-from typing import ClassVar, Final, NamedTuple, Self, TypedDict
+from typing import ClassVar, Final, Literal, NamedTuple, Self, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -7,9 +7,10 @@ from typing_extensions import Buffer
 
 from flowclass.engine.forwarding import ForwardingTable
 
-__all__ = ["FLOW_COUNTER_DTYPE", "Forwarder", "Local"]
+__all__ = ["FLOW_COUNTER_DTYPE", "PEER", "Forwarder", "Local"]
 
 FLOW_COUNTER_DTYPE: Final[np.dtype[np.void]]
+PEER: Final[int]
 
 class Local(NamedTuple):
     packet: bytes
@@ -44,6 +45,10 @@ class Forwarder:
         encapsulation_limit: int | None = 4,
         vnet_header: bool = False,
         secret: Buffer | None = None,
+        role: Literal["home-agent", "mobile-node", "correspondent"] = "home-agent",
+        own: Iterable[tuple[Buffer, int]] = (),
+        tap: int | None = None,
+        tunnel6: Sequence[int] = (),
     ) -> Self: ...
     def run(self, timeout_ms: int | None = -1) -> list[Local]: ...
     def wake(self) -> None: ...
@@ -51,5 +56,6 @@ class Forwarder:
     def close(self) -> None: ...
     def reload(self, *, mtu: int, hop_limit: int = 64, encapsulation_limit: int | None = 4) -> None: ...
     def set_port(self, home_address: Buffer, bid: int, care_of: Buffer, port: int | None) -> None: ...
+    def set_source(self, address: Buffer, interface: int | None) -> None: ...
     def counters(self) -> Counters: ...
     def flows(self) -> npt.NDArray[np.void]: ...

@@ -17,13 +17,14 @@ from flowclass.engine.forwarding cimport ForwardingTable
 from flowclass.engine.packets import secret_key
 from flowclass.errors import ArgumentError, ClassifierError
 
-__all__ = ["FLOW_COUNTER_DTYPE", "Forwarder", "Local"]
+__all__ = ["FLOW_COUNTER_DTYPE", "PEER", "Forwarder", "Local"]
 
 
 cdef extern from "flowclass_forward.h" nogil:
     enum:
         FC_OK, FC_ENOMEM, FC_EINVAL, FC_ELIMIT, FC_ENOENT, FC_ENOTBUILT
-        FC_FORWARD_QUEUES, FC_FORWARD_KINDS, FC_FORWARD_DROPS
+        FC_FORWARD_QUEUES, FC_FORWARD_KINDS, FC_FORWARD_DROPS, FC_FORWARD_OWN
+        FC_FORWARD_HOME_AGENT, FC_FORWARD_MOBILE_NODE, FC_FORWARD_CORRESPONDENT, FC_LOCAL_PEER
     ctypedef struct fc_fib:
         pass
     ctypedef struct fc_address:
@@ -37,10 +38,14 @@ cdef extern from "flowclass_forward.h" nogil:
         int tunnel4[2]
         uint32_t n_tun, mtu
         int32_t encapsulation_limit
-        uint8_t hop_limit, vnet_header, has_ipv4
+        uint8_t hop_limit, vnet_header, has_ipv4, role
         uint8_t home_agent[16]
         uint8_t home_agent_ipv4[4]
         uint8_t secret[16]
+        int tap
+        int tunnel6[2]
+        uint32_t n_own
+        fc_address own[64]
     ctypedef struct fc_local:
         uint32_t length
         int32_t queue
@@ -48,8 +53,8 @@ cdef extern from "flowclass_forward.h" nogil:
         uint8_t address[4]
         uint8_t packet[1]
     ctypedef struct fc_forward_counters:
-        uint64_t packets[9]
-        uint64_t octets[9]
+        uint64_t packets[10]
+        uint64_t octets[10]
         uint64_t dropped[13]
         uint64_t dropped_octets[13]
         uint64_t batches, super_packets, segments
@@ -67,6 +72,7 @@ cdef extern from "flowclass_forward.h" nogil:
     int fc_forwarder_send(fc_forwarder *forwarder, const uint8_t *packet, size_t length)
     int fc_forwarder_set_port(fc_forwarder *forwarder, const fc_address *home, uint16_t bid, const uint8_t *care_of,
                               uint16_t port)
+    int fc_forwarder_set_source(fc_forwarder *forwarder, const fc_address *address, uint32_t interface)
     void fc_forwarder_stop(fc_forwarder *forwarder)
     int fc_forwarder_adjust(fc_forwarder *forwarder, uint32_t mtu, uint8_t hop_limit, int32_t encapsulation_limit)
     const char *fc_forward_kind_name(int kind)
@@ -81,9 +87,19 @@ FLOW_COUNTER_DTYPE = np.dtype(
 assert FLOW_COUNTER_DTYPE.itemsize == sizeof(fc_forward_flow)
 
 
+PEER = FC_LOCAL_PEER
+
+_ROLES = {
+    "home-agent": FC_FORWARD_HOME_AGENT,
+    "mobile-node": FC_FORWARD_MOBILE_NODE,
+    "correspondent": FC_FORWARD_CORRESPONDENT,
+}
+
+
 class Local(NamedTuple):
-    """A whole IP packet for the agent itself. ``tun`` is the index of the queue that it came from, -1 for the UDP socket;
-    ``outer`` the IPv4 address (packed) and port that sent it in UDP, else None."""
+    """A whole IP packet for the agent itself. ``tun`` is the index of the queue that it came from, -1 for a socket;
+    ``outer`` the IPv4 address (packed) and port that sent it in UDP, else None. With `PEER` as ``tun`` it is the first
+    40 octets of a packet that came out of a mobile node's tunnel: once in a while one from each sender."""
 
     packet: bytes
     tun: int
@@ -118,6 +134,22 @@ cdef object _number(str name, value, low, high):
     return number
 
 
+cdef int _put_sockets(int *places, str name, sockets) except -1:
+    given = [_number(name, fd, 0, 0x7fffffff) for fd in sockets]
+    if len(given) not in (0, 2):
+        raise ClassifierError(f"{name}: expected two sockets or none, got {len(given)}")
+    for i in range(2):
+        places[i] = given[i] if given else -1
+    return 0
+
+
+cdef void _put(fc_address *address, bytes octets):
+    memset(address, 0, sizeof(fc_address))
+    address.version = 4 if len(octets) == 4 else 6
+    address.words[1] = int.from_bytes(octets[-8:], "big")
+    address.words[0] = int.from_bytes(octets[:-8], "big")
+
+
 cdef class Forwarder:
     """Forwards packets between a TUN device and the tunnels of the mobile nodes that ``table`` holds, without the GIL.
 
@@ -139,6 +171,20 @@ cdef class Forwarder:
         of tunnel headers. A limit (0 to 255) is put into each of them as an option (RFC 2473 4.1.1, 8 octets more);
         None: only where the packet itself has one.
 
+    ``role``
+        "home-agent", or one of the two ends, on whose TUN device applications are. A "mobile-node" sends their packets
+        through the tunnel to ``home_agent``, from the care-of address that the table has for them; those to the exact address
+        of a node in the table go there directly, with a Home Address option. The table's node of the home address, with the
+        prefixes ::/0 and 0.0.0.0/0, decides about the others. A "correspondent" sends packets to a home address in the
+        table with a type 2 routing header, and delivers those with a Home Address option that the table bears out; others
+        are dropped, and are `Local` as well. For the ends only:
+    ``own``
+        own addresses and prefixes, as packed addresses and lengths; the first is the home address or the correspondent's.
+    ``tap``
+        a packet socket for whole IPv6 packets with a Mobility Header, type 2 routing header or Home Address option.
+    ``tunnel6``
+        a mobile node's raw IPv6 sockets of the protocols 41 and 4, both or none.
+
     Descriptors stay the caller's, to close when the forwarder is gone. One thread at a time calls `run`; everything else may be
     called from any thread. Errors are `ClassifierError`; ``OSError`` where the kernel refuses something.
     """
@@ -150,7 +196,8 @@ cdef class Forwarder:
     cdef ForwardingTable table
 
     def __cinit__(self, ForwardingTable table not None, *, tun, output, home_agent, output4=None, udp=None,
-                  tunnel4=(), home_agent_ipv4=None, mtu=1500, hop_limit=64, encapsulation_limit=4, vnet_header=False, secret=None):
+                  tunnel4=(), home_agent_ipv4=None, mtu=1500, hop_limit=64, encapsulation_limit=4, vnet_header=False, secret=None,
+                  role="home-agent", own=(), tap=None, tunnel6=()):
         cdef fc_forward_options o
         cdef bytes octets
         cdef int status
@@ -165,11 +212,8 @@ cdef class Forwarder:
         o.output = _number("output", output, 0, 0x7fffffff)
         o.output4 = -1 if output4 is None else _number("output4", output4, 0, 0x7fffffff)
         o.udp = -1 if udp is None else _number("udp", udp, 0, 0x7fffffff)
-        o.tunnel4 = [-1, -1]
-        if len(tunnel4) not in (0, 2):
-            raise ClassifierError(f"tunnel4: expected two sockets or none, got {len(tunnel4)}")
-        for i, fd in enumerate(tunnel4):
-            o.tunnel4[i] = _number("tunnel4", fd, 0, 0x7fffffff)
+        _put_sockets(o.tunnel4, "tunnel4", tunnel4)
+        _put_sockets(o.tunnel6, "tunnel6", tunnel6)
         o.mtu = _number("mtu", mtu, 1280, 65535)
         o.hop_limit = _number("hop_limit", hop_limit, 1, 255)
         o.encapsulation_limit = (-1 if encapsulation_limit is None
@@ -181,6 +225,18 @@ cdef class Forwarder:
             octets = _octets("home_agent_ipv4", home_agent_ipv4, (4,))
             memcpy(o.home_agent_ipv4, <const char *>octets, 4)
             o.has_ipv4 = 1
+        if role not in _ROLES:
+            raise ClassifierError(f"role: one of {', '.join(_ROLES)} expected, got {role!r}")
+        o.role = _ROLES[role]
+        addresses = list(own)
+        if len(addresses) > FC_FORWARD_OWN or bool(addresses) != (role != "home-agent"):
+            raise ClassifierError(f"own: 1 to {FC_FORWARD_OWN} addresses and prefixes expected of an end, and none of a home agent")
+        for i, (address, length) in enumerate(addresses):
+            octets = _octets("own", address, (4, 16))
+            _put(&o.own[i], octets)
+            o.own[i].length = _number("own", length, 0, 8 * len(octets))
+        o.n_own = len(addresses)
+        o.tap = -1 if tap is None else _number("tap", tap, 0, 0x7fffffff)
         octets = secret_key(secret)
         memcpy(o.secret, <const char *>octets, 16)
         status = fc_forwarder_new(<fc_fib *>table.ptr, &o, &self.ptr)
@@ -257,15 +313,21 @@ cdef class Forwarder:
         cdef fc_address home
         cdef bytes octets = _octets("home_address", home_address, (4, 16)), address = _octets("care_of", care_of, (4,))
         cdef int status
-        memset(&home, 0, sizeof(fc_address))
-        home.version = 4 if len(octets) == 4 else 6
-        home.words[1] = int.from_bytes(octets[-8:], "big")
-        home.words[0] = int.from_bytes(octets[:-8], "big")
+        _put(&home, octets)
         status = fc_forwarder_set_port(self.ptr, &home, _number("bid", bid, 0, 0xffff),
                                        <const uint8_t *><const char *>address,
                                        0 if port is None else _number("port", port, 1, 0xffff))
         if status == FC_ENOMEM:
             raise MemoryError
+
+    def set_source(self, address, interface):
+        """Packets of an end from this address (a care-of address, or a correspondent's; packed) leave by the interface with
+        this index; None: the address is gone."""
+        cdef fc_address source
+        _put(&source, _octets("address", address, (4, 16)))
+        if fc_forwarder_set_source(self.ptr, &source,
+                                   0 if interface is None else _number("interface", interface, 1, 0x7fffffff)) == FC_ELIMIT:
+            raise ClassifierError("address: too many are in use")
 
     def counters(self):
         """What became of packets so far: ``packets``, ``octets`` (by name, see `KINDS`), ``drops``, ``drop_octets`` (by

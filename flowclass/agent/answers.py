@@ -1,4 +1,4 @@
-"""The answers of a running home agent to `flowclass ctl`, as plain data."""
+"""The answers of a running home agent, and in part of other agents, to `flowclass ctl`, as plain data."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ from flowclass.addresses import address_text
 from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
+from flowclass.mobility.agent.agent import Agent
 from flowclass.wire.numbers import RevocationTrigger
 
 from .config import AgentConfig
 from .logs import Log
 
-__all__ = ["Latencies", "Service", "answer"]
+__all__ = ["Latencies", "Service", "answer", "flows", "nodes"]
 
 _ACTIONS: Final = {DISCARD: "discard", NCAST: "n-cast"}
 _BOUNDS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0)
@@ -44,6 +45,13 @@ class Latencies:
     def as_dict(self) -> dict[str, Any]:
         buckets = {str(bound): count for bound, count in zip((*_BOUNDS, inf), self.counts, strict=True)}
         return {"count": sum(self.counts), "sum": self.sum, "buckets": buckets}
+
+
+class HasCache(Protocol):
+    """A service with a binding cache."""
+
+    @property
+    def agent(self) -> Agent: ...
 
 
 class Service(Protocol):
@@ -121,7 +129,7 @@ def _flow(flow: Flow, node: Node, now: float) -> dict[str, Any]:
     }
 
 
-def _find(service: Service, request: dict[str, Any]) -> Node:
+def _find(service: HasCache, request: dict[str, Any]) -> Node:
     text = request.get("home")
     try:
         packed = ip_address(str(text)).packed
@@ -134,12 +142,14 @@ def _find(service: Service, request: dict[str, Any]) -> Node:
     return node
 
 
-def _nodes(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+def nodes(service: HasCache, request: dict[str, Any]) -> dict[str, Any]:
+    """Return all mobile nodes of a service, with their care-of addresses."""
     now = time.monotonic()
     return {"nodes": [_node(node, now) for node in service.agent.cache]}
 
 
-def _flows(service: Service, request: dict[str, Any]) -> dict[str, Any]:
+def flows(service: HasCache, request: dict[str, Any]) -> dict[str, Any]:
+    """Return the flow bindings of the node that ``home`` names, in the order in which they are tried."""
     node, now = _find(service, request), time.monotonic()
     return {"home_address": address_text(node.home), "flows": [_flow(flow, node, now) for flow in node.ordered()]}
 
@@ -296,8 +306,8 @@ def _reload(service: Service, request: dict[str, Any]) -> dict[str, Any]:
 
 _ANSWERS: Final = {
     "status": _status,
-    "nodes": _nodes,
-    "flows": _flows,
+    "nodes": nodes,
+    "flows": flows,
     "counters": _counters,
     "why": _why,
     "reload": _reload,

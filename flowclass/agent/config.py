@@ -1,4 +1,4 @@
-"""The configuration files of the two live agents (docs/interfaces.md, "A live agent"), in TOML.
+"""The configuration files of the live agents (docs/interfaces.md, "A live agent"), in TOML.
 
 They are read like bindings files: tomllib turns the text into plain data, msgspec turns that into the classes below,
 and this module checks these and makes the values. The first mistake raises a `ConfigurationError` with the file, the
@@ -31,11 +31,13 @@ from .tun import MAX_NAME
 __all__ = [
     "AgentConfig",
     "CareOfSource",
+    "CorrespondentConfig",
     "FlowPolicy",
     "NodeConfig",
     "Provisioned",
     "Security",
     "read_agent_config",
+    "read_correspondent_config",
     "read_node_config",
 ]
 
@@ -48,6 +50,7 @@ _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _MIN_KEY: Final = 16
 _LONGEST_KEY: Final = 4096
 _RATE: Final = 100.0  # updates per second from one source; RFC 6275 allows a mobile node three
+_CORRESPONDENT_NODES: Final = 1024  # each needs a route of the kernel
 _LABORATORY_RATE: Final = 5000.0  # with insecure = true, where one generator may simulate many nodes
 
 
@@ -161,10 +164,24 @@ class _Node(Struct, forbid_unknown_fields=True):
     ipv4_home_address: str | UnsetType = UNSET
     home_agent_ipv4: str | UnsetType = UNSET
     prefixes: list[str] = []
+    route_optimization: bool = False
+    correspondents: list[str] = []
     control: str = "mobile.sock"
     log: Literal["text", "json"] = "text"
     log_interval: float = 10.0
     flow: list[_Flow] = []
+
+
+class _CorrespondentNode(Struct, forbid_unknown_fields=True):
+    address: str
+    home_prefixes: list[str] = []
+    profile: Profile = "draft"
+    tun: str = "correspondent0"
+    mtu: int = 1400
+    control: str = "correspondent.sock"
+    log: Literal["text", "json"] = "text"
+    log_interval: float = 10.0
+    limits: _Limits = msgspec.field(default_factory=lambda: _Limits(nodes=_CORRESPONDENT_NODES))
 
 
 # ---- what they mean
@@ -255,6 +272,8 @@ class NodeConfig(Struct, frozen=True):
     ipv4_home: IPv4Address | None
     home_agent_ipv4: IPv4Address | None
     prefixes: tuple[IPv6Network, ...]
+    route_optimization: bool
+    correspondents: tuple[IPv6Network, ...]  # prefixes; none: all
     control: Path
     log: Literal["text", "json"]
     log_interval: float
@@ -262,6 +281,27 @@ class NodeConfig(Struct, frozen=True):
     flows: tuple[FlowPolicy, ...]
     association: Association | None
     warnings: tuple[str, ...] = ()
+
+
+class CorrespondentConfig(Struct, frozen=True):
+    """A checked configuration of `flowclass cn`."""
+
+    file: str
+    profile: Profile
+    address: IPv6Address
+    home_prefixes: tuple[IPv6Network, ...]  # of mobile nodes; none: any
+    tun: str
+    mtu: int
+    control: Path
+    log: Literal["text", "json"]
+    log_interval: float
+    limits: Limits
+    updates_per_second: float
+    burst: int
+
+    @property
+    def packed_prefixes(self) -> tuple[tuple[bytes, int], ...]:
+        return tuple((prefix.network_address.packed, prefix.prefixlen) for prefix in self.home_prefixes)
 
 
 class _Reader:
@@ -451,12 +491,8 @@ def read_agent_config(path: str | Path) -> AgentConfig:
     if raw.encapsulation_limit is not False:
         limit = reader.number(raw.encapsulation_limit, "encapsulation_limit", 0, 255)
     reader.at_least(raw.log_interval, 0.1, "log_interval")
-    limits = raw.limits
-    for name in ("bids_per_node", "flows_per_node", "lifetime", "burst", "updates_per_second"):
-        if (value := getattr(limits, name)) is not None:
-            reader.at_least(value, 1, f"limits.{name}")
-    rate = limits.updates_per_second or (_LABORATORY_RATE if raw.security.insecure else _RATE)
-    reader.number(limits.lifetime, "limits.lifetime", 1, 0xFFFF)
+    limits = _checked_limits(reader, raw.limits)
+    rate = raw.limits.updates_per_second or (_LABORATORY_RATE if raw.security.insecure else _RATE)
     return AgentConfig(
         file=str(path),
         profile=raw.profile,
@@ -476,17 +512,49 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         log=raw.log,
         log_interval=raw.log_interval,
         user=None if raw.user is UNSET else raw.user,
-        limits=Limits(
-            nodes=limits.nodes,
-            bids_per_node=limits.bids_per_node,
-            flows_per_node=limits.flows_per_node,
-            lifetime=limits.lifetime,
-        ),
+        limits=limits,
         updates_per_second=rate,
-        burst=limits.burst or int(2 * rate),
+        burst=raw.limits.burst or int(2 * rate),
         nodes=_provisioned(reader, raw.node),
         security=_security(reader, raw.security),
         warnings=tuple(reader.warnings),
+    )
+
+
+def _checked_limits(reader: _Reader, limits: _Limits) -> Limits:
+    for name in ("bids_per_node", "flows_per_node", "lifetime", "burst", "updates_per_second"):
+        if (value := getattr(limits, name)) is not None:
+            reader.at_least(value, 1, f"limits.{name}")
+    reader.number(limits.lifetime, "limits.lifetime", 1, 0xFFFF)
+    return Limits(
+        nodes=limits.nodes,
+        bids_per_node=limits.bids_per_node,
+        flows_per_node=limits.flows_per_node,
+        lifetime=limits.lifetime,
+    )
+
+
+def read_correspondent_config(path: str | Path) -> CorrespondentConfig:
+    """Read and check the configuration of a correspondent node; raises `ConfigurationError`."""
+    reader = _Reader(Path(path))
+    raw = reader.read(_CorrespondentNode)
+    reader.at_least(raw.mtu, MIN_MTU, "mtu")
+    reader.at_least(raw.log_interval, 0.1, "log_interval")
+    limits = _checked_limits(reader, raw.limits)
+    rate = raw.limits.updates_per_second or _RATE
+    return CorrespondentConfig(
+        file=str(path),
+        profile=raw.profile,
+        address=reader.address6(raw.address, "address"),
+        home_prefixes=reader.prefixes6(raw.home_prefixes, "home_prefixes"),
+        tun=reader.device(raw.tun, "tun"),
+        mtu=raw.mtu,
+        control=reader.file(raw.control),
+        log=raw.log,
+        log_interval=raw.log_interval,
+        limits=limits,
+        updates_per_second=rate,
+        burst=raw.limits.burst or int(2 * rate),
     )
 
 
@@ -568,6 +636,10 @@ def read_node_config(path: str | Path) -> NodeConfig:
         flows[flow.fid] = flow
     if raw.profile == "rfc6089" and len({flow.pri for flow in flows.values()}) != len(flows):
         reader.fail("a PRI is given twice, but must be unique in a node", "flow")
+    if raw.route_optimization and raw.prefixes:
+        reader.fail("routes of mobile routers can't be optimized (section 7 of the draft)", "route_optimization")
+    if raw.correspondents and not raw.route_optimization:
+        reader.fail("there is no route optimization that this could restrict", "correspondents")
     return NodeConfig(
         file=str(path),
         profile=raw.profile,
@@ -581,6 +653,8 @@ def read_node_config(path: str | Path) -> NodeConfig:
         ipv4_home=reader.address4(raw.ipv4_home_address, "ipv4_home_address"),
         home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
         prefixes=reader.prefixes6(raw.prefixes, "prefixes"),
+        route_optimization=raw.route_optimization,
+        correspondents=reader.prefixes6(raw.correspondents, "correspondents"),
         control=reader.file(raw.control),
         log=raw.log,
         log_interval=raw.log_interval,

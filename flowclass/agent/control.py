@@ -16,7 +16,7 @@ from flowclass.errors import FlowclassError
 from .logs import Log
 from .loop import Loop
 
-__all__ = ["Asker", "ControlServer", "ask"]
+__all__ = ["Asker", "ControlServer", "Handler", "ask"]
 
 _LONGEST: Final = 1 << 20
 _CLIENTS: Final = 32

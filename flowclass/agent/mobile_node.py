@@ -1,82 +1,74 @@
 """``flowclass mn``: a `flowclass.MobileNode` on a machine with interfaces that come and go.
 
 Its home address is on a TUN device. Packets that applications send from this address go through a tunnel to the home
-agent, from the care-of address that the flow bindings select, so that both directions of a flow take the same path.
-Packets from the tunnel are written to the device. There is one thread, which suffices for laboratories and tests.
+agent, from the care-of address that the flow bindings select, so that both directions of a flow take the same path; or
+directly to correspondent nodes, where the route is optimized. Packets that arrive are written to the device.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
-import signal
 import socket
+import struct
 import time
 from collections import Counter
-from functools import partial
 from ipaddress import IPv4Address, IPv6Address, ip_network
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from flowclass.engine.forwarding import ForwardingTable
-from flowclass.engine.packets import parse
 from flowclass.errors import DecodeError, FlowclassError
-from flowclass.mobility import (
-    DISCARD,
-    NCAST,
-    FlowEntry,
-    MobileNode,
-    Refusal,
-    SharedKey,
-    UpdateList,
-    exchanged,
-    publish_known,
-)
+from flowclass.mobility import MobileNode, Refusal, SharedKey, UpdateList, publish_uplink
 from flowclass.wire import BindingAcknowledgement, NatDetection, decode_packet
 from flowclass.wire.numbers import BINDING_STATUS, NAT_KEEPALIVE_TIMEOUT, REFUSED
 
-from .config import CareOfSource, FlowPolicy, NodeConfig, read_node_config
-from .control import ControlServer
+from ._forward import PEER, Forwarder
+from .config import CareOfSource, NodeConfig, read_node_config
+from .ends import PATH_MTU, EndService, Untouched
 from .logs import Log
-from .loop import Loop
-from .network import InterfaceAddress, Network, address_changes
+from .network import InterfaceAddress, address_changes
 from .notify import notify
 from .packets import IPV4, IPV6, MOBILITY, encapsulate, upper_layer
-from .sockets import UDP_PORT, mobility_tap, payloads, raw_ipv6, udp_ipv4
-from .tun import Tun
+from .route_optimization import RouteOptimization, want_flows
+from .sockets import UDP_PORT, payloads, raw_ipv6, udp_ipv4
+
+if TYPE_CHECKING:
+    from ._forward import Local
 
 __all__ = ["MobileNodeService"]
 
 _ROUTE_METRIC: Final = 1
-_BATCH: Final = 64
 _SETTLE: Final = 0.05  # seconds for which changes of addresses are collected
 _LEAVE: Final = 3.0  # seconds to wait for the acknowledgement of the last update
-_TYPE_2: Final = 2
 _NO_NAT: Final = 0xFFFFFFFF  # RFC 5555 section 3.2.2
 _KEEPALIVE: Final = b"\xff"  # as in RFC 3948; the home agent passes over it
+_IP_PKTINFO: Final = 8
+_EVERYWHERE: Final = ((bytes(16), 0), (bytes(4), 0))
 
 
-class MobileNodeService:
+class MobileNodeService(EndService):
     """One running mobile node. `run` returns when it has been told to stop and has de-registered."""
 
+    role: ClassVar[str] = "mobile node"
+
     def __init__(self, config: NodeConfig) -> None:
+        super().__init__(Log(config.log, config.log_interval), config.control, config.tun, config.mtu)
         self.config: NodeConfig = config
-        self.log: Log = Log(config.log, config.log_interval)
-        self.loop: Loop = Loop()
-        self.counters: Counter[str] = Counter()
-        self.started: float = time.monotonic()
-        self._closing: list[Any] = []
         self._ready = False
-        self._leaving: float | None = None
+        self._leaving: float | None = None  # the time at which it no longer waits for an answer
+        self._left_correspondents = False
         self._look_at: float | None = None
         self._table = ForwardingTable()
         self._revoked: set[int] = set()  # BIDs that the home agent has revoked; a reload asks for them again
-        self._known: object = None
-        self._outputs: dict[str, socket.socket] = {}
         self._last_ipv4 = b""
-        self._places: dict[bytes, str] = {}  # care-of address -> interface
-        self._udp: dict[bytes, socket.socket] = {}  # IPv4 care-of address -> socket to the home agent (RFC 5555)
+        self._places: dict[bytes, InterfaceAddress] = {}  # by packed address
+        self._sources: dict[bytes, int] = {}  # those that the forwarder sends from, and by which interface
+        self._udp: socket.socket | None = None  # to the home agent, from all IPv4 care-of addresses (RFC 5555)
         self._keepalive: float | None = None  # seconds between two keepalives (RFC 5555 section 5.4)
         self._keepalive_at: float | None = None
+        self._optimization: RouteOptimization | None = None
+        self._own = [(config.home.packed, 128), *((p.network_address.packed, p.prefixlen) for p in config.prefixes)]
+        if config.ipv4_home is not None:
+            self._own.append((config.ipv4_home.packed, 32))
         key = config.association
         self.node: MobileNode = MobileNode(
             config.home,
@@ -91,41 +83,9 @@ class MobileNodeService:
 
     # ---- life
 
-    def run(self) -> None:
-        try:
-            self._open()
-            self.loop.on_signal(signal.SIGTERM, self._leave)
-            self.loop.on_signal(signal.SIGINT, self._leave)
-            self.loop.on_signal(signal.SIGHUP, self.reload)
-            self.loop.deadlines += [
-                self.node.next_deadline,
-                lambda: self._look_at,
-                lambda: self._leaving,
-                lambda: self._keepalive_at,
-            ]
-            self.loop.on_time.append(self._tick)
-            self._look()
-            self.loop.run()
-            self.log.info("stopped")
-        finally:
-            while self._closing:
-                self._closing.pop().close()
-            for output in (*self._outputs.values(), *self._udp.values()):
-                output.close()
-            self.loop.close()
-
-    def _keep(self, thing: Any) -> Any:
-        self._closing.append(thing)
-        return thing
-
     def _open(self) -> None:
         config = self.config
-        self.network: Network = self._keep(Network())
-        tap = self._keep(mobility_tap())
-        self._keep(payloads(socket.AF_INET6, MOBILITY))  # otherwise the kernel would report an unknown protocol
-        tunnels = [self._keep(payloads(socket.AF_INET6, protocol)) for protocol in (IPV6, IPV4)]
-        self.tun: Tun = self._keep(Tun(config.tun))
-        self.network.set_up(config.tun, config.mtu)
+        tun = self._tun()
         self.network.add_address(config.tun, config.home)
         if config.ipv4_home is not None:
             self.network.add_address(config.tun, config.ipv4_home)
@@ -137,13 +97,60 @@ class MobileNodeService:
                 )
         for warning in config.warnings:
             self.log.warning(warning)
+        agent4 = config.home_agent_ipv4
+        if agent4 is not None:
+            self._udp = self._keep(udp_ipv4("0.0.0.0"))
+        if config.route_optimization:
+            self._keep(Untouched(config.tun, home_address=False))
+        self.forwarder = Forwarder(
+            self._table,
+            role="mobile-node",
+            tun=tun.queues,
+            output=self._keep(raw_ipv6()).fileno(),
+            tap=self._tap(home_address=False).fileno(),
+            tunnel6=[self._keep(payloads(socket.AF_INET6, protocol)).fileno() for protocol in (IPV6, IPV4)],
+            udp=None if self._udp is None else self._udp.fileno(),
+            home_agent=config.home_agent.packed,
+            home_agent_ipv4=None if agent4 is None else agent4.packed,
+            own=self._own,
+            mtu=PATH_MTU,
+            hop_limit=config.hop_limit,
+            encapsulation_limit=None,
+            vnet_header=True,
+        )
+        if config.route_optimization:
+            self._optimize()
         watcher = self._keep(address_changes())
-        self.control: ControlServer = self._keep(ControlServer(config.control, self.loop, self._answer, self.log))
-        self.loop.watch(tap, lambda: self._tapped(tap))
-        for tunnel in tunnels:
-            self.loop.watch(tunnel, partial(self._tunnelled, tunnel))
-        self.loop.watch(self.tun.queues[0], self._from_applications)
         self.loop.watch(watcher, lambda: self._changed(watcher))
+        self.loop.deadlines += [
+            self.node.next_deadline,
+            lambda: self._look_at,
+            lambda: self._leaving,
+            lambda: self._keepalive_at,
+        ]
+        self.loop.on_time.append(self._tick)
+
+    def _optimize(self) -> None:
+        found = RouteOptimization(
+            self.node,
+            self._table,
+            own=[*self._own, (self.config.home_agent.packed, 128)],
+            send=self._send,
+            count=self._packets_by_node,
+            log=self.log,
+        )
+        self._optimization = self._keep(found)
+        self.loop.watch(found.errors, lambda: found.hear_error(time.monotonic()))
+        self.loop.deadlines.append(found.next_deadline)
+
+    def _packets_by_node(self) -> dict[int, int]:
+        found: Counter[int] = Counter()
+        for row in self.forwarder.flows():
+            found[int(row["node"])] += int(row["packets"])
+        return found
+
+    def _serve(self) -> None:
+        self._look()
 
     def _leave(self) -> None:
         """De-register everything, wait for the answer for a while, and end (SIGTERM)."""
@@ -153,7 +160,27 @@ class MobileNodeService:
         now = time.monotonic()
         self._leaving = now + _LEAVE
         self.log.info("de-registering")
+        if self._optimization is None:
+            self._leave_home(now)
+        else:  # correspondent nodes first: return routability needs the home agent
+            self._optimization.leave(now)
+            self._go_on_leaving(now)
+
+    def _leave_home(self, now: float) -> None:
+        self._leaving, self._left_correspondents = now + _LEAVE, True
         self._send(self.node.deregister(self.config.home_agent, *self.updates.wanted_care_of, now=now))
+
+    def _go_on_leaving(self, now: float) -> None:
+        optimization = self._optimization
+        assert self._leaving is not None
+        if not self._left_correspondents:
+            if optimization is None or optimization.is_idle or now >= self._leaving:
+                self._leave_home(now)
+        elif not self.updates.care_of:
+            self.loop.stop()
+        elif now >= self._leaving:
+            self.log.warning("no acknowledgement of the de-registration")
+            self.loop.stop()
 
     def reload(self) -> None:
         """Replace the present flows and care-of addresses by those in the configuration file (SIGHUP)."""
@@ -162,6 +189,8 @@ class MobileNodeService:
         except FlowclassError as error:
             self.log.error("reload: the configuration is as it was", error=error)
             return
+        if config.route_optimization != self.config.route_optimization:
+            self.log.error("reload: route_optimization needs a restart; it is as it was")
         self.config = config
         self._revoked.clear()
         self.log.info("reloaded")
@@ -183,30 +212,55 @@ class MobileNodeService:
         self._look_at = None
         now, agent, updates = time.monotonic(), self.config.home_agent, self.updates
         there = self.network.addresses()
-        self._places = {a.address.packed: a.interface for a in there if a.interface != self.config.tun}
+        self._places = {a.address.packed: a for a in there if a.interface != self.config.tun}
         wanted: dict[int, tuple[CareOfSource, IPv4Address | IPv6Address]] = {}
         for source in self.config.care_of:
             address = self._address(source, there)
             if address is not None and source.bid not in self._revoked:
                 wanted[source.bid] = (source, address)
+        self._leave_from([address.packed for _, address in wanted.values()])
         try:
             for bid, (source, address) in wanted.items():
                 known = updates.wanted_care_of.get(bid)
                 if known is None or (known.address, known.priority) != (address, source.priority):
-                    self.log.info("care-of address", bid=bid, address=address, interface=self._places[address.packed])
+                    place = self._places[address.packed].interface
+                    self.log.info("care-of address", bid=bid, address=address, interface=place)
                     self.node.register(agent, bid, address, source.priority, now=now, flush=False)
             gone = [bid for bid in updates.wanted_care_of if bid not in wanted]
             for bid in gone:
                 self.log.warning("care-of address is gone", bid=bid)
             if gone and wanted:
                 self._send(self.node.deregister(agent, *gone, now=now))
-            self._want_flows(wanted.keys(), now)
+            want_flows(self.node, agent, self.config.flows, now)
         except FlowclassError as error:
             self.log.error("policy", error=error)
         if wanted and all(address.version == 4 for _, address in wanted.values()):
             self.updates.bulk = False  # a NAT gives each its own address and port, so each has an update of its own
             self.updates.force_udp = True  # so that all packets take the way on which a NAT was looked for
         self._send(self.node.flush(agent, now=now))
+        self._settle(now)
+        if self._optimization is not None:
+            self._optimization.look(wanted, self.config.flows, self.config.correspondents, self._places, now)
+
+    def _leave_from(self, care_of: list[bytes]) -> None:
+        """Tell the forwarder which care-of addresses are on which interfaces."""
+        for address in [address for address in self._sources if address not in self._places]:
+            del self._sources[address]
+            self.forwarder.set_source(address, None)
+        for address in care_of:
+            index = self._places[address].index
+            if self._sources.get(address) != index:
+                self._sources[address] = index
+                self.forwarder.set_source(address, index)
+
+    def _settle(self, now: float) -> None:
+        """Publish what the receivers have acknowledged, as far as it is here."""
+        home, before = self.config.home, self._table.find(self.config.home) is not None
+        there = publish_uplink(self._table, home, self.updates, usable=self._places, prefixes=_EVERYWHERE)
+        if before and not there:
+            self._table.withdraw(home)
+        if self._optimization is not None:
+            self._optimization.settle(now)
 
     def _address(self, source: CareOfSource, there: list[InterfaceAddress]) -> IPv4Address | IPv6Address | None:
         """Return the care-of address: the configured one if an interface has it, or the newest one of the interface."""
@@ -221,31 +275,11 @@ class MobileNodeService:
             return known.address
         return found[-1] if found else None
 
-    def _want_flows(self, bids: Any, now: float) -> None:
-        agent, wanted = self.config.home_agent, self.updates.wanted_flows
-        policies = {flow.fid: flow for flow in self.config.flows}
-        for fid in [fid for fid in wanted if fid not in policies]:
-            self.node.remove_flow(agent, fid, now=now, flush=False)
-        for fid, flow in policies.items():
-            known = wanted.get(fid)
-            there = tuple(bid for bid in flow.bids if bid in self.updates.wanted_care_of)
-            if flow.bids and not there:
-                continue  # none of its care-of addresses is there yet; it is registered when one is
-            if known is None:
-                self.node.add_flow(agent, fid, flow.pri, there, flow.selector, flow.action, now=now, flush=False)
-            elif not _same(known, flow, there):
-                self.node.replace_flow(
-                    agent, fid, now=now, pri=flow.pri, bids=there, selector=flow.selector,
-                    wild_card=flow.selector is None, action=flow.action, flush=False,
-                )  # fmt: skip
-
     # ---- time and answers
 
     def _tick(self, now: float) -> None:
-        if self._leaving is not None and now >= self._leaving:
-            self.log.warning("no acknowledgement of the de-registration")
-            self.loop.stop()
-            return
+        if self._leaving is not None:
+            self._go_on_leaving(now)
         if self._look_at is not None and now >= self._look_at:
             self._look()
         if self._keepalive_at is not None and now >= self._keepalive_at:
@@ -253,20 +287,24 @@ class MobileNodeService:
         when = self.node.next_deadline()
         if when is not None and when <= now:
             self._send(self.node.tick(now))
+            self._settle(now)
+        if self._optimization is not None:
+            self._optimization.tick(now)
 
     def _heard(self, packet: bytes) -> None:
         """Process a packet with a Mobility Header for this node."""
         self.counters["signalling"] += 1
         before, known = self.updates.outstanding, list(self.updates.care_of)
-        self._send(self.node.receive(packet, now=time.monotonic(), authenticated=True))
+        now = time.monotonic()
+        self._send(self.node.receive(packet, now=now, authenticated=True))
+        if self._optimization is not None:
+            self._optimization.settle(now)
+        if self._leaving is not None:
+            self._go_on_leaving(now)
         if (before is None or self.updates.outstanding is before) and known == list(self.updates.care_of):
             return
-        if self._leaving is not None:
-            if not self.updates.care_of:
-                self.loop.stop()
-            return
-        if self.updates.care_of:
-            publish_known(self._table, self.config.home.packed, self.updates)
+        if self._leaving is None and self.updates.care_of:
+            self._settle(now)
             if not self._ready:
                 self._ready = True
                 self.log.ready()
@@ -280,62 +318,36 @@ class MobileNodeService:
             self.log.warning("revoked by the home agent", bid=refusal.number, trigger=refusal.status)
             return
         self.counters["refused"] += 1
+        if self._optimization is not None and peer != self.config.home_agent and refusal.what == "update":
+            self._optimization.refused(peer, time.monotonic())
         meaning = BINDING_STATUS.get(refusal.status, "") if refusal.what in ("update", "bid") else ""
         self.log.warning(
-            "refused", what=refusal.what, number=refusal.number, status=refusal.status,
+            "refused", by=peer, what=refusal.what, number=refusal.number, status=refusal.status,
             **({"meaning": meaning} if meaning else {}),
         )  # fmt: skip
 
     # ---- packets
 
-    def _tapped(self, tap: socket.socket) -> None:
-        for _ in range(_BATCH):
-            try:
-                packet, (interface, _, kind, *_) = tap.recvfrom(65575)
-            except OSError:
-                return
-            if kind != 0 or interface == self.config.tun:  # 0 is PACKET_HOST: sent to this machine
-                continue
-            if packet[24:40] not in self._places:
-                continue
-            upper = upper_layer(packet)
-            if upper is not None and upper.protocol == MOBILITY:
-                self._heard(packet)
-
-    def _tunnelled(self, tunnel: socket.socket) -> None:
-        agent = str(self.config.home_agent)
-        for _ in range(_BATCH):
-            try:
-                packet, _, _, source = tunnel.recvmsg(65575, 64)
-            except OSError:
-                return
-            if source[0] != agent:  # RFC 6275 section 11.3.1: only the home agent may send it
-                self.counters["foreign tunnel"] += 1
-                continue
-            self._inner(packet)
+    def _take(self, local: Local) -> None:
+        packet = local.packet
+        if local.tun == PEER:
+            if self._optimization is not None and self._leaving is None:
+                self._optimization.heard(packet[8:24], time.monotonic())
+            return
+        upper = upper_layer(packet)
+        if upper is None or upper.protocol != MOBILITY:
+            self.counters["other protocol"] += 1
+            return
+        if local.outer is not None:
+            self._look_for_nat(packet)
+        elif packet[24:40] not in self._places and packet[24:40] != self.config.home.packed:
+            return
+        self._heard(packet)
 
     # ---- IPv4 care-of addresses (RFC 5555)
 
-    def _agent4(self) -> str:
-        return str(self.config.home_agent_ipv4)
-
-    def _heard_udp(self, udp: socket.socket) -> None:
-        for _ in range(_BATCH):
-            try:
-                packet, source = udp.recvfrom(65535)
-            except OSError:
-                return
-            if source != (self._agent4(), UDP_PORT):
-                self.counters["foreign tunnel"] += 1
-                continue
-            self._look_for_nat(packet)
-            self._inner(packet)
-
     def _look_for_nat(self, packet: bytes) -> None:
         """Read from an acknowledgement how often a NAT on the way has to see packets (section 5.4)."""
-        upper = upper_layer(packet)
-        if upper is None or upper.protocol != MOBILITY:
-            return
         with contextlib.suppress(DecodeError):
             message = decode_packet(packet, self.config.profile).message
             if isinstance(message, BindingAcknowledgement) and message.status < REFUSED:
@@ -365,108 +377,56 @@ class MobileNodeService:
         return self._last_ipv4
 
     def _emit_udp(self, packet: bytes, care_of: bytes) -> None:
-        interface = self._places.get(care_of)
-        if interface is None:
+        place = self._places.get(care_of)
+        if place is None or self._udp is None:
             self.counters["no interface"] += 1
             return
+        way = (socket.IPPROTO_IP, _IP_PKTINFO, struct.pack("=i4s4x", place.index, care_of))
         try:
-            udp = self._udp.get(care_of)
-            if udp is None:
-                udp = self._udp[care_of] = udp_ipv4(str(IPv4Address(care_of)), interface=interface)
-                self.loop.watch(udp, partial(self._heard_udp, udp))
-            udp.sendto(packet, (self._agent4(), UDP_PORT))
-        except (FlowclassError, OSError) as error:
-            self.counters["send failed"] += 1
-            self.log.limited("send", "a packet could not be sent", interface=interface, error=error)
-
-    def _inner(self, packet: bytes) -> None:
-        upper = upper_layer(packet)
-        if upper is not None and upper.protocol == MOBILITY:
-            self._heard(packet)
-            return
-        self.counters["received"] += 1
-        try:
-            os.write(self.tun.queues[0], packet)
-        except OSError:
-            self.counters["not delivered"] += 1
-
-    def _from_applications(self) -> None:
-        packets = []
-        for _ in range(_BATCH):
-            try:
-                packets.append(os.read(self.tun.queues[0], 65575))
-            except OSError:
-                break
-        own = [packet for packet in packets if self._is_ours(packet)]
-        if not own:
-            return
-        if not self.updates.care_of:
-            self.counters["no binding"] += len(own)
-            return
-        keys, _ = parse(own)
-        decisions = self._table.classify(exchanged(keys))
-        for packet, decision in zip(own, decisions, strict=True):
-            addresses = () if int(decision["action"]) == DISCARD else self._table.care_of(decision)
-            self._reverse(packet, addresses[0] if addresses else self._default())
-
-    def _is_ours(self, packet: bytes) -> bool:
-        """Whether a packet comes from a home address or a mobile network, rather than from a link-local address."""
-        config = self.config
-        if packet[0] >> 4 == 4:
-            return config.ipv4_home is not None and packet[12:16] == config.ipv4_home.packed
-        source = packet[8:24]
-        if source == config.home.packed:
-            return True
-        return any(IPv6Address(source) in prefix for prefix in config.prefixes)
-
-    def _default(self) -> bytes:
-        best = min(self.updates.care_of.values(), key=lambda entry: (entry.priority or 256, entry.bid))
-        return best.address.packed
-
-    def _reverse(self, packet: bytes, care_of: bytes) -> None:
-        """Send a packet from the home address through the tunnel to the home agent (RFC 6275 section 11.3.1)."""
-        self.counters["sent"] += 1
-        if len(care_of) == 4:
-            self._emit_udp(packet, care_of)
-            return
-        self._emit(encapsulate(care_of, self.config.home_agent.packed, packet, self.config.hop_limit, None), care_of)
+            self._udp.sendmsg([packet], [way], 0, (str(self.config.home_agent_ipv4), UDP_PORT))
+        except OSError as error:
+            self._not_sent(place.interface, error)
 
     def _send(self, packets: list[bytes]) -> None:
         for packet in packets:
             source = packet[8:24]
-            by_udp = self._ipv4_source() if source == self.config.home.packed else b""
-            if by_udp:
-                self._emit_udp(packet, by_udp)
-            elif source == self.config.home.packed:
-                self._reverse(packet, self._default()) if self.updates.care_of else None
+            if source == self.config.home.packed:
+                self._send_home(packet)
             else:
                 self._emit(packet, source)
 
+    def _send_home(self, packet: bytes) -> None:
+        """Send a packet from the home address: an update in UDP, or through the tunnel (RFC 6275 section 11.3.1)."""
+        by_udp = self._ipv4_source()
+        if by_udp:
+            self._emit_udp(packet, by_udp)
+            return
+        entries = (e for e in self.updates.care_of.values() if isinstance(e.address, IPv6Address))
+        best = min(entries, key=lambda entry: (entry.priority or 256, entry.bid), default=None)
+        if best is not None:
+            agent, hops = self.config.home_agent.packed, self.config.hop_limit
+            self._emit(encapsulate(best.address.packed, agent, packet, hops, None), best.address.packed)
+
     def _emit(self, packet: bytes, care_of: bytes) -> None:
         """Send a packet by the interface that has the care-of address."""
-        interface = self._places.get(care_of)
-        if interface is None:
+        place = self._places.get(care_of)
+        if place is None:
             self.counters["no interface"] += 1
             return
-        output = self._outputs.get(interface)
-        if output is None:
-            output = self._outputs[interface] = raw_ipv6(interface)
+        if care_of not in self._sources:
+            self._leave_from([care_of])
         try:
-            output.sendto(packet, (str(IPv6Address(packet[24:40])), 0))
+            self.forwarder.send([packet])
         except OSError as error:
-            self.counters["send failed"] += 1
-            self.log.limited("send", "a packet could not be sent", interface=interface, error=error)
+            self._not_sent(place.interface, error)
+
+    def _not_sent(self, interface: str, error: OSError) -> None:
+        self.counters["send failed"] += 1
+        self.log.limited("send", "a packet could not be sent", interface=interface, error=error)
 
     # ---- the operator
 
-    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
-        command = request.get("command")
-        handler = {"status": self._status, "counters": self._counters, "reload": self._reload}.get(str(command))
-        if handler is None:
-            raise FlowclassError(f"a mobile node answers status, counters and reload, not {command!r}")
-        return handler()
-
-    def _status(self) -> dict[str, Any]:
+    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
         now = time.monotonic()
         return {
             "home_address": str(self.config.home),
@@ -484,18 +444,5 @@ class MobileNodeService:
                 {"fid": flow.fid, "pri": flow.pri, "bids": list(flow.bids)} for flow in self.updates.flows.values()
             ],
             "outstanding": self.updates.outstanding is not None,
+            "correspondents": [] if self._optimization is None else self._optimization.status(),
         }
-
-    def _counters(self) -> dict[str, Any]:
-        return {"counters": dict(self.counters)}
-
-    def _reload(self) -> dict[str, Any]:
-        self.reload()
-        return {}
-
-
-def _same(known: FlowEntry, flow: FlowPolicy, bids: tuple[int, ...]) -> bool:
-    """Whether what was asked for is what the file says; copies to one BID alone were completed (R90)."""
-    completed = flow.action == NCAST and len(bids) == 1
-    there = bids if not completed else known.bids
-    return (known.pri, known.action, known.bids, known.selector) == (flow.pri, flow.action, there, flow.selector)

@@ -22,6 +22,7 @@ __all__ = [
     "echo_reply",
     "encapsulate",
     "encapsulate4",
+    "home_address",
     "icmpv6",
     "too_big",
     "upper_layer",
@@ -40,6 +41,7 @@ MOBILITY: Final = 135
 _ECHO_REQUEST: Final = 128
 _ECHO_REPLY: Final = 129
 _TOO_BIG: Final = 2
+_HOME_ADDRESS: Final = 201
 MIN_MTU: Final = 1280
 """The packet size in octets that every IPv6 link supports (RFC 8200 section 5)."""
 _SKIPPED: Final = (HOP_BY_HOP, ROUTING, DESTINATION_OPTIONS)
@@ -75,6 +77,21 @@ def upper_layer(packet: bytes) -> Upper | None:
             return None
         number, at = packet[at], at + 8 * packet[at + 1] + 8
     return Upper(number, at) if at <= len(packet) else None
+
+
+def home_address(packet: bytes) -> bytes | None:
+    """Return the home address of a Home Address option (RFC 6275 section 6.3), or None if the packet has none."""
+    number, at = packet[6], 40
+    while number in _SKIPPED and at + 8 <= len(packet):
+        end = min(at + 8 * packet[at + 1] + 8, len(packet))
+        option = at + 2
+        while number == DESTINATION_OPTIONS and option + 2 <= end:
+            size = 1 if packet[option] == 0 else 2 + packet[option + 1]
+            if packet[option] == _HOME_ADDRESS and size == 18 and option + size <= end:
+                return packet[option + 2 : option + 18]
+            option += size
+        number, at = packet[at], end
+    return None
 
 
 def icmpv6(source: bytes, destination: bytes, body: bytes, hop_limit: int = 64) -> bytes:

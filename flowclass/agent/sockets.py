@@ -78,14 +78,18 @@ _ETH_P_IPV6: Final = 0x86DD
 _SO_ATTACH_FILTER: Final = 26
 
 
-def mobility_tap() -> socket.socket:
-    """Return a socket that receives whole IPv6 packets whose first next header is a routing or the Mobility Header.
+def mobility_tap(*, home_address: bool = False) -> socket.socket:
+    """Return a socket that receives whole IPv6 packets which begin with a type 2 routing header or a Mobility Header.
 
-    It receives them before the kernel processes them: a kernel without Mobile IPv6 refuses type 2 routing headers, and
-    doesn't know the Mobility Header.
+    With ``home_address`` it receives those with a Home Address option instead of a routing header. It receives them
+    before the kernel processes them: a kernel without Mobile IPv6 refuses both, and doesn't know the Mobility Header.
     """
-    # load octet 6; if it is 43 or 135, accept the whole packet, otherwise nothing
-    program = [(0x30, 0, 0, 6), (0x15, 1, 0, 43), (0x15, 0, 1, 135), (0x06, 0, 0, 0x40000), (0x06, 0, 0, 0)]
+    # octet 6 is the next header. If it is 135; or 43, and octet 42, the routing type, is 2; or 60, and the option at
+    # octet 42 or 46 has type 201: accept the whole packet, otherwise nothing
+    rest = [(0x15, 0, 4, 60), (0x30, 0, 0, 42), (0x15, 3, 0, 201), (0x30, 0, 0, 46), (0x15, 1, 0, 201)]
+    if not home_address:
+        rest = [(0x15, 0, 2, 43), (0x30, 0, 0, 42), (0x15, 1, 0, 2)]
+    program = [(0x30, 0, 0, 6), (0x15, len(rest) + 1, 0, 135), *rest, (0x06, 0, 0, 0), (0x06, 0, 0, 0x40000)]
     return _tap(program)
 
 

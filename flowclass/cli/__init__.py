@@ -48,6 +48,7 @@ COMMANDS = {
     "bench": "Measure the classifier on this machine.",
     "ha": "Run a live home agent.",
     "mn": "Run a live mobile node.",
+    "cn": "Run a live correspondent node.",
     "ctl": "Ask or tell a running agent.",
     "completion": "Print what makes your shell complete flowclass.",
     "man": "Write the manual pages into a folder.",

@@ -132,8 +132,9 @@ def _show_counters(found: dict[str, Any]) -> None:
     console = make_console()
     forwarding = found.get("forwarding")
     if forwarding is None:
-        for name, value in found["counters"].items():
-            click.echo(f"{name:20} {count_text(value)}")
+        rows = found["counters"] | found["packets"] | {f"dropped: {why}": n for why, n in found["drops"].items()}
+        for name, value in rows.items():
+            click.echo(f"{name:28} {count_text(value)}")
         return
     table = make_table("packets", ("", "left"), ("packets", "right"), ("octets", "right"))
     for name, packets in forwarding["packets"].items():

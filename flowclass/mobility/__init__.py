@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from .mobile_node.update_list import UpdateList as UpdateList
     from .mobile_node.uplink import exchanged as exchanged
     from .mobile_node.uplink import publish_known as publish_known
+    from .mobile_node.uplink import publish_uplink as publish_uplink
     from .settings import Capabilities as Capabilities
     from .settings import Limits as Limits
     from .settings import Switches as Switches
@@ -98,6 +99,7 @@ _PLACES = {
     "exchanged": "mobile_node.uplink",
     "load_bindings": "agent.home_agent",
     "publish_known": "mobile_node.uplink",
+    "publish_uplink": "mobile_node.uplink",
     "read_bindings": "bindings_file.read",
 }
 

@@ -34,10 +34,18 @@ def flow(fid: int, action: int, targets: tuple[int, ...], **conditions: Any) -> 
 
 class Rig:
     """``give`` puts packets where the kernel would route them; ``run`` lets the forwarder work until it is idle; what
-    it sent is in ``sent`` (raw IPv6), ``sent4`` (raw IPv4), ``routed`` (to the TUN device), ``told`` (to the agent)."""
+    it sent is in ``sent`` (raw IPv6), ``sent4`` (raw IPv4), ``routed`` (to the TUN device), ``told`` (to the agent).
+    With ``tap`` there is a packet socket as well."""
 
     def __init__(
-        self, *, udp: bool = False, vnet: bool = False, ipv4: bool = True, queues: int = 1, **options: Any
+        self,
+        *,
+        udp: bool = False,
+        vnet: bool = False,
+        ipv4: bool = True,
+        queues: int = 1,
+        tap: bool = False,
+        **options: Any,
     ) -> None:
         self.table = ForwardingTable(secret=bytes(16))
         self.nodes: list[naive.Node] = []
@@ -53,6 +61,9 @@ class Rig:
             self.udp.setblocking(False)
             self._pairs.append(self.udp)
         self.told: list[Any] = []
+        self._link, end = self._pair() if tap else (None, None)
+        if end is not None:
+            options["tap"] = end.fileno()
         self.forwarder = Forwarder(
             self.table,
             tun=[inside.fileno() for _, inside in tuns],
@@ -89,6 +100,13 @@ class Rig:
     def give(self, *packets: Any, vnet: bytes = bytes(10), queue: int = 0) -> Rig:
         for packet in packets:
             self.tun[queue].send((vnet if self.vnet else b"") + bytes(packet))
+        return self
+
+    def tap(self, *packets: Any) -> Rig:
+        """Gives packets as they come by a link, before the kernel of an end would process them."""
+        assert self._link is not None
+        for packet in packets:
+            self._link.send(bytes(packet))
         return self
 
     def run(self, timeout_ms: int = 0) -> Rig:

@@ -228,6 +228,12 @@ class Laboratory:
         )
         return self.flowclass("mn", "mn", str(path), ready=ready)
 
+    def correspondent(self, text: str = "") -> Daemon:
+        """Starts `flowclass cn` in the namespace of the correspondent node."""
+        path = self.folder / "cn.toml"
+        path.write_text(f'address = "{CORRESPONDENT}"\n{text}\n')
+        return self.flowclass("cn", "cn", str(path))
+
     def ctl(self, *arguments: str, socket: str = "flowclass.sock") -> Any:
         done = run(
             sys.executable, "-m", "flowclass", "ctl", "--socket", str(self.folder / socket), "--json", *arguments

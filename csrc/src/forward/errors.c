@@ -52,9 +52,10 @@ static void error6(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
 {
     uint32_t quoted = p->length < FC_FWD_MIN_MTU - 48 ? p->length : FC_FWD_MIN_MTU - 48, size = 8 + quoted;
     fc_fwd_begin(l);
-    uint8_t *h = fc_fwd_scratch(l, FC_FWD_IPV6_HEADER + size), *m;
+    uint8_t *h = fc_fwd_scratch(l, FC_FWD_VNET + FC_FWD_IPV6_HEADER + size), *m;
     if (!h)
         return;
+    h += FC_FWD_VNET;
     m = h + FC_FWD_IPV6_HEADER;
     fc_put32(h, 6u << 28);
     fc_put16(h + 4, size);
@@ -69,6 +70,10 @@ static void error6(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
     memcpy(m + 8, p->data, quoted);
     fc_put_checksum(m + 2, fc_sum(m, size, fc_pseudo_sum(h, FC_PROTOCOL_ICMPV6, size)));
     fc_fwd_count(l, FC_FORWARD_ERRORS, 1, FC_FWD_IPV6_HEADER + size);
+    if (l->forwarder->options.role != FC_FORWARD_HOME_AGENT) { /* to an application on this host */
+        fc_fwd_to_tun(l, &(fc_fwd_packet){.data = h, .length = FC_FWD_IPV6_HEADER + size});
+        return;
+    }
     *fc_fwd_to6(l, h + 24, 1) = (struct iovec){h, FC_FWD_IPV6_HEADER + size};
 }
 

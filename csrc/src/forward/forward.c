@@ -1,4 +1,5 @@
 /* forward.c - the packet loop of a live home agent. This folder is the one of the library that does I/O; Linux only.
+ * (That of a mobile node and of a correspondent node differs in what is done about a packet: end.c.)
  *
  *            TUN device <-- the kernel routes the home prefixes and the agent's own address to it
  *                |  read(), up to 64 packets
@@ -31,7 +32,7 @@
 #include "forward.h"
 
 static const char *const kind_names[FC_FORWARD_KINDS] = {"flow",    "n-cast", "default", "signalling", "discard",
-                                                         "reverse", "local",  "sent",    "errors"};
+                                                         "reverse", "local",  "sent",    "errors",     "direct"};
 static const char *const drop_names[FC_FORWARD_DROPS] = {
     "malformed",  "unbound",    "scope", "source",    "hop-limit", "too-big", "encapsulation-limit",
     "congestion", "reassembly", "local", "no-socket", "send",      "rate"};
@@ -65,6 +66,14 @@ static int valid(const fc_forward_options *o)
         return 0;
     for (unsigned i = 0; i < o->n_tun; i++)
         if (o->tun[i] < 0)
+            return 0;
+    if (o->role == FC_FORWARD_HOME_AGENT)
+        return 1;
+    if (o->role >= FC_FORWARD_ROLES || o->n_own == 0 || o->n_own > FC_FORWARD_OWN || o->own[0].version != 6)
+        return 0;
+    for (unsigned i = 0; i < o->n_own; i++)
+        if ((o->own[i].version != 4 && o->own[i].version != 6) ||
+            o->own[i].length > (o->own[i].version == 4 ? 32 : 128))
             return 0;
     return 1;
 }
@@ -105,8 +114,13 @@ static void prepare(const fc_forward_options *o)
         if (sockets[i] >= 0 && setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof size) != 0)
             (void)setsockopt(sockets[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof size);
     (void)setsockopt(o->output, IPPROTO_IPV6, IPV6_RECVERR, &one, sizeof one);
-    bind_raw(o->output, o, AF_INET6);
-    bind_raw(o->output4, o, AF_INET);
+    if (o->role == FC_FORWARD_HOME_AGENT) {
+        bind_raw(o->output, o, AF_INET6);
+        bind_raw(o->output4, o, AF_INET);
+    } else {
+        for (unsigned i = 0; i < 2; i++)
+            (void)setsockopt(o->tunnel6[i], IPPROTO_IPV6, IPV6_RECVTCLASS, &one, sizeof one);
+    }
     if (o->udp >= 0)
         (void)setsockopt(o->udp, IPPROTO_IP, IP_MTU_DISCOVER, &never, sizeof never);
 }
@@ -253,11 +267,15 @@ int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
         if (busy % BUSY != 0 && !waiting(f))
             continue;
         const fc_forward_options *o = &f->options;
+        int end = o->role != FC_FORWARD_HOME_AGENT;
         struct pollfd p[] = {{l->tun, POLLIN, 0},
                              {f->wake, POLLIN, 0},
                              {o->udp, POLLIN, 0},
                              {o->tunnel4[0], POLLIN, 0},
-                             {o->tunnel4[1], POLLIN, 0}};
+                             {o->tunnel4[1], POLLIN, 0},
+                             {end ? o->tap : -1, POLLIN, 0},
+                             {end ? o->tunnel6[0] : -1, POLLIN, 0},
+                             {end ? o->tunnel6[1] : -1, POLLIN, 0}};
         uint64_t now = timeout_ms < 0 ? 0 : fc_fwd_now();
         int left = timeout_ms < 0 ? -1 : now >= until ? 0 : (int)(until - now);
         if (busy || waiting(f))
@@ -274,7 +292,7 @@ int fc_forwarder_run(fc_forwarder *f, int timeout_ms)
             return FC_ENOENT;
         if (timeout_ms >= 0 && now >= until && busy)
             return 0;
-        while (p[2].revents | p[3].revents | p[4].revents) { /* tunnel packets over IPv4 */
+        while (p[2].revents | p[3].revents | p[4].revents | p[5].revents | p[6].revents | p[7].revents) { /* sockets */
             if (fc_fwd_lane_serve(l, 1) < FC_FWD_BATCH / 2)
                 break;
             if (waiting(f))
@@ -338,6 +356,11 @@ int fc_forwarder_set_port(fc_forwarder *f, const fc_address *home, uint16_t bid,
                           uint16_t port)
 {
     (void)f, (void)home, (void)bid, (void)care_of, (void)port;
+    return FC_ENOTBUILT;
+}
+int fc_forwarder_set_source(fc_forwarder *f, const fc_address *address, uint32_t interface)
+{
+    (void)f, (void)address, (void)interface;
     return FC_ENOTBUILT;
 }
 void fc_forwarder_get_counters(fc_forwarder *f, fc_forward_counters *out) { (void)f, (void)out; }

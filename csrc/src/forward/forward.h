@@ -3,6 +3,7 @@
  *   forward.c     theory of operation; the object, its threads, what waits for the agent
  *   lane.c        one TUN queue: packets in, decisions, and what is done about each
  *   tunnel.c      into tunnels (RFC 2473): outer headers, sizes, fragments; super-packets cut into segments
+ *   end.c         a mobile node's and a correspondent node's: Home Address options, type 2 routing headers
  *   reverse.c     out of tunnels: who may send through them, where it goes; packets for the agent itself
  *   errors.c      ICMP errors, our own and those that come out of a tunnel
  *   reassembly.c  fragments of packets for the agent
@@ -66,10 +67,15 @@ typedef struct fc_fwd_outer {
     uint8_t depth; /* tunnels so far */
 } fc_fwd_outer;
 
+typedef struct fc_fwd_control { /* by which interface, and from which address, a packet is to leave */
+    _Alignas(struct cmsghdr) uint8_t octets[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+} fc_fwd_control;
+
 typedef struct fc_fwd_batch { /* packets for one socket */
     int fd;
     int nameless; /* no socket of the Internet's: one end of a pair, which takes packets without addresses */
     unsigned n;
+    fc_fwd_control control[FC_FWD_BATCH];
     struct mmsghdr message[FC_FWD_BATCH];
     struct iovec piece[FC_FWD_BATCH][3];
     union {
@@ -142,6 +148,18 @@ typedef struct fc_fwd_port {
     uint8_t version; /* of home; 0: free */
 } fc_fwd_port;
 
+#define FC_FWD_SOURCES 64u
+typedef struct fc_fwd_source { /* an address of an end, and where packets from it leave */
+    fc_address address;        /* version 0: free */
+    uint32_t interface;
+} fc_fwd_source;
+
+#define FC_FWD_PEERS 256u    /* a power of two */
+typedef struct fc_fwd_peer { /* whose packets came out of the tunnel, and when the caller was told last */
+    uint64_t address[2];
+    uint64_t told; /* ms */
+} fc_fwd_peer;
+
 #define FC_FWD_PATHS 1024u
 typedef struct fc_fwd_path { /* a path that takes less than options.mtu */
     uint64_t address[2];
@@ -171,6 +189,8 @@ struct fc_forwarder {
     uint32_t ports_mask, ports_used, ports_filled;
     fc_fwd_path *path;
     _Atomic uint32_t paths; /* how many were ever noted: 0, nothing to look for */
+    fc_fwd_source source[FC_FWD_SOURCES];
+    fc_fwd_peer peer[FC_FWD_PEERS]; /* of lane 0 only */
 };
 
 /* lane.c */
@@ -185,6 +205,21 @@ void fc_fwd_decided(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_
 int fc_fwd_stays(const fc_key *k); /* a destination that no router sends on */
 
 /* tunnel.c: to the targets of a decision */
+enum fc_fwd_how { FC_FWD_TUNNEL, FC_FWD_DIRECT, FC_FWD_PLAIN };
+typedef struct fc_fwd_way {   /* for a packet, to one target */
+    uint8_t from[16], to[16]; /* of the headers in front; IPv4: the first four octets */
+    uint32_t overhead, path;  /* octets that are put in front; the path's MTU */
+    uint32_t interface;       /* by which it has to leave; 0: by any */
+    uint32_t at, next;        /* direct: where a header is put into the packet, and where its number */
+    uint16_t port;            /* of UDP; 0: none */
+    uint8_t version;          /* of from and to */
+    uint8_t how;              /* enum fc_fwd_how */
+    uint8_t too_long;         /* what is sent there has to be fragmented */
+} fc_fwd_way;
+uint32_t fc_fwd_size(const fc_fwd_packet *p); /* octets; of a super-packet, those of a segment */
+/* May it go this way, perhaps in fragments? If not, its sender is told. */
+int fc_fwd_fits(fc_fwd_lane *l, const fc_fwd_packet *p, fc_fwd_way *w);
+void fc_fwd_send(fc_fwd_lane *l, const fc_fwd_packet *p, fc_fwd_way *ways, uint32_t n, int32_t limit);
 enum fc_forward_kind fc_fwd_kind(const fc_decision *d); /* as flows are counted */
 void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d);
 /* How many packets it is, and octets in all. */
@@ -206,6 +241,17 @@ int fc_fwd_is_own(const fc_forwarder *f, const fc_key *k);
 void fc_fwd_inner(fc_fwd_lane *l); /* what came out of tunnels */
 void fc_fwd_open(fc_fwd_lane *l, const fc_fwd_packet *outer, uint32_t at, const fc_fwd_outer *from);
 
+int fc_fwd_ecn(fc_fwd_packet *p, unsigned outer);
+
+/* end.c */
+uint32_t fc_fwd_interface(fc_forwarder *f,
+                          const uint8_t *packet); /* by which a packet leaves, by its source; 0: unknown */
+void fc_fwd_leave(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_decision *d);      /* from applications */
+void fc_fwd_arrive(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, const fc_fwd_outer *from); /* out of a tunnel */
+unsigned fc_fwd_read_end(fc_fwd_lane *l); /* what came through its sockets; how many packets */
+void fc_fwd_write_direct(const fc_fwd_lane *l, const fc_fwd_way *w, uint32_t size,
+                         uint8_t *head); /* 24 octets before it */
+
 /* errors.c */
 void fc_fwd_too_big(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t mtu);
 void fc_fwd_unreachable(fc_fwd_lane *l, const fc_fwd_packet *p);
@@ -226,7 +272,9 @@ void fc_fwd_flush(fc_fwd_lane *l);
 uint8_t *fc_fwd_scratch(fc_fwd_lane *l, uint32_t size); /* NULL: none left before the next fc_fwd_begin */
 void fc_fwd_begin(fc_fwd_lane *l);                      /* room for one segment */
 struct iovec *fc_fwd_to6(fc_fwd_lane *l, const uint8_t address[16], unsigned pieces);
+void fc_fwd_by(fc_fwd_lane *l, const fc_fwd_way *w); /* the message that was made last leaves as the way says */
 struct iovec *fc_fwd_to4(fc_fwd_lane *l, const uint8_t address[4], unsigned pieces);
+unsigned fc_fwd_control_of(fc_fwd_control *c, unsigned version, const uint8_t *from, uint32_t interface);
 struct iovec *fc_fwd_to_udp(fc_fwd_lane *l, const uint8_t address[4], uint16_t port, unsigned pieces);
 void fc_fwd_to_tun(fc_fwd_lane *l, const fc_fwd_packet *p);
 

@@ -262,7 +262,7 @@ static void one(fc_fwd_lane *l, unsigned i)
     fc_fwd_packet *p = &l->packet[i];
     fc_key key = l->key[i]; /* a packet that is opened brings others' */
     fc_packet info = l->info[i];
-    int own = fc_fwd_is_own(l->forwarder, &key);
+    int end = l->forwarder->options.role != FC_FORWARD_HOME_AGENT, own = !end && fc_fwd_is_own(l->forwarder, &key);
     const uint8_t *vnet = l->vnet[i];
     if (!fc_fwd_describe(p, &key, &info)) {
         fc_fwd_drop_packet(l, FC_DROP_MALFORMED, p);
@@ -278,7 +278,9 @@ static void one(fc_fwd_lane *l, unsigned i)
         fc_fwd_drop_packet(l, FC_DROP_MALFORMED, p);
         return;
     }
-    if (own)
+    if (end)
+        fc_fwd_leave(l, p, &key, &l->decision[i]);
+    else if (own)
         fc_fwd_own(l, p, &info, NULL);
     else
         fc_fwd_decided(l, p, &key, &l->decision[i]);
@@ -374,6 +376,8 @@ unsigned fc_fwd_lane_serve(fc_fwd_lane *l, int sockets)
         const fc_forward_options *o = &l->forwarder->options;
         n += read_socket(l, o->udp, 0) + read_socket(l, o->tunnel4[0], 1) + read_socket(l, o->tunnel4[1], 1);
     }
+    if (sockets && l->forwarder->options.role != FC_FORWARD_HOME_AGENT)
+        n += fc_fwd_read_end(l);
     if (n) {
         fc_fwd_flush(l);
         l->scratch_used = 0;

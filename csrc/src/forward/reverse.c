@@ -85,7 +85,7 @@ void fc_fwd_own(fc_fwd_lane *l, fc_fwd_packet *p, const fc_packet *info, const f
 }
 
 /* RFC 6040 4.2: what was noted on the tunnel header is noted on the packet. 0: it can't be, and must not be lost. */
-static int combine_ecn(fc_fwd_packet *p, unsigned outer)
+int fc_fwd_ecn(fc_fwd_packet *p, unsigned outer)
 {
     uint8_t *at = p->data + 1;
     unsigned shift = p->version == 6 ? 4 : 0, inner = (unsigned)*at >> shift & 3u, now = inner;
@@ -119,11 +119,15 @@ static void forward_inner(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k, con
 {
     uint32_t node = 0;
     int own = is_own(l->forwarder, k);
+    if (l->forwarder->options.role != FC_FORWARD_HOME_AGENT) {
+        fc_fwd_arrive(l, p, k, from);
+        return;
+    }
     if (!(own && from->port) && !sender(l, k, from, &node)) { /* an update in UDP is judged by who gets it */
         fc_fwd_drop_packet(l, FC_DROP_SOURCE, p);
         return;
     }
-    if (!combine_ecn(p, from->ecn)) {
+    if (!fc_fwd_ecn(p, from->ecn)) {
         fc_fwd_drop_packet(l, FC_DROP_CONGESTION, p);
         return;
     }

@@ -86,6 +86,16 @@ void fc_fwd_flush(fc_fwd_lane *l)
     flush(l, &l->udp);
 }
 
+void fc_fwd_by(fc_fwd_lane *l, const fc_fwd_way *w)
+{
+    fc_fwd_batch *b = w->version == 6 ? &l->out6 : w->port ? &l->udp : &l->out4;
+    if (b->nameless)
+        return;
+    struct msghdr *m = &b->message[b->n - 1].msg_hdr;
+    m->msg_control = &b->control[b->n - 1];
+    m->msg_controllen = fc_fwd_control_of(&b->control[b->n - 1], w->version, w->from, w->interface);
+}
+
 void fc_fwd_begin(fc_fwd_lane *l)
 {
     if (FC_FWD_SCRATCH - l->scratch_used < FC_FWD_SEGMENT) {
@@ -177,22 +187,27 @@ void fc_fwd_to_tun(fc_fwd_lane *l, const fc_fwd_packet *p)
 int fc_forwarder_send(fc_forwarder *f, const uint8_t *packet, size_t length)
 {
     unsigned version = length ? packet[0] >> 4 : 0;
-    ssize_t sent;
-    if (version == 6 && length >= FC_FWD_IPV6_HEADER) {
-        struct sockaddr_in6 to = {.sin6_family = AF_INET6};
-        memcpy(&to.sin6_addr, packet + 24, 16);
-        sent = sendto(f->options.output, packet, length, 0, f->lane[0]->out6.nameless ? NULL : (struct sockaddr *)&to,
-                      f->lane[0]->out6.nameless ? 0 : sizeof to);
-    } else if (version == 4 && length >= FC_FWD_IPV4_HEADER) {
-        struct sockaddr_in to = {.sin_family = AF_INET};
-        memcpy(&to.sin_addr, packet + 16, 4);
-        if (f->options.output4 < 0)
-            return -EAFNOSUPPORT;
-        sent = sendto(f->options.output4, packet, length, 0, f->lane[0]->out4.nameless ? NULL : (struct sockaddr *)&to,
-                      f->lane[0]->out4.nameless ? 0 : sizeof to);
-    } else {
+    struct sockaddr_in6 to6 = {.sin6_family = AF_INET6};
+    struct sockaddr_in to4 = {.sin_family = AF_INET};
+    struct iovec v = {(void *)(uintptr_t)packet, length};
+    struct msghdr m = {.msg_iov = &v, .msg_iovlen = 1};
+    fc_fwd_control control;
+    if ((version != 6 || length < FC_FWD_IPV6_HEADER) && (version != 4 || length < FC_FWD_IPV4_HEADER))
         return -EINVAL;
+    int fd = version == 6 ? f->options.output : f->options.output4;
+    if (fd < 0)
+        return -EAFNOSUPPORT;
+    if (!(version == 6 ? f->lane[0]->out6.nameless : f->lane[0]->out4.nameless)) {
+        memcpy(&to6.sin6_addr, packet + 24, version == 6 ? 16 : 0);
+        memcpy(&to4.sin_addr, packet + 16, 4);
+        m.msg_name = version == 6 ? (void *)&to6 : (void *)&to4;
+        m.msg_namelen = version == 6 ? sizeof to6 : sizeof to4;
+        uint32_t interface = f->options.role == FC_FORWARD_HOME_AGENT ? 0 : fc_fwd_interface(f, packet);
+        if (interface) {
+            m.msg_control = &control;
+            m.msg_controllen = fc_fwd_control_of(&control, version, packet + (version == 6 ? 8 : 12), interface);
+        }
     }
-    return sent < 0 ? -errno : 0;
+    return sendmsg(fd, &m, 0) < 0 ? -errno : 0;
 }
 #endif

@@ -29,13 +29,6 @@
 #define TCP_PSH 8u
 #define TCP_CWR 0x80u
 
-typedef struct way { /* to one target */
-    const fc_target *target;
-    uint32_t overhead, path; /* octets of the outer headers; the path's MTU */
-    uint16_t port;           /* of UDP; 0: none */
-    uint8_t too_long;        /* what is sent there has to be fragmented */
-} way;
-
 /* A packet, or a segment of one, that goes into tunnels. */
 typedef struct piece {
     uint8_t *head; /* headers of a segment, or the whole packet */
@@ -127,10 +120,9 @@ static void segment_headers(const fc_fwd_packet *p, uint32_t i, uint32_t done, u
 /* ---- Outer headers ------------------------------------------------------------------------------------------------
  */
 
-static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const way *w, int32_t limit, uint32_t size,
+static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const fc_fwd_way *w, int32_t limit, uint32_t size,
                        uint8_t *h)
 {
-    const fc_forward_options *o = &l->forwarder->options;
     uint8_t next = inner[0] >> 4 == 6 ? FC_PROTOCOL_IPV6_IN_IP : FC_PROTOCOL_IP_IN_IP;
     uint32_t word = fc_be32(inner);
     if (next == FC_PROTOCOL_IP_IN_IP)
@@ -139,17 +131,16 @@ static void write_ipv6(const fc_fwd_lane *l, const uint8_t *inner, const way *w,
     fc_put16(h + 4, size + w->overhead - FC_FWD_IPV6_HEADER);
     h[6] = limit < 0 ? next : FC_PROTOCOL_DESTINATION_OPTIONS;
     h[7] = (uint8_t)atomic_load_explicit(&l->forwarder->hop_limit, memory_order_relaxed);
-    memcpy(h + 8, o->home_agent, 16);
-    memcpy(h + 24, w->target->address, 16);
+    memcpy(h + 8, w->from, 16);
+    memcpy(h + 24, w->to, 16);
     if (limit >= 0) {
         const uint8_t option[8] = {next, 0, LIMIT_OPTION, 1, (uint8_t)limit, 1, 1, 0}; /* and PadN */
         memcpy(h + FC_FWD_IPV6_HEADER, option, sizeof option);
     }
 }
 
-static void write_ipv4(const fc_fwd_lane *l, const uint8_t *inner, const way *w, uint32_t size, uint8_t *h)
+static void write_ipv4(const fc_fwd_lane *l, const uint8_t *inner, const fc_fwd_way *w, uint32_t size, uint8_t *h)
 {
-    const fc_forward_options *o = &l->forwarder->options;
     int six = inner[0] >> 4 == 6;
     memset(h, 0, FC_FWD_IPV4_HEADER);
     h[0] = 0x45;
@@ -157,22 +148,25 @@ static void write_ipv4(const fc_fwd_lane *l, const uint8_t *inner, const way *w,
     fc_put16(h + 2, size + w->overhead);
     h[8] = (uint8_t)atomic_load_explicit(&l->forwarder->hop_limit, memory_order_relaxed);
     h[9] = six ? FC_PROTOCOL_IPV6_IN_IP : FC_PROTOCOL_IP_IN_IP;
-    memcpy(h + 12, o->home_agent_ipv4, 4);
-    memcpy(h + 16, w->target->address, 4);
+    memcpy(h + 12, w->from, 4);
+    memcpy(h + 16, w->to, 4);
     fc_ipv4_checksum(h, FC_FWD_IPV4_HEADER);
 }
 
-static struct iovec *message_to(fc_fwd_lane *l, const way *w, unsigned pieces)
+static struct iovec *message_to(fc_fwd_lane *l, const fc_fwd_way *w, unsigned pieces)
 {
-    if (w->target->version == 6)
-        return fc_fwd_to6(l, w->target->address, pieces);
-    return w->port ? fc_fwd_to_udp(l, w->target->address, w->port, pieces) : fc_fwd_to4(l, w->target->address, pieces);
+    struct iovec *v = w->version == 6 ? fc_fwd_to6(l, w->to, pieces)
+                      : w->port       ? fc_fwd_to_udp(l, w->to, w->port, pieces)
+                                      : fc_fwd_to4(l, w->to, pieces);
+    if (w->interface)
+        fc_fwd_by(l, w);
+    return v;
 }
 
 /* The tunnel packet in fragments (RFC 8200 4.5, RFC 791). */
-static void send_fragments(fc_fwd_lane *l, const piece *s, const way *w, int32_t limit)
+static void send_fragments(fc_fwd_lane *l, const piece *s, const fc_fwd_way *w, int32_t limit)
 {
-    int six = w->target->version == 6;
+    int six = w->version == 6;
     uint32_t size = s->head_size + s->body_size, fixed = six ? FC_FWD_IPV6_HEADER : FC_FWD_IPV4_HEADER;
     uint8_t *all = l->whole + FC_FWD_HEADROOM, *out;
     fc_fwd_flush(l); /* `whole` may still be in a message */
@@ -213,7 +207,7 @@ static void send_fragments(fc_fwd_lane *l, const piece *s, const way *w, int32_t
     fc_fwd_flush(l);
 }
 
-static void send_piece(fc_fwd_lane *l, const piece *s, const way *w, int32_t limit)
+static void send_piece(fc_fwd_lane *l, const piece *s, const fc_fwd_way *w, int32_t limit)
 {
     uint32_t size = s->head_size + s->body_size, n = 0;
     if (w->too_long && !w->port) {
@@ -221,11 +215,14 @@ static void send_piece(fc_fwd_lane *l, const piece *s, const way *w, int32_t lim
         return;
     }
     uint8_t *h = NULL;
-    if (!w->port) {
+    if (w->how == FC_FWD_DIRECT) { /* there is no other copy of the packet */
+        fc_fwd_write_direct(l, w, size, s->head);
+        h = s->head - w->overhead;
+    } else if (w->how == FC_FWD_TUNNEL && !w->port) {
         h = s->room ? s->head - w->overhead : fc_fwd_scratch(l, w->overhead);
         if (!h)
             return; /* can't be: see FC_FWD_SEGMENT */
-        if (w->target->version == 6)
+        if (w->version == 6)
             write_ipv6(l, s->head, w, limit, size, h);
         else
             write_ipv4(l, s->head, w, size, h);
@@ -242,29 +239,9 @@ static void send_piece(fc_fwd_lane *l, const piece *s, const way *w, int32_t lim
 /* ---- A packet -----------------------------------------------------------------------------------------------------
  */
 
-/* 0: there is no way. */
-static int find_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_target *t, uint32_t node, int32_t limit, way *w)
+int fc_fwd_fits(fc_fwd_lane *l, const fc_fwd_packet *p, fc_fwd_way *w)
 {
-    fc_forwarder *f = l->forwarder;
-    fc_address to = {{0, 0}, t->version, 0, {0}};
-    *w = (way){.target = t};
-    if (t->version == 6) {
-        to.words[0] = fc_be64(t->address);
-        to.words[1] = fc_be64(t->address + 8);
-        w->overhead = FC_FWD_IPV6_HEADER + (limit < 0 ? 0 : FC_FWD_LIMIT_HEADER);
-    } else {
-        to.words[1] = fc_be32(t->address);
-        w->port = fc_fwd_port_of(f, node, t->bid, t->address);
-        w->overhead = FC_FWD_IPV4_HEADER + (w->port ? 8 : 0);
-        if (!w->port && (f->options.output4 < 0 || !f->options.has_ipv4)) {
-            fc_fwd_drop_packet(l, FC_DROP_NO_SOCKET, p);
-            return 0;
-        }
-    }
-    w->path = fc_fwd_path_mtu(f, &to, l->now);
-    uint32_t size = p->gso ? p->header + p->gso : p->length, fits = w->path - w->overhead;
-    if (p->gso && size > p->length)
-        size = p->length;
+    uint32_t size = fc_fwd_size(p), fits = w->path - w->overhead;
     if (size <= fits)
         return 1;
     if (p->version == 6 ? size > FC_FWD_MIN_MTU : (p->data[6] & 0x40) != 0) {
@@ -274,6 +251,38 @@ static int find_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_target *t, 
     }
     w->too_long = 1;
     return 1;
+}
+
+uint32_t fc_fwd_size(const fc_fwd_packet *p)
+{
+    return p->gso && p->header + p->gso < p->length ? p->header + p->gso : p->length;
+}
+
+/* 0: there is no way. */
+static int find_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_target *t, uint32_t node, int32_t limit,
+                    fc_fwd_way *w)
+{
+    fc_forwarder *f = l->forwarder;
+    fc_address to = {{0, 0}, t->version, 0, {0}};
+    *w = (fc_fwd_way){.version = t->version};
+    memcpy(w->to, t->address, 16);
+    if (t->version == 6) {
+        memcpy(w->from, f->options.home_agent, 16);
+        to.words[0] = fc_be64(t->address);
+        to.words[1] = fc_be64(t->address + 8);
+        w->overhead = FC_FWD_IPV6_HEADER + (limit < 0 ? 0 : FC_FWD_LIMIT_HEADER);
+    } else {
+        memcpy(w->from, f->options.home_agent_ipv4, 4);
+        to.words[1] = fc_be32(t->address);
+        w->port = fc_fwd_port_of(f, node, t->bid, t->address);
+        w->overhead = FC_FWD_IPV4_HEADER + (w->port ? 8 : 0);
+        if (!w->port && (f->options.output4 < 0 || !f->options.has_ipv4)) {
+            fc_fwd_drop_packet(l, FC_DROP_NO_SOCKET, p);
+            return 0;
+        }
+    }
+    w->path = fc_fwd_path_mtu(f, &to, l->now);
+    return fc_fwd_fits(l, p, w);
 }
 
 static int count_hop(fc_fwd_lane *l, fc_fwd_packet *p)
@@ -312,25 +321,10 @@ enum fc_forward_kind fc_fwd_kind(const fc_decision *d)
                                                : FC_FORWARD_DEFAULT;
 }
 
-void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
+void fc_fwd_send(fc_fwd_lane *l, const fc_fwd_packet *p, fc_fwd_way *ways, uint32_t n, int32_t limit)
 {
     uint64_t octets;
-    uint32_t n = fc_fwd_segments(p, &octets), segments = n;
-    enum fc_forward_kind kind = fc_fwd_kind(d);
-    if (!count_hop(l, p))
-        return;
-    int32_t limit = new_limit(l, p);
-    if (limit == -2)
-        return;
-    fc_target targets[FC_MAX_FANOUT];
-    way ways[FC_MAX_FANOUT];
-    uint32_t n_targets = fc_fib_targets(l->forwarder->fib, d, targets, d->n_targets), n_ways = 0;
-    for (uint32_t i = 0; i < n_targets; i++)
-        n_ways += (uint32_t)find_way(l, p, &targets[i], d->node, limit, &ways[n_ways]);
-    if (n_ways == 0)
-        return; /* find_way has said why */
-    fc_fwd_count(l, d->action == FC_ACTION_NCAST ? FC_FORWARD_NCAST : kind, n, octets);
-    fc_fwd_count_flow(l, d->node, d->version, kind, d->fid, n, octets);
+    uint32_t segments = fc_fwd_segments(p, &octets);
     for (uint32_t i = 0, done = 0; i < segments; i++) {
         piece s = {.head = p->data, .head_size = p->length, .room = 1};
         fc_fwd_begin(l);
@@ -344,7 +338,7 @@ void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
             segment_headers(p, i, done, size, s.head);
             done += size;
         }
-        for (uint32_t j = 0; j < n_ways; j++) {
+        for (uint32_t j = 0; j < n; j++) {
             send_piece(l, &s, &ways[j], limit);
             s.room &= ways[j].port != 0 || ways[j].too_long;
         }
@@ -353,5 +347,27 @@ void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
         fc_fwd_add(&l->super_packets, 1);
         fc_fwd_add(&l->segments, segments);
     }
+}
+
+void fc_fwd_tunnel(fc_fwd_lane *l, fc_fwd_packet *p, const fc_decision *d)
+{
+    uint64_t octets;
+    uint32_t n = fc_fwd_segments(p, &octets);
+    enum fc_forward_kind kind = fc_fwd_kind(d);
+    if (!count_hop(l, p))
+        return;
+    int32_t limit = new_limit(l, p);
+    if (limit == -2)
+        return;
+    fc_target targets[FC_MAX_FANOUT];
+    fc_fwd_way ways[FC_MAX_FANOUT];
+    uint32_t n_targets = fc_fib_targets(l->forwarder->fib, d, targets, d->n_targets), n_ways = 0;
+    for (uint32_t i = 0; i < n_targets; i++)
+        n_ways += (uint32_t)find_way(l, p, &targets[i], d->node, limit, &ways[n_ways]);
+    if (n_ways == 0)
+        return; /* find_way has said why */
+    fc_fwd_count(l, d->action == FC_ACTION_NCAST ? FC_FORWARD_NCAST : kind, n, octets);
+    fc_fwd_count_flow(l, d->node, d->version, kind, d->fid, n, octets);
+    fc_fwd_send(l, p, ways, n_ways, limit);
 }
 #endif

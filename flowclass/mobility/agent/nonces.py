@@ -29,13 +29,15 @@ class _Nonce:
 class NonceTable:
     """The nonces by their index, each with the node key that belongs to it; none is valid for longer than 240 seconds.
 
-    ``random`` returns the given number of unpredictable octets; tests may use something else than os.urandom.
+    ``random`` returns the given number of unpredictable octets; tests may use something else than os.urandom. The first
+    index is random as well: after a restart a mobile node's old tokens are refused as expired (status 136 to 138), so
+    that it gets new ones at once, instead of being ignored because their nonces have become others.
     """
 
     def __init__(self, random: Callable[[int], bytes] = os.urandom) -> None:
         self._random = random
         self._nonces: dict[int, _Nonce] = {}
-        self._current = 0
+        self._current = int.from_bytes(random(2), "big")
 
     def current(self, now: float) -> int:
         """Return the index of the nonce for new tokens; when the last nonce is 30 seconds old, a new one is made."""

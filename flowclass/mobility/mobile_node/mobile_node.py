@@ -188,6 +188,15 @@ class MobileNode:
         return made
 
     @_one_at_a_time
+    def remove_receiver(self, peer: AddressLike) -> None:
+        """Forget a receiver and its binding update list; nothing is sent.
+
+        What the receiver has is left to expire; `deregister` removes it.
+        """
+        self._receiver(peer)
+        del self._receivers[as_ipv6("peer", peer)]
+
+    @_one_at_a_time
     def update_list(self, peer: AddressLike) -> UpdateList:
         """Return the binding update list of a receiver: its wanted and known entries, and the outstanding update."""
         return self._receiver(peer).updates

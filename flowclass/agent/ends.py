@@ -1,0 +1,182 @@
+"""What the two ends have in common, a mobile node and a correspondent node: `flowclass mn` and `flowclass cn`.
+
+As in the home agent, a data thread runs the forwarder, in C and without the interpreter's lock, and the main thread
+does everything else. A TUN device takes the packets of applications, which see the home address or the host's own.
+"""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import threading
+from abc import ABC, abstractmethod
+from collections import Counter, deque
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from flowclass.errors import FlowclassError
+
+from .control import ControlServer, Handler
+from .logs import Log
+from .loop import Loop
+from .network import Network
+from .packets import MOBILITY
+from .sockets import mobility_tap, payloads
+from .tun import Tun
+
+if TYPE_CHECKING:
+    from ._forward import Forwarder, Local
+
+__all__ = ["PATH_MTU", "EndService", "Handler", "Untouched"]
+
+PATH_MTU: Final = 65535
+"""What paths are taken to allow until an interface says less: the kernel knows the MTU of each of them."""
+
+_WAIT_MS: Final = 1000
+_QUEUE: Final = 4096  # packets that may wait for the main thread; others are dropped and counted
+_DEVICE_QUEUE: Final = 4096
+
+
+class EndService(ABC):
+    """One running end. `run` returns when it has been told to stop."""
+
+    role: ClassVar[str]
+    forwarder: Forwarder
+
+    def __init__(self, log: Log, control: Path, tun: str, mtu: int) -> None:
+        self.log: Log = log
+        self.loop: Loop = Loop()
+        self.counters: Counter[str] = Counter()
+        self._control, self._device, self._mtu = control, tun, mtu
+        self._closing: list[Any] = []
+        self._waiting: deque[Local] = deque()
+        self._scheduled = False
+
+    def run(self) -> None:
+        thread = threading.Thread(target=self._forward, name="forward", daemon=True)
+        try:
+            self.loop.on_signal(signal.SIGTERM, self._leave)
+            self.loop.on_signal(signal.SIGINT, self._leave)
+            self.loop.on_signal(signal.SIGHUP, self.reload)
+            self.network: Network = self._keep(Network())
+            self._open()
+            self._keep(ControlServer(self._control, self.loop, self._answer, self.log))
+            thread.start()
+            self._serve()
+            self.loop.run()
+            self.log.info("stopped")
+        finally:
+            if thread.is_alive():
+                self.forwarder.close()
+                thread.join(5)
+            while self._closing:
+                self._closing.pop().close()
+            self.loop.close()
+
+    def _keep(self, thing: Any) -> Any:
+        self._closing.append(thing)
+        return thing
+
+    def _tun(self) -> Tun:
+        tun: Tun = self._keep(Tun(self._device, offloads=True))
+        self.network.set_up(self._device, self._mtu, queue=_DEVICE_QUEUE)
+        return tun
+
+    def _tap(self, *, home_address: bool) -> socket.socket:
+        self._keep(payloads(socket.AF_INET6, MOBILITY))  # otherwise the kernel would report an unknown protocol
+        tap: socket.socket = self._keep(mobility_tap(home_address=home_address))
+        return tap
+
+    @abstractmethod
+    def _open(self) -> None:
+        """Open the devices and sockets, and make the forwarder."""
+
+    @abstractmethod
+    def _serve(self) -> None:
+        """Begin, when the data thread runs."""
+
+    @abstractmethod
+    def _leave(self) -> None: ...
+
+    @abstractmethod
+    def reload(self) -> None: ...
+
+    @abstractmethod
+    def _take(self, local: Local) -> None:
+        """Process a packet for this node itself."""
+
+    # ---- the data thread
+
+    def _forward(self) -> None:
+        try:
+            while self.loop.is_running:
+                found = self.forwarder.run(_WAIT_MS)
+                if not found:
+                    continue
+                room = _QUEUE - len(self._waiting)
+                if len(found) > room:
+                    self.counters["control plane busy"] += len(found) - room
+                    del found[max(room, 0) :]
+                self._waiting.extend(found)
+                if not self._scheduled:
+                    self._scheduled = True
+                    self.loop.call(self._take_waiting)
+        except BaseException as error:
+            self.loop.fail(error)
+
+    def _take_waiting(self) -> None:
+        self._scheduled = False
+        while self._waiting:
+            self._take(self._waiting.popleft())
+
+    # ---- the operator
+
+    def _answer(self, request: dict[str, Any]) -> dict[str, Any]:
+        command, handlers = str(request.get("command")), self._handlers()
+        if command not in handlers:
+            raise FlowclassError(f"a {self.role} answers {', '.join(handlers)}, not {command!r}")
+        return handlers[command](request)
+
+    def _handlers(self) -> dict[str, Handler]:
+        return {"status": self._status, "counters": self._counted, "reload": self._reload}
+
+    @abstractmethod
+    def _status(self, request: dict[str, Any]) -> dict[str, Any]: ...
+
+    def _counted(self, request: dict[str, Any]) -> dict[str, Any]:
+        data = self.forwarder.counters()
+        return {"counters": dict(self.counters), "packets": data["packets"], "drops": data["drops"]}
+
+    def _reload(self, request: dict[str, Any]) -> dict[str, Any]:
+        self.reload()
+        return {}
+
+
+class Untouched:
+    """Keeps the kernel from answering packets with type 2 routing headers, or with Home Address options, by errors.
+
+    A packet socket sees them before; the kernel's own processing is ended by a table of nftables, which exists until
+    `close`. A table that an ended process has left is replaced.
+    """
+
+    def __init__(self, name: str, *, home_address: bool) -> None:
+        self._table = f"ip6 flowclass_{name.replace('-', '_').replace('.', '_')}"
+        # RFC 6275 section 6.3: the option begins at 8n + 6, so that it is the first one or follows padding
+        option = "ip6 nexthdr 60 @nh,{at},8 201 drop"
+        rules = [option.format(at=336), option.format(at=368)] if home_address else ["ip6 nexthdr 43 @nh,336,8 2 drop"]
+        chain = "\n".join(["type filter hook prerouting priority -400", *rules])
+        table = self._table
+        self._apply(f"table {table}\ndelete table {table}\ntable {table} {{\nchain arriving {{\n{chain}\n}}\n}}\n")
+
+    def close(self) -> None:
+        self._apply(f"delete table {self._table}\n")
+
+    @staticmethod
+    def _apply(text: str) -> None:
+        try:
+            done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True)
+        except OSError as error:
+            raise FlowclassError(f"route optimization needs nftables: nft: {error.strerror}") from None
+        if done.returncode:
+            raise FlowclassError(f"route optimization needs nftables: {done.stderr.strip().splitlines()[0]}")
