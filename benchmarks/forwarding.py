@@ -80,15 +80,15 @@ def _fill(raw: socket.socket, packets: list[bytes]) -> None:
         raw.sendto(packet, (socket.inet_ntop(socket.AF_INET6, packet[24:40]), 0))
 
 
-def _nodes(count: int, flows: int) -> tuple[ForwardingTable, list[bytes]]:
+def _nodes(count: int, flows: int, width: int) -> tuple[ForwardingTable, list[bytes]]:
+    """Each flow has ``width`` source ports of 16; those in between go by the default binding."""
     table = ForwardingTable()
     homes = []
     for i in range(count):
         home = _HOME_AGENT[:8] + struct.pack(">Q", i + 16)
         care_of = [ipaddress.ip_address(f"2001:db8:a:{n}::").packed[:8] + struct.pack(">Q", i + 1) for n in (1, 2, 3)]
-        rules = make_rules(
-            version=6, source_port=([1000 + 16 * f for f in range(flows)], [1015 + 16 * f for f in range(flows)])
-        )
+        first = [1000 + 16 * f for f in range(flows)]
+        rules = make_rules(version=6, source_port=(first, [port + width - 1 for port in first]))
         table.publish(
             home,
             targets=[(n + 1, address) for n, address in enumerate(care_of)],
@@ -99,17 +99,20 @@ def _nodes(count: int, flows: int) -> tuple[ForwardingTable, list[bytes]]:
     return table, homes
 
 
-def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
+def drain(rounds: int, nodes: int, flows: int, width: int) -> dict[str, Any]:
     """Thousand packets a second of processor time, of both loops, and the median ratio of neighbouring rounds."""
     sink = f"fcsink{os.getpid()}"
     _ip(f"netns add {sink}")
     try:
         tun = _network(sink)
-        table, homes = _nodes(nodes, flows)
+        table, homes = _nodes(nodes, flows, width)
         raw = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         output = socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_RAW)
         rng = random.Random(1)
-        packets = [_packet(rng.choice(homes), rng.randrange(900, 1000 + 16 * flows)) for _ in range(_PACKETS)]
+        packets = [
+            _packet(rng.choice(homes), 1000 + 16 * rng.randrange(flows + 1) + rng.randrange(width))
+            for _ in range(_PACKETS)
+        ]
         forwarder = Forwarder(
             table, tun=[tun], output=output.fileno(), home_agent=_HOME_AGENT, encapsulation_limit=None
         )
@@ -147,6 +150,7 @@ def drain(rounds: int, nodes: int, flows: int) -> dict[str, Any]:
         return {
             "nodes": nodes,
             "flows": flows,
+            "ports_of_a_flow": width,
             **{f"{k}_kpps_cpu": round(statistics.median(v) / 1e3, 1) for k, v in got.items()},
             **{f"{k}_kpps_wall": round(statistics.median(v) / 1e3, 1) for k, v in wall.items()},
             "ratio": round(statistics.median(ratios), 3),
@@ -297,6 +301,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--nodes", type=int, default=1000)
     parser.add_argument("--flows", type=int, default=16)
+    parser.add_argument("--width", type=int, default=1, choices=range(1, 17), help="ports of a flow", metavar="N")
     parser.add_argument("--seconds", type=float, default=5)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -305,7 +310,7 @@ def main() -> None:
         return
     if not arguments.inside:  # into a network namespace of its own
         sys.exit(subprocess.run(["unshare", "-n", sys.executable, *sys.argv, "--inside"]).returncode)
-    print(json.dumps(drain(arguments.rounds, arguments.nodes, arguments.flows)))
+    print(json.dumps(drain(arguments.rounds, arguments.nodes, arguments.flows, arguments.width)))
 
 
 if __name__ == "__main__":

@@ -58,6 +58,7 @@ class PythonForwarder:
         cache: BindingCache,
         output4: int | None = None,
         udp: int | None = None,
+        tunnel4: Sequence[int] = (),  # tunnels over IPv4 are in UDP here
         home_agent_ipv4: bytes | None = None,
         mtu: int = 1500,
         hop_limit: int = 64,

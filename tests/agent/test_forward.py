@@ -236,12 +236,14 @@ def test_there_is_no_error_about_these(rig: MakeRig, packet: Any) -> None:
 
 def test_errors_are_limited(rig: MakeRig) -> None:
     r = rig()
+    began = time.monotonic()
     for _ in range(50):
         r.give(*[udp6(destination="2001:db8:100::77")] * 60).run()
         r.sent  # noqa: B018 - drained
+    passed = time.monotonic() - began
     assert r.dropped["unbound"] == 3000
-    assert r.dropped["rate"] > 1000
-    assert r.packets["errors"] + r.dropped["rate"] == 3000
+    assert r.packets["errors"] + r.dropped.get("rate", 0) == 3000
+    assert 1000 <= r.packets["errors"] <= 1002 + 1000 * passed  # a burst of 1000, then 1000 a second
 
 
 def test_link_local_destinations_are_never_sent_on(rig: MakeRig) -> None:
