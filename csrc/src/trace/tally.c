@@ -61,6 +61,7 @@ struct fc_tally {
     unsigned shift; /* 64 less log2 of how many */
     int64_t base;   /* times in `seen` are counted from here */
     uint32_t strays;
+    int used; /* whether a key was ever put into `seen` */
     fc_tally_totals totals;
     fc_records records;
     uint64_t offsets[TALLY_BLOCK];
@@ -288,22 +289,38 @@ static uint64_t word(const fc_key *key, size_t at)
 }
 
 /* The set of the cache that a key belongs to. The hash needs no secret: whoever makes keys collide can only make this
- * as slow as it would be without the cache. */
+ * as slow as it would be without the cache. The upper bits of the products depend on all bits below. */
 static size_t set_of(const fc_key *key)
 {
     uint64_t h = (word(key, 0) ^ word(key, 3)) * FC_GOLDEN + (word(key, 1) ^ word(key, 5)) * 0xd6e8feb86659fd93u;
-    h += (word(key, 2) ^ word(key, 4)) * 0xc2b2ae3d27d4eb4fu;
-    return (h ^ h >> 32) * FC_GOLDEN >> (64 - FC_TALLY_SETS_BITS);
+    return (h + (word(key, 2) ^ word(key, 4)) * 0xc2b2ae3d27d4eb4fu) >> (64 - FC_TALLY_SETS_BITS);
 }
 
-static int same_key(const fc_key *a, const fc_key *b)
+/* Two words, which compilers keep in a vector register. */
+typedef uint64_t pair __attribute__((vector_size(16)));
+
+static inline pair pair_at(const fc_key *key, size_t at)
 {
-    uint64_t off = (word(a, 5) ^ word(b, 5)) | (word(a, 1) ^ word(b, 1)) | (word(a, 3) ^ word(b, 3));
-    return (off | (word(a, 0) ^ word(b, 0)) | (word(a, 2) ^ word(b, 2)) | (word(a, 4) ^ word(b, 4))) == 0;
+    pair p;
+    memcpy(&p, (const uint8_t *)key + 16 * at, sizeof p);
+    return p;
 }
 
-/* Does this packet's decision depend on its key alone? */
-static int plain(const fc_packet *info) { return !(info->status | (info->flags & FC_PACKET_SIGNALLING)); }
+static inline int same_key(const fc_key *a, const fc_key *b)
+{
+    pair off = (pair_at(a, 0) ^ pair_at(b, 0)) | (pair_at(a, 1) ^ pair_at(b, 1)) | (pair_at(a, 2) ^ pair_at(b, 2));
+    return (off[0] | off[1]) == 0;
+}
+
+/* Does this packet's decision depend on its key alone, and is it to be counted here? */
+static inline int plain(const fc_packet *info)
+{
+    static const fc_packet asked = {.status = 0xff, .flags = FC_PACKET_SIGNALLING | FC_PACKET_OPEN};
+    uint32_t head, mask; /* status, fragment, flags and depth at once */
+    memcpy(&head, info, sizeof head);
+    memcpy(&mask, &asked, sizeof mask);
+    return !(head & mask);
+}
 
 /* Counts a packet that can't be in the cache, and now and then moves the times that can. */
 static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, uint32_t octets, int64_t time)
@@ -311,32 +328,44 @@ static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, uint32_t oct
     static const fc_packet whole;
     int status = put_off(t, fib, key, &whole, total_of(octets, time));
     if (status == FC_OK && time != FC_NO_TIME && ++t->strays == STRAYS) {
-        status = leave_all(t, fib);
+        if (t->used) /* not before the first key */
+            status = leave_all(t, fib);
         t->strays = 0;
         t->base = time < INT64_MIN + (int64_t)(2 * BEFORE) ? INT64_MIN + (int64_t)BEFORE : time - (int64_t)BEFORE;
     }
     return status;
 }
 
-/* Counts a packet that count_seen doesn't. */
-__attribute__((noinline)) static int count_other(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key,
-                                                 uint32_t octets, int64_t time)
+/* Puts a key into its set that isn't there, with its first packet: the older one of the two goes. */
+__attribute__((noinline)) static int count_new(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets,
+                                               int64_t time)
 {
     uint64_t now = (uint64_t)time - (uint64_t)t->base;
     int timed = time != FC_NO_TIME;
     if ((timed && now >= NEVER) || octets >= LOW)
         return count_stray(t, fib, key, octets, time);
-    seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
-    int known = same_key(&s->key, key);
-    if (!known || (s->until & LOW) + octets >= LOW) { /* the older one goes, or its counts */
+    now = timed ? now : NEVER;
+    int status = leave(t, fib, &set[1]);
+    if (status != FC_OK)
+        return status;
+    t->used = 1;
+    set[1] = set[0];
+    set[0] = (seen){*key, now << 24 | 1, now << 24 | (octets + 1)};
+    return FC_OK;
+}
+
+/* Counts a packet whose key is in the cache, but not as count_seen does. */
+__attribute__((noinline)) static int count_again(fc_tally *t, fc_fib *fib, seen *s, uint32_t octets, int64_t time)
+{
+    uint64_t now = (uint64_t)time - (uint64_t)t->base;
+    int timed = time != FC_NO_TIME;
+    if ((timed && now >= NEVER) || octets >= LOW)
+        return count_stray(t, fib, &s->key, octets, time);
+    if ((s->until & LOW) + octets >= LOW) { /* its counts go */
         int status = leave(t, fib, s);
         if (status != FC_OK)
             return status;
-        if (!known) {
-            set[1] = set[0];
-            s = &set[0];
-        }
-        *s = (seen){*key, NEVER << 24, NEVER << 24};
+        s->since = s->until = NEVER << 24;
     }
     uint64_t first = s->since >> 24, last = s->until >> 24;
     if (timed) {
@@ -348,43 +377,57 @@ __attribute__((noinline)) static int count_other(fc_tally *t, fc_fib *fib, seen 
     return FC_OK;
 }
 
-/* Counts a packet whose key is in the cache, and which isn't earlier than those before it. */
+/* Counts a packet; at once if its key is in the cache, and it isn't earlier than those before it. */
 static inline int count_seen(fc_tally *t, fc_fib *fib, seen *set, const fc_key *key, uint32_t octets, int64_t time)
 {
     seen *s = same_key(&set[0].key, key) ? &set[0] : &set[1];
     if (s == &set[1] && !same_key(&s->key, key))
-        return count_other(t, fib, set, key, octets, time);
+        return count_new(t, fib, set, key, octets, time);
     uint64_t now = (uint64_t)time - (uint64_t)t->base, more = (s->until & LOW) + octets + 1;
     if (now >> 40 | more >> 24 || now < s->until >> 24)
-        return count_other(t, fib, set, key, octets, time);
+        return count_again(t, fib, s, octets, time);
     s->since++;
     s->until = now << 24 | more;
     return FC_OK;
 }
 
+/* Counts a packet that isn't plain. */
+__attribute__((noinline)) static int count_odd(fc_tally *t, fc_fib *fib, size_t i)
+{
+    if (t->infos[i].flags & FC_PACKET_OPEN)
+        return FC_OK; /* whoever takes its note counts it */
+    if (t->infos[i].unread)
+        count_unread(t, &t->infos[i]);
+    return put_off(t, fib, &t->keys[i], &t->infos[i], total_of(t->originals[i], t->times[i]));
+}
+
+static inline seen *fetch_set(const fc_tally *t, size_t i)
+{
+    seen *set = &t->seen[2 * set_of(&t->keys[i])];
+    __builtin_prefetch(&set[0], 1);
+    __builtin_prefetch(&set[1], 1);
+    return set;
+}
+
+static inline int count_packet(fc_tally *t, fc_fib *fib, seen *set, size_t i)
+{
+    return plain(&t->infos[i]) ? count_seen(t, fib, set, &t->keys[i], t->originals[i], t->times[i])
+                               : count_odd(t, fib, i);
+}
+
 static int count_block(fc_tally *t, fc_fib *fib, size_t n)
 {
-    uint32_t set[TALLY_BLOCK + SETS_AHEAD];
+    seen *sets[TALLY_BLOCK];
+    size_t first = n < SETS_AHEAD ? n : SETS_AHEAD, i = 0;
     int status = FC_OK;
-    for (size_t i = 0; i < n + SETS_AHEAD && status == FC_OK; i++) {
-        if (i < n) {
-            set[i] = 2 * (uint32_t)set_of(&t->keys[i]);
-            __builtin_prefetch(&t->seen[set[i]], 1);
-            __builtin_prefetch(&t->seen[set[i] + 1], 1);
-        }
-        if (i < SETS_AHEAD)
-            continue;
-        size_t j = i - SETS_AHEAD;
-        if (t->infos[j].flags & FC_PACKET_OPEN)
-            continue; /* whoever takes its note counts it */
-        if (plain(&t->infos[j]))
-            status = count_seen(t, fib, &t->seen[set[j]], &t->keys[j], t->originals[j], t->times[j]);
-        else {
-            if (t->infos[j].unread)
-                count_unread(t, &t->infos[j]);
-            status = put_off(t, fib, &t->keys[j], &t->infos[j], total_of(t->originals[j], t->times[j]));
-        }
+    for (; i < first; i++)
+        sets[i] = fetch_set(t, i);
+    for (; i < n && status == FC_OK; i++) {
+        sets[i] = fetch_set(t, i);
+        status = count_packet(t, fib, sets[i - first], i - first);
     }
+    for (i -= first; i < n && status == FC_OK; i++)
+        status = count_packet(t, fib, sets[i], i);
     return status;
 }
 
