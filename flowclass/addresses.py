@@ -7,12 +7,21 @@ into the one form that the rest of the code works with, and raise an error that 
 from __future__ import annotations
 
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from socket import AF_INET, AF_INET6, inet_ntop
+from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import TypeAlias
 
 from flowclass.errors import ArgumentError, FlowclassError
 
-__all__ = ["AddressLike", "PrefixLike", "address_text", "as_address", "as_ipv6", "as_packed", "as_packed_prefix"]
+__all__ = [
+    "AddressLike",
+    "PrefixLike",
+    "address_text",
+    "as_address",
+    "as_ipv6",
+    "as_packed",
+    "as_packed_prefix",
+    "packed_text",
+]
 
 AddressLike: TypeAlias = IPv4Address | IPv6Address | str | bytes | bytearray | memoryview
 """An address: an `ipaddress` object, text, or 4 or 16 octets in network byte order."""
@@ -80,6 +89,15 @@ def as_packed_prefix(name: str, prefix: PrefixLike) -> tuple[bytes, int]:
     if not 0 <= length <= 8 * len(network):
         raise FlowclassError(f"{name}: length: 0 to {8 * len(network)} expected, got {length}")
     return network, length
+
+
+def packed_text(text: str) -> bytes | None:
+    """The packed address that a text means, or None if it is no address, or one that only `ipaddress` can read."""
+    try:
+        # libc takes a tenth of the time of the ipaddress module
+        return inet_pton(AF_INET6 if ":" in text else AF_INET, text)
+    except (OSError, ValueError):
+        return None
 
 
 def address_text(packed: bytes) -> str:

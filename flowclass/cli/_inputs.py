@@ -263,10 +263,10 @@ def make_decider(
     if replay or bindings_file is None or profile or option_type is not None:
         return make_agent(bindings_file, replay, profile, option_type)
     from flowclass.engine.forwarding import ForwardingTable
-    from flowclass.mobility.bindings_file.read import read_bindings
+    from flowclass.mobility.bindings_file.read import publish_bindings
 
     table = ForwardingTable()
-    read_bindings(bindings_file).publish(table)
+    publish_bindings(bindings_file, table)
     return table
 
 

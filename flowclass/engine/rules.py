@@ -10,7 +10,6 @@ from __future__ import annotations
 import struct
 import sys
 from ipaddress import IPv4Address, IPv6Address
-from itertools import chain
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 from flowclass.late import Late
@@ -33,6 +32,7 @@ Range = tuple[int, int]
 # are little-endian by definition and host order by use: the same on every platform that the C core supports
 _ROW: Final = struct.Struct("<8Q4I4H6B2x")
 _NONE: Final = (0, 0)
+_BITS_IN_ORDER: Final = tuple(field.bit for field in FIELDS)
 
 WILD_CARD: Final = bytes(_ROW.size)
 """The row that matches every packet of either version."""
@@ -57,15 +57,18 @@ def rule_row(
     if traffic_class is not None:
         traffic_class = traffic_class[0] & 0xFC, traffic_class[1] & 0xFC  # else 0x2b to 0x28 would seem reversed
     given = (source, destination, flow_label, spi, source_port, destination_port, traffic_class, protocol)
-    conditions, ranges = 0, []
-    for field, pair in zip(FIELDS, given, strict=True):
-        conditions |= 0 if pair is None else field.bit
-        ranges.append(pair or _NONE)
-    (first, last), (begin, end), *numbers = ranges
+    conditions, numbers = 0, []
+    for bit, pair in zip(_BITS_IN_ORDER, given, strict=True):
+        if pair is None:
+            numbers += _NONE
+        else:
+            conditions |= bit
+            numbers += pair
+    first, last, begin, end, *others = numbers
     return _ROW.pack(
         first >> 64, first & LOW_WORD, last >> 64, last & LOW_WORD,
         begin >> 64, begin & LOW_WORD, end >> 64, end & LOW_WORD,
-        *chain.from_iterable(numbers), version, conditions,
+        *others, version, conditions,
     )  # fmt: skip
 
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import json
+import random
 import time
+import tomllib
 import tracemalloc
 from pathlib import Path
 
@@ -13,9 +15,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from flowclass.addresses import packed_text
+from flowclass.engine.forwarding import ForwardingTable
+from flowclass.engine.keys import make_keys
 from flowclass.engine.rules import WILD_CARD, describe_rule
 from flowclass.errors import BindingsFileError
-from flowclass.mobility.bindings_file import BindingsFile, read_bindings
+from flowclass.generate.bindings import bindings_toml, random_nodes
+from flowclass.mobility import load_bindings
+from flowclass.mobility.bindings_file import BindingsFile, publish_bindings, read_bindings
 from flowclass.mobility.bindings_file.key_lines import json_lines, toml_lines
 from flowclass.mobility.cache.node import DISCARD, FORWARD, NCAST, Flow
 
@@ -403,3 +410,87 @@ def test_a_mistake_in_a_flow_far_down_has_its_place(tmp_path: Path) -> None:
 def test_strings_of_several_lines_hide_what_looks_like_keys() -> None:
     text = "a = \"\"\"\nb = 1\n\"\"\"\"\nc = '''x\n[d]'''''\ne = 5\n"
     assert toml_lines(text) == {"a": 1, "c": 4, "e": 6}
+
+
+# JSON node by node, in one step where nothing is wrong
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_json_means_what_toml_means(tmp_path: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    toml = bindings_toml(random_nodes(rng, rng.randint(1, 12), rng.randint(0, 30)))
+    text = json.dumps(tomllib.loads(toml), indent=rng.choice((None, 1)))
+    if seed == 3:  # escapes are read in the other way
+        text = text.replace('"fid"', '"f\\u0069d"')
+    from_json, from_toml = read(tmp_path, text, "b.json"), read(tmp_path, toml)
+    assert from_json.nodes == from_toml.nodes
+    assert from_json.profile == from_toml.profile
+    assert from_json.line("node[0].home_address") is not None
+
+
+@pytest.mark.parametrize("start", ["", "\ufeff", "\n" * 70_000])
+def test_json_without_its_ending(tmp_path: Path, start: str) -> None:
+    found = read(tmp_path, start + '{"node": [{"home_address": "::1"}]}', "bindings")
+    assert found.is_json
+    assert [node.home for node in found.nodes] == [ipaddress.ip_address("::1").packed]
+
+
+GOOD = '{"home_address": "2001:db8::%d", "care_of": [{"bid": 1, "address": "2001:db8:a::1"}]}'
+
+
+@pytest.mark.parametrize(
+    ("bad", "message", "path"),
+    [
+        ('{"home_address": "::2", "home_address": "::3"}', "the key is given twice", "node[1].home_address"),
+        ('{"home_address": "::2", "care_of": [], "care_of": []}', "the key is given twice", "node[1].care_of"),
+        (
+            '{"home_address": "::2", "flow": [{"fid": 1, "pri": 1, "bids": [1], "selector": {"spi": 1, "spi": 1}}]}',
+            "the key is given twice",
+            "node[1].flow[0].selector.spi",
+        ),
+        ('{"home_address": "::2", "colour": 1}', "unknown key", "node[1].colour"),
+        ('{"home_address": 7}', "Expected `str`, got `int`", "node[1].home_address"),
+        ('{"home_address": "\\ud800"}', "is no IP address", "node[1].home_address"),
+        ('{"home_address": "2001:db8::1"}', "given twice (first as node[0].home_address)", "node[1].home_address"),
+        ('{"home_address": "::2", "ipv4_home_address": "::9"}', "not an IPv4 address", "node[1].ipv4_home_address"),
+        ('{"home_address": "::2", "flow": [{"fid": 1e3, "pri": 1}]}', "Expected `int | str`", "node[1].flow[0].fid"),
+        ('{"home_address": "::2", "flow": [{"fid": 70000, "pri": 1}]}', "out of range", "node[1].flow[0].fid"),
+        ("[]", "Expected `object`, got `array`", "node[1]"),
+    ],
+)
+def test_a_mistake_in_one_of_many_nodes_of_a_json_file(tmp_path: Path, bad: str, message: str, path: str) -> None:
+    with pytest.raises(BindingsFileError) as caught:
+        read(tmp_path, f'{{"node": [\n{GOOD % 1},\n{bad},\n{GOOD % 3}]}}', "b.json")
+    assert message in str(caught.value)
+    assert (caught.value.path, caught.value.line) == (path, 3)
+
+
+@pytest.mark.parametrize("text", ['{"node": [%s, {"x" 1}]}', '{"node": [%s], }', '{"node": [%s]', '{"node": [%s]} x'])
+def test_json_that_ends_wrongly_behind_good_nodes(tmp_path: Path, text: str) -> None:
+    with pytest.raises(BindingsFileError, match="no valid JSON"):
+        read(tmp_path, text % (GOOD % 1), "b.json")
+
+
+def test_a_table_is_filled_as_by_a_home_agent(tmp_path: Path) -> None:
+    path = tmp_path / "b.toml"
+    path.write_text(bindings_toml(random_nodes(random.Random(5), 20, 12)))
+    table, agent = ForwardingTable(), load_bindings(path)
+    publish_bindings(path, table)
+    keys = make_keys(
+        version=6,
+        source=[f"2001:db8:c::{i % 64:x}" for i in range(600)],
+        destination=[f"2001:db8:1::{1 + i % 20:x}" for i in range(600)],
+        protocol=6, source_port=[i % 9000 for i in range(600)], destination_port=[80 + i % 7 for i in range(600)],
+    )  # fmt: skip
+    assert isinstance(agent.cache.table, ForwardingTable)
+    ours, theirs = table.classify(keys), agent.cache.table.classify(keys)
+    for name in ("action", "reason", "flags", "n_targets", "fid", "bid", "care_of"):
+        assert (ours[name] == theirs[name]).all()
+    assert (ours["action"] != 0).all()
+
+
+@given(st.one_of(st.text("0123456789abcdefABCDEF:./% -xn", max_size=45), st.ip_addresses().map(str)))
+def test_libc_reads_no_address_that_ipaddress_reads_otherwise(text: str) -> None:
+    packed = packed_text(text)
+    if packed is not None:
+        assert packed == ipaddress.ip_address(text).packed

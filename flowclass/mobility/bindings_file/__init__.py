@@ -10,10 +10,17 @@ if TYPE_CHECKING:
     from .check import Finding as Finding
     from .check import check_bindings as check_bindings
     from .read import BindingsFile as BindingsFile
+    from .read import publish_bindings as publish_bindings
     from .read import read_bindings as read_bindings
 
 # public name -> the module of this package that defines it
-_PLACES = {"BindingsFile": "read", "Finding": "check", "check_bindings": "check", "read_bindings": "read"}
+_PLACES = {
+    "BindingsFile": "read",
+    "Finding": "check",
+    "check_bindings": "check",
+    "publish_bindings": "read",
+    "read_bindings": "read",
+}
 
 __all__ = list(_PLACES)
 

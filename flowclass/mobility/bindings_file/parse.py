@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 from typing import Final
 
+from flowclass.addresses import packed_text
 from flowclass.engine.fields import LARGEST
 from flowclass.wire.numbers import Protocol
 
@@ -19,6 +21,7 @@ __all__ = [
     "prefix",
 ]
 
+_VERSIONS: Final = {4: 4, 16: 6}
 _NUMBER: Final = re.compile(r"0[xX][0-9a-fA-F]+|[0-9]+", re.ASCII)
 
 PROTOCOLS: Final = {
@@ -45,6 +48,8 @@ class BadValueError(ValueError):
 
 def number(value: int | str, low: int, high: int, names: dict[str, int] | None = None) -> int:
     """Return a number from ``low`` to ``high``, given as an integer, as decimal or 0x text, or as one of ``names``."""
+    if type(value) is int and low <= value <= high:
+        return value
     if isinstance(value, str):
         text = value.strip()
         if names and text.lower() in names:
@@ -61,6 +66,7 @@ def number(value: int | str, low: int, high: int, names: dict[str, int] | None =
     return result
 
 
+@lru_cache(1024)  # a file has the same ports and protocols again and again
 def number_range(value: int | str, name: str) -> tuple[int, int]:
     """Return the range (first, last) of a condition on the field ``name``: a number, or "first-last"."""
     high = LARGEST[name]
@@ -74,50 +80,58 @@ def number_range(value: int | str, name: str) -> tuple[int, int]:
     return first, last
 
 
-def _parse(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+def _packed(text: str) -> bytes:
+    packed = packed_text(text)
+    if packed is not None:
+        return packed
     try:
         found = ipaddress.ip_address(text.strip())
     except ValueError:
         raise BadValueError(f"{text!r} is no IP address") from None
     if isinstance(found, ipaddress.IPv6Address) and found.scope_id is not None:
         raise BadValueError(f"{text!r} has a zone, which means nothing here")
-    return found
+    return found.packed
 
 
 def address(text: str) -> bytes:
     """Return an address as 4 or 16 packed octets; an IPv4-mapped address counts as IPv6."""
-    return _parse(text).packed
+    return _packed(text)
 
 
-def _split(text: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+def _split(text: str) -> tuple[bytes, int]:
     base, slash, length = text.partition("/")
-    found = _parse(base)
+    found = _packed(base)
+    longest = 8 * len(found)
     if not slash:
-        return found, found.max_prefixlen
+        return found, longest
     if not _NUMBER.fullmatch(length) or not length.isdecimal() or len(length) > 3:
         raise BadValueError(f"{length!r} is no prefix length")
-    if int(length) > found.max_prefixlen:
-        raise BadValueError(f"a prefix length of {length} is out of range: expected 0 to {found.max_prefixlen}")
+    if int(length) > longest:
+        raise BadValueError(f"a prefix length of {length} is out of range: expected 0 to {longest}")
     return found, int(length)
+
+
+def _first(base: bytes, length: int) -> tuple[int, int]:
+    """The first address of a prefix as an integer, and how many bits of host addresses it has."""
+    host = 8 * len(base) - length
+    return int.from_bytes(base, "big") >> host << host, host
 
 
 def prefix(text: str) -> tuple[bytes, int]:
     """Return a prefix as packed network, with host bits cleared, and length; an address is one of full length."""
     base, length = _split(text)
-    host = base.max_prefixlen - length
-    return ((int(base) >> host) << host).to_bytes(base.max_prefixlen // 8, "big"), length
+    return _first(base, length)[0].to_bytes(len(base), "big"), length
 
 
 def address_range(text: str) -> tuple[int, tuple[int, int]]:
     """Return the IP version, and the range of an address, a prefix or "first-last"."""
     if "-" in text:
-        parts = [_parse(part) for part in text.split("-", 1)]
-        if parts[0].version != parts[1].version:
+        start, end = (_packed(part) for part in text.split("-", 1))
+        if len(start) != len(end):
             raise BadValueError(f"{text!r} goes from one IP version to the other")
-        if int(parts[0]) > int(parts[1]):
+        if start > end:
             raise BadValueError(f"the range {text} is reversed")
-        return parts[0].version, (int(parts[0]), int(parts[1]))
+        return _VERSIONS[len(start)], (int.from_bytes(start, "big"), int.from_bytes(end, "big"))
     base, length = _split(text)
-    host = base.max_prefixlen - length
-    first = (int(base) >> host) << host
-    return base.version, (first, first | ((1 << host) - 1))
+    first, host = _first(base, length)
+    return _VERSIONS[len(base)], (first, first | ((1 << host) - 1))

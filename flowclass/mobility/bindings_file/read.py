@@ -4,6 +4,10 @@ There are three steps: tomllib or json turns the text into plain data; msgspec t
 detects unknown and missing keys and wrong types; this module turns these into nodes, and checks numbers, addresses,
 ranges and everything that must be unique. The first mistake raises `BindingsFileError` with the path of the key and
 its line.
+
+JSON, which may have a million nodes, is read node by node, and in one step where msgspec finds nothing wrong. Where it
+does, or where a key may be there twice (of which msgspec takes the last), the node is read again in the other way,
+which knows what to say.
 """
 
 from __future__ import annotations
@@ -11,13 +15,15 @@ from __future__ import annotations
 import json
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
-from msgspec import UNSET, Struct, UnsetType
+from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
+from msgspec.json import Decoder, Encoder
 
 from flowclass.engine.fields import NUMBERS
 from flowclass.engine.rules import WILD_CARD, Range, rule_row
@@ -32,7 +38,7 @@ from .parse import BadValueError, address, address_range, number, number_range, 
 if TYPE_CHECKING:
     from ..cache.binding_cache import Table
 
-__all__ = ["BindingsFile", "invalid", "read_bindings", "read_text"]
+__all__ = ["BindingsFile", "invalid", "publish_bindings", "read_bindings", "read_text"]
 
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
@@ -64,20 +70,34 @@ class _Flow(Struct, forbid_unknown_fields=True, gc=False):
 class _CareOf(Struct, forbid_unknown_fields=True, gc=False):
     bid: Value
     address: str
-    priority: Value = 0
+    priority: Value | UnsetType = UNSET
 
 
 class _Node(Struct, forbid_unknown_fields=True, gc=False):
     home_address: str
     ipv4_home_address: str | UnsetType = UNSET
-    prefixes: list[str] = []
-    care_of: list[_CareOf] = []
-    flow: list[Any] = []  # removed before, see _take_flows
+    prefixes: list[str] | UnsetType = UNSET
+    care_of: list[_CareOf] | UnsetType = UNSET
+    flow: list[Any] | UnsetType = UNSET  # removed before, see _take_flows
+
+
+class _WholeNode(_Node, forbid_unknown_fields=True, gc=False):
+    flow: list[_Flow] | UnsetType = UNSET
 
 
 class _File(Struct, forbid_unknown_fields=True, gc=False):
     profile: Literal["draft", "rfc6089"] = "draft"
     node: list[_Node] = []
+
+
+class _RawFile(Struct, forbid_unknown_fields=True, gc=False):
+    profile: Literal["draft", "rfc6089"] | UnsetType = UNSET
+    node: list[Raw] | UnsetType = UNSET
+
+
+_DECODE_FILE: Final = Decoder(_RawFile).decode
+_DECODE_NODE: Final = Decoder(_WholeNode).decode
+_ENCODE: Final = Encoder().encode
 
 
 @dataclass(slots=True)
@@ -93,10 +113,16 @@ class BindingsFile:
     nodes: list[Node] = field(default_factory=list)
     unknown_bids: list[BindingsFileError] = field(default_factory=list)
     """The unknown BIDs that a lenient reading has left out of their flows."""
-    text: str = field(default="", repr=False)
+    source: str | bytearray = field(default="", repr=False)
+    """The file: its text, or the octets of one with JSON, which are a text only where lines are asked for."""
     is_json: bool = False
     _lines: dict[str, int] | None = field(default=None, repr=False)
     _places: dict[int, dict[int, int]] = field(default_factory=dict, repr=False)
+
+    @property
+    def text(self) -> str:
+        """The text of the file with plain line ends. Raises ValueError if it is none."""
+        return self.source if isinstance(self.source, str) else _text(self.source)
 
     @property
     def lines(self) -> dict[str, int]:
@@ -105,20 +131,6 @@ class BindingsFile:
         if self._lines is None:
             self._lines = json_lines(self.text) if self.is_json else toml_lines(self.text)
         return self._lines
-
-    def publish(self, table: Table) -> None:
-        """Publish the nodes to a forwarding table, where no binding cache is needed.
-
-        `BindingsFileError` is raised when the table can't hold one of them.
-        """
-        for i, node in enumerate(self.nodes):
-            targets, default, flows = node.forwarding()
-            try:
-                table.publish(
-                    node.home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows
-                )
-            except ClassifierError as error:
-                raise self.refused(i, error) from None
 
     def refused(self, number: int, error: ClassifierError) -> BindingsFileError:
         """The error that says that a forwarding table can't hold the node at this index."""
@@ -145,6 +157,22 @@ def read_bindings(path: str | PathLike[str], *, lenient: bool = False) -> Bindin
     if not isinstance(path, (str, PathLike)):
         raise ArgumentError("path", "a path", path)
     return _Reader(fspath(path), lenient).read()
+
+
+def publish_bindings(path: str | PathLike[str], table: Table) -> None:
+    """Read a bindings file into a forwarding table, where no binding cache is needed: node by node, in little memory.
+
+    Raises `BindingsFileError`, also when the table can't hold a node. Then the nodes before it are in the table.
+    """
+    reader = _Reader(fspath(path))
+    for i, node in enumerate(reader.nodes()):
+        targets, default, flows = node.forwarding()
+        try:
+            table.publish(
+                node.home, also=node.also, prefixes=node.prefixes, targets=targets, default=default, flows=flows
+            )
+        except ClassifierError as error:
+            raise reader.found.refused(i, error) from None
 
 
 class _Repeating(dict[str, Any]):
@@ -250,13 +278,13 @@ def _short(text: str) -> str:
 
 
 _LARGEST: Final = 1 << 30  # octets
+_OBJECT: Final = re.compile(rb"\s*+\{")
+_MARK: Final = b"\xef\xbb\xbf"  # with which Windows begins UTF-8
 
 
-def read_text(path: str | PathLike[str]) -> str:
-    """Return a file of UTF-8 text with plain line ends.
-
-    Raises OSError for one that can't be read, and ValueError for one that is not such a text, or that may have no end.
-    """
+def read_octets(path: str | PathLike[str]) -> bytearray:
+    """Return the octets of a file of text. Raises OSError for one that can't be read, and ValueError for one that is no
+    text, or that may have no end."""
     data = bytearray()
     with open(path, "rb", buffering=0) as file:
         while chunk := file.read(1 << 16):
@@ -265,8 +293,18 @@ def read_text(path: str | PathLike[str]) -> str:
                 raise ValueError(f"no text: octet {data.index(0)} is 0")
             if len(data) > _LARGEST:
                 raise ValueError("more than 1 GiB")
+    return data
+
+
+def read_text(path: str | PathLike[str]) -> str:
+    """Return a file of UTF-8 text with plain line ends. Errors are those of `read_octets`, and ValueError for octets
+    that are not UTF-8."""
+    return _text(read_octets(path))
+
+
+def _text(octets: bytearray) -> str:
     try:
-        return data.decode("utf-8-sig").replace("\r\n", "\n")
+        return octets.decode("utf-8-sig").replace("\r\n", "\n")
     except UnicodeDecodeError as error:
         raise ValueError(f"not UTF-8 (octet {error.start})") from None
 
@@ -280,36 +318,90 @@ class _Reader:
         self.found = BindingsFile(file, "draft")
         self.priorities: set[int] = set()
         self.raw_flows: dict[int, list[Any]] = {}
-        self.addresses: dict[bytes, str] = {}
+        self.addresses: dict[bytes, int] = {}  # home address to the index of its node, IPv4 home address to ~index
         self.prefixes: dict[Prefix, str] = {}
 
     def fail(self, message: str, path: str = "") -> NoReturn:
         raise BindingsFileError(_short(message), file=self.file, path=_short(path), line=self.found.line(path))
 
     def read(self) -> BindingsFile:
-        data = self.data()
+        self.found.nodes += self.nodes()
+        return self.found
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield the nodes of the file in its order; ``found`` has the rest, the profile before the first node."""
+        try:
+            octets = read_octets(self.file)
+            start = len(_MARK) if octets.startswith(_MARK) else 0
+            self.found.is_json = self.file.endswith(".json") or (
+                not self.file.endswith(".toml") and _OBJECT.match(octets, start) is not None
+            )
+            self.found.source = octets if self.found.is_json else _text(octets)
+        except OSError as error:
+            raise BindingsFileError(error.strerror or str(error), file=self.file) from None
+        except ValueError as error:
+            raise BindingsFileError(str(error), file=self.file) from None
+        if self.found.is_json:
+            with suppress(MsgspecError, ValueError):  # then the other way says what is wrong
+                return self.raw_nodes(_DECODE_FILE(memoryview(octets)[start:]), octets.count(b'"'))
+        del octets
+        return self.plain_nodes(self.data())
+
+    def raw_nodes(self, file: _RawFile, all_quotes: int) -> Iterator[Node]:
+        """The nodes of a JSON file whose outermost object is valid."""
+        self.found.profile = "draft" if file.profile is UNSET else file.profile
+        raws: list[Any] = [] if file.node is UNSET else file.node
+        quotes = 4 * (file.profile is not UNSET) + 2 * (file.node is not UNSET)
+        for i, raw in enumerate(raws):
+            raws[i] = None  # this frees its memory
+            octets = bytes(raw)
+            quotes += octets.count(b'"')
+            yield self.raw_node(octets, i)
+        if all_quotes != quotes:
+            self.data()  # "profile" or "node" is there twice
+
+    def raw_node(self, octets: bytes, number: int) -> Node:
+        try:
+            shape = _DECODE_NODE(octets)
+            # a key that is there twice is encoded once
+            plain = b"\\" in octets or _ENCODE(shape).count(b'"') != octets.count(b'"')
+        except (MsgspecError, ValueError):
+            plain = True
+        if plain:
+            return self.plain_node(octets, number)
+        return self.node(shape, number, [] if shape.flow is UNSET else shape.flow)
+
+    def plain_node(self, octets: bytes, number: int) -> Node:
+        try:
+            data = json.loads(octets, object_pairs_hook=_object)
+        except (RecursionError, ValueError):
+            self.data()  # which raises it with the line
+            raise
+        repeated = _repeated(data, f"node[{number}]")
+        if repeated is not None:
+            self.fail("the key is given twice", repeated)
+        flows = _take_flows({"node": [data]})
+        shape = self.shape([data], list[_Node], "node", number)[0]
+        return self.node(shape, number, self.flow_shapes(flows.pop(0, []), number))
+
+    def plain_nodes(self, data: Any) -> Iterator[Node]:
+        """The nodes of a file as plain data."""
         self.raw_flows = _take_flows(data)
         shape: _File = self.shape(data, _File)
         del data
         self.found.profile = shape.profile
         for i, node in enumerate(shape.node):
-            self.found.nodes.append(self.node(node, f"node[{i}]", self.raw_flows.pop(i, [])))
-        return self.found
+            yield self.node(node, i, self.flow_shapes(self.raw_flows.pop(i, []), i))
 
     def data(self) -> Any:
         try:
-            self.found.text = read_text(self.file)
-        except OSError as error:
-            raise BindingsFileError(error.strerror or str(error), file=self.file) from None
+            text = self.found.text
         except ValueError as error:
             raise BindingsFileError(str(error), file=self.file) from None
-        self.found.is_json = self.file.endswith(".json") or (
-            not self.file.endswith(".toml") and self.found.text.lstrip().startswith("{")
-        )
         try:
             if not self.found.is_json:
-                return tomllib.loads(self.found.text)
-            data = json.loads(self.found.text, object_pairs_hook=_object)
+                return tomllib.loads(text)
+            data = json.loads(text, object_pairs_hook=_object)
             repeated = _repeated(data, "")
         except json.JSONDecodeError as error:
             raise BindingsFileError(f"no valid JSON: {error.msg}", file=self.file, line=error.lineno) from None
@@ -346,36 +438,43 @@ class _Reader:
         except BadValueError as error:
             self.fail(str(error), path)
 
-    def node(self, raw: _Node, path: str, raw_flows: list[Any]) -> Node:
-        home = self.own_address(raw.home_address, f"{path}.home_address")
+    def flow_shapes(self, raw_flows: list[Any], number: int) -> Iterator[_Flow]:
+        """The flows of the node at an index, out of plain data."""
+        for first in range(0, len(raw_flows), _AT_ONCE):
+            some = raw_flows[first : first + _AT_ONCE]
+            raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # this frees the memory of what was read
+            yield from self.shape(some, list[_Flow], f"node[{number}].flow", first)
+
+    def node(self, raw: _Node, number: int, flows: Iterable[_Flow]) -> Node:
+        path = f"node[{number}]"
+        home = self.own_address(raw.home_address, number, "home_address")
         node = Node(home, self.found.profile)
         if raw.ipv4_home_address is not UNSET:
-            where = f"{path}.ipv4_home_address"
-            ipv4 = self.own_address(raw.ipv4_home_address, where)
+            ipv4 = self.own_address(raw.ipv4_home_address, number, "ipv4_home_address")
             if len(ipv4) != 4:
-                self.fail("not an IPv4 address", where)
+                self.fail("not an IPv4 address", f"{path}.ipv4_home_address")
             node.also = (ipv4,)
-        node.prefixes = tuple(self.prefix(text, f"{path}.prefixes[{i}]") for i, text in enumerate(raw.prefixes))
-        for i, care_of in enumerate(raw.care_of):
+        if raw.prefixes is not UNSET:
+            node.prefixes = tuple(self.prefix(text, f"{path}.prefixes[{i}]") for i, text in enumerate(raw.prefixes))
+        for i, care_of in enumerate([] if raw.care_of is UNSET else raw.care_of):
             entry = self.care_of(care_of, f"{path}.care_of[{i}]")
             if entry.bid in node.care_of:
                 self.fail(f"BID {entry.bid} is given twice", f"{path}.care_of[{i}].bid")
             node.care_of[entry.bid] = entry
         self.priorities.clear()
-        for first in range(0, len(raw_flows), _AT_ONCE):
-            some = raw_flows[first : first + _AT_ONCE]
-            raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # this frees the memory of what was read
-            shapes = self.shape(some, list[_Flow], f"{path}.flow", first)
-            for i, raw_flow in enumerate(shapes, first):
-                flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")
-                node.flows[flow.fid] = flow
+        for i, raw_flow in enumerate(flows):
+            flow = self.flow(raw_flow, node, f"{path}.flow[{i}]")
+            node.flows[flow.fid] = flow
         return node
 
-    def own_address(self, text: str, path: str) -> bytes:
+    def own_address(self, text: str, number: int, key: str) -> bytes:
+        path = f"node[{number}].{key}"
         packed: bytes = self.value(path, address, text)
-        if packed in self.addresses:
-            self.fail(f"the home address {text} is given twice (first as {self.addresses[packed]})", path)
-        self.addresses[packed] = path
+        whose = number if key == "home_address" else ~number
+        first = self.addresses.setdefault(packed, whose)
+        if first != whose:
+            other = f"node[{first}].home_address" if first >= 0 else f"node[{~first}].ipv4_home_address"
+            self.fail(f"the home address {text} is given twice (first as {other})", path)
         return packed
 
     def prefix(self, text: str, path: str) -> Prefix:
@@ -388,6 +487,8 @@ class _Reader:
     def care_of(self, raw: _CareOf, path: str) -> CareOf:
         bid = self.value(f"{path}.bid", number, raw.bid, 1, 0xFFFF)
         packed = self.value(f"{path}.address", address, raw.address)
+        if raw.priority is UNSET:
+            return CareOf(bid, packed)
         return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, MAX_BID_PRIORITY))
 
     def flow(self, raw: _Flow, node: Node, path: str) -> Flow:
