@@ -57,7 +57,7 @@ def rule_row(
     if traffic_class is not None:
         traffic_class = traffic_class[0] & 0xFC, traffic_class[1] & 0xFC  # else 0x2b to 0x28 would seem reversed
     given = (source, destination, flow_label, spi, source_port, destination_port, traffic_class, protocol)
-    conditions, numbers = 0, []
+    conditions, numbers = 0, list[int]()
     for bit, pair in zip(_BITS_IN_ORDER, given, strict=True):
         if pair is None:
             numbers += _NONE
