@@ -93,9 +93,9 @@ static void example(void)
                     .n_flow_targets = 3,
                     .default_target = 1};
     CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
-    const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, 8);
+    const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, 2);
     const fib_signature expected[3] = {{{0, 22, 0}, 1}, {{1, 0, 1}, 3}, {{0, 0, 0}, 5}};
-    CHECK(r->n == 3 && r->units == 11 && r->pick[0] == 0 && r->pick[1] == 40 && r->pick[2] == 1);
+    CHECK(r->n == 3 && r->units == 3 && r->pick[0] == 0 && r->pick[1] == 40 && r->pick[2] == 1);
     CHECK(memcmp(fib_signatures(r), expected, sizeof expected) == 0);
     fc_key k = key_to(0x20010db800010000u, 1);
     fc_decision d = ask(fib, k);
@@ -272,6 +272,39 @@ static void flow_by_flow(void)
             empty = info;
         CHECK(info.waiting == 0 && (i < 4 || info.bytes == empty.bytes)); /* tables that were shared went once */
     }
+    fc_fib_free(fib);
+}
+
+/* The record of a node of n flows: `wild` of them take any packet, each of the others one of `ports` source ports. */
+static const fib_record *record_with(fc_fib *fib, uint32_t n, uint32_t wild, uint32_t ports)
+{
+    fc_flow flows[FIB_LINEAR];
+    const fc_target t = target(1, 0, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        uint16_t port = (uint16_t)(0x1111 * (1 + i % ports));
+        flows[i] = (fc_flow){
+            .rule = {.conditions = i < wild ? 0 : FC_SOURCE_PORT, .source_port_first = port, .source_port_last = port},
+            .fid = (uint16_t)(i + 1),
+            .action = FC_ACTION_DISCARD};
+    }
+    fc_node node = {.home = address6(1, 1), .targets = &t, .flows = flows, .n_targets = 1, .n_flows = n};
+    uint32_t number;
+    CHECK(fc_fib_publish(fib, &node, &number) == FC_OK);
+    return (const fib_record *)(const void *)fib_at(&fib->arena, atomic_load(&fib_node_place(fib, number)->ref));
+}
+
+/* A flow that takes any packet looks like every other, but a key has as candidates only those, and the flows of one
+ * port. */
+static void few_flows_have_a_table_if_one_key_has_many_candidates(void)
+{
+    fc_fib *fib;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK);
+    CHECK(!(record_with(fib, FIB_LINEAR, FIB_ALIKE - 4, 14)->flags & FIB_BIG)); /* 8, and 4 of each port */
+    CHECK(record_with(fib, FIB_LINEAR, FIB_ALIKE - 3, 14)->flags & FIB_BIG);
+    CHECK(!(record_with(fib, 16, 1, 15)->flags & FIB_BIG));
+    CHECK(!(record_with(fib, FIB_ALIKE, FIB_ALIKE, 1)->flags & FIB_BIG));
+    CHECK(record_with(fib, FIB_ALIKE + 1, FIB_ALIKE + 1, 1)->flags & FIB_BIG);
+    CHECK(record_with(fib, FIB_ALIKE + 1, 0, 1)->flags & FIB_BIG);
     fc_fib_free(fib);
 }
 
@@ -796,6 +829,7 @@ int main(void)
     example();
     against_the_definition();
     flow_by_flow();
+    few_flows_have_a_table_if_one_key_has_many_candidates();
     longest_prefix_wins();
     memory_is_given_back();
     for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++)

@@ -1,5 +1,5 @@
-/* arena.c - memory for the forwarding table's records: 16-octet units, named by 32-bit references. Only writers come
- * here; readers find a record by its reference (fib_at in format.h).
+/* arena.c - memory for the forwarding table's records: units of one cache line, named by 32-bit references. Only
+ * writers come here; readers find a record by its reference (fib_at in format.h).
  *
  * Free blocks are in lists by size. A block that comes back is joined with the free ones beside it, so that nodes whose
  * records change in size again and again don't grind the memory into pieces. A free block holds its size in its first
@@ -18,7 +18,7 @@ typedef struct block {     /* what the first unit of a free block holds */
     uint32_t units;        /* its size */
     uint32_t at_end;       /* its size once more, valid in its last unit, which may be the first */
 } block;
-_Static_assert(sizeof(block) == FIB_UNIT, "a block of one unit");
+_Static_assert(sizeof(block) <= FIB_UNIT, "a block of one unit");
 
 static block *block_at(const fib_arena *a, uint32_t ref) { return (block *)(void *)fib_at(a, ref); }
 
@@ -26,7 +26,8 @@ static block *block_at(const fib_arena *a, uint32_t ref) { return (block *)(void
  * sizes from 2^i to 2^(i+1) - 1. */
 static unsigned list_of(uint32_t units)
 {
-    return units <= FIB_EXACT_UNITS ? units : FIB_EXACT_UNITS + (31u - (unsigned)__builtin_clz(units)) - 7;
+    return units <= FIB_EXACT_UNITS ? units
+                                    : FIB_EXACT_UNITS + (31u - (unsigned)__builtin_clz(units)) - (FIB_EXACT_BITS - 1);
 }
 
 static void set_edge(fib_arena *a, uint32_t ref, int on)

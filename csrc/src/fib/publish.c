@@ -7,7 +7,7 @@
  * see a node either as it was before a change or as it is after it.
  *
  * THE STRUCTURE. All that is known of a node is in one record, written once and never changed. An index leads from an
- * address to the record's reference (its place in the arena, in units of 16 octets). As an example, the first node has:
+ * address to the record's reference (its place in the arena, in lines of 64 octets). As an example, the first node has:
  *
  *      home address 2001:db8:1::1, prefix 2001:db8:100::/56
  *      targets BID 1 (2001:db8:a::1) and BID 2 (2001:db8:b::1), the second is the default
@@ -15,10 +15,10 @@
  *      FID 2  source 2001:db8:c::/64          n-cast   BIDs 2, 1
  *      FID 3  destination port 6000-7000      discard
  *
- *      home index                 anchor 19       record 8: 11 units, immutable
- *      bucket 9: be75, 19 ------> record 8 -----> header      home address, node 0, 3 flows, default target 1
+ *      home index                 anchor 5        record 2: 3 lines, immutable
+ *      bucket 9: be75, 5 -------> record 2 -----> header      home address, node 0, 3 flows, default target 1
  *      prefix index                 ^             signatures  octets 0, 40, 1 of a key     end of body
- *      bucket 1: 6f15, 19 ----------+               FID 1       any   22  any                1
+ *      bucket 1: 6f15, 5 -----------+               FID 1       any   22  any                1
  *                                                   FID 2        1   any   1                 3
  *      A node with a single address needs           FID 3       any  any  any                5
  *      no anchor: its entry leads straight        targets     BID 1, BID 2
@@ -40,8 +40,8 @@
  * Prefixes are looked for only when no address is found: one probe for each length in use, the longest first. With
  * more than a few lengths, a filter leaves nearly only those that match (fib_filter, fib_lengths_of). They are
  * not looked for when a packet stays on its link (fib_stays_on_link). A node with more than FIB_LINEAR flows, or
- * with flows of which signatures could leave more than FIB_ALIKE candidates, has them in a table of the flat classifier
- * (trees.c). tests/test_fib.c has this example.
+ * with flows of which signatures could leave more than FIB_ALIKE candidates of one key, has them in a table of the flat
+ * classifier (trees.c). tests/test_fib.c has this example.
  *
  * A CHANGE (publish). The new record is written beside the old one. Then one release-store of its reference, into the
  * index entry, or into the anchor where several entries lead to the node, makes it the node's state. Entries for new
@@ -55,11 +55,11 @@
  *
  * COSTS. A publish takes 2 to 7 us; with a table, 20 to 300 us for a change of up to 256 flows (find_table). A look-up
  * reads a bucket (one line, and one time in thirty a second one), two lines of a record, a body and a target. Memory:
- * 29 octets a flow, 20 a target, 32 a node, 9 to 13 an address. The work for a key is bounded by 64 signatures and 12
- * bodies, or one look-up in the flat classifier. A destination that is nobody's costs a probe for each of up to six
- * prefix lengths in use; with more, one look into the filter for each four lengths, and one probe for a few keys in a
- * hundred. The hashes are keyed. An index whose probes grow long, or whose filter has more bits of prefixes that are
- * gone than of others, is made anew with other keys.
+ * 29 octets a flow, 20 a target, 32 a node, 32 on average to the end of its last line, 9 to 13 an address. The work for
+ * a key is bounded by 64 signatures and 12 bodies, or one look-up in the flat classifier. A destination that is
+ * nobody's costs a probe for each of up to six prefix lengths in use; with more, one look into the filter for each four
+ * lengths, and one probe for a few keys in a hundred. The hashes are keyed. An index whose probes grow long, or whose
+ * filter has more bits of prefixes that are gone than of others, is made anew with other keys.
  *
  * References: Thorup, High Speed Hashing for Integers and Strings, 2015 (the hash); Thaler and Ravishankar, Using
  * Name-Based Mappings to Increase Hit Rates, 1998 (rendezvous hashing); Fraser, Practical lock-freedom, 2004 (epochs).
@@ -166,7 +166,7 @@ static void add_entries(fc_fib *fib, const fib_record *now, const fib_record *be
 
 static uint32_t new_anchor(fc_fib *fib, uint32_t record)
 {
-    uint32_t ref = fc_fib_arena_alloc(&fib->arena, sizeof(fib_anchor) / FIB_UNIT);
+    uint32_t ref = fc_fib_arena_alloc(&fib->arena, 1);
     if (!ref)
         return 0;
     fib_anchor *a = (fib_anchor *)(void *)fib_at(&fib->arena, ref);

@@ -304,8 +304,8 @@ static uint8_t signature(const draft *d, unsigned octet)
  * the traffic, in 64ths of a candidate. One half are packets that match a flow, as many for each flow: their candidates
  * are all flows that look alike in the picked octets. The other half are any packets: a flow is a candidate for all of
  * them, and for each picked octet that it fixes for only one in eight of these (not one in 256, because values are not
- * random). Returns how many candidates a key may have at most: any two of its candidates are alike. */
-static unsigned choose_signatures(build *b, fib_record *r, fib_signature *s)
+ * random). */
+static void choose_signatures(build *b, fib_record *r, fib_signature *s)
 {
     uint8_t choice[MAX_CHOICES], value[MAX_CHOICES][FIB_LINEAR], fixed[FIB_LINEAR] = {0};
     uint64_t alike[FIB_LINEAR], with[256], all = b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1, telling = 0;
@@ -351,12 +351,31 @@ static unsigned choose_signatures(build *b, fib_record *r, fib_signature *s)
         memmove(&choice[best], &choice[best + 1], n - best);
         memmove(value[best], value[best + 1], (n - best) * sizeof value[0]);
     }
-    unsigned most = 0;
-    for (uint32_t i = 0; i < b->n; i++) {
-        unsigned candidates = (unsigned)__builtin_popcountll(alike[i]);
-        most = candidates > most ? candidates : most;
+}
+
+/* Can a key have more than FIB_ALIKE candidates among these flows (a bit each)? Goes through the values that the
+ * picked octets may have, from octet number `part` on: each leaves the flows that want it, and those that take any. */
+static int look_alike(const fib_signature *s, unsigned part, uint64_t flows)
+{
+    if ((unsigned)__builtin_popcountll(flows) <= FIB_ALIKE)
+        return 0;
+    if (part == 3)
+        return 1;
+    uint64_t any = 0, left = 0;
+    for (uint64_t f = flows; f; f &= f - 1)
+        *(s[__builtin_ctzll(f)].octet[part] ? &left : &any) |= f & -f;
+    if (!left)
+        return look_alike(s, part + 1, any);
+    while (left) {
+        uint8_t value = s[__builtin_ctzll(left)].octet[part];
+        uint64_t want = 0;
+        for (uint64_t f = left; f; f &= f - 1)
+            want |= s[__builtin_ctzll(f)].octet[part] == value ? f & -f : 0;
+        if (look_alike(s, part + 1, any | want))
+            return 1;
+        left &= ~want;
     }
-    return most;
+    return 0;
 }
 
 /* ---- Records ------------------------------------------------------------------------------------ */
@@ -428,8 +447,8 @@ static unsigned body_shift(const build *b, uint8_t *ends)
     }
 }
 
-/* *alike: how many candidates a key may have. With more than FIB_ALIKE there is no record yet. */
-static int build_small(fc_fib *fib, build *b, uint32_t *units, unsigned *alike)
+/* *alike becomes 1, and there is no record yet, if a key may have more than FIB_ALIKE candidates. */
+static int build_small(fc_fib *fib, build *b, uint32_t *units, int *alike)
 {
     const fc_node *node = b->node;
     for (uint32_t i = 0, n = 0; i < node->n_flows; i++) {
@@ -452,8 +471,9 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units, unsigned *alike)
     r->flags |= (uint8_t)((shift - 3) << FIB_SHIFT);
     r->usual = node->n_targets ? (uint16_t)(FC_DESTINATION << 8 | node->home.version) : 0;
     fib_signature *s = (fib_signature *)(void *)(r + 1);
-    *alike = choose_signatures(b, r, s);
-    if (*alike > FIB_ALIKE)
+    choose_signatures(b, r, s);
+    *alike = look_alike(s, 0, b->n == 64 ? UINT64_MAX : ((uint64_t)1 << b->n) - 1);
+    if (*alike)
         return FC_OK;
     for (uint32_t i = 0; i < b->n; i++)
         s[i].end = ends[i];
@@ -617,7 +637,7 @@ int fc_fib_record(fc_fib *fib, const fc_node *node, const fib_record *old, uint3
     b.node = node;
     b.n = n;
     b.lists = b.list_bytes = 0;
-    unsigned alike;
+    int alike;
     int status = build_small(fib, &b, units, &alike);
-    return status == FC_OK && alike > FIB_ALIKE ? build_big(fib, node, n, old, units) : status;
+    return status == FC_OK && alike ? build_big(fib, node, n, old, units) : status;
 }
