@@ -36,7 +36,11 @@ intro {
     sub(/ *-* *\*\/$/, "", title)
     if (open_section)
         body = body ".EE\n"
-    body = body ".SH \"" toupper(literal(title)) "\"\n.EX\n"
+    threads = title
+    if (!sub(/^[^.]*\. */, "", threads)) # who may call these functions
+        threads = ""
+    sub(/\..*/, "", title)
+    body = body ".SH \"" toupper(literal(title)) "\"\n" (threads == "" ? "" : literal(threads) "\n.PP\n") ".EX\n"
     open_section = 1
     next
 }

@@ -25,8 +25,9 @@ TOKEN = re.compile(
 
 
 def sections(text: str) -> Iterator[tuple[str, str]]:
-    """Each section's title and its text; what stands before the first has no title."""
-    pieces = BAR.split(text)
+    """Each section's title and its text; what stands before the first has no title. What says how functions are
+    exported is left out."""
+    pieces = BAR.split(re.sub(r"^#if defined\(__GNUC__\)\n.*?^#endif\n", "", text, flags=re.MULTILINE | re.DOTALL))
     yield "", pieces[0]
     yield from zip(pieces[1::2], pieces[2::2], strict=True)
 
@@ -70,7 +71,7 @@ def declarations(block: str) -> Iterator[tuple[str, str]]:
         elif match := re.match(r"/\*(.*?)\*/", rest, re.DOTALL):
             above = f"{above}\n\n{prose(match[1])}".strip()
             at += match.end()
-        elif match := re.match(r"#[^\n]*(?:\\\n[^\n]*)*", rest):
+        elif match := re.match(r"#define[^\n]*(?:\n#define[^\n]*)*|#[^\n]*", rest):
             yield above, match[0]
             above, at = "", at + match.end()
         else:
@@ -114,8 +115,12 @@ class CHeader(Directive):
         for title, text in sections(path.read_text(encoding="utf-8")):
             if not title:
                 continue
+            title, _, threads = title.partition(". ")  # who may call these functions, if it isn't in the title
+            title = title.rstrip(".")
             section = nodes.section(ids=[nodes.make_id("c-" + title)], names=[nodes.fully_normalize_name(title)])
             section += nodes.title(title, title)
+            if threads:
+                section += paragraph(threads)
             for block in blocks(text):
                 for above, declaration in declarations(block):
                     section += self.entry(above, declaration)

@@ -144,10 +144,10 @@ def _openflow_row(text: str, left_out: MutableSet[str] | None) -> tuple[tuple[An
             conditions |= BITS["traffic_class"]
         elif name in ("dl_type", "eth_type"):
             of = _ETHERTYPES.get(int(value, 0), -1)
-            if of < 0 and left_out is None:
-                raise ValueError(f"{name}={value} is no IP")
             if of < 0:
-                left_out.add(name)  # type: ignore[union-attr]
+                if left_out is None:
+                    raise ValueError(f"{name}={value} is no IP")
+                left_out.add(name)
             elif version not in (0, of):
                 raise ValueError("fields of both IP versions")
             else:

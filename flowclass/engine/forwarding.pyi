@@ -3,7 +3,7 @@ from typing import Final, Self
 
 import numpy as np
 import numpy.typing as npt
-from typing_extensions import Buffer
+from typing_extensions import Buffer, deprecated
 
 from flowclass.addresses import AddressLike, PrefixLike
 from flowclass.engine.decisions import Action, DecisionFlag, Reason
@@ -90,6 +90,10 @@ class ForwardingTable:
     def classify_one(self, packet: Buffer, linktype: int = 101) -> int: ...
     def decide_one(self, packet: Buffer, linktype: int = 101) -> Decision: ...
     def addresses_of(
+        self, decisions: Records
+    ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Records, npt.NDArray[np.int64]]: ...
+    @deprecated("ForwardingTable.places is called addresses_of")
+    def places(
         self, decisions: Records
     ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8], Records, npt.NDArray[np.int64]]: ...
     def care_of(self, decision: np.void | Buffer) -> tuple[bytes, ...]: ...

@@ -2,6 +2,7 @@
 """The forwarding table, which takes packets and gives decisions: the binding of csrc/src/fib (publish.c and read.c)."""
 
 from contextlib import nullcontext
+from warnings import warn
 
 cimport cython
 from cpython.bytes cimport PyBytes_FromStringAndSize
@@ -371,6 +372,11 @@ cdef class ForwardingTable:
                 at += fc_fib_targets(<fc_fib *>self.ptr, &d[i], target + at, room - at)
                 ends_view[i] = at
         return homes, versions, targets[:at], ends
+
+    def places(self, decisions):
+        """The former name of `addresses_of`."""
+        warn("ForwardingTable.places is called addresses_of", DeprecationWarning)
+        return self.addresses_of(decisions)
 
     def home_address(self, decision):
         """The packed home address of a decision's node, or of a node number; None if there is none (any more)."""

@@ -10,6 +10,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import IPv6Address
+from typing import Any
 
 from flowclass.engine.fields import LARGEST
 
@@ -175,5 +176,5 @@ def _made_of(values: dict[str, int]) -> Fields:
 
 
 def _replaced(fields: Fields, **changes: bytes | int) -> Fields:
-    values: dict[str, bytes | int] = {name: getattr(fields, name) for name in Fields.__slots__}
-    return Fields(**{**values, **changes})  # type: ignore[arg-type]
+    values: dict[str, Any] = {name: getattr(fields, name) for name in Fields.__slots__}
+    return Fields(**{**values, **changes})

@@ -251,13 +251,13 @@ def _draw(
     rules = full_ranges(n, version)
     shape = _weighted(rng, {i: s[0] for i, s in enumerate(family.shapes)}, n)
     width = np.zeros(n)
-    for side, tree, pool, column in (
-        ("source", family.source_tree, trees[0], 1),
-        ("destination", family.destination_tree, trees[1], 2),
+    for side, tree, pool, weights in (
+        ("source", family.source_tree, trees[0], [s[1] for s in family.shapes]),
+        ("destination", family.destination_tree, trees[1], [s[2] for s in family.shapes]),
     ):
         lengths = np.zeros(n, np.int64)
-        for i, s in enumerate(family.shapes):
-            lengths = np.where(shape == i, _weighted(rng, s[column], n), lengths)  # type: ignore[arg-type]
+        for i, weight in enumerate(weights):
+            lengths = np.where(shape == i, _weighted(rng, weight, n), lengths)
         first, last, lengths = _addresses(rng, tree, pool, lengths, version)
         rules[f"{side}_first"], rules[f"{side}_last"] = first, last
         rules["conditions"] |= np.where(lengths > 0, BITS[side], 0).astype(np.uint8)

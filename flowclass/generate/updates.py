@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import IPv6Address
+from typing import Any
 
 from flowclass import wire
 
@@ -45,10 +46,8 @@ def _flow_option(flow: FlowSpec) -> wire.FlowIdentification:
 
 
 def _selector(selector: Mapping[str, tuple[int, int]]) -> wire.TrafficSelector6:
-    addresses = {
-        name: (IPv6Address(selector[name][0]), IPv6Address(selector[name][1]))
-        for name in ("source", "destination")
-        if name in selector
-    }
-    numbers = {name: value for name, value in selector.items() if name not in addresses}
-    return wire.TrafficSelector6(**addresses, **numbers)  # type: ignore[arg-type]
+    fields: dict[str, Any] = dict(selector)
+    for name in ("source", "destination"):
+        if name in selector:
+            fields[name] = IPv6Address(selector[name][0]), IPv6Address(selector[name][1])
+    return wire.TrafficSelector6(**fields)

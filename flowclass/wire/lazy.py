@@ -29,7 +29,7 @@ def checked_init(cls: type[T]) -> type[T]:
     parameters, body = ["self"], []
     names: dict[str, Any] = {"type_of": type, "IPv4Address": IPv4Address, "IPv6Address": IPv6Address}
     annotations = get_type_hints(cls, include_extras=True)
-    for f in fields(cls):  # type: ignore[arg-type]
+    for f in fields(cls):  # type: ignore[arg-type]  # a dataclass
         if not f.init or f.default_factory is not MISSING or hasattr(cls, "__post_init__"):
             raise TypeError(f"{cls.__name__}.{f.name}: checked_init takes plain fields only")
         usual, names[f"check_{f.name}"] = check_of(annotations[f.name])
@@ -47,7 +47,7 @@ def checked_init(cls: type[T]) -> type[T]:
     exec(f"def __init__({', '.join(parameters)}):\n" + "\n".join(body or ["    pass"]), names)
     made = names["__init__"]
     made.__qualname__ = f"{cls.__qualname__}.__init__"
-    made.__annotations__ = {**{f.name: f.type for f in fields(cls)}, "return": None}  # type: ignore[arg-type]
+    made.__annotations__ = {**{f.name: f.type for f in fields(cls)}, "return": None}  # type: ignore[arg-type]  # as above
     setattr(cls, "__init__", made)  # noqa: B010 - a plain assignment is what mypy refuses
     return cls
 
@@ -85,8 +85,8 @@ def received(cls: type[T]) -> Callable[..., T]:
 
     It takes positional arguments: the value of ``_octets``, then the fields that ``_late`` doesn't name, in order.
     """
-    late = cls._late  # type: ignore[attr-defined]
-    plain = [f.name for f in fields(cls) if f.name not in late]  # type: ignore[arg-type]
+    late = cls._late  # type: ignore[attr-defined]  # a subclass of Received, and a dataclass
+    plain = [f.name for f in fields(cls) if f.name not in late]  # type: ignore[arg-type]  # as above
     names: dict[str, Any] = {"new": cls.__new__, "cls": cls, "set_octets": _set_octets}
     names |= {f"set_{name}": getattr(cls, name).__set__ for name in plain}
     lines = [f"def make({', '.join(('octets', *plain))}):", "self = new(cls)", "set_octets(self, octets)"]

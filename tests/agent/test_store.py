@@ -146,7 +146,7 @@ def test_a_batch_is_one_commit_and_all_of_it_or_nothing(times: Times, path: Path
     agent, store = restored(times, path)
     assert {node.home for node in agent.cache} == before.keys()
     # it is there
-    assert agent.cache.get(home(1).packed).care_of[1].address == care_of(1).packed  # type: ignore[union-attr]
+    assert agent.cache.get(home(1).packed).care_of[1].address == care_of(1).packed  # type: ignore[union-attr]  # the node is there
     store.close()
 
 

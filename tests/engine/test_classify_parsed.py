@@ -58,6 +58,9 @@ def test_addresses_of_many_decisions(tmp_path: Path) -> None:
         assert tuple(t["address"].tobytes()[: 4 if t["version"] == 4 else 16] for t in own) == table.care_of(decision)
     assert int(np.diff(starts).max()) > 1
     assert [len(part) for part in table.addresses_of(decisions[:0])] == [0, 0, 0, 0]
+    with pytest.warns(DeprecationWarning, match="called addresses_of"):
+        former = table.places(decisions)  # the name that it had
+    assert [part.tobytes() for part in former] == [part.tobytes() for part in table.addresses_of(decisions)]
     with pytest.raises(ClassifierError, match="DECISION_DTYPE"):
         table.addresses_of(np.zeros(3))
 

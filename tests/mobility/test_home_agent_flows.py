@@ -523,13 +523,13 @@ def test_an_acknowledgement_that_would_be_too_long() -> None:
     many = Verbatim([*[flow(i) for i in range(253)], *bytes_of_padding(4)])
     (reply,) = peer.replies(peer.packet(*many))
     # its type is known
-    assert sum(isinstance(o, FlowIdentification) for o in reply.message.options) == 253  # type: ignore[union-attr]
+    assert sum(isinstance(o, FlowIdentification) for o in reply.message.options) == 253  # type: ignore[union-attr]  # an acknowledgement
     assert DRAFT.flow_summary is None
     peer = Peer("rfc6089")
     many = Verbatim([FlowSummary(tuple(range(1 + 100 * i, 101 + 100 * i))) for i in range(9)])
     (reply,) = peer.replies(peer.packet(*many))
     # its type is known
-    missing = [o for o in reply.message.options if isinstance(o, FlowIdentification)]  # type: ignore[union-attr]
+    missing = [o for o in reply.message.options if isinstance(o, FlowIdentification)]  # type: ignore[union-attr]  # an acknowledgement
     assert 100 < len(missing) < 900
     assert {o.status for o in missing} == {132}
 

@@ -96,7 +96,7 @@ def test_the_echo_is_the_whole_option(peer: Peer) -> None:
         (add(3, 5, [9]), 131),
         (add(3, 5, [1, 9]), 131),
         # no selector of its kind
-        (flow(3, 5, bids=[9], selector=UnknownSelector(7, b"")), 133),  # type: ignore[arg-type]
+        (flow(3, 5, bids=[9], selector=UnknownSelector(7, b"")), 133),  # type: ignore[arg-type]  # refused on purpose
         (flow(3, 5, selector=UnknownSelector(7, b"")), 133),  # type: ignore[arg-type]  # no selector of its kind
         (FlowIdentification(3, 5, suboptions=Verbatim((MalformedSubOption(b"\2\3\0\1\0"),))), 130),
         (FlowIdentification(3, 5, suboptions=Verbatim((MalformedSubOption(b"\2\7\0\1\0"),))), 130),

@@ -294,13 +294,13 @@ WRONG_CALLS: dict[str, tuple[Callable[[MobileNode], object], str]] = {
     "priority": (lambda m: m.register(AGENT, 2, COA2, 500, now=1.0), r"^priority: 0 to 127 expected, got 500$"),
     "BID": (lambda m: m.register(AGENT, 70000, COA2, now=1.0), r"^bid: 0 to 65535 expected, got 70000$"),
     # the mistake that is tested
-    "no BID": (lambda m: m.register(AGENT, [], COA2, now=1.0), "^bid: an integer"),  # type: ignore[arg-type]
+    "no BID": (lambda m: m.register(AGENT, [], COA2, now=1.0), "^bid: an integer"),  # type: ignore[arg-type]  # wrong on purpose
     "address": (
         lambda m: m.register(AGENT, 2, "2001:db8:b::x", now=1.0),
         "^address: an IP address expected, got '2001:db8:b::x'$",
     ),
     # the mistake that is tested
-    "selector": (lambda m: m.add_flow(AGENT, 9, 9, [1], "tcp", now=1.0), "^selector: "),  # type: ignore[arg-type]
+    "selector": (lambda m: m.add_flow(AGENT, 9, 9, [1], "tcp", now=1.0), "^selector: "),  # type: ignore[arg-type]  # wrong on purpose
     "reversed": (
         lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source_port=(5, 2)), now=1.0),
         r"^TrafficSelector6\.source_port: the range is reversed",
@@ -311,21 +311,21 @@ WRONG_CALLS: dict[str, tuple[Callable[[MobileNode], object], str]] = {
     ),
     "an address in a selector": (
         # the mistake that is tested
-        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source=("::", "::x")), now=1.0),  # type: ignore[arg-type]
+        lambda m: m.add_flow(AGENT, 9, 9, [1], TrafficSelector6(source=("::", "::x")), now=1.0),
         r"^TrafficSelector6\.source: an IP address expected, got '::x'$",
     ),
     # the mistake that is tested
-    "BIDs": (lambda m: m.add_flow(AGENT, 9, 9, "1", now=1.0), "^bids: "),  # type: ignore[arg-type]
+    "BIDs": (lambda m: m.add_flow(AGENT, 9, 9, "1", now=1.0), "^bids: "),  # type: ignore[arg-type]  # wrong on purpose
     "many BIDs": (lambda m: m.add_flow(AGENT, 9, 9, [1] * 127, now=1.0), "^bids: 127 with this selector fit no option"),
     # the mistake that is tested
-    "FID": (lambda m: m.add_flow(AGENT, "9", 9, [1], now=1.0), "^fid: "),  # type: ignore[arg-type]
+    "FID": (lambda m: m.add_flow(AGENT, "9", 9, [1], now=1.0), "^fid: "),  # type: ignore[arg-type]  # wrong on purpose
     "replaced": (
         lambda m: m.replace_flow(AGENT, 1, selector=TrafficSelector6(source_port=(5, 2)), now=1.0),
         r"^TrafficSelector6\.source_port: the range is reversed",
     ),
     "moved": (lambda m: m.move(AGENT, 1, 70000, COA2, now=1.0), "^new: "),
     # the mistake that is tested
-    "given up": (lambda m: m.deregister(AGENT, 1, [], now=1.0), "^bids: "),  # type: ignore[arg-type]
+    "given up": (lambda m: m.deregister(AGENT, 1, [], now=1.0), "^bids: "),  # type: ignore[arg-type]  # wrong on purpose
     "peer": (lambda m: m.flush([], now=1.0), "^peer: "),  # type: ignore[arg-type]  # the mistake that is tested
     "role": (
         lambda m: m.add_receiver(OTHER_HOME, "foo"),  # type: ignore[arg-type]  # the mistake that is tested
@@ -386,7 +386,7 @@ def test_a_receiver_that_cannot_be_spoken_to() -> None:
         (lambda: MobileNode(HOME, lifetime=70000), "^lifetime: 1 to 65535 expected, got 70000$"),
         (lambda: MobileNode(HOME, prefixes=["2001:db8::1/64"]), "^prefixes: .* has host bits set$"),
         # the mistake that is tested
-        (lambda: MobileNode(HOME, listener=5), "^listener: a function expected"),  # type: ignore[arg-type]
+        (lambda: MobileNode(HOME, listener=5), "^listener: a function expected"),  # type: ignore[arg-type]  # wrong on purpose
     ],
 )
 def test_a_node_of_wrong_arguments(made: Callable[[], MobileNode], message: str) -> None:

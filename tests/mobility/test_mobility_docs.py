@@ -23,6 +23,6 @@ def test_the_defaults_are_those_of_the_code(kind: type) -> None:
     rows = {line.split("`")[1]: line for line in TEXT.splitlines() if line.startswith("| `")}
     for one in fields(kind):
         # of any type
-        default = {None: "none", True: "True", False: "False"}.get(one.default, str(one.default))  # type: ignore[arg-type]
+        default = {None: "none", True: "True", False: "False"}.get(one.default, str(one.default))  # type: ignore[arg-type]  # any default will do
         cell = rows[one.name].split("|")[2].strip().strip("`s ").strip('"`')
         assert cell.lower() == default.lower()

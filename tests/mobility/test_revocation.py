@@ -111,7 +111,7 @@ def test_one_of_two_bindings_is_revoked() -> None:
     packet = pair.revoke(1)
     assert pair.bound() == [2]
     # its type is known
-    assert [o.bid for o in decode_packet(packet).message.options if hasattr(o, "bid")] == [1]  # type: ignore[union-attr]
+    assert [o.bid for o in decode_packet(packet).message.options if hasattr(o, "bid")] == [1]  # type: ignore[union-attr]  # a message with options
     pair.talk(pair.node.receive(packet, now=pair.now))
     updates = pair.node.update_list(AGENT)
     assert (list(updates.care_of), list(updates.wanted_care_of)) == ([2], [2])

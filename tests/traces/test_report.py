@@ -49,7 +49,7 @@ class Checker(HTMLParser):
         for name, value in attrs:
             assert name not in ("src", "href", "srcset"), (tag, value)
         # while a tag is handled, it has a text
-        if tag not in VOID or (tag == "path" and not self.get_starttag_text().endswith("/>")):  # type: ignore[union-attr]
+        if tag not in VOID or (tag == "path" and not self.get_starttag_text().endswith("/>")):  # type: ignore[union-attr]  # a tag is being read
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:

@@ -76,7 +76,7 @@ def test_what_is_authorized_is_authentic(
 ) -> None:
     plain = tuple(o for o in some if not isinstance(o, BindingAuthorizationData))
     # of any type
-    message = authorize(BindingUpdate(1, 2, options=plain), key, care_of, correspondent, RFC6089)  # type: ignore[arg-type]
+    message = authorize(BindingUpdate(1, 2, options=plain), key, care_of, correspondent, RFC6089)  # type: ignore[arg-type]  # a tuple of options
     octets = bytearray(encode_message(message, source=HOME, destination=correspondent, profile=RFC6089))
     assert is_authentic(octets, key, care_of, correspondent)
     assert not is_authentic(octets, key[:-1] + bytes((key[-1] ^ 1,)), care_of, correspondent)

@@ -290,11 +290,11 @@ def test_a_binding_identifier_of_a_wrong_length_is_a_value(length: int) -> None:
         lambda: BindingUpdate(1, 1, options=(IPv4HomeAddress(V4, 64),)),
         lambda: BindingUpdate(1, 1, options=(MobileNetworkPrefix(A6, 256),)),
         # addresses of the other kind, for callers who do not check types
-        lambda: BindingUpdate(1, 1, options=(MobileNetworkPrefix(ip_address("192.0.2.1"), 24),)),  # type: ignore[arg-type]
-        lambda: BindingUpdate(1, 1, options=(AlternateCareOf(ip_address("192.0.2.1")),)),  # type: ignore[arg-type]
-        lambda: BindingUpdate(1, 1, options=(IPv4CareOf(ip_address("::1")),)),  # type: ignore[arg-type]
-        lambda: BindingUpdate(1, 1, options=(IPv4HomeAddress(ip_address("::1")),)),  # type: ignore[arg-type]
-        lambda: BindingError(1, ip_address("192.0.2.1")),  # type: ignore[arg-type]  # the mistake that is tested
+        lambda: BindingUpdate(1, 1, options=(MobileNetworkPrefix(ip_address("192.0.2.1"), 24),)),
+        lambda: BindingUpdate(1, 1, options=(AlternateCareOf(ip_address("192.0.2.1")),)),
+        lambda: BindingUpdate(1, 1, options=(IPv4CareOf(ip_address("::1")),)),
+        lambda: BindingUpdate(1, 1, options=(IPv4HomeAddress(ip_address("::1")),)),
+        lambda: BindingError(1, ip_address("192.0.2.1")),
         lambda: BindingUpdate(1, 1, options=tuple(UnknownOption(64, bytes(255)) for _ in range(8))),
     ],
 )

@@ -183,7 +183,7 @@ def test_a_wrong_field_is_named_when_the_value_is_made(make: Callable[[], object
 
 def test_a_value_takes_addresses_and_ranges_in_every_form() -> None:
     # both forms are taken
-    assert BindingIdentifier(1, str(A)) == BindingIdentifier(1, A.packed) == BindingIdentifier(1, A)  # type: ignore[arg-type]
+    assert BindingIdentifier(1, str(A)) == BindingIdentifier(1, A.packed) == BindingIdentifier(1, A)
     made: Any = TrafficSelector6
     prefix = made(source="2001:db8::/126", destination=IPv6Network("2001:db8::/126"), source_port=22)
     ends = (IPv6Address("2001:db8::"), IPv6Address("2001:db8::3"))

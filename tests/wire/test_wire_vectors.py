@@ -179,7 +179,7 @@ def test_a_frame_means_what_its_note_says(number: int) -> None:
     for name, value in fields.items():
         assert getattr(message, name) == value, name
     # its type is known
-    assert [o for o in message.options if type(o) not in (Pad1, PadN)] == options  # type: ignore[union-attr]
+    assert [o for o in message.options if type(o) not in (Pad1, PadN)] == options  # type: ignore[union-attr]  # a message with options
 
 
 @pytest.mark.parametrize("number", sorted(MEANING))

@@ -150,7 +150,7 @@ def _read(option: FlowIdentification) -> _Content:
     for sub in option.suboptions:
         kind = type(sub)
         if kind is BindingReference:
-            bids += sub.bids  # type: ignore[union-attr]
+            bids += sub.bids  # type: ignore[union-attr]  # kind says so
             references += 1
         elif kind is TrafficSelectorOption:
             descriptions += 1
@@ -160,7 +160,7 @@ def _read(option: FlowIdentification) -> _Content:
             error = sub
     if len(bids) > 1:
         bids = tuple(dict.fromkeys(bids))
-    return _Content(error, description, descriptions, bids, references)  # type: ignore[arg-type]
+    return _Content(error, description, descriptions, bids, references)  # type: ignore[arg-type]  # as kind said
 
 
 def _is_framing(error: MalformedSubOption) -> bool:
@@ -220,7 +220,7 @@ def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
     if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
         raise _Refused(codes.selector_format_unsupported)
     if not (able.prefixes and able.ports and able.flow_label and able.spi):
-        _check_elements(able, codes, description.selector)  # type: ignore[arg-type]
+        _check_elements(able, codes, description.selector)  # type: ignore[arg-type]  # its format is one of the two
     return octets_rule(octets)
 
 

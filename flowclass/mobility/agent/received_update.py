@@ -142,9 +142,9 @@ def collect(packet: MobilityPacket, message: BindingUpdate) -> Update:
     for option in message.options:
         kind = type(option)
         if kind is FlowIdentification:
-            update.flows.append(option)  # type: ignore[arg-type]
+            update.flows.append(option)  # type: ignore[arg-type]  # kind says so
         elif kind is BindingIdentifier:
-            update.bids.append(option)  # type: ignore[arg-type]
+            update.bids.append(option)  # type: ignore[arg-type]  # kind says so
         elif kind is not PadN and kind is not Pad1:
             _collect_rare(update, option)
     return update
