@@ -15,7 +15,7 @@ static void intern(octets *o)
     static uint32_t numbers[RECORDS], first[RECORDS];
     uint32_t words = 1 + next8(o) % WORDS, limit = 1 + next8(o) % LIMIT, n = 0, n_known = 0;
     fc_ids *ids;
-    MUST(fc_ids_new(words, limit, &ids) == FC_OK);
+    MUST(fc_ids_new(words, limit, next8(o), &ids) == FC_OK);
     for (; o->left && n < RECORDS; n++)
         for (uint32_t j = 0; j < words; j++)
             records[n * words + j] = (uint64_t)(next8(o) & 7) << (j ? 56 : 0);

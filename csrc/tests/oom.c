@@ -294,7 +294,7 @@ static int new_others(void *about)
     fc_fragments *fragments = NULL;
     fc_capture *capture = NULL;
     int status = fc_tally_new(&tally);
-    status = status == FC_OK ? fc_ids_new(4, 100, &ids) : status;
+    status = status == FC_OK ? fc_ids_new(4, 100, 1, &ids) : status;
     status = status == FC_OK ? fc_fragments_new(100, secret, &fragments) : status;
     status = status == FC_OK ? fc_capture_new(&capture) : status;
     CHECK(!capture == (status != FC_OK));

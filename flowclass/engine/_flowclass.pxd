@@ -165,7 +165,7 @@ cdef extern from "trace/tally.h" nogil:
 cdef extern from "trace/intern.h" nogil:
     ctypedef struct fc_ids:
         pass
-    int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
+    int fc_ids_new(uint32_t words, uint32_t limit, uint64_t secret, fc_ids **out)
     void fc_ids_free(fc_ids *ids)
     void fc_ids_clear(fc_ids *ids)
     uint32_t fc_ids_count(const fc_ids *ids)

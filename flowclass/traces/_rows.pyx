@@ -3,6 +3,8 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+import os
+
 import numpy as np
 
 from flowclass.engine._flowclass cimport *
@@ -41,7 +43,7 @@ cdef class DecisionNumbers:
     """Gives numbers to records, of which many are equal: equal records get equal numbers, which count up from 0.
 
     The size of ``dtype`` must be a multiple of 8 octets, and at most 128. ``limit`` is the largest number of different
-    records, at most 2**24.
+    records, at most 2**24. Nobody who chooses the records, such as the sender of packets, can make that slow.
     """
 
     cdef fc_ids *ptr
@@ -51,7 +53,9 @@ cdef class DecisionNumbers:
     def __cinit__(self, dtype, uint32_t limit=1 << 17):
         self.dtype = np.dtype(dtype)
         self.words = self.dtype.itemsize // 8
-        cdef int status = FC_EINVAL if self.dtype.itemsize % 8 else fc_ids_new(self.words, limit, &self.ptr)
+        cdef int status = FC_EINVAL
+        if self.dtype.itemsize % 8 == 0:
+            status = fc_ids_new(self.words, limit, int.from_bytes(os.urandom(8), "little"), &self.ptr)
         if status == FC_EINVAL:
             raise ValueError(f"dtype of {self.dtype.itemsize} octets, limit {limit}")
         if status != FC_OK:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
@@ -55,7 +54,6 @@ class Connections:
         self.left_out: int = 0
         self._most = most
         self._numbers = DecisionNumbers(KEY_DTYPE, limit=most)
-        self._secret = np.frombuffer(os.urandom(8 * KEY_DTYPE.itemsize // 4), np.uint64)
         self._keys: list[Any] = []
         self._totals = np.full(0, NO_TOTAL)
 
@@ -71,10 +69,6 @@ class Connections:
         keys["present"] = rows.keys["present"] & _MASK
         for name in (*_TUPLE, "version"):
             keys[name] = rows.keys[name]
-        # the numbers' hash has no secret, so a trace could choose keys that collide: a keyed digest of the key, in
-        # fields that are not used here, prevents that
-        digest = (keys.view(np.uint32).reshape(-1, len(self._secret)) * self._secret).sum(axis=1, dtype=np.uint64)
-        keys["flow_label"], keys["spi"] = digest & np.uint64(0xFFFFFFFF), digest >> np.uint64(32)
         numbers, first = self._numbers.number(keys)
         if len(numbers) < len(keys):
             raise OutputError(

@@ -13,9 +13,10 @@ struct fc_ids {
     uint32_t words, limit, count, mask;
     uint32_t *slots; /* numbers, or NO_NUMBER; open addressing, at most half full */
     uint64_t *records;
+    uint64_t factors[2 * MAX_WORDS + 1];
 };
 
-int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
+int fc_ids_new(uint32_t words, uint32_t limit, uint64_t secret, fc_ids **out)
 {
     if (words == 0 || words > MAX_WORDS || limit == 0 || limit > MAX_LIMIT || !out)
         return FC_EINVAL;
@@ -34,6 +35,8 @@ int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out)
     ids->words = words;
     ids->limit = limit;
     ids->mask = slots - 1;
+    for (uint64_t i = 0; i < 2 * MAX_WORDS + 1; i++)
+        ids->factors[i] = fc_scramble(secret + i * FC_GOLDEN, secret);
     fc_ids_clear(ids);
     *out = ids;
     return FC_OK;
@@ -56,16 +59,15 @@ void fc_ids_clear(fc_ids *ids)
 
 uint32_t fc_ids_count(const fc_ids *ids) { return ids->count; }
 
-/* The hash needs no secret: records are decisions, and there are no more of these than bindings, whatever packets
- * arrive. `limit` bounds any other use. */
-static uint64_t hash_record(const uint64_t *record, uint32_t words)
+/* Records may be chosen by whoever sends packets. For factors that they don't know, two different records have the same
+ * upper 32 bits of this sum with probability 2^-32 (Lemire and Kaser, "Strongly universal string hashing is fast",
+ * Computer Journal 57, 2014). */
+static uint32_t hash_record(const fc_ids *ids, const uint64_t *record)
 {
-    uint64_t h = FC_GOLDEN;
-    for (uint32_t i = 0; i < words; i++) {
-        h = (h ^ record[i]) * 0xd6e8feb86659fd93u;
-        h ^= h >> 32;
-    }
-    return h;
+    uint64_t h = ids->factors[2 * MAX_WORDS];
+    for (uint32_t i = 0; i < ids->words; i++)
+        h += ids->factors[2 * i] * (uint32_t)record[i] + ids->factors[2 * i + 1] * (record[i] >> 32);
+    return (uint32_t)(h >> 32);
 }
 
 size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *numbers, uint32_t *first,
@@ -79,7 +81,7 @@ size_t fc_ids_number(fc_ids *ids, const uint64_t *records, size_t n, uint32_t *n
             numbers[i] = numbers[i - 1];
             continue;
         }
-        uint32_t slot = (uint32_t)hash_record(record, ids->words) & ids->mask;
+        uint32_t slot = hash_record(ids, record) & ids->mask;
         while (ids->slots[slot] != NO_NUMBER && memcmp(ids->records + ids->slots[slot] * words, record, size) != 0)
             slot = (slot + 1) & ids->mask;
         if (ids->slots[slot] == NO_NUMBER) {

@@ -7,9 +7,10 @@
 
 typedef struct fc_ids fc_ids;
 
-/* Makes an object for records of `words` 64-bit words (1 to 16), at most `limit` different ones (1 to 2^24). Returns
- * FC_OK, FC_EINVAL or FC_ENOMEM. */
-int fc_ids_new(uint32_t words, uint32_t limit, fc_ids **out);
+/* Makes an object for records of `words` 64-bit words (1 to 16), at most `limit` different ones (1 to 2^24). The
+ * numbers don't depend on the `secret`, which keeps whoever chooses the records from choosing ones that take long.
+ * Returns FC_OK, FC_EINVAL or FC_ENOMEM. */
+int fc_ids_new(uint32_t words, uint32_t limit, uint64_t secret, fc_ids **out);
 void fc_ids_free(fc_ids *ids);
 void fc_ids_clear(fc_ids *ids);
 uint32_t fc_ids_count(const fc_ids *ids);
