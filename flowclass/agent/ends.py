@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import socket
-import subprocess
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
@@ -21,6 +20,7 @@ from .control import ControlServer, Handler
 from .logs import Log
 from .loop import Loop
 from .network import Network
+from .nftables import run_nft
 from .packets import MOBILITY
 from .sockets import mobility_tap, payloads
 from .tun import Tun
@@ -167,16 +167,10 @@ class Untouched:
         rules = [option.format(at=336), option.format(at=368)] if home_address else ["ip6 nexthdr 43 @nh,336,8 2 drop"]
         chain = "\n".join(["type filter hook prerouting priority -400", *rules])
         table = self._table
-        self._apply(f"table {table}\ndelete table {table}\ntable {table} {{\nchain arriving {{\n{chain}\n}}\n}}\n")
+        try:
+            run_nft(f"table {table}\ndelete table {table}\ntable {table} {{\nchain arriving {{\n{chain}\n}}\n}}\n")
+        except FlowclassError as error:
+            raise FlowclassError(f"route optimization needs nftables: {error}") from None
 
     def close(self) -> None:
-        self._apply(f"delete table {self._table}\n")
-
-    @staticmethod
-    def _apply(text: str) -> None:
-        try:
-            done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True)
-        except OSError as error:
-            raise FlowclassError(f"route optimization needs nftables: nft: {error.strerror}") from None
-        if done.returncode:
-            raise FlowclassError(f"route optimization needs nftables: {done.stderr.strip().splitlines()[0]}")
+        run_nft(f"delete table {self._table}\n")

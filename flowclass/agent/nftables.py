@@ -7,26 +7,32 @@ n-cast goes to the first BID alone, and of several BIDs it takes the first.
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
+from types import TracebackType
 from typing import Final
 
 from flowclass.addresses import address_text
 from flowclass.engine.rules import describe_rule
+from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, Flow, Node
 from flowclass.wire.numbers import MOBILITY_HEADER, Protocol
 
-__all__ = ["mark_rules", "nft_rules"]
+from .network import Network
+
+__all__ = ["KernelRules", "mark_rules", "nft_rules", "run_nft"]
 
 _WITH_PORTS: Final = ", ".join(
     str(p.value) for p in (Protocol.TCP, Protocol.UDP, Protocol.DCCP, Protocol.SCTP, Protocol.UDPLITE)
 )
+_RULE_PRIORITY: Final = 4192
 _FAMILY: Final = {4: "ip", 6: "ip6"}
 
 
 def nft_rules(node: Node) -> str:
     """Return a table of nftables that replaces the one of this node, if it is there: input for ``nft -f -``."""
-    name = "flowclass_" + node.home.hex()
+    name = _table(node.home)
     lines = [f"table inet {name}", f"delete table inet {name}", f"table inet {name} {{", "    chain node {"]
     default = node.default
     mark = None if default is None else f"counter meta mark set {default.bid} accept"
@@ -48,6 +54,71 @@ def nft_rules(node: Node) -> str:
 def mark_rules(node: Node) -> str:
     """Return the ``ip rule`` commands that lead the marks of `nft_rules` to routing tables of the same numbers."""
     return "".join(f"ip -6 rule add fwmark {bid} lookup {bid}\n" for bid in sorted(node.care_of) if bid)
+
+
+class KernelRules:
+    """The rules of `nft_rules` and `mark_rules`, applied in the network namespace of the caller until `close`.
+
+    nftables are changed by the program ``nft``, routing rules by netlink (pyroute2). Several nodes share the routing
+    rules, since a mark is a BID: the routing table of that number has a route for each home address. Raises
+    FlowclassError with the reason if the kernel refuses something. The caller applies a node again when it
+    has changed, for example in a listener of its binding cache.
+    """
+
+    def __init__(self) -> None:
+        self._network = Network()
+        self._marks: dict[bytes, set[tuple[int, int]]] = {}  # home address -> IP versions and marks of routing rules
+
+    def apply(self, node: Node) -> None:
+        """Replace the rules of this node by those of its present state, in one transaction of nftables."""
+        run_nft(nft_rules(node))
+        versions = {6} | {
+            4 for address in (*node.also, *(network for network, _ in node.prefixes)) if len(address) == 4
+        }
+        self._lead(node.home, {(version, bid) for version in versions for bid in node.care_of if bid})
+
+    def remove(self, home: bytes) -> None:
+        """Remove the rules of the node with this home address (packed)."""
+        if home in self._marks:
+            run_nft(f"delete table inet {_table(home)}\n")
+            self._lead(home, set())
+            del self._marks[home]
+
+    def _lead(self, home: bytes, wanted: set[tuple[int, int]]) -> None:
+        before = set().union(*self._marks.values())
+        self._marks[home] = wanted
+        after = set().union(*self._marks.values())
+        for version, mark in sorted(after - before):
+            self._network.add_rule(version, table=mark, priority=_RULE_PRIORITY, mark=mark)
+        for version, mark in sorted(before - after):
+            self._network.remove_rule(version, table=mark, priority=_RULE_PRIORITY, mark=mark)
+
+    def close(self) -> None:
+        for home in list(self._marks):
+            self.remove(home)
+        self._network.close()
+
+    def __enter__(self) -> KernelRules:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def run_nft(text: str) -> None:
+    """Have ``nft`` carry out commands, all or none; FlowclassError with its first line if it refuses."""
+    try:
+        done = subprocess.run(["nft", "-f", "-"], input=text, capture_output=True, text=True)
+    except OSError as error:
+        raise FlowclassError(f"nft: {error.strerror}") from None
+    if done.returncode:
+        raise FlowclassError(f"nft: {(done.stderr.strip() or 'failed').splitlines()[0]}")
+
+
+def _table(home: bytes) -> str:
+    return "flowclass_" + home.hex()
 
 
 def _flow_lines(flow: Flow, node: Node) -> Iterator[str]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from collections import Counter
 from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import Any
 
 import pytest
-from network_kit import Laboratory, needs_namespaces, wait_until
+from network_kit import CARE_OF_A, CARE_OF_B, Laboratory, needs_namespaces, wait_until
+from places import ROOT
 from scapy.layers.inet import TCP, UDP
 from scapy.layers.inet6 import ICMPv6EchoRequest, IPv6
 from scapy.layers.ipsec import ESP
@@ -107,3 +109,59 @@ def test_rules_say_what_nftables_cannot_do(agent: HomeAgent) -> None:
     assert node is not None
     assert "# flow 8: BIDs 1 2, one for each connection; nftables takes the first" in nft_rules(node)
     assert mark_rules(node) == "ip -6 rule add fwmark 1 lookup 1\nip -6 rule add fwmark 2 lookup 2\n"
+
+
+_COUNT = """
+import collections, socket, sys
+found, end = collections.Counter(), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+end.bind((sys.argv[1], 9))
+print("listening", flush=True)
+while True:
+    data, where = end.recvfrom(2000)
+    print(where[1], flush=True)
+"""
+
+
+@needs_namespaces
+@pytest.mark.needs_tool("nft", "ip6tables", "tcpdump")
+@pytest.mark.parametrize("example", ["kernel_rules.py", "nfqueue_marks.py"])
+def test_the_kernel_forwards_by_the_marks_of_the_examples(laboratory: Laboratory, tmp_path: Path, example: str) -> None:
+    """UDP from port 22 goes by the link of BID 1, from port 23 nowhere, and from port 24 by the default's, BID 2."""
+    flows = "[[node.flow]]\nfid = 1\npri = 1\nbids = [1]\n[node.flow.selector]\nsource_port = 22\n"
+    flows += '[[node.flow]]\nfid = 2\npri = 2\naction = "discard"\n[node.flow.selector]\nsource_port = 23\n'
+    (tmp_path / "bindings.toml").write_text(BINDINGS + flows)
+    lab = laboratory
+    lab.ip("mn", f"addr add {HOME}/128 dev lo")
+    lab.ip("core", "-6 route del 2001:db8:100::/64")
+    lab.ip("core", f"-6 route add {HOME} via {CARE_OF_B} dev lte")  # a packet without a mark would show in the counters
+    for mark, (care_of, link) in enumerate(((CARE_OF_A, "wlan"), (CARE_OF_B, "lte")), 1):
+        lab.ip("core", f"-6 route add {HOME} via {care_of} dev {link} table {mark}")
+    arguments = [str(ROOT / "examples" / example), str(tmp_path / "bindings.toml")]
+    if example == "nfqueue_marks.py":
+        rule = f"ip6tables -t mangle -A PREROUTING -d {HOME} -j NFQUEUE --queue-num 5".split()
+        tried = subprocess.run(lab.inside("core", *rule), capture_output=True, text=True)
+        if tried.returncode:
+            pytest.skip(f"this kernel has no NFQUEUE: {tried.stderr.strip()}")
+        for mark in (1, 2):
+            lab.ip("core", f"-6 rule add fwmark {mark} lookup {mark}")
+        arguments.append("5")
+    daemon = lab.start("core", sys.executable, *arguments)
+    receiver = lab.start("mn", sys.executable, "-c", _COUNT, HOME, ready="listening")
+    links = {name: lab.capture("core", name) for name in ("wlan", "lte")}
+    send = f"""
+import socket
+for port in (22, 23, 24) * 20:
+    end = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
+    end.bind(("::", port))
+    end.sendto(b"x" * 100, ("{HOME}", 9))
+"""
+    lab.python("cn", send)
+    receiver.wait_for("24\n", times=20)
+    receiver.wait_for("22\n", times=20)
+    assert "23\n" not in receiver.log
+    for name, port in (("wlan", "22"), ("lte", "24")):
+        assert links[name].rows("udp.dstport == 9", "udp.srcport") == [[port]] * 20
+    daemon.stop()
+    if example == "kernel_rules.py":
+        assert lab.run("core", "nft", "list", "tables") == ""
+        assert "fwmark" not in lab.ip("core", "-6 rule")
