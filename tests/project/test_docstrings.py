@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+import stub_docs
 
 PACKAGES = ["flowclass", "flowclass.wire", "flowclass.mobility", "flowclass.traces", "flowclass.engine.packets"]
 
@@ -35,3 +36,9 @@ def test_nothing_public_lacks_a_docstring(package: str) -> None:
     found = list(offered(package))
     assert len(found) > 5
     assert [name for name, value in found if not (inspect.getdoc(value) or "").strip()] == []
+
+
+@pytest.mark.parametrize("module", stub_docs.MODULES)
+def test_editors_read_the_docstrings_of_extension_modules_in_their_stubs(module: str) -> None:
+    assert stub_docs.differences(module) == [], "python tests/support/stub_docs.py copies them"
+    assert sum(bool(text) for _, text in stub_docs.definitions(module)) > 5
