@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import partial
@@ -404,15 +405,17 @@ def _show_unread(summary: Summary, console: Console) -> None:
 
 def _show_care_of(summary: Summary, console: Console) -> None:
     """Prints what was sent to each care-of address."""
-    found = sorted(summary.care_of.items())
+    from flowclass.traces.summary import first_of
+
+    found = first_of(summary.care_of, _SHOWN_WAYS)
     if not found:
         return
     table = make_table("", ("care-of address", "left"), *_TOTALS)
-    for address, total in found[:_SHOWN_WAYS]:
+    for address, total in found:
         table.add_row(address, *_total_texts(total))
     console.print(table)
-    if len(found) > _SHOWN_WAYS:
-        console.print(f"and {count_text(len(found) - _SHOWN_WAYS)} more care-of addresses: --json has them all")
+    if (more := len(summary.care_of) - len(found)) > 0:
+        console.print(f"the busiest ones, and {count_text(more)} more care-of addresses: --json has them all")
 
 
 def _total_texts(total: Totals) -> tuple[str, str, str, str]:
@@ -424,6 +427,11 @@ def _show_ways(summary: Summary, console: Console) -> None:
     ways = summary.ways()
     if not ways:
         return
+    if len(ways) > _SHOWN_WAYS:
+        packets = Counter[str]()
+        for home, *_, way in ways:
+            packets[home] += way.packets
+        ways.sort(key=lambda line: -packets[line[0]])
     table = make_table(
         "",
         ("home address", "left"),
@@ -443,4 +451,4 @@ def _show_ways(summary: Summary, console: Console) -> None:
         last = home
     console.print(table)
     if len(ways) > _SHOWN_WAYS:
-        console.print(f"and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")
+        console.print(f"the busiest nodes, and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import Struct, field
@@ -23,7 +23,7 @@ else:
     np = Late("numpy")
     _rows = Late("flowclass.traces._rows")
 
-__all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Totals", "Updates"]
+__all__ = ["FileSummary", "FlowSummary", "SavedSummary", "Summary", "Totals", "Updates", "first_of"]
 
 
 class FileSummary(Struct):
@@ -235,13 +235,13 @@ class Summary:
         return f"<Summary of {self.packets} packets{': ' * bool(reasons)}{reasons}{rest}>"
 
     def _repr_html_(self) -> str:
-        """Tables for a notebook: packets by reason, and what was sent to the first 20 care-of addresses; the damage."""
+        """Tables for a notebook: packets by reason, what was sent to 20 care-of addresses at most, and the damage."""
         from html import escape
 
         ways = [(name, way) for name, way in self.by_reason().items() if way.packets]
-        text = _html_table("reason", ways) + _html_table("care-of address", sorted(self.care_of.items())[:_HTML_ROWS])
+        text = _html_table("reason", ways) + _html_table("care-of address", first_of(self.care_of, _HTML_ROWS))
         if len(self.care_of) > _HTML_ROWS:
-            text += f"<p>and {len(self.care_of) - _HTML_ROWS} more care-of addresses</p>"
+            text += f"<p>the busiest ones, and {len(self.care_of) - _HTML_ROWS} more care-of addresses</p>"
         damage = self.damage_texts()
         text += "".join(f"<p>{escape(line)}</p>" for line in damage[:_HTML_ROWS])
         return text + (f"<p>and {len(damage) - _HTML_ROWS} more files</p>" if len(damage) > _HTML_ROWS else "")
@@ -360,11 +360,22 @@ class Summary:
         return list(nodes.values())
 
 
+def first_of(totals: Mapping[str, Totals], most: int) -> list[tuple[str, Totals]]:
+    """All totals by name; or if there are more than ``most``, so many with the most packets, the busiest first."""
+    found = sorted(totals.items())
+    return found if len(found) <= most else sorted(found, key=lambda item: -item[1].packets)[:most]
+
+
 def _html_table(heading: str, rows: Sequence[tuple[str, Totals]]) -> str:
     from html import escape
 
-    lines = "".join(f"<tr><td>{escape(name)}</td><td>{t.packets:,}</td><td>{t.octets:,}</td></tr>" for name, t in rows)
-    return f"<table><tr><th>{heading}</th><th>packets</th><th>octets</th></tr>{lines}</table>" if rows else ""
+    left, right = (f' style="text-align: {side}"' for side in ("left", "right"))  # notebooks align everything right
+    lines = "".join(
+        f"<tr><td{left}>{escape(name)}</td><td{right}>{t.packets:,}</td><td{right}>{t.octets:,}</td></tr>"
+        for name, t in rows
+    )
+    head = f"<tr><th{left}>{heading}</th><th{right}>packets</th><th{right}>octets</th></tr>"
+    return f"<table>{head}{lines}</table>" if rows else ""
 
 
 def _totals(values: tuple[int, int, int, int]) -> Totals:

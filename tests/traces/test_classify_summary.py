@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from flowclass.cli import main
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.generate.mobility import START_NS, mobility_trace
@@ -21,7 +22,7 @@ from flowclass.mobility import load_bindings
 from flowclass.traces.outcomes import Rows
 from flowclass.traces.reader import NO_TIME
 from flowclass.traces.run import Run
-from flowclass.traces.summary import Summary
+from flowclass.traces.summary import Summary, Totals, first_of
 
 
 def capture(frames: Sequence[Frame], write: Callable[..., object] = write_pcap, **how: int) -> io.BytesIO:
@@ -117,3 +118,30 @@ def test_a_summary_of_more_keys_than_are_remembered(tmp_path: Path) -> None:
     ]
     assert summaries[0] == summaries[1]
     assert summaries[0]["packets"] == 150_000
+
+
+def test_of_many_the_busiest_are_shown() -> None:
+    few = {"b": Totals(1), "a": Totals(2), "c": Totals(3)}
+    assert [name for name, _ in first_of(few, 3)] == ["a", "b", "c"]
+    assert [name for name, _ in first_of(few, 2)] == ["c", "a"]
+
+
+def test_a_trace_to_many_nodes_is_shown_by_the_busiest(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    nodes = "".join(
+        f'[[node]]\nhome_address = "2001:db8::{n}"\ncare_of = [{{ bid = 1, address = "2001:db8:a::{n}" }}]\n'
+        for n in range(1, 61)
+    )
+    Path("b.toml").write_text(nodes)
+    homes = [bytes.fromhex("20010db8") + bytes(10) + int(str(n), 16).to_bytes(2, "big") for n in range(1, 61)]
+    packets = [ip_packet(Fields(homes[0], home, 17, 1, 1)) for n, home in enumerate(homes, 1) for _ in range(n)]
+    with open("t.pcap", "wb") as stream:
+        write_pcap(stream, [Frame(0, packet) for packet in packets], linktype=101)
+    assert main(["classify", "t.pcap", "--bindings", "b.toml"]) == 0
+    said = capsys.readouterr().out
+    assert "the busiest nodes, and 20 more lines" in said
+    assert "the busiest ones, and 20 more care-of addresses" in said
+    shown = [line.split()[0] for line in said.splitlines() if line.strip().startswith("2001:db8")]
+    assert shown == [f"2001:db8{net}::{n}" for net in ("", ":a") for n in range(60, 20, -1)]
