@@ -7,16 +7,16 @@ import time
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import ip_address
 from math import inf
 from typing import Any, Final, Protocol
 
 from flowclass import __version__
 from flowclass.addresses import address_text
-from flowclass.engine.rules import describe_rule
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, CareOf, Flow, HomeAgent, Node
 from flowclass.mobility.agent.agent import Agent
+from flowclass.mobility.bindings_file.write import plain_node, plain_selector
 from flowclass.wire.numbers import RevocationTrigger
 
 from .config import AgentConfig
@@ -125,7 +125,7 @@ def _flow(flow: Flow, node: Node, now: float) -> dict[str, Any]:
         "bids": list(flow.bids),
         "active": node.active(flow),
         "left": _left(flow.expires, now),
-        "selector": _selector(flow.rule),
+        "selector": plain_selector(flow.rule),
     }
 
 
@@ -254,49 +254,7 @@ def dump(agent: HomeAgent) -> dict[str, Any]:
 
     Such a file has neither lifetimes nor inactive flows; a binding without a BID is written with BID 1.
     """
-    return {"profile": agent.profile.name, "node": [_written(node) for node in agent.cache]}
-
-
-def _written(node: Node) -> dict[str, Any]:
-    found: dict[str, Any] = {"home_address": address_text(node.home)}
-    for address in node.also[:1]:
-        found["ipv4_home_address"] = address_text(address)
-    if node.prefixes:
-        found["prefixes"] = [f"{address_text(network)}/{length}" for network, length in node.prefixes]
-    found["care_of"] = [
-        {"bid": entry.bid or 1, "address": address_text(entry.address), "priority": entry.priority}
-        for entry in node.care_of.values()
-    ]
-    found["flow"] = []
-    for flow in node.ordered():
-        bids = [bid or 1 for bid in flow.bids if bid in node.care_of]
-        if not bids and flow.action != DISCARD:
-            continue
-        written: dict[str, Any] = {"fid": flow.fid, "pri": flow.priority}
-        if node.profile == "draft":
-            written["action"] = _ACTIONS.get(flow.action, "forward")
-        if bids:
-            written["bids"] = bids
-        if selector := _selector(flow.rule):
-            written["selector"] = selector
-        found["flow"].append(written)
-    return found
-
-
-def _selector(rule: bytes) -> dict[str, Any]:
-    ranges = describe_rule(rule)
-    version = ranges.pop("version")
-    found: dict[str, Any] = {}
-    for name, value in ranges.items():
-        first, last = value if isinstance(value, tuple) else (value, value)
-        if name in ("source", "destination"):
-            kind = IPv4Address if version == 4 else IPv6Address
-            found[name] = f"{kind(first)}-{kind(last)}"
-        else:
-            found[name] = f"{first}-{last}" if first != last else first
-    if version:
-        found["version"] = version
-    return found
+    return {"profile": agent.profile.name, "node": [plain_node(node) for node in agent.cache]}
 
 
 def _reload(service: Service, request: dict[str, Any]) -> dict[str, Any]:

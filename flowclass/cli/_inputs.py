@@ -98,7 +98,7 @@ def bindings_options(function: F) -> F:
         click.option("--replay", is_flag=True,
                      help="Binding updates found in the traces drive the bindings, in time order."),
         click.option("--bindings", "bindings_file", type=click.Path(), metavar="FILE",
-                     help="Bindings file (TOML or JSON)."),
+                     help="Bindings file (.toml, .json, .npz, .parquet)."),
     ):  # fmt: skip
         function = option(function)
     return function

@@ -12,7 +12,7 @@ import pytest
 from places import ROOT
 
 from flowclass.generate.bindings import bindings_toml, random_nodes
-from flowclass.mobility.bindings_file import read
+from flowclass.mobility.bindings_file import shapes
 
 jsonschema = pytest.importorskip("jsonschema")
 SCHEMA = json.loads((ROOT / "docs/reference/bindings.schema.json").read_text(encoding="utf-8"))
@@ -54,7 +54,12 @@ def test_what_the_reader_refuses_is_invalid(validator: Any, change: dict[str, An
 
 
 def test_the_keys_are_those_of_the_reader() -> None:
-    kinds = {"node": read._Node, "care_of": read._CareOf, "flow": read._Flow, "selector": read._Selector}
+    kinds = {
+        "node": shapes.NodeShape,
+        "care_of": shapes.CareOfShape,
+        "flow": shapes.FlowShape,
+        "selector": shapes.SelectorShape,
+    }
     for name, kind in kinds.items():
         assert set(SCHEMA["$defs"][name]["properties"]) == set(kind.__struct_fields__)
-    assert set(SCHEMA["properties"]) == set(read._File.__struct_fields__)
+    assert set(SCHEMA["properties"]) == set(shapes.FileShape.__struct_fields__)

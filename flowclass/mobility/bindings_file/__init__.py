@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from .read import BindingsFile as BindingsFile
     from .read import publish_bindings as publish_bindings
     from .read import read_bindings as read_bindings
+    from .write import write_bindings as write_bindings
 
 # public name -> the module of this package that defines it
 _PLACES = {
@@ -20,6 +21,7 @@ _PLACES = {
     "check_bindings": "check",
     "publish_bindings": "read",
     "read_bindings": "read",
+    "write_bindings": "write",
 }
 
 __all__ = list(_PLACES)

@@ -1,9 +1,9 @@
 """Reads a bindings file, which describes the bindings of a home agent in TOML or JSON (docs/interfaces.md).
 
-There are three steps: tomllib or json turns the text into plain data; msgspec turns that into the classes below, and
-detects unknown and missing keys and wrong types; this module turns these into nodes, and checks numbers, addresses,
-ranges and everything that must be unique. The first mistake raises `BindingsFileError` with the path of the key and
-its line.
+There are three steps: tomllib or json turns the text into plain data; msgspec turns that into the classes of shapes.py,
+and detects unknown and missing keys and wrong types; this module turns these into nodes, and checks numbers, addresses,
+ranges and everything that must be unique. The first mistake raises `BindingsFileError` with the path of the key and its
+line. Of files with columns, columns.py makes the same classes.
 
 JSON, which may have a million nodes, is read node by node, and in one step where msgspec finds nothing wrong. Where it
 does, or where a key may be there twice (of which msgspec takes the last), the node is read again in the other way,
@@ -22,7 +22,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn
 
 import msgspec
-from msgspec import UNSET, MsgspecError, Raw, Struct, UnsetType
+from msgspec import UNSET, MsgspecError
 from msgspec.json import Decoder, Encoder
 
 from flowclass.engine.fields import NUMBERS
@@ -34,6 +34,7 @@ from ..addresses import Prefix
 from ..cache.node import DISCARD, FORWARD, NCAST, CareOf, Flow, Node
 from .key_lines import json_lines, line_of, toml_lines
 from .parse import BadValueError, address, address_range, number, number_range, prefix
+from .shapes import COLUMNAR, CareOfShape, FileShape, FlowShape, NodeShape, RawFileShape, SelectorShape, WholeNodeShape
 
 if TYPE_CHECKING:
     from ..cache.binding_cache import Table
@@ -44,59 +45,8 @@ _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
 _NAMED_KEY = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
-Value = int | str
-
-
-class _Selector(Struct, forbid_unknown_fields=True, gc=False):
-    source: str | UnsetType = UNSET
-    destination: str | UnsetType = UNSET
-    protocol: Value | UnsetType = UNSET
-    source_port: Value | UnsetType = UNSET
-    destination_port: Value | UnsetType = UNSET
-    flow_label: Value | UnsetType = UNSET
-    spi: Value | UnsetType = UNSET
-    traffic_class: Value | UnsetType = UNSET
-    version: Value | UnsetType = UNSET
-
-
-class _Flow(Struct, forbid_unknown_fields=True, gc=False):
-    fid: Value
-    pri: Value
-    action: str | UnsetType = UNSET
-    bids: list[Value] | UnsetType = UNSET
-    selector: _Selector | UnsetType = UNSET
-
-
-class _CareOf(Struct, forbid_unknown_fields=True, gc=False):
-    bid: Value
-    address: str
-    priority: Value | UnsetType = UNSET
-
-
-class _Node(Struct, forbid_unknown_fields=True, gc=False):
-    home_address: str
-    ipv4_home_address: str | UnsetType = UNSET
-    prefixes: list[str] | UnsetType = UNSET
-    care_of: list[_CareOf] | UnsetType = UNSET
-    flow: list[Any] | UnsetType = UNSET  # removed before, see _take_flows
-
-
-class _WholeNode(_Node, forbid_unknown_fields=True, gc=False):
-    flow: list[_Flow] | UnsetType = UNSET
-
-
-class _File(Struct, forbid_unknown_fields=True, gc=False):
-    profile: Literal["draft", "rfc6089"] = "draft"
-    node: list[_Node] = []
-
-
-class _RawFile(Struct, forbid_unknown_fields=True, gc=False):
-    profile: Literal["draft", "rfc6089"] | UnsetType = UNSET
-    node: list[Raw] | UnsetType = UNSET
-
-
-_DECODE_FILE: Final = Decoder(_RawFile).decode
-_DECODE_NODE: Final = Decoder(_WholeNode).decode
+_DECODE_FILE: Final = Decoder(RawFileShape).decode
+_DECODE_NODE: Final = Decoder(WholeNodeShape).decode
 _ENCODE: Final = Encoder().encode
 
 
@@ -330,6 +280,8 @@ class _Reader:
 
     def nodes(self) -> Iterator[Node]:
         """Yield the nodes of the file in its order; ``found`` has the rest, the profile before the first node."""
+        if self.file.endswith(COLUMNAR):
+            return self.column_nodes()
         try:
             octets = read_octets(self.file)
             start = len(_MARK) if octets.startswith(_MARK) else 0
@@ -347,7 +299,15 @@ class _Reader:
         del octets
         return self.plain_nodes(self.data())
 
-    def raw_nodes(self, file: _RawFile, all_quotes: int) -> Iterator[Node]:
+    def column_nodes(self) -> Iterator[Node]:
+        """The nodes of a columnar file."""
+        from .columns import read_columns  # which takes numpy
+
+        self.found.profile, shapes = read_columns(self.file)
+        for i, shape in enumerate(shapes):
+            yield self.node(shape, i, [] if shape.flow is UNSET else shape.flow)
+
+    def raw_nodes(self, file: RawFileShape, all_quotes: int) -> Iterator[Node]:
         """The nodes of a JSON file whose outermost object is valid."""
         self.found.profile = "draft" if file.profile is UNSET else file.profile
         raws: list[Any] = [] if file.node is UNSET else file.node
@@ -381,13 +341,13 @@ class _Reader:
         if repeated is not None:
             self.fail("the key is given twice", repeated)
         flows = _take_flows({"node": [data]})
-        shape = self.shape([data], list[_Node], "node", number)[0]
+        shape = self.shape([data], list[NodeShape], "node", number)[0]
         return self.node(shape, number, self.flow_shapes(flows.pop(0, []), number))
 
     def plain_nodes(self, data: Any) -> Iterator[Node]:
         """The nodes of a file as plain data."""
         self.raw_flows = _take_flows(data)
-        shape: _File = self.shape(data, _File)
+        shape: FileShape = self.shape(data, FileShape)
         del data
         self.found.profile = shape.profile
         for i, node in enumerate(shape.node):
@@ -432,20 +392,22 @@ class _Reader:
             path = inside if item is None else f"{inside}[{first + int(item[1])}]{path[item.end() :]}"
         self.fail(what, path)
 
-    def value(self, path: str, function: Any, *arguments: Any) -> Any:
+    def value(self, path: str, function: Any, given: Any, *more: Any) -> Any:
+        if given is UNSET:  # of a column; in other files msgspec finds it
+            self.fail("is missing", path)
         try:
-            return function(*arguments)
+            return function(given, *more)
         except BadValueError as error:
             self.fail(str(error), path)
 
-    def flow_shapes(self, raw_flows: list[Any], number: int) -> Iterator[_Flow]:
+    def flow_shapes(self, raw_flows: list[Any], number: int) -> Iterator[FlowShape]:
         """The flows of the node at an index, out of plain data."""
         for first in range(0, len(raw_flows), _AT_ONCE):
             some = raw_flows[first : first + _AT_ONCE]
             raw_flows[first : first + _AT_ONCE] = [None] * len(some)  # this frees the memory of what was read
-            yield from self.shape(some, list[_Flow], f"node[{number}].flow", first)
+            yield from self.shape(some, list[FlowShape], f"node[{number}].flow", first)
 
-    def node(self, raw: _Node, number: int, flows: Iterable[_Flow]) -> Node:
+    def node(self, raw: NodeShape, number: int, flows: Iterable[FlowShape]) -> Node:
         path = f"node[{number}]"
         home = self.own_address(raw.home_address, number, "home_address")
         node = Node(home, self.found.profile)
@@ -484,14 +446,14 @@ class _Reader:
         self.prefixes[found] = path
         return found
 
-    def care_of(self, raw: _CareOf, path: str) -> CareOf:
+    def care_of(self, raw: CareOfShape, path: str) -> CareOf:
         bid = self.value(f"{path}.bid", number, raw.bid, 1, 0xFFFF)
         packed = self.value(f"{path}.address", address, raw.address)
         if raw.priority is UNSET:
             return CareOf(bid, packed)
         return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, MAX_BID_PRIORITY))
 
-    def flow(self, raw: _Flow, node: Node, path: str) -> Flow:
+    def flow(self, raw: FlowShape, node: Node, path: str) -> Flow:
         rfc = self.found.profile == "rfc6089"
         low, high = (1, 0xFFFF) if rfc else (0, 0xFF)  # K31: 0 is legal in the draft
         fid = self.value(f"{path}.fid", number, raw.fid, low, 0xFFFF)
@@ -515,7 +477,7 @@ class _Reader:
         rule = WILD_CARD if raw.selector is UNSET else self.selector(raw.selector, f"{path}.selector")
         return Flow(fid, pri, action, bids, rule)
 
-    def bids(self, raw: _Flow, node: Node, path: str) -> tuple[int, ...]:
+    def bids(self, raw: FlowShape, node: Node, path: str) -> tuple[int, ...]:
         bids: dict[int, None] = {}
         for i, value in enumerate([] if raw.bids is UNSET else raw.bids):
             where = f"{path}.bids[{i}]"
@@ -535,7 +497,7 @@ class _Reader:
         line = self.found.line(path)
         self.found.unknown_bids.append(BindingsFileError(message, file=self.file, path=path, line=line))
 
-    def selector(self, raw: _Selector, path: str) -> bytes:
+    def selector(self, raw: SelectorShape, path: str) -> bytes:
         version = 0
         if raw.version is not UNSET:
             version = self.value(f"{path}.version", number, raw.version, 0, 255)
