@@ -132,23 +132,20 @@ def load_peer(name: str) -> Callable[[Rules], OwnClassifier]:
     the classifier can't be imported.
     """
     module, colon, attribute = name.partition(":")
-    if not colon:
-        offered = entry_points(group=ENTRY_POINTS)
-        if name not in offered.names:
-            known = ", ".join(sorted(offered.names)) or "none is installed"
-            raise FlowclassError(
-                f"--peer {name}: module:attribute expected, or an entry point of {ENTRY_POINTS} ({known})"
-            )
-        found = offered[name].load()
-    else:
-        if "" not in sys.path:
-            sys.path.insert(0, "")
-        try:
-            found = importlib.import_module(module)
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except (ImportError, AttributeError) as error:
-            raise FlowclassError(f"--peer {name}: {error}") from None
+    offered = entry_points(group=ENTRY_POINTS)
+    if not colon and name not in offered.names:
+        known = ", ".join(sorted(offered.names)) or "none is installed"
+        raise FlowclassError(f"--peer {name}: module:attribute expected, or an entry point of {ENTRY_POINTS} ({known})")
+    if colon and "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        found: Any = importlib.import_module(module) if colon else offered[name].load()
+        for part in attribute.split(".") if colon else ():
+            found = getattr(found, part)
+    except (ImportError, AttributeError) as error:
+        raise FlowclassError(f"--peer {name}: {error}") from None
+    except Exception as error:  # whatever a module does when it is imported
+        raise FlowclassError(f"--peer {name}: {type(error).__name__}: {error}") from error
     if not callable(found):
         raise FlowclassError(f"--peer {name}: a class expected, or a function that takes rules, not {found!r}")
     made: Callable[[Rules], OwnClassifier] = found

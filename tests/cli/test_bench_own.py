@@ -100,6 +100,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.syspath_prepend(str(tmp_path))
     (tmp_path / "my.rules").write_text(RULES)
     (tmp_path / "my_peers.py").write_text(PEER)
+    (tmp_path / "broken.py").write_text("open('no such file')\n")
     sys.modules.pop("my_peers", None)
     return tmp_path
 
@@ -167,6 +168,7 @@ def test_a_classifier_of_one_s_own_stands_beside(
         ("my_peers:Nobody", "has no attribute 'Nobody'"),
         ("no_such_module:X", "No module named 'no_such_module'"),
         ("my_peers:PEER.x", "has no attribute"),
+        ("broken:X", "--peer broken:X: FileNotFoundError"),
         ("nobody", "an entry point of flowclass.peers"),
         ("my_peers:nothing", "int has no method classify"),
         ("my_peers:Linear.bytes", "a class expected"),

@@ -23,6 +23,13 @@ def test_links_lead_to_a_file(page: Path) -> None:
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_files_that_a_page_names_are_there(page: Path) -> None:
+    paths = r"(?<![\w/.])(?:benchmarks|csrc|docs|examples|tests)/[\w./-]+\.(?:c|h|ipynb|md|py|sh|toml)\b"
+    missing = [name for name in re.findall(paths, page.read_text(encoding="utf-8")) if not (ROOT / name).exists()]
+    assert missing == []
+
+
 @pytest.mark.parametrize("page", DECISIONS, ids=lambda page: page.stem)
 def test_a_decision_has_its_shape(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
