@@ -280,6 +280,9 @@ class NodeConfig(Struct, frozen=True):
     care_of: tuple[CareOfSource, ...]
     flows: tuple[FlowPolicy, ...]
     association: Association | None
+    ipsec: (
+        bool  # signalling with the home agent goes where the routing table says, not by the care-of address's interface
+    )
     warnings: tuple[str, ...] = ()
 
 
@@ -661,6 +664,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
         care_of=care_of,
         flows=tuple(flows.values()),
         association=_node_security(reader, raw.security, home),
+        ipsec=raw.security.ipsec,
         warnings=tuple(reader.warnings),
     )
 

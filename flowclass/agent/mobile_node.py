@@ -62,6 +62,7 @@ class MobileNodeService(EndService):
         self._last_ipv4 = b""
         self._places: dict[bytes, InterfaceAddress] = {}  # by packed address
         self._sources: dict[bytes, int] = {}  # those that the forwarder sends from, and by which interface
+        self._routed: socket.socket | None = None  # for signalling that IPsec protects, perhaps by a device of its own
         self._udp: socket.socket | None = None  # to the home agent, from all IPv4 care-of addresses (RFC 5555)
         self._keepalive: float | None = None  # seconds between two keepalives (RFC 5555 section 5.4)
         self._keepalive_at: float | None = None
@@ -100,6 +101,8 @@ class MobileNodeService(EndService):
         agent4 = config.home_agent_ipv4
         if agent4 is not None:
             self._udp = self._keep(udp_ipv4("0.0.0.0"))
+        if config.ipsec:
+            self._routed = self._keep(raw_ipv6())
         if config.route_optimization:
             self._keep(Untouched(config.tun, home_address=False))
         self.forwarder = Forwarder(
@@ -416,7 +419,10 @@ class MobileNodeService(EndService):
         if care_of not in self._sources:
             self._leave_from([care_of])
         try:
-            self.forwarder.send([packet])
+            if self._routed is not None and packet[24:40] == self.config.home_agent.packed:
+                self._routed.sendto(packet, (str(self.config.home_agent), 0))
+            else:
+                self.forwarder.send([packet])
         except OSError as error:
             self._not_sent(place.interface, error)
 
