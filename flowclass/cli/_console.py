@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ __all__ = [
     "counted",
     "make_console",
     "make_table",
+    "print_fitting",
     "progress",
     "time_text",
     "warn",
@@ -56,8 +57,39 @@ def make_table(title: str, *columns: tuple[str, str]) -> Table:
 
     table = Table(title=title or None, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
     for heading, justify in columns:
-        table.add_column(heading, justify=justify, no_wrap=justify == "right")  # type: ignore[arg-type]  # a literal
+        if justify == "right":  # a number is never divided
+            table.add_column(heading, justify="right", no_wrap=True, min_width=len(heading))
+        else:
+            table.add_column(heading, overflow="fold")
     return table
+
+
+def print_fitting(
+    console: Console,
+    columns: Sequence[tuple[str, str]],
+    rows: Sequence[Sequence[str]],
+    spare: Sequence[str],
+    more: Sequence[str] = (),
+) -> None:
+    """Prints a table with (heading, justification) for each column, if need be without some of these: without the
+    ``spare`` headings if a row would otherwise take more than a line on this terminal, and without ``more`` of them if
+    words would have to be divided.
+    """
+    wide = console.options.update(max_width=10_000)
+
+    def make(without: Sequence[str]) -> Table:
+        kept = [place for place, (heading, _) in enumerate(columns) if heading not in without]
+        table = make_table("", *(columns[place] for place in kept))
+        for row in rows:
+            table.add_row(*(row[place] for place in kept))
+        return table
+
+    table = make(())
+    if console.measure(table, options=wide).maximum > console.width:
+        table = make(spare)
+    if console.measure(table, options=wide).minimum > console.width:
+        table = make((*spare, *more))
+    console.print(table)
 
 
 def count_text(number: int) -> str:

@@ -14,7 +14,17 @@ from typing import TYPE_CHECKING
 import click
 
 from . import DAMAGED, DONE, INTERRUPTED
-from ._console import count_text, counted, make_console, make_table, progress, time_text, warn, warn_damage
+from ._console import (
+    count_text,
+    counted,
+    make_console,
+    make_table,
+    print_fitting,
+    progress,
+    time_text,
+    warn,
+    warn_damage,
+)
 from ._inputs import (
     InnerCommand,
     Part,
@@ -44,7 +54,8 @@ if TYPE_CHECKING:
 _SHOWN_WAYS = 40
 _BEHIND = 4
 _SHOWN_UNREAD = 8
-_TOTALS = (("packets", "right"), ("octets", "right"), ("first", "left"), ("last", "left"))
+_TIMES = ("first", "last")
+_TOTALS = (("packets", "right"), ("octets", "right"), *((time, "left") for time in _TIMES))
 
 
 @click.command("classify", cls=InnerCommand, short_help="Decide each packet of capture files.")
@@ -410,10 +421,8 @@ def _show_care_of(summary: Summary, console: Console) -> None:
     found = first_of(summary.care_of, _SHOWN_WAYS)
     if not found:
         return
-    table = make_table("", ("care-of address", "left"), *_TOTALS)
-    for address, total in found:
-        table.add_row(address, *_total_texts(total))
-    console.print(table)
+    rows = [(address, *_total_texts(total)) for address, total in found]
+    print_fitting(console, [("care-of address", "left"), *_TOTALS], rows, _TIMES)
     if (more := len(summary.care_of) - len(found)) > 0:
         console.print(f"the busiest ones, and {count_text(more)} more care-of addresses: --json has them all")
 
@@ -432,14 +441,8 @@ def _show_ways(summary: Summary, console: Console) -> None:
         for home, *_, way in ways:
             packets[home] += way.packets
         ways.sort(key=lambda line: -packets[line[0]])
-    table = make_table(
-        "",
-        ("home address", "left"),
-        ("decided by", "left"),
-        ("action", "left"),
-        *_TOTALS,
-        ("care-of addresses", "left"),
-    )  # fmt: skip
+    columns = [("home address", "left"), ("decided by", "left"), ("action", "left"), *_TOTALS]
+    rows = []
     last = ""
     for home, reason, action, fid, way in ways[:_SHOWN_WAYS]:
         name = f"flow {fid}" if fid is not None else reason
@@ -447,8 +450,8 @@ def _show_ways(summary: Summary, console: Console) -> None:
             address if len(way.care_of) == 1 else f"{address} ({count_text(packets)})"
             for address, packets in sorted(way.care_of.items())
         )
-        table.add_row("" if home == last else home, name, action, *_total_texts(way), care_of)
+        rows.append(("" if home == last else home, name, action, *_total_texts(way), care_of))
         last = home
-    console.print(table)
+    print_fitting(console, [*columns, ("care-of addresses", "left")], rows, _TIMES, ("action", "octets"))
     if len(ways) > _SHOWN_WAYS:
         console.print(f"the busiest nodes, and {count_text(len(ways) - _SHOWN_WAYS)} more lines: --json has them all")

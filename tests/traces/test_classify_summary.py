@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 from flowclass.cli import main
+from flowclass.cli._console import print_fitting
 from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap, write_pcapng
 from flowclass.generate.mobility import START_NS, mobility_trace
@@ -145,3 +147,20 @@ def test_a_trace_to_many_nodes_is_shown_by_the_busiest(
     assert "the busiest ones, and 20 more care-of addresses" in said
     shown = [line.split()[0] for line in said.splitlines() if line.strip().startswith("2001:db8")]
     assert shown == [f"2001:db8{net}::{n}" for net in ("", ":a") for n in range(60, 20, -1)]
+
+
+@pytest.mark.parametrize(("columns", "headings"), [(132, 7), (80, 5), (50, 3)])
+def test_a_table_on_a_narrow_terminal_leaves_columns_out_and_cuts_nothing(columns: int, headings: int) -> None:
+    stream = io.StringIO()
+    console = Console(file=stream, width=columns)
+    names = ("home", "action", "packets", "octets", "first", "last", "care-of")
+    row = ["2001:db8:1::1", "forward", "123 456", "123 456", *["2026-11-27 08:30:00"] * 2, "2001:db8:a::1 (8)"]
+    heads = [(name, "right" if name in ("packets", "octets") else "left") for name in names]
+    print_fitting(console, heads, [row], ("first", "last"), ("action", "octets"))
+    lines = stream.getvalue().splitlines()
+    assert len(lines[1].split()) == headings
+    assert max(map(len, lines)) <= columns
+    assert "123 456" in stream.getvalue()
+    assert "\u2026" not in stream.getvalue()
+    assert "2001:db8:1::1" in stream.getvalue()
+    assert "2001:db8:a::1" in stream.getvalue()
