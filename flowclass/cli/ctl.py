@@ -80,7 +80,7 @@ def nodes(ctx: click.Context) -> int:
     """Mobile nodes and their care-of addresses."""
     if (found := _ask(ctx, "nodes")) is not None:
         table = make_table(
-            f"{len(found['nodes'])} mobile nodes", ("home address", "left"), ("BID", "right"),
+            counted(len(found["nodes"]), "mobile node"), ("home address", "left"), ("BID", "right"),
             ("care-of address", "left"), ("priority", "right"), ("left", "right"), ("flows", "right"),
         )  # fmt: skip
         for node in found["nodes"]:
