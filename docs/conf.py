@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
+import pkgutil
 import re
 import sys
 from pathlib import Path
@@ -56,8 +58,21 @@ def plain_words(app: object, what: str, name: str, obj: object, options: object,
         lines[i] = "".join(pieces)
 
 
+def name_numpy() -> None:
+    """Modules that import numpy when it is first used name it in annotations, which autodoc evaluates."""
+    import numpy.typing
+
+    import flowclass.traces
+
+    for module in pkgutil.iter_modules(flowclass.traces.__path__, "flowclass.traces."):
+        names = vars(importlib.import_module(module.name))
+        names.setdefault("np", numpy)
+        names.setdefault("npt", numpy.typing)
+
+
 def setup(app: Any) -> None:
     app.connect("autodoc-process-docstring", plain_words)
+    name_numpy()
 
 
 copybutton_prompt_text = "$ "
