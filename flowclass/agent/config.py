@@ -43,6 +43,7 @@ __all__ = [
 
 Profile = Literal["draft", "rfc6089"]
 Selector = TrafficSelector4 | TrafficSelector6
+Prefixes = tuple[IPv4Network | IPv6Network, ...]
 T = TypeVar("T")
 
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
@@ -343,7 +344,9 @@ class _Reader:
             what, path = invalid(error, shape)
         self.fail(what, path)
 
-    def file(self, text: str) -> Path:
+    def file(self, text: str, path: str) -> Path:
+        if not text:
+            self.fail("the path of a file expected", path)
         return self.path.parent / text
 
     def number(self, value: int | str, path: str, low: int, high: int) -> int:
@@ -369,6 +372,12 @@ class _Reader:
         found = self.address(text, path)
         if not isinstance(found, IPv6Address) or found.is_multicast or found.is_unspecified or found.is_link_local:
             self.fail(f"{text!r}: a global unicast IPv6 address expected", path)
+        return found
+
+    def home(self, text: str, path: str, prefixes: Prefixes) -> IPv6Address:
+        found = self.address6(text, path)
+        if not any(found in prefix for prefix in prefixes):
+            self.fail(f"{found} is in none of home_prefixes", path)
         return found
 
     def address4(self, text: str | UnsetType, path: str) -> IPv4Address | None:
@@ -405,7 +414,7 @@ class _Reader:
     def key(self, text: str, path: str) -> bytes:
         """Read a key file: hexadecimal octets, with white space ignored; any other content is the key itself,
         unchanged."""
-        file = self.file(text)
+        file = self.file(text, path)
         try:
             with file.open("rb") as stream:
                 found = stream.read(_LONGEST_KEY + 1)
@@ -487,6 +496,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
                     "on_interface")  # fmt: skip
     if not raw.home_prefixes:
         reader.fail("one prefix or more expected", "home_prefixes")
+    prefixes = tuple(reader.prefix(text, f"home_prefixes[{i}]") for i, text in enumerate(raw.home_prefixes))
     reader.at_least(raw.mtu, MIN_MTU, "mtu")
     reader.number(raw.hop_limit, "hop_limit", 1, 255)
     reader.number(raw.queues, "queues", 1, 64)
@@ -500,7 +510,7 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         file=str(path),
         profile=raw.profile,
         home_agent=home_agent,
-        home_prefixes=tuple(reader.prefix(text, f"home_prefixes[{i}]") for i, text in enumerate(raw.home_prefixes)),
+        home_prefixes=prefixes,
         tun=reader.device(raw.tun, "tun"),
         mtu=raw.mtu,
         hop_limit=raw.hop_limit,
@@ -509,8 +519,8 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         offloads=raw.offloads,
         home_link=None if raw.home_link is UNSET else reader.device(raw.home_link, "home_link"),
         home_agent_ipv4=reader.address4(raw.home_agent_ipv4, "home_agent_ipv4"),
-        store=None if raw.store is UNSET else reader.file(raw.store),
-        control=reader.file(raw.control),
+        store=None if raw.store is UNSET else reader.file(raw.store, "store"),
+        control=reader.file(raw.control, "control"),
         metrics=None if raw.metrics is UNSET else _metrics(reader, raw.metrics),
         log=raw.log,
         log_interval=raw.log_interval,
@@ -518,8 +528,8 @@ def read_agent_config(path: str | Path) -> AgentConfig:
         limits=limits,
         updates_per_second=rate,
         burst=raw.limits.burst or int(2 * rate),
-        nodes=_provisioned(reader, raw.node),
-        security=_security(reader, raw.security),
+        nodes=_provisioned(reader, raw.node, prefixes),
+        security=_security(reader, raw.security, prefixes),
         warnings=tuple(reader.warnings),
     )
 
@@ -552,7 +562,7 @@ def read_correspondent_config(path: str | Path) -> CorrespondentConfig:
         home_prefixes=reader.prefixes6(raw.home_prefixes, "home_prefixes"),
         tun=reader.device(raw.tun, "tun"),
         mtu=raw.mtu,
-        control=reader.file(raw.control),
+        control=reader.file(raw.control, "control"),
         log=raw.log,
         log_interval=raw.log_interval,
         limits=limits,
@@ -571,11 +581,11 @@ def _metrics(reader: _Reader, text: str) -> tuple[str, int]:
     return host, int(port)
 
 
-def _provisioned(reader: _Reader, raw: list[_Provisioned]) -> tuple[Provisioned, ...]:
+def _provisioned(reader: _Reader, raw: list[_Provisioned], prefixes: Prefixes) -> tuple[Provisioned, ...]:
     found: dict[IPv6Address, Provisioned] = {}
     for i, node in enumerate(raw):
         path = f"node[{i}]"
-        home = reader.address6(node.home_address, f"{path}.home_address")
+        home = reader.home(node.home_address, f"{path}.home_address", prefixes)
         if home in found:
             reader.fail(f"the home address {home} is given twice", f"{path}.home_address")
         ipv4 = reader.address4(node.ipv4_home_address, f"{path}.ipv4_home_address")
@@ -583,7 +593,7 @@ def _provisioned(reader: _Reader, raw: list[_Provisioned]) -> tuple[Provisioned,
     return tuple(found.values())
 
 
-def _security(reader: _Reader, raw: _Security) -> Security:
+def _security(reader: _Reader, raw: _Security, prefixes: Prefixes) -> Security:
     ways = [raw.insecure, bool(raw.protected_interfaces or raw.protected_marks), bool(raw.mobile_node)]
     if sum(ways) != 1:
         reader.fail("exactly one of insecure, mobile_node, and protected_interfaces or protected_marks expected",
@@ -595,7 +605,7 @@ def _security(reader: _Reader, raw: _Security) -> Security:
         spi = _spi(reader, node.spi, f"{path}.spi")
         if spi in associations:
             reader.fail(f"SPI {spi} is given twice", f"{path}.spi")
-        home = reader.address6(node.home_address, f"{path}.home_address")
+        home = reader.home(node.home_address, f"{path}.home_address", prefixes)
         key = reader.key(node.key_file, f"{path}.key_file")
         identifier = b"" if node.identifier is UNSET else node.identifier.encode()
         associations[spi] = Association(spi, home.packed, key, identifier, node.timestamps)
@@ -658,7 +668,7 @@ def read_node_config(path: str | Path) -> NodeConfig:
         prefixes=reader.prefixes6(raw.prefixes, "prefixes"),
         route_optimization=raw.route_optimization,
         correspondents=reader.prefixes6(raw.correspondents, "correspondents"),
-        control=reader.file(raw.control),
+        control=reader.file(raw.control, "control"),
         log=raw.log,
         log_interval=raw.log_interval,
         care_of=care_of,

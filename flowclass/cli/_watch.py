@@ -26,7 +26,7 @@ _HISTORY: Final = 60
 _HEAD: Final = 7  # rows
 _WIDE: Final = 110  # columns, from which on two tables stand side by side;
 _ROOMY: Final = 72  # .. from which on one has all of its columns
-_NARROW: Final = 50
+_WITH_BARS: Final = 50
 _STYLES: Final = {"warning": "yellow", "error": "bold red"}
 _KINDS: Final = ("flow", "n-cast", "default", "discard", "reverse")
 
@@ -188,10 +188,10 @@ class View:
         lines: list[list[str | Text]] = []
         for (home, kind, fid), (_, bits) in flows[: rows - 3]:
             line: list[str | Text] = [home, kind if fid is None else f"flow {fid}", _rate(bits, "bit/s")]
-            if width >= _NARROW:
+            if width >= _WITH_BARS:
                 line.insert(2, _bar(bits / top if top else 0.0))
             lines.append(line)
-        headings = ["home address", "by", *([""] if width >= _NARROW else []), "rate"]
+        headings = ["home address", "by", *([""] if width >= _WITH_BARS else []), "rate"]
         return Panel(_table(headings, lines, width - 4), title="flows", title_align="left")
 
     def _reasons(self, width: int, rows: int) -> Panel:
@@ -200,7 +200,7 @@ class View:
         odd: list[list[str | Text]] = []
         for kind, packets in counters["forwarding"]["packets"].items():
             if packets:
-                plain.append([kind if width < _NARROW // 2 else f"packets: {kind}", count_text(packets)])
+                plain.append([kind if width < _WITH_BARS // 2 else f"packets: {kind}", count_text(packets)])
         for reason, packets in counters["forwarding"]["drops"].items():
             odd.append([Text(f"dropped: {reason}", style="yellow"), count_text(packets)])
         for status, number in counters["updates"]["updates"].items():

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from . import tell
+
 if TYPE_CHECKING:
     from flowclass.agent.config import AgentConfig
 
@@ -25,6 +27,8 @@ def command(config: str, check: bool, follow: bool) -> int:
     found = read_agent_config(config)
     if check:
         _describe(found)
+        for warning in found.warnings:
+            tell(f"warning: {warning}")
         return 0
     from flowclass.agent.home_agent import HomeAgentService
 

@@ -63,7 +63,15 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("", "[[security.mobile_node]]\nhome_adress = '::1'", r"did you mean home_address\?"),
         ("mtu = 1000", "insecure = true", r"ha.toml:4: mtu: 1000 is too little: 1280"),
         ("tun = 'a b'", "insecure = true", r"ha.toml:4: tun: 'a b' is no name of a device"),
-        ("profile = 'x'", "insecure = true", r"ha.toml:4: profile: Invalid enum value 'x'"),
+        ("profile = 'x'", "insecure = true", r"ha.toml:4: profile: 'x': one of draft, rfc6089 expected"),
+        ("log = 'xml'", "insecure = true", r"ha.toml:4: log: 'xml': one of json, text expected"),
+        ("store = ''", "insecure = true", r"ha.toml:4: store: the path of a file expected"),
+        ("[[node]]\nhome_address = '2001:db8:9::5'", "insecure = true", r"2001:db8:9::5 is in none of home_prefixes"),
+        (
+            "",
+            "[[security.mobile_node]]\nhome_address = '2001:db8:9::5'\nspi = 256\nkey_file = 'k'",
+            r"security.mobile_node\[0\].home_address: 2001:db8:9::5 is in none of home_prefixes",
+        ),
         ("hop_limit = 0", "insecure = true", r"ha.toml:4: hop_limit: 0 is out of range"),
         ("metrics = '192.0.2.1:80'", "insecure = true", r"ha.toml:4: metrics: .*loopback"),
         ("on_interface = true", "insecure = true", r"ha.toml:4: on_interface"),
@@ -111,6 +119,9 @@ def test_keys_are_hexadecimal_or_themselves_and_readable_ones_are_warned_of(tmp_
     found = read_agent_config(agent(tmp_path, "", security))
     assert found.security.associations[0].key == b"a good pass phrase"
     assert "chmod 600" in found.warnings[0]
+    command = [sys.executable, "-m", "flowclass", "ha", "--check", str(tmp_path / "ha.toml")]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, f"warning: {found.warnings[0]}\n")
 
 
 def test_flows_are_those_of_a_bindings_file(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ __all__ = ["BindingsFile", "invalid", "publish_bindings", "read_bindings", "read
 
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
 _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.DOTALL)
+_NO_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _NAMED_KEY = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
 _DECODE_FILE: Final = Decoder(RawFileShape).decode
@@ -199,21 +200,31 @@ def invalid(error: msgspec.ValidationError, kind: Any) -> tuple[str, str]:
         path = f"{path}.{named[1]}" if path else named[1]
     elif named:
         what = f"{named[1]} is missing"
+    elif value := _NO_CHOICE.match(what):
+        choices = getattr(_type_at(kind, path), "values", ())
+        what = f"{value[1]}: one of {', '.join(map(str, choices))} expected"
     return what, path
 
 
 def _keys(kind: Any, path: str) -> Sequence[str]:
     """The keys that a table may have at the path (as ``node[0].care_of``) in a value of the type ``kind``."""
+    at = _type_at(kind, path)
+    return [field.encode_name for field in at.fields] if isinstance(at, msgspec.inspect.StructType) else ()
+
+
+def _type_at(kind: Any, path: str) -> Any:
+    """What msgspec says about the type at a path in a value of the type ``kind``."""
     inspect = msgspec.inspect
     at: Any = inspect.type_info(kind)
     for name in [*re.findall(r"[^.\[\]]+|\[", path), ""]:
         if isinstance(at, inspect.UnionType):  # of a table or list, and what stands for its absence
-            at = next((one for one in at.types if isinstance(one, inspect.StructType | inspect.ListType)), None)
+            kinds = inspect.StructType | inspect.ListType | inspect.LiteralType
+            at = next((one for one in at.types if isinstance(one, kinds)), None)
         if name == "[" and isinstance(at, inspect.ListType):
             at = at.item_type
         elif name and not name.isdecimal() and isinstance(at, inspect.StructType):
             at = next((field.type for field in at.fields if field.encode_name == name), None)
-    return [field.encode_name for field in at.fields] if isinstance(at, inspect.StructType) else ()
+    return at
 
 
 _LONGEST: Final = 200
