@@ -60,13 +60,13 @@ void fc_ids_clear(fc_ids *ids)
 uint32_t fc_ids_count(const fc_ids *ids) { return ids->count; }
 
 /* Records may be chosen by whoever sends packets. For factors that they don't know, two different records have the same
- * upper 32 bits of this sum with probability 2^-32 (Lemire and Kaser, "Strongly universal string hashing is fast",
- * Computer Journal 57, 2014). */
+ * upper 32 bits of this sum with probability 2^-32 (MULTILINEAR-HM of Lemire and Kaser, "Strongly universal string
+ * hashing is fast", Computer Journal 57, 2014). */
 static uint32_t hash_record(const fc_ids *ids, const uint64_t *record)
 {
     uint64_t h = ids->factors[2 * MAX_WORDS];
     for (uint32_t i = 0; i < ids->words; i++)
-        h += ids->factors[2 * i] * (uint32_t)record[i] + ids->factors[2 * i + 1] * (record[i] >> 32);
+        h += (ids->factors[2 * i] + (uint32_t)record[i]) * (ids->factors[2 * i + 1] + (record[i] >> 32));
     return (uint32_t)(h >> 32);
 }
 
