@@ -8,7 +8,7 @@
 #            |
 #      home agent (fc-ha), 2001:db8:100::1, home prefix 2001:db8:100::/64
 #
-# laboratory.sh up [FOLDER]    makes it, and FOLDER (laboratory) with configurations for both agents
+# laboratory.sh up [FOLDER]    makes it, and FOLDER (laboratory) with a configuration for each agent
 # laboratory.sh down           removes the namespaces, and ends what runs in them
 # laboratory.sh in NAME COMMAND...    runs a command as cn, core, ha or mn
 set -eu
@@ -70,7 +70,8 @@ selector = { protocol = "icmpv6" }
 [security]
 insecure = true
 TOML
-    echo "made: fc-cn, fc-core, fc-ha, fc-mn, and $folder/ha.toml, $folder/mn.toml"
+    echo 'address = "2001:db8:c::2"' >"$folder/cn.toml"
+    echo "made: fc-cn, fc-core, fc-ha, fc-mn, and $folder/ha.toml, $folder/mn.toml, $folder/cn.toml"
 }
 
 down() {

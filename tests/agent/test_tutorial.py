@@ -17,7 +17,7 @@ COMMANDS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "docs/agent.md").read_text(
 
 
 @needs_namespaces
-@pytest.mark.needs_tool("ping")
+@pytest.mark.needs_tool("ping", "nft")
 def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     if any(Path("/run/netns").glob("fc-*")):
         pytest.skip("somebody's laboratory is there")
@@ -34,7 +34,7 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     finally:
         subprocess.run([str(ROOT / "examples/laboratory.sh"), "down"], capture_output=True)
     assert done.returncode == 0, done.stdout + done.stderr
-    made, checked, registered, first, second, again, _ = done.stdout.split("==========")
+    made, checked, registered, first, second, again, direct, _ = done.stdout.split("==========")
     assert "made: fc-cn" in made
     assert "INSECURE" in checked
     assert re.search(r"2\* +2001:db8:b::2", registered)
@@ -43,4 +43,6 @@ def test_the_tutorial_does_what_it_says(tmp_path: Path) -> None:
     assert re.search(r"default +[1-9]", second)
     assert " 0% packet loss" in again
     assert "restored nodes=1" in again
+    assert re.search(r"direct +[1-9]", direct)
+    assert "2001:db8:b::2" in direct
     assert not list(Path("/run/netns").glob("fc-*"))

@@ -153,15 +153,14 @@ static int mobile_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_decision 
 {
     fc_forwarder *f = l->forwarder;
     uint32_t home;
+    int tunnel = fc_fib_find(f->fib, &f->options.own[0], &home) == FC_OK && home == d->node;
     *w = (fc_fwd_way){.version = t->version, .interface = interface_of(f, t->address, t->version)};
     memcpy(w->from, t->address, 16);
     if (!w->interface) {
         fc_fwd_drop_packet(l, FC_DROP_NO_SOCKET, p);
         return 0;
     }
-    if (fc_fib_find(f->fib, &f->options.own[0], &home) != FC_OK)
-        home = d->node;
-    if (d->node != home && p->version == 6 && t->version == 6) {
+    if (!tunnel && p->version == 6 && t->version == 6) {
         w->how = FC_FWD_DIRECT;
         w->overhead = ADDED;
         memcpy(w->to, p->data + 24, 16);
