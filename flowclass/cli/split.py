@@ -34,16 +34,18 @@ _SHOWN = 40
 
 def _home_agents(addresses: tuple[str, ...]) -> tuple[IPv6Address, IPv4Address]:
     """The source addresses of tunnels: those given, or else documentation addresses."""
-    six, four = IPv6Address("2001:db8::"), IPv4Address("192.0.2.0")
+    found: dict[int, IPv6Address | IPv4Address] = {}
     for text in addresses:
         try:
             address = ip_address(text)
         except ValueError:
             raise click.UsageError(f"--home-agent: {text!r} is no IP address") from None
-        if isinstance(address, IPv6Address):
-            six = address
-        else:
-            four = address
+        if address.version in found:
+            raise click.UsageError(
+                f"--home-agent: {found[address.version]} and {address} are both of IPv{address.version}"
+            )
+        found[address.version] = address
+    six, four = IPv6Address(found.get(6, "2001:db8::")), IPv4Address(found.get(4, "192.0.2.0"))
     return six, four
 
 

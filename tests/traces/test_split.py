@@ -273,6 +273,8 @@ def test_wrong_use(tmp_path: Path, bindings: Path) -> None:
     assert "is a file" in split(trace, *some, trace, status=2)
     assert "no IP address" in split(trace, *some, tmp_path / "l", "--encapsulate", "--home-agent", "x", status=2)
     assert "--encapsulate" in split(trace, *some, tmp_path / "l", "--home-agent", "::1", status=2)
+    two = ("--encapsulate", "--home-agent", "::1", "--home-agent", "::2")
+    assert "::1 and ::2 are both of IPv6" in split(trace, *some, tmp_path / "l", *two, status=2)
     assert not (tmp_path / "l").exists()
 
 
