@@ -99,6 +99,8 @@ int main(void)
     }
     check_set(60, 0xff, NULL, quick ? 40 : 2 * 256 + 17, 1);
     check_set(400, sets[1], NULL, quick ? 40 : 2 * 256 + 17, 1);
+    static const fc_build_options forest = {.no_cross = 1};
+    check_set(400, sets[1], &forest, quick ? 40 : 768 + 384 + 17, 1);
     check_set(quick ? 1000 : 6000, 0xff, NULL, quick ? 500 : 4000, 0);
     check_set(quick ? 1000 : 6000, sets[1], NULL, quick ? 500 : 4000, 0);
     puts("table: ok");

@@ -18,8 +18,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import flowclass as fc
+from flowclass.bench.linear import first_match
 from flowclass.generate.adversarial import adversarial_set
 from flowclass.generate.key_traces import key_trace, near_misses
+from flowclass.generate.rulesets import rule_set
 
 KERNELS = [name for name, runs in fc.kernels().items() if runs]
 Case = tuple[npt.NDArray[np.void], npt.NDArray[np.void]]
@@ -42,11 +44,24 @@ def test_every_batch_length(kernel: str) -> None:
     rnd = Random(5)
     rules = strategies.random_rules(rnd, 90)
     rows = strategies.rule_rows(rules)
-    keys = strategies.edge_keys(rnd, rules, 2 * 256 + 1)
+    keys = strategies.edge_keys(rnd, rules, 3 * 256 + 1)
     want = oracle.brute_force(rows, keys)
     table = fc.Classifier(rows)
     for n in range(len(keys) + 1):
         assert table.classify(keys[:n], kernel=kernel).tolist() == want[:n].tolist()
+
+
+@pytest.mark.parametrize("other_version_at", [None, 17, 383])
+def test_batch_lengths_of_5_tuples(other_version_at: int | None) -> None:
+    rows = rule_set("acl", 2100, version=4, seed=3)  # too many for cross-product tables
+    keys = np.concatenate([key_trace(rows, 600, kind="corner"), near_misses(rows, 600, seed=2)])
+    if other_version_at is not None:
+        keys["version"][other_version_at] = 6
+    want = first_match(rows, keys)
+    table = fc.Classifier(rows)
+    for kernel in KERNELS:
+        for n in (*range(40), *range(254, 259), *range(382, 388), *range(766, 772), *range(1150, 1156), len(keys)):
+            assert table.classify(keys[:n], kernel=kernel).tolist() == want[:n].tolist()
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

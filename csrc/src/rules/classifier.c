@@ -461,11 +461,13 @@ int fc_classifier_rebuild(fc_classifier *c)
 
 /* ---- Look-ups ----------------------------------------------------------------------------------- */
 
+#define LIVE_BATCH 256u /* keys: the fewer, the fewer changes fall in between (fc_live_lookup) */
+
 static void look_up_live(fc_classifier *c, state *s, const fc_key *keys, size_t n, int32_t *out, fc_lookup_fn *lookup)
 {
     uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
-    for (size_t start = 0; start < n; start += FC_BATCH) {
-        uint32_t m = n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH;
+    for (size_t start = 0; start < n; start += LIVE_BATCH) {
+        uint32_t m = n - start < LIVE_BATCH ? (uint32_t)(n - start) : LIVE_BATCH;
         fc_split_versions(keys + start, m, index, count, out + start);
         for (int v = 0; v < 2; v++) {
             if (count[v] == 0 || s->live[v].forest.trees == 0)

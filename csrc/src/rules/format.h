@@ -14,7 +14,7 @@
 
 #define FC_MAX_TREES 6
 #define FC_MAX_DEPTH 12
-#define FC_BATCH 256 /* keys in flight; 64 cost 8 % at 1k rules, 128 2 % */
+#define FC_BATCH 768 /* keys that a kernel is given at once: whole pieces of those it takes (lookup_batch.h) */
 
 /* ---- Bodies: one rule as a product of 16-bit ranges ---------------------------------------------
  * `lanes` (8, 16 or 32) lower ends, then as many spans: a key matches when (key - lo) <= span, unsigned, in each lane

@@ -101,20 +101,21 @@ INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const 
     return kept;
 }
 
+/* In four keys of 8 lanes: lanes 4 and 5 are the ports, lane 7 takes the bits. */
+INLINE __m512i mark_four(__m512i words)
+{
+    const __m512i real = _mm512_broadcast_i32x4(_mm_setr_epi16(-1, -1, -1, -1, -1, -1, -1, 0));
+    uint32_t high = _mm512_cmpge_epu16_mask(words, _mm512_set1_epi16(1024));
+    words = _mm512_and_si512(words, real);
+    words = _mm512_or_si512(words, _mm512_maskz_set1_epi16((high & 0x10101010) << 3, 1));
+    return _mm512_or_si512(words, _mm512_maskz_set1_epi16((high & 0x20202020) << 2, 2));
+}
+
 /* Four keys at once; what is beyond the last is written over too, it is room for more keys. */
 INLINE void mark_ports(uint64_t *words, uint32_t n)
 {
-    const __m512i limit = _mm512_set1_epi16(1024);
-    const __m512i real = _mm512_broadcast_i32x4(_mm_setr_epi16(-1, -1, -1, -1, -1, -1, -1, 0));
-    for (uint32_t i = 0; i < n; i += 4) {
-        __m512i w = _mm512_load_si512(words + 2 * i);
-        uint32_t high = _mm512_cmpge_epu16_mask(w, limit);
-        w = _mm512_and_si512(w, real);
-        /* lanes 4 and 5 of a key are its ports, lane 7 takes the bits */
-        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x10101010) << 3, 1));
-        w = _mm512_or_si512(w, _mm512_maskz_set1_epi16((high & 0x20202020) << 2, 2));
-        _mm512_store_si512(words + 2 * i, w);
-    }
+    for (uint32_t i = 0; i < n; i += 4)
+        _mm512_storeu_si512(words + 2 * i, mark_four(_mm512_loadu_si512(words + 2 * i)));
 }
 
 #include "lookup_batch.h"
@@ -142,6 +143,31 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
         deal(&w->leaf, _mm512_mask_cmpge_epu32_mask(below_node, s, long_leaf), k, s);
         deal(&w->node, in & (__mmask16)~below_node, k, s);
     }
+}
+/* Keys of 8 lanes by fours: 192 octets, of which two permutations take the 64 that are wanted. Returns how many keys
+ * are done; of these, *all and *any take in the tails. */
+INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any)
+{
+    /* dwords of a key: 2 the source, 6 the destination, 10 and 11 the tail; the fourth key's are all in the third load
+     */
+    const __m512i first = _mm512_setr_epi32(6, 2, 10, 11, 18, 14, 22, 23, 30, 26, 0, 0, 0, 0, 0, 0);
+    const __m512i then = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 18, 19, 26, 22, 30, 31);
+    __m512i every = _mm512_set1_epi64(-1), some = _mm512_setzero_si512();
+    uint32_t i = 0;
+    for (; i + 4 <= n; i += 4) {
+        const uint8_t *from = (const uint8_t *)(keys + i);
+        for (int line = 0; line < 3; line++)
+            __builtin_prefetch(from + 160 * sizeof(fc_key) + 64 * line);
+        __m512i v = _mm512_permutex2var_epi32(_mm512_loadu_si512(from), first, _mm512_loadu_si512(from + 64));
+        v = _mm512_permutex2var_epi32(v, then, _mm512_loadu_si512(from + 128));
+        every = _mm512_and_si512(every, v);
+        some = _mm512_or_si512(some, v);
+        _mm512_store_si512(w->words + 2 * i, mark_four(v));
+    }
+    const __mmask8 tails = 0xaa;
+    *all &= (uint64_t)_mm512_mask_reduce_and_epi64(tails, every);
+    *any |= (uint64_t)_mm512_mask_reduce_or_epi64(tails, some);
+    return i;
 }
 #else
 typedef int fc_not_this_architecture; /* ISO C wants a declaration */

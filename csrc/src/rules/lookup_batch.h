@@ -8,42 +8,52 @@
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
  *   meet(row, rows, block, n, both)     as fc_meet
- *   and, with FC_OWN_SORT defined, keep_worse, mark_ports and sort_slots of lookup_plain.h by better means
+ *   and, with FC_OWN_SORT defined, what lookup_plain.h has by better means
  *
- * All keys of a block are at one stage at a time, so that each stage is a loop without branches on data, whose memory
- * was asked for by the stage before. */
+ * All keys of a piece (FC_STAGE) are at one stage at a time, so that each stage is a loop without branches on data,
+ * whose memory was asked for by the stage before. */
 
 /* Words between two keys' words, so that a block stays in the first-level cache: 16 octets a key where that is all
  * there is to compare, else with the traffic class lane, to a power of two. */
 #define STRIDE(lanes, permuted) ((lanes) == 8 ? 2u : (lanes) == 16 && !(permuted) ? 4u : 8u)
 
+/* Keys at one stage together. The last trees are asked for a few in a hundred: the more keys, the rarer do their short
+ * loops begin and end, each end a mistaken branch (10k rules: 64, 128 in place of 256 cost 17 and 6 %, 384 gain 1 to
+ * 10; 512 and 1,024 lose 3 to 6 at 100k). Keys of 16 and 32 lanes would fill the first-level cache. */
+#define FC_STAGE 384u
+#define FC_LONG_STAGE 256u
+
 typedef struct list {
-    uint32_t key[FC_BATCH + 16], slot[FC_BATCH + 16];
+    uint32_t key[FC_STAGE + 16], slot[FC_STAGE + 16];
     uint32_t n;
 } list;
 
 typedef struct work {
-    uint64_t words[FC_BATCH * 8 + 8] __attribute__((aligned(64)));
-    uint16_t lanes[FC_BATCH * 16] __attribute__((aligned(64)));
-    uint32_t active[FC_BATCH + 16], limit[FC_BATCH + 16], slot[FC_BATCH + 16];
+    uint64_t words[FC_LONG_STAGE * 8 + 8] __attribute__((aligned(64)));
+    uint16_t lanes[FC_LONG_STAGE * 16] __attribute__((aligned(64)));
+    uint32_t active[FC_STAGE + 16], limit[FC_STAGE + 16], slot[FC_STAGE + 16];
     list one, half, leaf, node;
-    uint32_t best[FC_BATCH + 16] __attribute__((aligned(64)));
-    uint64_t rank[FC_BATCH]; /* priorities of the best, where numbers are no ranks */
+    uint32_t best[FC_STAGE + 16] __attribute__((aligned(64)));
+    uint64_t rank[FC_STAGE]; /* priorities of the best, where numbers are no ranks */
 } work;
 
 #define FC_COUNT8(i) i, i + 1, i + 2, i + 3, i + 4, i + 5, i + 6, i + 7
 #define FC_COUNT64(i)                                                                                           \
     FC_COUNT8(i), FC_COUNT8(i + 8), FC_COUNT8(i + 16), FC_COUNT8(i + 24), FC_COUNT8(i + 32), FC_COUNT8(i + 40), \
         FC_COUNT8(i + 48), FC_COUNT8(i + 56)
-static const uint32_t counting[FC_BATCH + 16]
-    __attribute__((aligned(64))) = {FC_COUNT64(0), FC_COUNT64(64), FC_COUNT64(128), FC_COUNT64(192)};
-_Static_assert(FC_BATCH == 256, "as many as are counted here");
+#define FC_COUNT256(i) FC_COUNT64(i), FC_COUNT64(i + 64), FC_COUNT64(i + 128), FC_COUNT64(i + 192)
+static const uint32_t counting[FC_STAGE + 16]
+    __attribute__((aligned(64))) = {FC_COUNT256(0), FC_COUNT64(256), FC_COUNT64(320)};
+_Static_assert(FC_STAGE == 384, "as many as are counted here");
+_Static_assert(2 * FC_STAGE <= 8 * FC_LONG_STAGE, "room for the words of keys of 8 lanes");
+_Static_assert(FC_BATCH % FC_STAGE == 0 && FC_BATCH % FC_LONG_STAGE == 0, "no short rest of a full batch");
 
 /* Slots change under updates: what a slot points to was written before it (live.c). */
 #define FC_SLOT_AT(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 
 #ifdef FC_OWN_SORT
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n);
+INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any);
 #else
 #include "lookup_plain.h"
 #endif
@@ -91,7 +101,8 @@ INLINE uint64_t prepare_one(const fc_forest *f, const fc_key *k, uint32_t i, wor
 INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted)
 {
     uint64_t all = UINT64_MAX, any = 0;
-    for (uint32_t i = 0; i < n; i++) {
+    uint32_t done = lanes == 8 && keys->index == NULL ? prepare_many(keys->keys, n, w, &all, &any) : 0;
+    for (uint32_t i = done; i < n; i++) {
         const fc_key *k = key_at(keys, i);
         __builtin_prefetch(k + 160); /* the hardware's own prefetching falls behind: 3 to 8 % at 100k rules */
         uint64_t tail = prepare_one(f, k, i, w, lanes, permuted);
@@ -100,7 +111,7 @@ INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, i
     }
     if (lanes == 8) {
         memset(w->words + 2 * n, 0, 48); /* a vector may take in three keys more */
-        mark_ports(w->words, n);
+        mark_ports(w->words + 2 * done, n - done);
     }
     if ((uint8_t)(all >> 48) != f->version || (uint8_t)(any >> 48) != f->version)
         return -1;
@@ -145,6 +156,12 @@ INLINE void offer(const fc_forest *f, work *w, uint32_t i, uint32_t number, int 
     }
 }
 
+/* The same without a branch where that can be. */
+INLINE void offer_or_not(const fc_forest *f, work *w, uint32_t i, uint32_t number, int no, int dynamic)
+{
+    offer(f, w, i, dynamic ? number : number_unless(number, no), dynamic ? no : 0, dynamic);
+}
+
 /* Where a node (a slot of kind BITS or RANGE) sends a key. */
 INLINE const uint32_t *child_of(const fc_forest *f, uint32_t slot, const uint64_t *words)
 {
@@ -166,12 +183,12 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
         memcpy(now.key, w->node.key, 4 * n);
         memcpy(now.slot, w->node.slot, 4 * n);
         w->node.n = 0;
-        const uint32_t *at[FC_BATCH];
+        const uint32_t *at[FC_STAGE];
         for (uint32_t j = 0; j < n; j++) {
             at[j] = child_of(f, now.slot[j], w->words + now.key[j] * STRIDE(lanes, permuted));
             __builtin_prefetch(at[j]);
         }
-        uint32_t slot[FC_BATCH + 16], limit[FC_BATCH + 16];
+        uint32_t slot[FC_STAGE + 16], limit[FC_STAGE + 16];
         for (uint32_t j = 0; j < n; j++) {
             slot[j] = FC_SLOT_AT(at[j]);
             limit[j] = dynamic ? FC_EMPTY : w->best[now.key[j]];
@@ -206,10 +223,7 @@ INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes
         int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
             no = !accept(f, key_at(keys, i), number, body[2 * lanes - 1]);
-        if (dynamic)
-            offer(f, w, i, number, no, dynamic);
-        else
-            offer(f, w, i, number_unless(number, no), 0, dynamic);
+        offer_or_not(f, w, i, number, no, dynamic);
     }
 }
 
@@ -242,10 +256,7 @@ INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int car
         }
         uint32_t g = match & 1 ? 0 : 1;
         uint32_t number = fc_body_number(block[g * 8 + 7], block[16 + g * 8 + 7]);
-        if (dynamic)
-            offer(f, w, i, number, match == 0, dynamic);
-        else
-            offer(f, w, i, number_unless(number, match == 0), 0, dynamic);
+        offer_or_not(f, w, i, number, match == 0, dynamic);
     }
 }
 
@@ -304,35 +315,54 @@ FC_TARGET static __attribute__((noinline)) void search_vectors(const fc_forest *
     w->leaf.n = kept;
 }
 
-/* Rounds over the leaves, a block each: those without a match that have another block stay. */
+/* A leaf that has blocks: where they are, and how many (numbers of bodies, where a body has 32 lanes). */
+INLINE const uint8_t *leaf_blocks(const fc_forest *f, uint32_t slot, int lanes, uint32_t *blocks)
+{
+    const size_t unit = lanes == 32 ? 16 : 64;
+    const uint8_t *at = f->arena + FC_LEAF_OFFSET(slot) * unit;
+    *blocks = FC_LEAF_BLOCKS(slot);
+    if (__builtin_expect(*blocks == FC_LEAF_LONG, 0)) {
+        memcpy(blocks, at, 4);
+        at += unit;
+    }
+    return at;
+}
+
+/* Compares one block of a leaf with key i; returns whether that settles the leaf. */
+INLINE int match_block(const fc_forest *f, const batch *keys, work *w, uint32_t i, const uint16_t *block, int lanes,
+                       int permuted, int careful, int dynamic)
+{
+    const uint32_t per = lanes == 8 ? 4 : 2, l = (uint32_t)lanes;
+    uint32_t match = block_matches(lanes, key_lanes(w, i, lanes, permuted), block);
+    if (careful)
+        return take_first(f, keys, w, i, block, (int)per, lanes, match, 1, dynamic);
+    uint32_t g = (uint32_t)__builtin_ctz(match | 1u << (per - 1));
+    uint32_t number = fc_body_number(block[g * l + l - 1], block[(per + g) * l + l - 1]);
+    offer_or_not(f, w, i, number, match == 0, dynamic);
+    return match != 0;
+}
+
+/* Rounds over the leaves, a block each: those without a match that have another block stay. The first round opens the
+ * leaves, most of which have but one block. */
 INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                          int dynamic)
 {
-    const uint8_t *at[FC_BATCH];
-    uint32_t left[FC_BATCH];
-    const int per = lanes == 8 ? 4 : 2;
-    uint32_t n = w->leaf.n;
-    for (uint32_t j = 0; j < n; j++) {
-        fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
-        at[j] = leaf.data;
-        left[j] = leaf.n / (uint32_t)per;
+    const uint8_t *at[FC_STAGE];
+    uint32_t left[FC_STAGE], n = 0;
+    for (uint32_t j = 0; j < w->leaf.n; j++) {
+        uint32_t i = w->leaf.key[j], blocks;
+        const uint8_t *block = leaf_blocks(f, w->leaf.slot[j], lanes, &blocks);
+        int done = match_block(f, keys, w, i, (const uint16_t *)block, lanes, permuted, careful, dynamic);
+        w->leaf.key[n] = i;
+        at[n] = block + 128;
+        left[n] = blocks - 1;
+        n += !done & (blocks > 1);
     }
     while (n) {
         uint32_t kept = 0;
         for (uint32_t j = 0; j < n; j++) {
-            uint32_t i = w->leaf.key[j];
-            const uint16_t *block = (const uint16_t *)at[j];
-            uint32_t match = block_matches(lanes, key_lanes(w, i, lanes, permuted), block);
-            int done;
-            if (careful) {
-                done = take_first(f, keys, w, i, block, per, lanes, match, 1, dynamic);
-            } else {
-                uint32_t g = match ? (uint32_t)__builtin_ctz(match) : 0, l = (uint32_t)lanes;
-                uint32_t number = fc_body_number(block[g * l + l - 1], block[((uint32_t)per + g) * l + l - 1]);
-                offer(f, w, i, number, match == 0, dynamic);
-                done = match != 0;
-            }
-            uint32_t more = left[j] - 1;
+            uint32_t i = w->leaf.key[j], more = left[j] - 1;
+            int done = match_block(f, keys, w, i, (const uint16_t *)at[j], lanes, permuted, careful, dynamic);
             w->leaf.key[kept] = i;
             at[kept] = at[j] + 128;
             left[kept] = more;
@@ -346,13 +376,11 @@ INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lan
  */
 INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
 {
-    const uint32_t *at[FC_BATCH];
-    uint32_t left[FC_BATCH];
+    const uint32_t *at[FC_STAGE];
+    uint32_t left[FC_STAGE];
     uint32_t n = w->leaf.n;
     for (uint32_t j = 0; j < n; j++) {
-        fc_leaf_at leaf = fc_leaf_open(f, w->leaf.slot[j]);
-        at[j] = (const uint32_t *)leaf.data;
-        left[j] = leaf.n;
+        at[j] = (const uint32_t *)leaf_blocks(f, w->leaf.slot[j], 32, &left[j]);
         prefetch_body(f, *at[j], 32);
     }
     while (n) {
@@ -363,7 +391,7 @@ INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int care
             int no = body_fails(32, key_lanes(w, i, 32, 0), body);
             if (careful && !no)
                 no = !accept(f, key_at(keys, i), number, body[63]);
-            offer(f, w, i, number, no, dynamic);
+            offer_or_not(f, w, i, number, no, dynamic);
             const uint32_t *next = at[j] + (more > 0);
             prefetch_body(f, *next, 32);
             w->leaf.key[kept] = i;
@@ -514,45 +542,50 @@ INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, in
     return 1;
 }
 
-INLINE int look_up(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best,
-                   int dynamic, int vectors)
+/* Keys of one layout, in pieces. */
+INLINE int look_up_lanes(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best,
+                         int lanes, int permuted, int dynamic, int vectors)
 {
     work w;
-    const batch in = {keys, index};
-    int same;
-    for (uint32_t i = 0; i < n; i++) {
-        w.best[i] = FC_EMPTY;
-        if (dynamic)
-            w.rank[i] = UINT64_MAX;
+    int same = 1;
+    const uint32_t most = lanes == 8 ? FC_STAGE : FC_LONG_STAGE;
+    for (uint32_t from = 0; from < n && same; from += most) {
+        const batch in = {index ? keys : keys + from, index ? index + from : NULL};
+        uint32_t m = n - from < most ? n - from : most;
+        for (uint32_t i = 0; i < m; i++) {
+            w.best[i] = FC_EMPTY;
+            if (dynamic)
+                w.rank[i] = UINT64_MAX;
+        }
+        same = choose(f, &in, m, &w, lanes, permuted, dynamic, vectors);
+        memcpy(best + from, w.best, 4 * m);
     }
-    if (f->lanes == 8)
-        same = choose(f, &in, n, &w, 8, 0, dynamic, vectors);
-    else if (f->lanes == 32)
-        same = choose(f, &in, n, &w, 32, 0, dynamic, vectors);
-    else if (f->permuted)
-        same = choose(f, &in, n, &w, 16, 1, dynamic, vectors);
-    else
-        same = choose(f, &in, n, &w, 16, 0, dynamic, vectors);
-    memcpy(best, w.best, 4 * n);
     return same;
 }
 
-FC_TARGET static __attribute__((noinline)) int look_up_dynamic(const fc_forest *f, const fc_key *keys,
-                                                               const uint32_t *index, uint32_t n, uint32_t *best)
-{
-    return look_up(f, keys, index, n, best, 1, 1);
-}
-
-/* Apart, because the calls for vectors alone cost others 4 % (IPv6, AVX-512). */
-FC_TARGET static __attribute__((noinline)) int look_up_vectors(const fc_forest *f, const fc_key *keys,
-                                                               const uint32_t *index, uint32_t n, uint32_t *best)
-{
-    return look_up(f, keys, index, n, best, 0, 1);
-}
+/* Each layout in a function of its own, and those for forests that take updates or have vectors apart: one function for
+ * all cost the others 2 to 4 % (IPv6, AVX-512). */
+#define FC_LOOKUP_OF(name, lanes, permuted, dynamic, vectors)                                                          \
+    FC_TARGET static __attribute__((noinline)) int name(const fc_forest *f, const fc_key *keys, const uint32_t *index, \
+                                                        uint32_t n, uint32_t *best)                                    \
+    {                                                                                                                  \
+        return look_up_lanes(f, keys, index, n, best, lanes, permuted, dynamic, vectors);                              \
+    }
+#define FC_LOOKUPS_OF(kind, dynamic, vectors)                         \
+    FC_LOOKUP_OF(look_up_8_##kind, 8, 0, dynamic, vectors)            \
+    FC_LOOKUP_OF(look_up_16_##kind, 16, 0, dynamic, vectors)          \
+    FC_LOOKUP_OF(look_up_16_permuted_##kind, 16, 1, dynamic, vectors) \
+    FC_LOOKUP_OF(look_up_32_##kind, 32, 0, dynamic, vectors)
+FC_LOOKUPS_OF(plain, 0, 0)
+FC_LOOKUPS_OF(vectors, 0, 1)
+FC_LOOKUPS_OF(dynamic, 1, 1)
 
 FC_TARGET int FC_LOOKUP(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
 {
-    return f->priority != NULL ? look_up_dynamic(f, keys, index, n, best)
-           : f->vectors        ? look_up_vectors(f, keys, index, n, best)
-                               : look_up(f, keys, index, n, best, 0, 0);
+    static fc_lookup_fn *const way[3][4] = {
+        {look_up_8_plain, look_up_16_plain, look_up_16_permuted_plain, look_up_32_plain},
+        {look_up_8_vectors, look_up_16_vectors, look_up_16_permuted_vectors, look_up_32_vectors},
+        {look_up_8_dynamic, look_up_16_dynamic, look_up_16_permuted_dynamic, look_up_32_dynamic}};
+    int kind = f->priority != NULL ? 2 : f->vectors, layout = f->lanes == 8 ? 0 : f->lanes == 32 ? 3 : 1 + f->permuted;
+    return way[kind][layout](f, keys, index, n, best);
 }
