@@ -183,8 +183,9 @@ def _lookup_curves(
     """A curve over the number of rules for each kind of set, trace and classifier."""
     curves: dict[str, list[Point]] = {}
     for result in results:
+        kind = result.trace.removeprefix(result.case).lstrip("_")  # acl1_1k_trace and acl1_10k_trace are of one curve
         for name, values in figures(result).items():
-            label = f"{result.case.rpartition('_')[0] or result.case} {result.trace} {name}"
+            label = f"{result.case.rpartition('_')[0] or result.case} {kind} {name}"
             curves.setdefault(label, []).append((result.rules, *values))
     return curves
 

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -130,6 +131,15 @@ def test_the_filter_that_a_packet_was_drawn_from_is_no_answer(
     results, said = lookup(capsys, "my.rules", "--trace", "corner")
     assert [result["packets"] for result in results] == [1]
     assert ("no claim" in said) == (columns == 6)
+
+
+def test_sets_with_traces_of_their_own_are_points_of_one_curve(folder: Path) -> None:
+    for size in (1, 2):
+        (folder / f"acl1_{size}").write_text("".join(RULES.splitlines(keepends=True)[-size:]))
+        (folder / f"acl1_{size}_trace").write_text(TRACE)
+    assert main(["bench", "lookup", "acl1_1", "acl1_2", *QUICK, "--plot", "curve.svg"]) == 0
+    (curve,) = re.findall(r'<polyline points="([^"]*)"', (folder / "curve.svg").read_text())
+    assert len(curve.split()) == 2
 
 
 def test_a_trace_file_for_any_rules(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
