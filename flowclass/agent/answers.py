@@ -78,6 +78,13 @@ class Service(Protocol):
     def revoke(self, home: bytes, bids: Sequence[int], trigger: int) -> bool: ...
 
 
+def load() -> None:
+    """Import what some answers need, and what an agent that starts doesn't wait for otherwise, because it is much."""
+    from flowclass.traces import explain  # noqa: F401
+
+    from . import nftables  # noqa: F401
+
+
 def answer(service: Service, request: dict[str, Any]) -> dict[str, Any]:
     """Return the answer to one request; FlowclassError if it can't be answered."""
     command = request.get("command")
@@ -210,7 +217,7 @@ def _why(service: Service, request: dict[str, Any]) -> dict[str, Any]:
         packet = bytes.fromhex(str(text))
     except ValueError:
         raise FlowclassError("packet: the octets of an IP packet, hexadecimal, expected") from None
-    from flowclass.traces.explain import explain_packet  # much code, which an agent that starts doesn't wait for
+    from flowclass.traces.explain import explain_packet
 
     return {"explanation": explain_packet(service.agent, packet).to_dict()}
 

@@ -127,8 +127,8 @@ class HomeAgentService:
             thread.start()
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
-            if self.config.metrics is not None:
-                self._keep(MetricsServer(self, *self.config.metrics))
+            if self.config.user is None:
+                self._serve_metrics()
             self._say_how()
             self.log.ready()
             notify("READY=1")
@@ -252,7 +252,13 @@ class HomeAgentService:
             user, group = user_ids(config.user)
             control.hand_over(user, group)
             self._hand_over_store(user, group)
+            answers.load()  # the account may not be able to read where flowclass is installed
+            self._serve_metrics()
             become(config.user)
+
+    def _serve_metrics(self) -> None:
+        if self.config.metrics is not None:
+            self._keep(MetricsServer(self, *self.config.metrics))
 
     def _defend_all(self, name: str) -> None:
         config = self.config

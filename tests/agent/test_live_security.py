@@ -14,6 +14,7 @@ from mobility_kit import statuses
 from network_kit import (
     CARE_OF_A,
     CARE_OF_B,
+    CORRESPONDENT,
     HOME,
     HOME_AGENT,
     PATIENCE,
@@ -25,6 +26,7 @@ from network_kit import (
 
 from flowclass.wire import (
     BindingIdentifier,
+    BindingRefreshRequest,
     BindingUpdate,
     MobilityPacket,
     ReplayProtection,
@@ -162,7 +164,7 @@ def test_updates_are_believed_by_listed_interfaces_only(
 
 def test_insecurity_is_said_loudly_and_privileges_are_given_up(laboratory: Laboratory) -> None:
     laboratory.folder.chmod(0o755)
-    ha = laboratory.home_agent('user = "nobody"\nstore = "bindings.sqlite"')
+    ha = laboratory.home_agent('user = "nobody"\nstore = "bindings.sqlite"\nmetrics = "[::1]:9464"')
     assert "warning INSECURE" in ha.log
     status = Path(f"/proc/{ha.process.pid}/status").read_text()
     fields: dict[str, Any] = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
@@ -172,4 +174,10 @@ def test_insecurity_is_said_loudly_and_privileges_are_given_up(laboratory: Labor
     laboratory.run("cn", "ping", "-c", "1", "-W", "30", HOME)
     assert laboratory.ctl("nodes")["nodes"][0]["home_address"] == HOME
     assert (laboratory.folder / "flowclass.sock").stat().st_mode & 0o777 == 0o600
+    # nobody may not be able to read where flowclass is installed: what these need is loaded already
+    packet = encode_packet(MobilityPacket(IPv6Address(CORRESPONDENT), IPv6Address(HOME), BindingRefreshRequest()))
+    assert laboratory.ctl("why", packet.hex())["explanation"]["outcome"]["care_of"] == [CARE_OF_B]
+    assert laboratory.ctl("rules", HOME)["nft"]
+    code = "import urllib.request; print(urllib.request.urlopen('http://[::1]:9464/metrics').read().decode())"
+    assert "flowclass_nodes 1.0" in laboratory.python("ha", code)
     assert ha.stop() == 0
