@@ -184,5 +184,5 @@ class CorrespondentService(EndService):
     def _handlers(self) -> dict[str, Handler]:
         return super()._handlers() | {"nodes": partial(answers.nodes, self), "flows": partial(answers.flows, self)}
 
-    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
         return {"address": str(self.config.address), "profile": self.config.profile, "nodes": len(self.agent.cache)}

@@ -18,12 +18,12 @@ from flowclass.errors import FlowclassError
 
 from .control import ControlServer, Handler
 from .logs import Log
-from .loop import Loop
+from .loop import LOCAL_QUEUE, WAIT_MS, Loop
 from .network import Network
 from .nftables import run_nft
 from .packets import MOBILITY
 from .sockets import mobility_tap, payloads
-from .tun import Tun
+from .tun import DEVICE_QUEUE, Tun
 
 if TYPE_CHECKING:
     from ._forward import Forwarder, Local
@@ -32,10 +32,6 @@ __all__ = ["PATH_MTU", "EndService", "Handler", "Untouched"]
 
 PATH_MTU: Final = 65535
 """What paths are taken to allow until an interface says less: the kernel knows the MTU of each of them."""
-
-_WAIT_MS: Final = 1000
-_QUEUE: Final = 4096  # packets that may wait for the main thread; others are dropped and counted
-_DEVICE_QUEUE: Final = 4096
 
 
 class EndService(ABC):
@@ -80,7 +76,7 @@ class EndService(ABC):
 
     def _tun(self) -> Tun:
         tun: Tun = self._keep(Tun(self._device, offloads=True))
-        self.network.set_up(self._device, self._mtu, queue=_DEVICE_QUEUE)
+        self.network.set_up(self._device, self._mtu, queue=DEVICE_QUEUE)
         return tun
 
     def _tap(self, *, home_address: bool) -> socket.socket:
@@ -100,7 +96,8 @@ class EndService(ABC):
     def _leave(self) -> None: ...
 
     @abstractmethod
-    def reload(self) -> None: ...
+    def reload(self) -> None:
+        """Read the configuration file again (SIGHUP)."""
 
     @abstractmethod
     def _take(self, local: Local) -> None:
@@ -111,10 +108,10 @@ class EndService(ABC):
     def _forward(self) -> None:
         try:
             while self.loop.is_running:
-                found = self.forwarder.run(_WAIT_MS)
+                found = self.forwarder.run(WAIT_MS)
                 if not found:
                     continue
-                room = _QUEUE - len(self._waiting)
+                room = LOCAL_QUEUE - len(self._waiting)
                 if len(found) > room:
                     self.counters["control plane busy"] += len(found) - room
                     del found[max(room, 0) :]
@@ -139,18 +136,22 @@ class EndService(ABC):
         return handlers[command](request)
 
     def _handlers(self) -> dict[str, Handler]:
-        return {"status": self._status, "counters": self._counted, "reload": self._reload}
-
-    @abstractmethod
-    def _status(self, request: dict[str, Any]) -> dict[str, Any]: ...
-
-    def _counted(self, request: dict[str, Any]) -> dict[str, Any]:
-        data = self.forwarder.counters()
-        return {"counters": dict(self.counters), "packets": data["packets"], "drops": data["drops"]}
+        return {
+            "status": lambda _: self._status(),
+            "counters": lambda _: self._counters(),
+            "reload": self._reload,
+        }
 
     def _reload(self, request: dict[str, Any]) -> dict[str, Any]:
         self.reload()
         return {}
+
+    @abstractmethod
+    def _status(self) -> dict[str, Any]: ...
+
+    def _counters(self) -> dict[str, Any]:
+        data = self.forwarder.counters()
+        return {"counters": dict(self.counters), "packets": data["packets"], "drops": data["drops"]}
 
 
 class Untouched:

@@ -31,7 +31,7 @@ from .config import AgentConfig, Security, read_agent_config
 from .control import ControlServer
 from .home_link import HomeLink
 from .logs import Log
-from .loop import Loop
+from .loop import LOCAL_QUEUE, WAIT_MS, Loop
 from .metrics import MetricsServer
 from .network import Network
 from .notify import notify
@@ -40,21 +40,18 @@ from .privileges import become, user_ids
 from .rates import RateLimit
 from .sockets import raw_ipv4, raw_ipv6, tunnel_ipv4, udp_ipv4
 from .store import SqliteStore, StoreFollower
-from .tun import MAX_NAME, Tun
+from .tun import DEVICE_QUEUE, MAX_NAME, Tun
 
 if TYPE_CHECKING:
     from ._forward import Local
 
 __all__ = ["HomeAgentService"]
 
-_WAIT_MS: Final = 1000
 _BATCH: Final = 256
-_QUEUE: Final = 4096  # packets that may wait for the control plane; others are dropped and counted
 _FIXED: Final = (
     "profile", "home_agent", "home_agent_ipv4", "home_link", "tun", "queues", "offloads", "store", "control",
     "metrics", "user",
 )  # fmt: skip
-_DEVICE_QUEUE: Final = 4096  # packets: a burst is read in a few milliseconds
 _FOLLOW_INTERVAL: Final = 0.1  # seconds between looks at the store and at its writer
 _PROTECTED_TABLE: Final = 4191
 _RULE_PRIORITY: Final = 4191
@@ -271,7 +268,7 @@ class HomeAgentService:
 
     def _device(self, network: Network, name: str, queues: int) -> Tun:
         tun: Tun = self._keep(Tun(name, queues=queues, offloads=self.config.offloads))
-        network.set_up(name, queue=_DEVICE_QUEUE)
+        network.set_up(name, queue=DEVICE_QUEUE)
         return tun
 
     def _hand_over_store(self, user: int, group: int) -> None:
@@ -350,10 +347,10 @@ class HomeAgentService:
     def _forward(self) -> None:
         try:
             while self.loop.is_running:
-                found = self.forwarder.run(_WAIT_MS)
+                found = self.forwarder.run(WAIT_MS)
                 if not found:
                     continue
-                room = _QUEUE - len(self._waiting)
+                room = LOCAL_QUEUE - len(self._waiting)
                 if len(found) > room:
                     self.ignored["control plane busy"] += len(found) - room
                     del found[max(room, 0) :]

@@ -20,7 +20,7 @@ from .logs import Log
 from .loop import Loop
 from .network import Network
 from .packets import ICMPV6, checksum, icmpv6
-from .sockets import neighbor_tap, payloads, raw_ipv6
+from .sockets import ICMP6_FILTER, neighbor_tap, payloads, raw_ipv6
 
 __all__ = ["HomeLink"]
 
@@ -36,7 +36,6 @@ _UNSPECIFIED: Final = bytes(16)
 _RETRANS_TIMER: Final = 1.0  # RFC 4861 section 10: seconds
 _ANNOUNCEMENTS: Final = 3  # MAX_NEIGHBOR_ADVERTISEMENT there
 _MESSAGES: Final = 64  # are read at once
-_ICMP6_FILTER: Final = 1
 
 
 class HomeLink:
@@ -159,7 +158,7 @@ class HomeLink:
     def _member(self) -> socket.socket:
         """Return a further socket that hears nothing and is there for its groups."""
         made = payloads(socket.AF_INET6, ICMPV6)
-        made.setsockopt(socket.IPPROTO_ICMPV6, _ICMP6_FILTER, b"\xff" * 32)
+        made.setsockopt(socket.IPPROTO_ICMPV6, ICMP6_FILTER, b"\xff" * 32)
         self._members.append(made)
         return made
 

@@ -12,7 +12,13 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-__all__ = ["Loop"]
+__all__ = ["LOCAL_QUEUE", "WAIT_MS", "Loop"]
+
+WAIT_MS: Final = 1000
+"""How long a data thread waits for packets before it looks whether it is to end."""
+
+LOCAL_QUEUE: Final = 4096
+"""How many packets may wait for the main thread; others are dropped and counted."""
 
 _LONGEST: Final = 60.0
 

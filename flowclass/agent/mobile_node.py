@@ -432,7 +432,7 @@ class MobileNodeService(EndService):
 
     # ---- the operator
 
-    def _status(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _status(self) -> dict[str, Any]:
         now = time.monotonic()
         return {
             "home_address": str(self.config.home),

@@ -24,7 +24,7 @@ from flowclass.wire.numbers import MAX_RR_BINDING_LIFETIME
 from .config import CareOfSource, FlowPolicy
 from .logs import Log
 from .packets import ICMPV6
-from .sockets import payloads
+from .sockets import ICMP6_FILTER, payloads
 
 __all__ = ["RouteOptimization", "want_flows"]
 
@@ -34,7 +34,6 @@ _QUIET: Final = MAX_RR_BINDING_LIFETIME  # seconds for which a correspondent nod
 _MOST_QUIET: Final = 4096
 _IDLE: Final = 120.0  # seconds without a packet, after which a binding isn't refreshed any longer
 _PARAMETER_PROBLEM: Final = 4
-_ICMP6_FILTER: Final = 1
 
 Address = IPv4Address | IPv6Address
 
@@ -79,7 +78,7 @@ class RouteOptimization:
         self.errors: socket.socket = payloads(socket.AF_INET6, ICMPV6)
         blocked = [0xFFFFFFFF] * 8
         blocked[_PARAMETER_PROBLEM // 32] &= ~(1 << _PARAMETER_PROBLEM % 32)
-        self.errors.setsockopt(ICMPV6, _ICMP6_FILTER, struct.pack("8I", *blocked))
+        self.errors.setsockopt(ICMPV6, ICMP6_FILTER, struct.pack("8I", *blocked))
 
     def close(self) -> None:
         self.errors.close()

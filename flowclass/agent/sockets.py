@@ -9,9 +9,22 @@ from typing import Final
 from flowclass.errors import FlowclassError
 from flowclass.wire.numbers import DSMIPV6_PORT
 
-__all__ = ["UDP_PORT", "mobility_tap", "neighbor_tap", "payloads", "raw_ipv4", "raw_ipv6", "tunnel_ipv4", "udp_ipv4"]
+__all__ = [
+    "ICMP6_FILTER",
+    "UDP_PORT",
+    "mobility_tap",
+    "neighbor_tap",
+    "payloads",
+    "raw_ipv4",
+    "raw_ipv6",
+    "tunnel_ipv4",
+    "udp_ipv4",
+]
 
 UDP_PORT: Final = DSMIPV6_PORT
+ICMP6_FILTER: Final = 1
+"""An option of raw ICMPv6 sockets: which message types they don't receive (RFC 3542 section 3.2)."""
+
 _IPV6_HDRINCL: Final = 36
 _BUFFER: Final = 4 << 20
 

@@ -10,10 +10,13 @@ from typing import Final
 
 from flowclass.errors import FlowclassError
 
-__all__ = ["MAX_NAME", "Tun"]
+__all__ = ["DEVICE_QUEUE", "MAX_NAME", "Tun"]
 
 MAX_NAME: Final = 15
 """The most characters in the name of a device: IFNAMSIZ without the final zero."""
+
+DEVICE_QUEUE: Final = 4096
+"""How many packets wait to be read from a device of an agent: a burst is read in a few milliseconds."""
 
 _TUNSETIFF: Final = 0x400454CA
 _TUNSETOFFLOAD: Final = 0x400454D0

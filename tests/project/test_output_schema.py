@@ -18,6 +18,7 @@ from places import ROOT
 
 from flowclass import load_bindings
 from flowclass.agent import answers, control
+from flowclass.agent.correspondent import CorrespondentService
 from flowclass.agent.logs import Log
 from flowclass.agent.mobile_node import MobileNodeService
 from flowclass.cli import COMMANDS, flowclass, main
@@ -177,9 +178,20 @@ def test_ctl_of_a_mobile_node() -> None:
         config=SimpleNamespace(home=IPv6Address(HOME), home_agent=IPv6Address("2001:db8:1::ffff")),
         updates=SimpleNamespace(care_of={1: bid}, flows={1: flow}, outstanding=None),
         counters=Counter(signalling=1),
+        forwarder=SimpleNamespace(counters=lambda: {"packets": {"direct": 1}, "drops": {"source": 1}}),
+        _optimization=None,
+    )
+    check("ctl status", MobileNodeService._status(node))
+    node._optimization = SimpleNamespace(
+        status=lambda: [{"address": HOME, "way": "direct", "care_of": ["2001:db8:a::1"], "flows": [1]}]
     )
     check("ctl status", MobileNodeService._status(node))
     check("ctl counters", MobileNodeService._counters(node))
+
+
+def test_ctl_of_a_correspondent_node() -> None:
+    config = SimpleNamespace(address=IPv6Address(HOME), profile="draft")
+    check("ctl status", CorrespondentService._status(SimpleNamespace(config=config, agent=SimpleNamespace(cache={}))))  # type: ignore[arg-type]  # what it looks at
 
 
 def test_a_key_that_is_no_key_of_an_output_is_told_apart() -> None:

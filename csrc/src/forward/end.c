@@ -26,7 +26,7 @@
 #define EXPERIMENT 0x1e  /* of one that is passed over (RFC 4727 4.2) */
 #define PADN 1
 #define TYPE_2 2
-#define MOST 32u /* packets of one recvmmsg */
+#define AT_ONCE 32u /* packets of one recvmmsg */
 #define SLOT (FC_FWD_HEADROOM + 65536u + 192u)
 #define TELL_AGAIN 5000u /* ms */
 
@@ -95,7 +95,7 @@ uint32_t fc_fwd_interface(fc_forwarder *f, const uint8_t *packet)
 /* ---- What leaves ------------------------------------------------------------------------------------------------ */
 
 /* Where the new header belongs, and where the number of what follows there stands. */
-static void place(const fc_fwd_packet *p, fc_fwd_way *w)
+static void place_header(const fc_fwd_packet *p, fc_fwd_way *w)
 {
     uint8_t next = p->data[6];
     w->next = 6;
@@ -166,7 +166,7 @@ static int mobile_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_decision 
         memcpy(w->to, p->data + 24, 16);
         known_path(l, w);
         if (fc_fwd_size(p) > FC_FWD_MIN_MTU || fc_fwd_size(p) + ADDED <= w->path) {
-            place(p, w);
+            place_header(p, w);
             return fc_fwd_fits(l, p, w);
         }
     }
@@ -202,7 +202,7 @@ static int correspondent_way(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_ta
         memcpy(w->to, t->address, 16);
         known_path(l, w);
         if (fc_fwd_size(p) > FC_FWD_MIN_MTU || fc_fwd_size(p) + ADDED <= w->path) {
-            place(p, w);
+            place_header(p, w);
             return fc_fwd_fits(l, p, w);
         }
         w->how = FC_FWD_PLAIN;
@@ -461,17 +461,17 @@ static void one_tapped(fc_fwd_lane *l, fc_fwd_packet *p, const name *from)
         fc_fwd_drop_packet(l, FC_DROP_MALFORMED, p);
 }
 
-static unsigned read_socket(fc_fwd_lane *l, int fd, int tap)
+static unsigned read_tapped(fc_fwd_lane *l, int fd, int tap)
 {
-    struct mmsghdr m[MOST];
-    struct iovec v[MOST];
-    name from[MOST];
-    fc_fwd_control control[MOST];
+    struct mmsghdr m[AT_ONCE];
+    struct iovec v[AT_ONCE];
+    name from[AT_ONCE];
+    fc_fwd_control control[AT_ONCE];
     if (fd < 0)
         return 0;
     memset(m, 0, sizeof m);
     memset(from, 0, sizeof from);
-    for (unsigned i = 0; i < MOST; i++) {
+    for (unsigned i = 0; i < AT_ONCE; i++) {
         v[i] = (struct iovec){l->stream + (size_t)i * SLOT + FC_FWD_HEADROOM, 65536};
         m[i].msg_hdr = (struct msghdr){.msg_name = &from[i],
                                        .msg_namelen = sizeof from[i],
@@ -480,7 +480,7 @@ static unsigned read_socket(fc_fwd_lane *l, int fd, int tap)
                                        .msg_control = &control[i],
                                        .msg_controllen = sizeof control[i]};
     }
-    int got = recvmmsg(fd, m, MOST, MSG_DONTWAIT, NULL);
+    int got = recvmmsg(fd, m, AT_ONCE, MSG_DONTWAIT, NULL);
     for (int i = 0; i < got; i++) {
         fc_fwd_packet p = {.data = v[i].iov_base, .length = m[i].msg_len};
         if (tap) {
@@ -500,6 +500,6 @@ static unsigned read_socket(fc_fwd_lane *l, int fd, int tap)
 unsigned fc_fwd_read_end(fc_fwd_lane *l)
 {
     const fc_forward_options *o = &l->forwarder->options;
-    return read_socket(l, o->tap, 1) + read_socket(l, o->tunnel6[0], 0) + read_socket(l, o->tunnel6[1], 0);
+    return read_tapped(l, o->tap, 1) + read_tapped(l, o->tunnel6[0], 0) + read_tapped(l, o->tunnel6[1], 0);
 }
 #endif

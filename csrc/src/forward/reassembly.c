@@ -138,7 +138,7 @@ static slot *find_packet(fc_fwd_reassembly *r, uint64_t now, const fc_fwd_packet
 }
 
 static int has(const uint8_t *map, uint32_t block) { return map[block / 8] >> block % 8 & 1; }
-static void put(uint8_t *map, uint32_t block) { map[block / 8] |= (uint8_t)(1u << block % 8); }
+static void set_block(uint8_t *map, uint32_t block) { map[block / 8] |= (uint8_t)(1u << block % 8); }
 
 /* Was there a fragment just like it, blocks `first` to before `end`? */
 static int again(const slot *s, const fc_fwd_packet *p, const fragment *f, uint32_t first, uint32_t end)
@@ -164,8 +164,8 @@ static int take(slot *s, const fc_fwd_packet *p, const fragment *f)
     if (s->total ? f->offset + f->size > s->total || (!f->more && f->offset + f->size != s->total) : 0)
         return 0;
     for (uint32_t b = first; b < end; b++)
-        put(s->present, b);
-    put(s->begins, first);
+        set_block(s->present, b);
+    set_block(s->begins, first);
     memcpy(payload + f->offset, p->data + f->data, f->size);
     s->have += f->size;
     if (!f->more) {
