@@ -169,15 +169,19 @@ class ForwardingTable:
         """The packed home address of a decision's node, or of a node number; None if there is none (any more)."""
 
 class DataPlane:
-    """A table with a memory of first fragments: what an agent needs for one packet at a time.
+    """A table with a memory of first fragments: what an agent needs for one packet, or a few, at a time.
 
-    ``fragments`` returns the `Fragments` to use, and ``clock`` the time in ns, or None; both are only called for a
-    fragment. A later fragment is decided as its first one was (RFC 6089 section 5.3.6), for 60 s by that clock
-    (RFC 8200 section 4.5); calls with fragments wait for each other.
+    ``fragments`` returns the `Fragments` to use, and ``clock`` the time in ns, or None; for one packet both are only
+    called if it is a fragment. A later fragment is decided as its first one was (RFC 6089 section 5.3.6), for 60 s by
+    that clock (RFC 8200 section 4.5); calls with fragments wait for each other.
     """
     def __init__(
         self, table: ForwardingTable, fragments: Callable[[], Fragments], clock: Callable[[], int | None]
     ) -> None: ...
+    def classify(self, packets: Packets) -> npt.NDArray[np.void]:
+        """An array of DECISION_DTYPE: `ForwardingTable.classify_packets` with that memory and that clock, at less cost
+        for a list or tuple of a few packets.
+        """
     def classify_one(self, packet: Buffer, linktype: int = 101) -> int:
         """One packet's decision as an integer, whose bits are those of `ForwardingTable.classify_one`."""
     def decide_one(self, packet: Buffer, linktype: int = 101) -> Decision:

@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from warnings import warn
 
 cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_FromStringAndSize
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
@@ -267,7 +268,7 @@ cdef class ForwardingTable:
                          threads=1):
         """The decision for each packet; packets are given as `flowclass.engine.packets.parse` takes them. With
         ``fragments`` only one thread is used."""
-        cdef int chosen = select_kernel(kernel), status
+        cdef int chosen = select_kernel(kernel)
         cdef int link = 101 if linktype is RAW_IP else take_integer("linktype", linktype, 0xffff)
         cdef unsigned split = 1 if threads is ONE else integer("threads", threads, 1, 1024)
         cdef fc_parse_options options
@@ -307,12 +308,11 @@ cdef class ForwardingTable:
         if linktypes is not None:
             types_ptr = &types[0]
         get_octets("out", out, &to)
-        with NOBODY if fragments is None else (<Fragments>fragments).lock:
-            with nogil:
-                status = fc_fib_classify_packets(<fc_fib *>self.ptr, link, types_ptr, joined.data, joined.offsets,
-                                                 joined.lengths, n, &options, chosen, split, <fc_decision *>to.buf)
-        PyBuffer_Release(&to)
-        check(status, "classify")
+        try:
+            with NOBODY if fragments is None else (<Fragments>fragments).lock:
+                decide_joined(self, joined, link, types_ptr, &options, chosen, split, to.buf)
+        finally:
+            PyBuffer_Release(&to)
         return out
 
     def classify_one(self, packet, linktype=RAW_IP):
@@ -419,12 +419,22 @@ cdef Decision decision_of(ForwardingTable table, const fc_decision *d):
     return made
 
 
-cdef class DataPlane:
-    """A table with a memory of first fragments: what an agent needs for one packet at a time.
+cdef int decide_joined(ForwardingTable table, Joined joined, int link, const uint16_t *linktypes,
+                       const fc_parse_options *options, int kernel, unsigned threads, void *out) except -1:
+    """Packets' decisions to ``out``. The caller sees to it that nobody else uses the memory of fragments meanwhile."""
+    cdef int status
+    with nogil:
+        status = fc_fib_classify_packets(<fc_fib *>table.ptr, link, linktypes, joined.data, joined.offsets,
+                                         joined.lengths, joined.n, options, kernel, threads, <fc_decision *>out)
+    return check(status, "classify")
 
-    ``fragments`` returns the `Fragments` to use, and ``clock`` the time in ns, or None; both are only called for a
-    fragment. A later fragment is decided as its first one was (RFC 6089 section 5.3.6), for 60 s by that clock
-    (RFC 8200 section 4.5); calls with fragments wait for each other.
+
+cdef class DataPlane:
+    """A table with a memory of first fragments: what an agent needs for one packet, or a few, at a time.
+
+    ``fragments`` returns the `Fragments` to use, and ``clock`` the time in ns, or None; for one packet both are only
+    called if it is a fragment. A later fragment is decided as its first one was (RFC 6089 section 5.3.6), for 60 s by
+    that clock (RFC 8200 section 4.5); calls with fragments wait for each other.
     """
 
     cdef ForwardingTable table
@@ -444,6 +454,24 @@ cdef class DataPlane:
         cdef fc_decision d
         self.decide(packet, linktype, &d)
         return decision_of(self.table, &d)
+
+    def classify(self, packets):
+        """An array of DECISION_DTYPE: `ForwardingTable.classify_packets` with that memory and that clock, at less cost
+        for a list or tuple of a few packets.
+        """
+        cdef Joined joined = Joined()
+        cdef Fragments memory = self.fragments()
+        cdef fc_parse_options options
+        time = self.clock()
+        if not joined.fill(packets):
+            return self.table.classify_packets(packets, fragments=memory, times=time)
+        memset(&options, 0, sizeof(options))
+        options.fragments = <fc_fragments *>memory.ptr
+        options.now = FC_NO_TIME if time is None else time
+        out = PyByteArray_FromStringAndSize(NULL, joined.n * sizeof(fc_decision))
+        with memory.lock:
+            decide_joined(self.table, joined, 101, NULL, &options, FC_KERNEL_AUTO, 1, PyByteArray_AS_STRING(out))
+        return np.frombuffer(out, dtypes.DECISION_DTYPE)  # as np.empty would, in 0.2 us less
 
     cdef int decide(self, packet, linktype, fc_decision *d) except -1:
         cdef Py_buffer view

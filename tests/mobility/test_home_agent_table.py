@@ -9,6 +9,7 @@ from random import Random
 from typing import Any
 
 import naive_forwarding as naive
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +17,7 @@ from mobility_kit import AGENT, COA1, COA2, COA3, DISCARD, HOME, HTTPS, NCAST, O
 
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.engine.keys import make_keys
+from flowclass.engine.packets import Fragments
 from flowclass.errors import BindingsFileError, FlowclassError
 from flowclass.mobility import HomeAgent, MobileNode, Switches, load_bindings
 from flowclass.mobility.mobile_node.uplink import exchanged, publish_known
@@ -104,6 +106,26 @@ def test_one_packet_at_a_time_is_decided_as_in_a_batch(profile: str) -> None:
         assert one.care_of == other.packed_care_of(row) == tuple(a.packed for a in agent.care_of(row))
     with pytest.raises(FlowclassError, match="linktype"):
         agent.classify_one(packets[0], 1 << 16)
+
+
+def test_a_batch_may_be_given_in_any_form() -> None:
+    peer = Peer(agent=HomeAgent())
+    peer.send(bid(1, COA1, 5), flow(3, 1, bids=[1], selector=SSH))
+    packets = [tcp(22), b"", *pieces(tcp(22), 7), tcp(80), tcp(22, OTHER_HOME)]
+    lengths = np.array([len(packet) for packet in packets], np.uint32)
+    joined = b"".join(packets), np.cumsum(lengths) - lengths, lengths
+    expected = peer.agent.classify(packets, fragments=Fragments())
+    assert expected["fid"].tolist() == [3, 0, 3, 3, 0, 0]
+    forms: list[Any] = [packets, tuple(packets), [bytearray(packet) for packet in packets], joined]
+    for form in forms:
+        decisions = peer.agent.classify(form)
+        assert decisions.tobytes() == expected.tobytes()
+        decisions["fid"] = 0  # the caller's own
+    assert peer.agent.classify([]).shape == (0,)
+    unfit: list[Any] = [[1], 5, ["text"]]
+    for wrong in unfit:
+        with pytest.raises(FlowclassError, match="packets"):
+            peer.agent.classify(wrong)
 
 
 def test_a_first_fragment_counts_for_sixty_seconds_also_one_packet_at_a_time() -> None:

@@ -605,6 +605,11 @@ class Agent(ABC):
         the time of the agent's last call. With ``fragments=None``, or several ``threads``, each fragment is decided by
         itself.
         """
+        if (  # 0.6 us less than the call below
+            fragments == "own" and linktype == 101 and linktypes is None and times is None and inner == 0
+            and out is None and kernel == "auto" and threads == 1 and self._has_data_plane
+        ):  # fmt: skip
+            return self._data_plane.classify(packets)
         memory: Fragments | None = None
         if fragments != "own":
             memory = fragments
@@ -641,6 +646,12 @@ class Agent(ABC):
     def packed_care_of(self) -> Callable[[np.void | bytes], tuple[bytes, ...]]:
         """``packed_care_of(decision)``: what `care_of` returns, as packed addresses of 16 or 4 octets."""
         return self.table.care_of
+
+    @cached_property
+    def _has_data_plane(self) -> bool:
+        from flowclass.engine.forwarding import ForwardingTable
+
+        return isinstance(self.table, ForwardingTable)
 
     @cached_property
     def _data_plane(self) -> DataPlane:
