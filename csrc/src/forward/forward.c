@@ -2,7 +2,7 @@
  * (That of a mobile node and of a correspondent node differs in what is done about a packet: end.c.)
  *
  *            TUN device <-- the kernel routes the home prefixes and the agent's own address to it
- *                |  read(), up to 64 packets
+ *                |  read(), up to FC_FWD_BATCH packets
  *                v
  *     parse, then one call of the forwarding table for all of them          (lane.c)
  *        |                                   |
@@ -16,7 +16,7 @@
  *   sendmmsg(): raw IPv6, raw IPv4     '--to other networks--> write() to the TUN device,
  *   or UDP socket (send.c)                                      which the kernel routes on
  *
- * A batch is what is there, so that a lone packet isn't kept waiting for others; only under load is it 64 packets, and
+ * A batch is what is there, so that a lone packet isn't kept waiting for others; only under load is it 256 packets, and
  * then a look at the clock, an entry into the table's epoch and a system call to send are shared by all of them.
  * Nothing is allocated for a packet that passes through, and nothing of it is copied: its tunnel header is written into
  * the room before it, or stands beside it in the list of pieces when there are several copies.

@@ -1,4 +1,4 @@
-/* send.c - batches of packets to send: one system call for up to 64 of them. Does I/O; Linux only.
+/* send.c - batches of packets to send: one system call for up to FC_FWD_BATCH. Does I/O; Linux only.
  *
  * Nothing is copied on the way here: a message is up to three pieces (tunnel header, headers of a segment, payload) of
  * memory that stays as it is until the flush at the end of the batch. A socket that has no room is waited for, for a
