@@ -5,7 +5,8 @@ A name's module is imported when the name is first used: an agent that restarts 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from flowclass.late import late_names
 
@@ -105,4 +106,6 @@ _PLACES = {
 
 __all__ = list(_PLACES)
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = late_names(__name__, _PLACES)

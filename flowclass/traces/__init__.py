@@ -7,7 +7,8 @@ A name's module is imported when the name is first used, so pyarrow is needed on
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from flowclass.late import late_names
 
@@ -65,4 +66,6 @@ _PLACES = {
 
 __all__ = list(_PLACES)
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = late_names(__name__, _PLACES)

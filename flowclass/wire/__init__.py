@@ -6,7 +6,8 @@ A profile, `DRAFT` or `RFC6089`, says which flow options there are and how they 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from flowclass.late import late_names
 
@@ -168,4 +169,6 @@ _PLACES = {
 
 __all__ = list(_PLACES)
 
+__getattr__: Callable[[str], Any]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = late_names(__name__, _PLACES)

@@ -74,13 +74,13 @@ class RawFileShape(Struct, forbid_unknown_fields=True, gc=False):
     node: list[Raw] | UnsetType = UNSET
 
 
-COLUMNAR: Final = (".npz", ".parquet")
+COLUMNAR: Final[tuple[str, ...]] = (".npz", ".parquet")
 """The endings of files with columns."""
 
-SELECTOR: Final = SelectorShape.__struct_fields__
+SELECTOR: Final[tuple[str, ...]] = SelectorShape.__struct_fields__
 """The keys of a selector."""
 
-LISTS: Final = {
+LISTS: Final[dict[str, tuple[str, ...]]] = {
     "prefixes": ("prefix",),
     "care_of": CareOfShape.__struct_fields__,
     "flow": ("fid", "pri", "action", "bids", *(f"selector.{name}" for name in SELECTOR)),
