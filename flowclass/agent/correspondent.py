@@ -56,7 +56,7 @@ class CorrespondentService(EndService):
         config = self.config
         self._keep(Untouched(config.tun, home_address=True))
         tun = self._tun()
-        self.forwarder = Forwarder(
+        self.forwarder: Forwarder = Forwarder(
             self.agent.table,
             role="correspondent",
             tun=tun.queues,

@@ -105,7 +105,7 @@ class MobileNodeService(EndService):
             self._routed = self._keep(raw_ipv6())
         if config.route_optimization:
             self._keep(Untouched(config.tun, home_address=False))
-        self.forwarder = Forwarder(
+        self.forwarder: Forwarder = Forwarder(
             self._table,
             role="mobile-node",
             tun=tun.queues,

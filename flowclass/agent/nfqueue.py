@@ -66,7 +66,7 @@ class PacketQueue:
         if not 0 < length <= 0xFFFFFFFF:
             raise FlowclassError(f"length: 1 to 4294967295 expected, got {length}")
         self.number = number
-        self.lost = 0
+        self.lost: int = 0
         try:
             self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, _NETLINK_NETFILTER)
         except OSError as error:

@@ -17,6 +17,7 @@ from ipaddress import IPv4Address, IPv6Address, IPv6Network
 from typing import Any, Final
 
 from flowclass.engine.forwarding import ForwardingTable
+from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, FlowEntry, MobileNode, UpdateList, publish_uplink
 from flowclass.mobility.addresses import in_prefixes, is_routable
 from flowclass.wire.numbers import MAX_RR_BINDING_LIFETIME
@@ -93,7 +94,8 @@ class RouteOptimization:
     ) -> None:
         """Take other care-of addresses, flows and prefixes of correspondent nodes from now on."""
         found = {bid: (source, a) for bid, (source, a) in care_of.items() if isinstance(a, IPv6Address)}
-        kept = tuple(flow for flow in flows if flow.action != NCAST)
+        by_number = not self._node.profile.explicit_actions  # several BIDs mean copies (RFC 6089)
+        kept = tuple(flow for flow in flows if flow.action != NCAST and not (by_number and len(flow.bids) > 1))
         if len(found) == 1 and not kept:
             found = {0: next(iter(found.values()))}  # as with RFC 6275 alone, which every correspondent node knows
         mixed = (0 in found) != (0 in self._care_of) and bool(self._care_of)
@@ -124,7 +126,13 @@ class RouteOptimization:
         self._want(peer, now)
 
     def _want(self, peer: IPv6Address, now: float) -> None:
-        updates = self._known[peer].updates
+        try:
+            self._ask(peer, self._known[peer].updates, now)
+        except FlowclassError as error:
+            self._log.error("route optimization", correspondent=peer, error=error)
+            self._forget(peer, now + _QUIET)
+
+    def _ask(self, peer: IPv6Address, updates: UpdateList, now: float) -> None:
         for bid, (source, address) in self._care_of.items():
             known = updates.wanted_care_of.get(bid)
             if known is None or (known.address, known.priority) != (address, source.priority):
