@@ -100,7 +100,7 @@ def npz(path: Path, **changes: Any) -> Path:
 
 
 def test_the_good_columns_are_good(tmp_path: Path) -> None:
-    first, second = read_bindings(npz(tmp_path / "b.npz")).nodes
+    first, second = read_bindings(npz(tmp_path / "B.NPZ")).nodes
     assert [list(first.flows), list(second.flows)] == [[], [1, 2]]
     assert [flow.priority for flow in second.flows.values()] == [7, 8]
 
@@ -130,6 +130,7 @@ def test_the_good_columns_are_good(tmp_path: Path) -> None:
         ({"flow.selector.spi": np.array(["", "9-5"])}, "node[1].flow[1].selector.spi", "reversed"),
         ({"flow.selector.spi": np.array([1.5, 2])}, "flow.selector.spi", "float64"),
         ({"profile": np.array("rfc")}, "profile", "'rfc' is no profile"),
+        ({"profile": np.array(b"\xff")}, "profile", "is no profile"),
         ({"profile": np.array(["draft"])}, "profile", "expected 0 dimensions of texts"),
         ({"ipv4_home_address": np.array(["192.0.2.1"])}, "ipv4_home_address", "expected 2 values"),
     ],

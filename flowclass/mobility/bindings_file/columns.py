@@ -51,7 +51,7 @@ class _Block(NamedTuple):
 
 def read_columns(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNodeShape]]:
     """The profile of a columnar file, and its nodes. Raises `BindingsFileError`."""
-    if file.endswith(".npz"):
+    if file.lower().endswith(".npz"):
         arrays = _arrays(file)
         return _profile(file, arrays["profile"].item() if "profile" in arrays else None), _shapes(
             _array_blocks(file, arrays)
@@ -60,7 +60,7 @@ def read_columns(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[Whole
 
 
 def _profile(file: str, value: Any) -> Literal["draft", "rfc6089"]:
-    name = "draft" if value is None else value.decode() if isinstance(value, bytes) else str(value)
+    name = "draft" if value is None else value.decode(errors="replace") if isinstance(value, bytes) else str(value)
     if name not in ("draft", "rfc6089"):
         raise BindingsFileError(f"{name!r} is no profile: expected draft or rfc6089", file=file, path="profile")
     return cast("Literal['draft', 'rfc6089']", name)

@@ -291,7 +291,7 @@ class _Reader:
 
     def nodes(self) -> Iterator[Node]:
         """Yield the nodes of the file in its order; ``found`` has the rest, the profile before the first node."""
-        if self.file.endswith(COLUMNAR):
+        if self.file.lower().endswith(COLUMNAR):
             return self.column_nodes()
         try:
             octets = read_octets(self.file)
