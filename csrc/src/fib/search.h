@@ -494,8 +494,11 @@ typedef struct fib_waiting {
     uint32_t key;
 } fib_waiting;
 
+/* So many keys wait at most: with 128, sixteen nodes of 100 flows had batches of eight keys, and a third less speed. */
+#define FIB_WAITING 512u
+
 /* Decides n waiting keys, those of one record together. */
-void fc_fib_decide_waiting(fib_waiting *list, size_t n, const fc_key *keys, int kernel,
+void fc_fib_decide_waiting(const fib_waiting *list, size_t n, const fc_key *keys, int kernel,
                            fc_decision *out); /* fib_scalar.c */
 
 #endif

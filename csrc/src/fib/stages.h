@@ -31,7 +31,6 @@
 #endif
 #define FIB_STAGES 5u /* and so many parts are in flight, each in another stage */
 #define FIB_SMALL 4u  /* below, the stages cost more than they hide */
-#define FIB_WAITING 128u
 
 typedef struct fib_lane { /* a key on its way */
     const uint8_t *record;
