@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import random
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,10 @@ def test_the_good_columns_are_good(tmp_path: Path) -> None:
         ({"profile": np.array(b"\xff")}, "profile", "is no profile"),
         ({"profile": np.array(["draft"])}, "profile", "expected 0 dimensions of texts"),
         ({"ipv4_home_address": np.array(["192.0.2.1"])}, "ipv4_home_address", "expected 2 values"),
+        ({"home_address": np.full(2, 0x110000, "<u4").view("<U1")}, "home_address", "no Unicode text"),
+        ({"flow.action": np.full((2, 2), 0xFFFFFFFF, ">u4").view(">U2").reshape(2)}, "flow.action", "no Unicode text"),
+        ({"profile": np.full(1, 0x110000, "<u4").view("<U1").reshape(())}, "profile", "no Unicode text"),
+        ({"profile": np.array("")}, "profile", "'' is no profile"),
     ],
 )
 def test_mistakes_in_columns(tmp_path: Path, changes: dict[str, Any], path: str, message: str) -> None:
@@ -158,6 +163,57 @@ def test_files_that_have_no_columns(tmp_path: Path, ending: str, octets: bytes) 
 def test_objects_in_columns_are_not_loaded(tmp_path: Path) -> None:
     with pytest.raises(BindingsFileError, match="allow_pickle"):
         read_bindings(npz(tmp_path / "b.npz", home_address=np.array(["::1", None], object)))
+
+
+def _member(shape: str, octets: bytes = b"") -> bytes:
+    """An array of texts of one character as numpy writes it, whatever its header says of its shape."""
+    header = f"{{'descr': '<U1', 'fortran_order': False, 'shape': {shape}, }}".encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\0" + len(header).to_bytes(2, "little") + header + octets
+
+
+@pytest.mark.parametrize("shape", ["(1000000000000000,)", f"({10**30},)", "((((", "(-1,)", "(2,)", "f()"])
+def test_headers_of_arrays_that_lie(tmp_path: Path, shape: str) -> None:
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("home_address.npy", _member(shape))
+    with pytest.raises(BindingsFileError, match=r"b\.npz: no \.npz file of arrays: "):
+        read_bindings(tmp_path / "b.npz")
+
+
+def test_members_that_are_no_arrays(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("home_address", b"2001:db8::1")
+    with pytest.raises(BindingsFileError, match="home_address: no array"):
+        read_bindings(tmp_path / "b.npz")
+    np.save(tmp_path / "b.npy", GOOD["home_address"])
+    (tmp_path / "b.npy").rename(tmp_path / "b.npz")
+    with pytest.raises(BindingsFileError, match=r"no \.npz file of arrays"):
+        read_bindings(tmp_path / "b.npz")
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_octets_of_an_npz_file_are_one_clear_error(tmp_path: Path, seed: int) -> None:
+    path, rng = tmp_path / "b.npz", random.Random(seed)
+    np.savez_compressed(path, home_address=np.array([f"2001:db8::{i:x}" for i in range(1, 2000)]))
+    good = path.read_bytes()
+    refused = 0
+    for _ in range(40):
+        octets = bytearray(good)
+        octets[rng.randrange(len(octets))] ^= rng.randrange(1, 256)
+        path.write_bytes(octets)
+        try:
+            read_bindings(path)
+        except BindingsFileError:
+            refused += 1
+    assert refused > 20
+
+
+def test_an_npz_file_that_unpacks_to_too_much(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowclass.mobility.bindings_file.columns._LARGEST", 1 << 30)
+    with zipfile.ZipFile(tmp_path / "b.npz", "w") as archive:
+        archive.writestr("home_address.npy", b"")
+        archive.filelist[0].file_size = (1 << 30) + 1  # which the list of members at the end of the file repeats
+    with pytest.raises(BindingsFileError, match="more than 1 GiB, unpacked"):
+        read_bindings(tmp_path / "b.npz")
 
 
 @pytest.mark.parametrize(
@@ -186,6 +242,32 @@ def test_mistakes_in_parquet(tmp_path: Path, rows: list[dict[str, Any]], path: s
         read_bindings(file)
     assert caught.value.path == path
     assert message in str(caught.value)
+
+
+def test_texts_in_parquet_that_are_not_utf_8(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    ends = pa.py_buffer((0).to_bytes(4, "little") + (2).to_bytes(4, "little"))
+    text = pa.Array.from_buffers(pa.string(), 1, [None, ends, pa.py_buffer(b"\xff\xfe")])
+    for array in (text, text.dictionary_encode()):
+        pq.write_table(pa.table({"home_address": array}), tmp_path / "b.parquet")
+        with pytest.raises(BindingsFileError, match="home_address: not UTF-8"):
+            read_bindings(tmp_path / "b.parquet")
+
+
+def test_columns_that_are_there_twice_in_parquet(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    import pyarrow.parquet as pq
+
+    file, home = tmp_path / "b.parquet", pa.array(["2001:db8::1"])
+    pq.write_table(pa.Table.from_arrays([home, home], names=["home_address", "home_address"]), file)
+    with pytest.raises(BindingsFileError, match="home_address: the column is there twice"):
+        read_bindings(file)
+    row = pa.StructArray.from_arrays([pa.array([1]), pa.array([2]), home], names=["bid", "bid", "address"])
+    pq.write_table(pa.table({"home_address": home, "care_of": pa.ListArray.from_arrays([0, 1], row)}), file)
+    with pytest.raises(BindingsFileError, match=r"care_of\.bid: the column is there twice"):
+        read_bindings(file)
 
 
 def test_an_unknown_form_is_refused() -> None:

@@ -7,6 +7,7 @@ Here they become the same shapes as a file of text, block by block, and `read` c
 
 from __future__ import annotations
 
+import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -24,6 +25,7 @@ from .shapes import LISTS, CareOfShape, FlowShape, SelectorShape, WholeNodeShape
 __all__ = ["read_columns"]
 
 _BLOCK: Final = 1 << 14  # nodes at a time
+_LARGEST: Final = 1 << 33  # octets of the arrays of an .npz file, which may be packed very small
 _NODE: Final = ("home_address", "ipv4_home_address")
 _ARRAYS: Final = (
     "profile",
@@ -96,13 +98,20 @@ def _rows(name: str, given: _List) -> list[Any]:
 
 def _arrays(file: str) -> dict[str, npt.NDArray[Any]]:
     try:
+        with zipfile.ZipFile(file) as members:
+            if sum(member.file_size for member in members.infolist()) > _LARGEST:
+                raise BindingsFileError(f"more than {_LARGEST >> 30} GiB, unpacked", file=file)
         with np.load(file, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
+    except BindingsFileError:
+        raise
     except OSError as error:
         raise BindingsFileError(error.strerror or str(error), file=file) from None
-    except (ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+    except Exception as error:  # zip, its compressions, and the headers of arrays: each has exceptions of its own
         raise BindingsFileError(f"no .npz file of arrays: {error}", file=file) from None
     for name, array in arrays.items():
+        if not isinstance(array, np.ndarray):
+            raise _wrong(file, name, "no array (a member of an .npz file is called NAME.npy)")
         if name not in _ARRAYS:
             close = get_close_matches(name, _ARRAYS, 1)
             raise _wrong(file, name, f"unknown column{f': did you mean {close[0]}?' if close else ''}")
@@ -111,7 +120,17 @@ def _arrays(file: str) -> dict[str, npt.NDArray[Any]]:
         if array.ndim != dimensions or array.dtype.kind not in ("US" if text else "iuUS"):
             expected = f"{dimensions} dimensions of {'texts' if text else 'integers or texts'}"
             raise _wrong(file, name, f"expected {expected}, got {array.ndim} dimensions of {array.dtype}")
+        if not _is_unicode(array):
+            raise _wrong(file, name, "no Unicode text")
     return arrays
+
+
+def _is_unicode(array: npt.NDArray[Any]) -> bool:
+    """False for an array of dtype U with characters that Python can't have, on which numpy fails."""
+    if array.dtype.kind != "U" or array.dtype.itemsize == 0:
+        return True
+    characters = np.ascontiguousarray(array).reshape(-1).view(np.dtype("u4").newbyteorder(array.dtype.byteorder))
+    return bool(characters.max(initial=0) <= sys.maxunicode)
 
 
 def _wrong(file: str, column: str, what: str) -> BindingsFileError:
@@ -187,12 +206,14 @@ def _parquet(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNode
         raise BindingsFileError("Parquet takes pyarrow: pip install 'flowclass[parquet]'", file=file) from None
     try:
         opened = pq.ParquetFile(file)
-    except (OSError, pa.ArrowException) as error:
+        names = opened.schema_arrow.names
+    except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
         raise BindingsFileError(getattr(error, "strerror", None) or f"no Parquet file: {error}", file=file) from None
-    names = opened.schema_arrow.names
     for name in names:
         if name not in (*_NODE, *LISTS):
             raise _wrong(file, name, "unknown column")
+        if names.count(name) > 1:
+            raise _wrong(file, name, "the column is there twice")
     if "home_address" not in names:
         raise _wrong(file, "home_address", "the column is missing")
     profile = _profile(file, (opened.schema_arrow.metadata or {}).get(b"profile"))
@@ -202,7 +223,7 @@ def _parquet(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNode
             for batch in opened.iter_batches(_BLOCK):
                 nodes = {name: _arrow_values(file, name, batch[name]) for name in _NODE if name in names}
                 yield _Block(nodes, {name: _arrow_list(file, name, batch[name]) for name in LISTS if name in names})
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of structs may be no UTF-8
             raise BindingsFileError(f"no whole Parquet file: {error}", file=file) from None
 
     return profile, _shapes(blocks())
@@ -228,6 +249,8 @@ def _arrow_columns(file: str, name: str, prefix: str, rows: Any) -> Iterator[tup
         raise _wrong(file, name, f"expected structs, got {rows.type}")
     for field, array in zip(rows.type, rows.flatten(), strict=True):
         column, path = f"{prefix}{field.name}", f"{name}.{field.name}"
+        if len(rows.type.get_all_field_indices(field.name)) > 1:
+            raise _wrong(file, path, "the column is there twice")
         if column == "selector":
             yield from _arrow_columns(file, path, "selector.", array)
         elif column not in LISTS[name.partition(".")[0]]:
@@ -247,5 +270,8 @@ def _arrow_values(file: str, path: str, array: Any) -> Column:
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
     if not (is_text or (pa.types.is_integer(kind) and not text)):
         raise _wrong(file, path, f"expected texts{'' if text else ' or integers'}, got {array.type}")
-    values = array.to_pylist()
+    try:
+        values = array.to_pylist()
+    except UnicodeDecodeError:
+        raise _wrong(file, path, "not UTF-8") from None
     return [UNSET if value is None else value for value in values] if array.null_count else values

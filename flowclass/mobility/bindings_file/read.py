@@ -46,6 +46,9 @@ _INVALID = re.compile(r"^(?P<what>.*?)(?: - at `\$?\.?(?P<path>[^`]*)`)?$", re.D
 _NO_CHOICE = re.compile(r"Invalid enum value (.*)", re.DOTALL)
 _NAMED_KEY = re.compile(r"(?:unknown|required) field `([^`]*)`")
 
+_UNREAD: Final = (MsgspecError, ValueError, RecursionError)
+"""What msgspec raises for text that it can't read."""
+
 _DECODE_FILE: Final = Decoder(RawFileShape).decode
 _DECODE_NODE: Final = Decoder(WholeNodeShape).decode
 _ENCODE: Final = Encoder().encode
@@ -305,7 +308,7 @@ class _Reader:
         except ValueError as error:
             raise BindingsFileError(str(error), file=self.file) from None
         if self.found.is_json:
-            with suppress(MsgspecError, ValueError):  # then the other way says what is wrong
+            with suppress(*_UNREAD):  # then the other way says what is wrong
                 return self.raw_nodes(_DECODE_FILE(memoryview(octets)[start:]), octets.count(b'"'))
         del octets
         return self.plain_nodes(self.data())
@@ -336,7 +339,7 @@ class _Reader:
             shape = _DECODE_NODE(octets)
             # a key that is there twice is encoded once
             plain = b"\\" in octets or _ENCODE(shape).count(b'"') != octets.count(b'"')
-        except (MsgspecError, ValueError):
+        except _UNREAD:
             plain = True
         if plain:
             return self.plain_node(octets, number)
@@ -344,11 +347,11 @@ class _Reader:
 
     def plain_node(self, octets: bytes, number: int) -> Node:
         try:
-            data = json.loads(octets, object_pairs_hook=_object)
+            data = json.loads(octets.decode(), object_pairs_hook=_object)
+            repeated = _repeated(data, f"node[{number}]")
         except (RecursionError, ValueError):
             self.data()  # which raises it with the line
             raise
-        repeated = _repeated(data, f"node[{number}]")
         if repeated is not None:
             self.fail("the key is given twice", repeated)
         flows = _take_flows({"node": [data]})
