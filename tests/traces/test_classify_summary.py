@@ -106,6 +106,22 @@ def test_totals_have_the_first_and_last_time_of_everything(tmp_path: Path) -> No
         assert len(care_of) > 5
 
 
+@pytest.mark.parametrize("last", [2**63 - 1, 2**63 - 2, 2**63 - 2**38, 2**63 - 2**40])
+def test_packets_without_a_time_after_the_latest_times_that_there_are(tmp_path: Path, last: int) -> None:
+    nodes = random_nodes(random.Random(2), 1, 0)
+    file = tmp_path / "bindings.toml"
+    file.write_text(bindings_toml(nodes))
+    packet = next(traffic(random.Random(2), nodes, 1)).data
+    size = 16 + len(packet) + -len(packet) % 4
+    untimed = struct.pack("<III", 3, size, len(packet)) + packet + bytes(-len(packet) % 4) + struct.pack("<I", size)
+    times = [last - 5, last, last]
+    octets = capture([Frame(time, packet) for time in times], write_pcapng).read() + 5 * untimed
+    for observers in ([], [lambda rows: None]):
+        summary = Run(load_bindings(file), observers=observers).classify([io.BytesIO(octets)])
+        (node,) = summary.to_dict()["nodes"]
+        assert [node[name] for name in ("packets", "first_ns", "last_ns")] == [8, times[0], last]
+
+
 def test_a_summary_of_more_keys_than_are_remembered(tmp_path: Path) -> None:
     rng = random.Random(3)
     nodes = random_nodes(rng, 4, 8)

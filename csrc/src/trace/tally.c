@@ -331,7 +331,9 @@ static int count_stray(fc_tally *t, fc_fib *fib, const fc_key *key, uint32_t oct
         if (t->used) /* not before the first key */
             status = leave_all(t, fib);
         t->strays = 0;
-        t->base = time < INT64_MIN + (int64_t)(2 * BEFORE) ? INT64_MIN + (int64_t)BEFORE : time - (int64_t)BEFORE;
+        /* within such bounds that FC_NO_TIME is outside of the times that can be in `seen` */
+        const int64_t before = (int64_t)BEFORE, least = INT64_MIN + before, most = INT64_MAX - (int64_t)NEVER;
+        t->base = time < least + before ? least : time - before > most ? most : time - before;
     }
     return status;
 }
