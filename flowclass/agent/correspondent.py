@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowclass.errors import FlowclassError
 from flowclass.mobility import CorrespondentNode, Event, EventKind
+from flowclass.mobility.addresses import is_routable
 from flowclass.wire import BindingError, MobilityPacket, encode_packet
 from flowclass.wire.numbers import BINDING_STATUS, BindingErrorStatus
 
@@ -140,9 +141,12 @@ class CorrespondentService(EndService):
             self._note(f"refused with {pending.refused}, {BINDING_STATUS.get(pending.refused, '')}", source)
 
     def _report_unbound(self, packet: bytes) -> None:
-        """Answer a Home Address option that no binding bears out by a Binding Error (RFC 6275 section 9.3.3)."""
+        """Answer a Home Address option that no binding bears out by a Binding Error (RFC 6275 section 9.3.3).
+
+        There is none about addresses that no host may have, nor to such an address (sections 6.3 and 9.3.1).
+        """
         home = home_address(packet)
-        if home is None:
+        if home is None or not is_routable(home) or not is_routable(packet[8:24]):
             self.counters["malformed"] += 1
             return
         self.counters["unbound home address"] += 1

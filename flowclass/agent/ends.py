@@ -124,7 +124,7 @@ class EndService(ABC):
 
     def _take_waiting(self) -> None:
         self._scheduled = False
-        while self._waiting:
+        for _ in range(len(self._waiting)):  # what comes meanwhile waits, so that timers and signals have their turn
             self._take(self._waiting.popleft())
 
     # ---- the operator

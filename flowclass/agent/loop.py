@@ -99,7 +99,7 @@ class Loop:
     def _run_calls(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.eventfd_read(self._wake)
-        while self._calls:
+        for _ in range(len(self._calls)):  # calls that these ask for wait, so that timers and signals have their turn
             self._calls.popleft()()
 
     def _run_signals(self) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -23,7 +25,10 @@ from scapy.layers.inet6 import (
 )
 from scapy.packet import Raw
 
-from flowclass.agent._forward import Forwarder
+from flowclass.agent._forward import Forwarder, Local
+from flowclass.agent.config import read_correspondent_config
+from flowclass.agent.correspondent import CorrespondentService
+from flowclass.agent.loop import Loop
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import ClassifierError
 
@@ -288,3 +293,74 @@ def test_arguments_of_the_roles_are_checked() -> None:
                   {"role": "correspondent", "own": [(bytes(4), 32)]}):  # fmt: skip
         with pytest.raises(ClassifierError):
             Forwarder(table, tun=[0], output=1, home_agent=packed(HOME_AGENT), **wrong)
+
+
+# ---- The control plane of a correspondent node
+
+
+@pytest.fixture
+def service(tmp_path: Path) -> Iterator[CorrespondentService]:
+    """A correspondent node that has opened nothing; what it sends is in ``service.forwarder.out``."""
+    (tmp_path / "cn.toml").write_text(f'address = "{CN}"\ncontrol = "{tmp_path}/cn.sock"\n')
+    made = CorrespondentService(read_correspondent_config(tmp_path / "cn.toml"))
+    out: list[bytes] = []
+    made.forwarder = SimpleNamespace(send=out.extend, out=out)  # type: ignore[assignment]  # what it uses
+    yield made
+    made.loop.close()
+
+
+def test_a_reload_grants_no_longer_lifetime_than_return_routability(service: CorrespondentService) -> None:
+    assert service.agent.limits.lifetime == 105  # 420 seconds, MAX_RR_BINDING_LIFETIME
+    service.reload()
+    assert service.agent.limits.lifetime == 105
+
+
+@pytest.mark.parametrize(
+    ("source", "home", "answers"),
+    [
+        (COA1, HOME, 1),
+        ("ff02::1", HOME, 0),
+        ("::", HOME, 0),
+        ("fe80::1", HOME, 0),
+        (COA1, "ff0e::1", 0),
+        (COA1, "fe80::5", 0),
+        (COA1, "::1", 0),
+    ],
+)
+def test_a_binding_error_is_about_routable_addresses_only(
+    service: CorrespondentService, source: str, home: str, answers: int
+) -> None:
+    packet = with_option(udp(HOME, CN), home=home, care_of=source)
+    service._take(Local(packet, -1, None))
+    assert len(service.forwarder.out) == answers  # type: ignore[attr-defined]  # the list of the fixture
+
+
+def test_packets_that_never_end_leave_timers_and_signals_their_turn(service: CorrespondentService) -> None:
+    taken = 0
+
+    def take(local: Local) -> None:
+        nonlocal taken
+        taken += 1
+        assert taken < 100, "the end takes one packet after the other"
+        service._waiting.append(local)  # as the data thread does meanwhile
+
+    service._take = take  # type: ignore[method-assign]
+    service._waiting.append(Local(b"", -1, None))
+    service._take_waiting()
+    assert taken == 1
+
+
+def test_calls_that_ask_for_themselves_again_leave_timers_their_turn() -> None:
+    loop, calls = Loop(), 0
+
+    def again() -> None:
+        nonlocal calls
+        calls += 1
+        assert calls < 100, "the loop does nothing else"
+        loop.call(again)
+
+    loop.on_time.append(lambda now: loop.stop())
+    loop.call(again)
+    loop.run()
+    loop.close()
+    assert calls == 1

@@ -58,8 +58,16 @@ class CorrespondentNode(Agent):
         check_optional("nonces", nonces, NonceTable)
         super().__init__(profile, *arguments, **more)
         self.nonces: NonceTable = nonces or NonceTable()
+
+    @property
+    def limits(self) -> Limits:
+        """As they were set, but bindings last no longer than return routability allows (RFC 6275 section 5.2.7)."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
         longest = int(MAX_RR_BINDING_LIFETIME) // LIFETIME_UNIT
-        self.limits: Limits = replace(self.limits, lifetime=min(self.limits.lifetime, longest))
+        self._limits = replace(limits, lifetime=min(limits.lifetime, longest))
 
     # ---- return routability
 
