@@ -11,6 +11,7 @@ import socket
 import threading
 from abc import ABC, abstractmethod
 from collections import Counter, deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -42,10 +43,10 @@ class EndService(ABC):
 
     def __init__(self, log: Log, control: Path, tun: str, mtu: int) -> None:
         self.log: Log = log
-        self.loop: Loop = Loop()
+        self._closing = ExitStack()
+        self.loop: Loop = self._keep(Loop())
         self.counters: Counter[str] = Counter()
         self._control, self._device, self._mtu = control, tun, mtu
-        self._closing: list[Any] = []
         self._waiting: deque[Local] = deque()
         self._scheduled = False
 
@@ -66,12 +67,10 @@ class EndService(ABC):
             if thread.is_alive():
                 self.forwarder.close()
                 thread.join(5)
-            while self._closing:
-                self._closing.pop().close()
-            self.loop.close()
+            self._closing.close()  # all of them, also if one fails
 
     def _keep(self, thing: Any) -> Any:
-        self._closing.append(thing)
+        self._closing.callback(thing.close)
         return thing
 
     def _tun(self) -> Tun:
@@ -158,7 +157,7 @@ class Untouched:
     """Keeps the kernel from answering packets with type 2 routing headers, or with Home Address options, by errors.
 
     A packet socket sees them before; the kernel's own processing is ended by a table of nftables, which exists until
-    `close`. A table that an ended process has left is replaced.
+    `close`. What this host forwards to others passes. A table that an ended process has left is replaced.
     """
 
     def __init__(self, name: str, *, home_address: bool) -> None:
@@ -166,12 +165,16 @@ class Untouched:
         # RFC 6275 section 6.3: the option begins at 8n + 6, so that it is the first one or follows padding
         option = "ip6 nexthdr 60 @nh,{at},8 201 drop"
         rules = [option.format(at=336), option.format(at=368)] if home_address else ["ip6 nexthdr 43 @nh,336,8 2 drop"]
-        chain = "\n".join(["type filter hook prerouting priority -400", *rules])
-        table = self._table
+        chain = "\n".join(["type filter hook input priority -400", *rules])
         try:
-            run_nft(f"table {table}\ndelete table {table}\ntable {table} {{\nchain arriving {{\n{chain}\n}}\n}}\n")
+            run_nft(f"{self._none()}table {self._table} {{\nchain arriving {{\n{chain}\n}}\n}}\n")
         except FlowclassError as error:
             raise FlowclassError(f"route optimization needs nftables: {error}") from None
 
+    def _none(self) -> str:
+        """Commands after which the table isn't there, whether it was or not: a firewall that is loaded anew removes
+        those of others."""
+        return f"table {self._table}\ndelete table {self._table}\n"
+
     def close(self) -> None:
-        run_nft(f"delete table {self._table}\n")
+        run_nft(self._none())

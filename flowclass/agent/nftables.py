@@ -80,7 +80,8 @@ class KernelRules:
     def remove(self, home: bytes) -> None:
         """Remove the rules of the node with this home address (packed)."""
         if home in self._marks:
-            run_nft(f"delete table inet {_table(home)}\n")
+            table = f"table inet {_table(home)}"
+            run_nft(f"{table}\ndelete {table}\n")  # also if something else, such as a new firewall, has removed it
             self._lead(home, set())
             del self._marks[home]
 

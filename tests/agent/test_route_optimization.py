@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import sys
 from ipaddress import IPv6Address
 from typing import Any
 
@@ -22,7 +23,8 @@ from network_kit import (
     run,
     wait_until,
 )
-from scapy.layers.inet6 import HAO, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt
+from scapy.layers.inet import UDP
+from scapy.layers.inet6 import HAO, ICMPv6EchoRequest, IPv6, IPv6ExtHdrDestOpt, IPv6ExtHdrRouting
 
 from flowclass.wire import (
     BindingError,
@@ -120,6 +122,32 @@ def test_a_correspondent_that_lost_its_bindings_says_so_and_gets_them_again(labo
     assert correspondent.stop() == 0
     for name in ("mn", "cn"):
         assert run(*laboratory.inside(name, "nft", "list", "tables")).stdout == ""
+
+
+_UNTOUCHED = """
+import signal
+from flowclass.agent.ends import Untouched
+from flowclass.agent.nftables import run_nft
+made = [Untouched("other", home_address=True), Untouched("mobile", home_address=False)]
+print("ready", flush=True)
+signal.sigwait([signal.SIGTERM])
+run_nft("flush ruleset\\n")  # as a firewall that is loaded anew
+for one in made:
+    one.close()
+"""
+
+
+def test_packets_for_others_are_forwarded_and_another_firewall_harms_no_end(laboratory: Laboratory) -> None:
+    code = f"import signal\nsignal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])\n{_UNTOUCHED}"
+    end = laboratory.start("core", sys.executable, "-c", code)
+    seen = laboratory.capture("cn", "eth0")
+    option = IPv6ExtHdrDestOpt(options=[HAO(hoa=HOME)])
+    routing = IPv6ExtHdrRouting(type=2, segleft=1, addresses=[HOME])
+    head = IPv6(src=CARE_OF_B, dst=CORRESPONDENT)
+    packets = [bytes(head / header / UDP(dport=9) / f"to {i}".encode()) for i, header in enumerate((option, routing))]
+    exchange(laboratory, "mn", "lte", packets, 0.0)
+    wait_until(lambda: all(seen.count(b"to %d" % i) for i in range(2)), "both packets behind the router")
+    assert end.stop() == 0, end.log
 
 
 @pytest.mark.req("R106", "R112", "R137")
