@@ -294,12 +294,14 @@ class MobileNodeService(EndService):
         if self._optimization is not None:
             self._optimization.tick(now)
 
-    def _heard(self, packet: bytes) -> None:
+    def _heard(self, packet: bytes, *, in_udp: bool) -> None:
         """Process a packet with a Mobility Header for this node."""
         self.counters["signalling"] += 1
         before, known = self.updates.outstanding, list(self.updates.care_of)
         now = time.monotonic()
         self._send(self.node.receive(packet, now=now, authenticated=True))
+        if in_udp and before is not None and self.updates.outstanding is not before:
+            self._look_for_nat(packet)  # it is the answer to the update; from anybody else, nothing is believed
         if self._optimization is not None:
             self._optimization.settle(now)
         if self._leaving is not None:
@@ -341,11 +343,9 @@ class MobileNodeService(EndService):
         if upper is None or upper.protocol != MOBILITY:
             self.counters["other protocol"] += 1
             return
-        if local.outer is not None:
-            self._look_for_nat(packet)
-        elif packet[24:40] not in self._places and packet[24:40] != self.config.home.packed:
+        if local.outer is None and packet[24:40] not in self._places and packet[24:40] != self.config.home.packed:
             return
-        self._heard(packet)
+        self._heard(packet, in_udp=local.outer is not None)
 
     # ---- IPv4 care-of addresses (RFC 5555)
 

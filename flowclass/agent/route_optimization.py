@@ -20,11 +20,11 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import FlowclassError
 from flowclass.mobility import DISCARD, NCAST, FlowEntry, MobileNode, UpdateList, publish_uplink
 from flowclass.mobility.addresses import in_prefixes, is_routable
-from flowclass.wire.numbers import MAX_RR_BINDING_LIFETIME
+from flowclass.wire.numbers import HOME_ADDRESS_OPTION, MAX_RR_BINDING_LIFETIME
 
 from .config import CareOfSource, FlowPolicy
 from .logs import Log
-from .packets import ICMPV6
+from .packets import ICMPV6, MOBILITY, upper_layer
 from .sockets import ICMP6_FILTER, payloads
 
 __all__ = ["RouteOptimization", "want_flows"]
@@ -35,6 +35,8 @@ _QUIET: Final = MAX_RR_BINDING_LIFETIME  # seconds for which a correspondent nod
 _MOST_QUIET: Final = 4096
 _IDLE: Final = 120.0  # seconds without a packet, after which a binding isn't refreshed any longer
 _PARAMETER_PROBLEM: Final = 4
+_UNKNOWN_HEADER: Final = 1  # codes of a Parameter Problem
+_UNKNOWN_OPTION: Final = 2
 
 Address = IPv4Address | IPv6Address
 
@@ -193,14 +195,19 @@ class RouteOptimization:
             self._forget(peer, now + _QUIET)
 
     def hear_error(self, now: float) -> None:
-        """Read ICMPv6 Parameter Problems: the host of a correspondent node doesn't know a header of ours."""
+        """Read ICMPv6 Parameter Problems: the host of a correspondent node doesn't know a header of ours.
+
+        Problems with what applications send say nothing about the route (RFC 6275 section 11.3.5).
+        """
         while True:
             try:
                 message, source = self.errors.recvfrom(2048)
             except OSError:
                 return
             peer = IPv6Address(source[0].partition("%")[0])
-            if len(message) >= 48 and message[0] == _PARAMETER_PROBLEM and message[32:48] == peer.packed:
+            if len(message) < 48 or message[0] != _PARAMETER_PROBLEM or message[32:48] != peer.packed:
+                continue
+            if _is_about_mobility(message[1], message[8:], int.from_bytes(message[4:8])):
                 self.refused(peer, now)
 
     def next_deadline(self) -> float | None:
@@ -245,6 +252,14 @@ class RouteOptimization:
             }
             for peer, known in self._known.items()
         ]
+
+
+def _is_about_mobility(code: int, packet: bytes, at: int) -> bool:
+    """Whether a Parameter Problem says that the Mobility Header, or the Home Address option, of a packet is unknown."""
+    if code == _UNKNOWN_HEADER:
+        upper = upper_layer(packet)
+        return upper is not None and upper.protocol == MOBILITY
+    return code == _UNKNOWN_OPTION and packet[at : at + 1] == bytes((HOME_ADDRESS_OPTION,))
 
 
 def want_flows(node: MobileNode, peer: IPv6Address, flows: Iterable[FlowPolicy], now: float) -> None:

@@ -1,8 +1,9 @@
-"""The packet loop of a mobile node and of a correspondent node, between socket pairs; scapy judges."""
+"""The two ends: their packet loop between socket pairs, which scapy judges, and what their control planes believe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from ipaddress import IPv6Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -16,21 +17,26 @@ from scapy.layers.inet6 import (
     HBHOptUnknown,
     ICMPv6EchoRequest,
     ICMPv6PacketTooBig,
+    ICMPv6ParamProblem,
     IPv6,
     IPv6ExtHdrDestOpt,
     IPv6ExtHdrFragment,
     IPv6ExtHdrHopByHop,
     IPv6ExtHdrRouting,
+    MIP6MH_HoTI,
     PadN,
 )
 from scapy.packet import Raw
 
 from flowclass.agent._forward import Forwarder, Local
-from flowclass.agent.config import read_correspondent_config
+from flowclass.agent.config import read_correspondent_config, read_node_config
 from flowclass.agent.correspondent import CorrespondentService
 from flowclass.agent.loop import Loop
+from flowclass.agent.mobile_node import MobileNodeService
+from flowclass.agent.route_optimization import RouteOptimization
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import ClassifierError
+from flowclass.wire import BindingAcknowledgement, MobilityPacket, NatDetection, encode_packet
 
 HOME, CN, OTHER = "2001:db8:100::5", "2001:db8:c::9", "2001:db8:e::7"
 COA1, COA2 = "2001:db8:a::1", "2001:db8:b::1"
@@ -364,3 +370,58 @@ def test_calls_that_ask_for_themselves_again_leave_timers_their_turn() -> None:
     loop.run()
     loop.close()
     assert calls == 1
+
+
+# ---- The control plane of a mobile node
+
+
+def test_only_the_answer_to_the_update_says_whether_there_is_a_nat(tmp_path: Path) -> None:
+    (tmp_path / "mn.toml").write_text(
+        f'home_address = "{HOME}"\nhome_agent = "{HOME_AGENT}"\nhome_agent_ipv4 = "192.0.2.1"\n'
+        f'control = "{tmp_path}/mn.sock"\n[[care_of]]\nbid = 1\ninterface = "wlan"\n[security]\ninsecure = true\n'
+    )
+    node = MobileNodeService(read_node_config(tmp_path / "mn.toml"))
+    node.node.register(HOME_AGENT, 1, "192.0.2.10", now=0.0)
+
+    def hear(sequence: int) -> None:
+        message = BindingAcknowledgement(0, sequence, 100, options=(NatDetection(7),))
+        packet = encode_packet(MobilityPacket(IPv6Address(HOME_AGENT), IPv6Address(HOME), message))
+        node._take(Local(packet, -1, (packed("192.0.2.1"), 4191)))
+
+    hear(node.updates.sequence ^ 1)
+    assert node._keepalive is None
+    hear(node.updates.sequence)
+    assert node._keepalive == 7.0
+    node.loop.close()
+
+
+def test_a_problem_with_an_application_ends_no_direct_way(monkeypatch: pytest.MonkeyPatch) -> None:
+    waiting: list[tuple[bytes, tuple[str, int, int, int]]] = []
+
+    def receive(size: int) -> Any:
+        if not waiting:
+            raise BlockingIOError
+        return waiting.pop()
+
+    sockets = SimpleNamespace(setsockopt=lambda *_: None, recvfrom=receive)
+    monkeypatch.setattr("flowclass.agent.route_optimization.payloads", lambda *_: sockets)
+    nothing: Any = None
+    route = RouteOptimization(nothing, nothing, own=(), send=nothing, count=nothing, log=nothing)
+    refused: list[IPv6Address] = []
+    monkeypatch.setattr(route, "refused", lambda peer, now: refused.append(peer))
+
+    def problem(packet: Any, code: int, at: int) -> list[IPv6Address]:
+        refused.clear()
+        error = bytes(ICMPv6ParamProblem(code=code, ptr=at) / packet)
+        waiting.append((error, (CN, 0, 0, 0)))
+        route.hear_error(0.0)
+        return list(refused)
+
+    option = IPv6ExtHdrDestOpt(options=[HAO(hoa=HOME)])
+    head, peer = IPv6(src=COA1, dst=CN), IPv6Address(CN)
+    assert problem(head / MIP6MH_HoTI(), 1, 6) == [peer]
+    assert problem(head / option / udp(HOME, CN)[UDP], 2, 46) == [peer]
+    assert problem(IPv6(src=HOME, dst=CN, nh=132) / Raw(bytes(32)), 1, 6) == []  # a protocol that isn't there
+    assert problem(head / option / udp(HOME, CN)[UDP], 2, 42) == []  # another option
+    assert problem(head / option / udp(HOME, CN)[UDP], 0, 4) == []
+    assert problem(IPv6(src=HOME, dst=OTHER) / MIP6MH_HoTI(), 1, 6) == []  # it didn't get the packet
