@@ -135,7 +135,7 @@ enum fc_forward_drop {                        /* and why others went nowhere */
                        FC_DROP_LOCAL,      /* the agent didn't take its packets in time */
                        FC_DROP_NO_SOCKET,  /* no socket for this kind of care-of address */
                        FC_DROP_SEND,       /* the kernel had no room or no way */
-                       FC_DROP_RATE,       /* ICMP errors that were too many */
+                       FC_DROP_RATE,       /* ICMP errors and Binding Errors that were too many */
                        FC_FORWARD_DROPS,
 };
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from forward_kit import HOME_AGENT, VNET, Rig, flow, packed
-from scapy.layers.inet import TCP, UDP
+from forward_kit import HOME_AGENT, HOME_AGENT4, VNET, Rig, flow, packed
+from scapy.layers.inet import ICMP, IP, TCP, UDP
 from scapy.layers.inet6 import (
     HAO,
     MIP6MH_BU,
@@ -38,6 +38,7 @@ from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import ClassifierError
 from flowclass.wire import BindingAcknowledgement, MobilityPacket, NatDetection, encode_packet
 
+HOME4 = "198.51.100.5"
 HOME, CN, OTHER = "2001:db8:100::5", "2001:db8:c::9", "2001:db8:e::7"
 COA1, COA2 = "2001:db8:a::1", "2001:db8:b::1"
 FORWARD = 1
@@ -74,8 +75,8 @@ def _correspondent(r: Rig) -> None:
 def _rigs(role: str, own: str, prepare: Callable[[Rig], None]) -> Iterator[MakeRig]:
     made: list[Rig] = []
 
-    def make(**options: Any) -> Rig:
-        r = Rig(role=role, own=[(packed(own), 128)], tap=True, encapsulation_limit=None, **options)
+    def make(more: Iterable[tuple[bytes, int]] = (), **options: Any) -> Rig:
+        r = Rig(role=role, own=[(packed(own), 128), *more], tap=True, encapsulation_limit=None, **options)
         made.append(r)
         prepare(r)
         return r
@@ -178,6 +179,21 @@ def test_too_long_a_packet_draws_an_error_to_the_application(mobile: MakeRig) ->
     assert (error.dst, error[ICMPv6PacketTooBig].mtu) == (HOME, 1376)
 
 
+@pytest.mark.parametrize(("ipv4", "source"), [(True, HOME_AGENT4), (False, "192.0.0.8")])
+def test_too_long_a_packet_of_ipv4_draws_an_error_too(mobile: MakeRig, ipv4: bool, source: str) -> None:
+    r = mobile(mtu=1400, ipv4=ipv4, more=[(packed(HOME4), 32)])
+    inner = [IP(src=HOME4, dst="192.0.2.77", flags="DF") / UDP() / Raw(bytes(size - 28)) for size in (1360, 1361)]
+    r.give(*inner).run()
+    assert [IPv6(p)[IP].len for p in r.sent] == [1360]
+    (error,) = [IP(p) for p in r.routed]
+    assert (error.src, error.dst, error[ICMP].type, error[ICMP].code, error[ICMP].nexthopmtu) == (
+        source, HOME4, 3, 4, 1360,
+    )  # fmt: skip
+    found = error[ICMP].chksum
+    del error[ICMP].chksum
+    assert IP(bytes(error))[ICMP].chksum == found
+
+
 def test_a_small_packet_that_does_not_fit_directly_takes_the_tunnel(mobile: MakeRig) -> None:
     r = mobile(mtu=1280)
     r.give(udp(HOME, CN, 1280 - 48)).run()
@@ -254,6 +270,18 @@ def test_a_home_address_option_without_a_binding_is_told_and_not_delivered(corre
     assert r.routed == []
     assert r.dropped == {"source": 2}
     assert [local.packet for local in r.told] == wrong
+
+
+def test_a_flood_of_data_packets_leaves_room_for_signalling(correspondent: MakeRig) -> None:
+    c = correspondent()
+    update = IPv6(src=COA1, dst=CN) / MIP6MH_BU(seq=1)
+    unbound = with_option(udp(HOME, CN), care_of="2001:db8:bad::1")
+    for _ in range(60):
+        c.tap(*[unbound] * 50).run()
+    c.tap(update).run()
+    assert c.told[-1].packet == bytes(update)
+    assert len(c.told) - 1 + c.dropped.get("rate", 0) == 3000
+    assert c.dropped.get("rate", 0) > 0
 
 
 def test_signalling_is_told_as_it_came(mobile: MakeRig, correspondent: MakeRig) -> None:

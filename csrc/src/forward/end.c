@@ -282,6 +282,8 @@ static void tell_peer(fc_fwd_lane *l, const fc_fwd_packet *p, const fc_key *k)
     fc_fwd_peer *peer = &f->peer[mixed >> 32 & (FC_FWD_PEERS - 1)];
     if (peer->address[0] == k->source[0] && peer->address[1] == k->source[1] && l->now - peer->told < TELL_AGAIN)
         return;
+    if (!fc_fwd_allowed(&l->tellings, l->now))
+        return; /* signalling must have room */
     *peer = (fc_fwd_peer){{k->source[0], k->source[1]}, l->now};
     fc_fwd_packet head = {.data = p->data, .length = FC_FWD_IPV6_HEADER};
     fc_fwd_outer from = {.queue = FC_LOCAL_PEER};
@@ -387,7 +389,10 @@ static void tapped(fc_fwd_lane *l, fc_fwd_packet *p, const fc_key *k)
                 break;
             if (fc_fib_sender(f->fib, &home, &care_of, &node) != FC_OK) { /* RFC 6275 9.3.1: a Binding Error is due */
                 fc_fwd_drop_packet(l, FC_DROP_SOURCE, p);
-                fc_fwd_tell(l, p, &(fc_fwd_outer){.queue = -1});
+                if (fc_fwd_allowed(&l->tellings, l->now))
+                    fc_fwd_tell(l, p, &(fc_fwd_outer){.queue = -1});
+                else
+                    fc_fwd_drop(l, FC_DROP_RATE, 1, p->length);
                 return;
             }
             memcpy(p->data + 8, option + 2, 16);

@@ -9,18 +9,16 @@
 #include "../common/bytes.h"
 #include "checksum.h"
 
-#define RATE 1000u /* a second, of each lane */
-#define BURST FC_FWD_ERRORS_BURST
 #define QUOTE4 548u /* octets of an IPv4 packet that are quoted: the error is at most 576 octets (RFC 1812 4.3.2.3) */
 
-static int allowed(fc_fwd_lane *l)
+int fc_fwd_allowed(fc_fwd_bucket *b, uint64_t now)
 {
-    uint64_t more = (l->now - l->refilled) * RATE / 1000;
+    uint64_t more = (now - b->refilled) * b->rate / 1000;
     if (more) {
-        l->tokens = l->tokens + more < BURST ? l->tokens + more : BURST;
-        l->refilled = l->now;
+        b->tokens = b->tokens + more < b->rate ? b->tokens + more : b->rate;
+        b->refilled = now;
     }
-    return l->tokens ? (l->tokens--, 1) : 0;
+    return b->tokens ? (b->tokens--, 1) : 0;
 }
 
 /* May there be an error about this packet? multicast: even if its destination is a group's (RFC 4443 2.4 e). */
@@ -81,12 +79,15 @@ static void error4(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
 {
     fc_forwarder *f = l->forwarder;
     uint32_t quoted = p->length < QUOTE4 ? p->length : QUOTE4, size = 8 + quoted;
-    if (f->options.output4 < 0 || !f->options.has_ipv4)
+    int end = f->options.role != FC_FORWARD_HOME_AGENT; /* then to an application on this host */
+    static const uint8_t nobody[4] = {192, 0, 0, 8};    /* of a node without an IPv4 address (RFC 7600 4.8) */
+    if (!end && (f->options.output4 < 0 || !f->options.has_ipv4))
         return;
     fc_fwd_begin(l);
-    uint8_t *h = fc_fwd_scratch(l, FC_FWD_IPV4_HEADER + size), *m;
+    uint8_t *h = fc_fwd_scratch(l, FC_FWD_VNET + FC_FWD_IPV4_HEADER + size), *m;
     if (!h)
         return;
+    h += FC_FWD_VNET;
     m = h + FC_FWD_IPV4_HEADER;
     memset(h, 0, FC_FWD_IPV4_HEADER);
     h[0] = 0x45;
@@ -94,7 +95,7 @@ static void error4(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
     fc_put16(h + 2, FC_FWD_IPV4_HEADER + size);
     h[8] = 64;
     h[9] = FC_PROTOCOL_ICMP;
-    memcpy(h + 12, f->options.home_agent_ipv4, 4);
+    memcpy(h + 12, f->options.has_ipv4 ? f->options.home_agent_ipv4 : nobody, 4);
     memcpy(h + 16, p->data + 12, 4);
     fc_ipv4_checksum(h, FC_FWD_IPV4_HEADER);
     m[0] = (uint8_t)type;
@@ -104,6 +105,10 @@ static void error4(fc_fwd_lane *l, const fc_fwd_packet *p, unsigned type, unsign
     memcpy(m + 8, p->data, quoted);
     fc_put_checksum(m + 2, fc_sum(m, size, 0));
     fc_fwd_count(l, FC_FORWARD_ERRORS, 1, FC_FWD_IPV4_HEADER + size);
+    if (end) {
+        fc_fwd_to_tun(l, &(fc_fwd_packet){.data = h, .length = FC_FWD_IPV4_HEADER + size});
+        return;
+    }
     *fc_fwd_to4(l, h + 16, 1) = (struct iovec){h, FC_FWD_IPV4_HEADER + size};
 }
 
@@ -112,7 +117,7 @@ static void answer(fc_fwd_lane *l, const fc_fwd_packet *p, int multicast, unsign
 {
     if (!may_answer(p, multicast))
         return;
-    if (!allowed(l)) {
+    if (!fc_fwd_allowed(&l->errors, l->now)) {
         fc_fwd_drop(l, FC_DROP_RATE, 1, p->length);
         return;
     }

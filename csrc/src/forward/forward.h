@@ -32,14 +32,15 @@
 #include "../packet/numbers.h"
 
 #define FC_FWD_BATCH 256u
-#define FC_FWD_HEADROOM 128u      /* before each packet: tunnel headers are written there */
-#define FC_FWD_LARGEST 65575u     /* octets of an IP packet without a jumbo payload */
-#define FC_FWD_SCRATCH 65536u     /* for headers of one batch */
-#define FC_FWD_SEGMENT 20480u     /* the most of it that one segment takes, with FC_MAX_FANOUT copies */
-#define FC_FWD_DEPTH 8u           /* tunnels in one another that are opened for one packet */
-#define FC_FWD_ERRORS_BURST 1000u /* ICMP errors at once */
-#define FC_FWD_VNET 10u           /* struct virtio_net_hdr */
-#define FC_FWD_MIN_MTU 1280u      /* IPv6's */
+#define FC_FWD_HEADROOM 128u     /* before each packet: tunnel headers are written there */
+#define FC_FWD_LARGEST 65575u    /* octets of an IP packet without a jumbo payload */
+#define FC_FWD_SCRATCH 65536u    /* for headers of one batch */
+#define FC_FWD_SEGMENT 20480u    /* the most of it that one segment takes, with FC_MAX_FANOUT copies */
+#define FC_FWD_DEPTH 8u          /* tunnels in one another that are opened for one packet */
+#define FC_FWD_ERRORS_RATE 1000u /* ICMP errors a second, of each lane, and at once */
+#define FC_FWD_TELL_RATE 256u    /* packets that anybody can send and that the agent is told about */
+#define FC_FWD_VNET 10u          /* struct virtio_net_hdr */
+#define FC_FWD_MIN_MTU 1280u     /* IPv6's */
 #define FC_FWD_IPV6_HEADER 40u
 #define FC_FWD_IPV4_HEADER 20u
 #define RFC5555_PORT 4191      /* UDP: IPv6 in UDP in IPv4 */
@@ -100,14 +101,19 @@ typedef struct fc_fwd_flows { /* written by one thread, read by any; a smaller o
 } fc_fwd_flows;
 
 /* What one thread has: a TUN queue and all that is needed to serve it. */
+typedef struct fc_fwd_bucket {
+    uint64_t rate;             /* a second, and at once */
+    uint64_t tokens, refilled; /* how many there may be now; when that was reckoned, ms */
+} fc_fwd_bucket;
+
 typedef struct fc_fwd_lane {
     fc_forwarder *forwarder;
     int tun;
     int failed; /* the device is gone */
     unsigned number;
-    uint64_t now;              /* ms, since this batch began */
-    uint64_t random;           /* state of a generator */
-    uint64_t tokens, refilled; /* ICMP errors that may be sent; when that was reckoned, ms */
+    uint64_t now;    /* ms, since this batch began */
+    uint64_t random; /* state of a generator */
+    fc_fwd_bucket errors, tellings;
     fc_fragments *fragments;
     fc_fwd_reassembly *reassembly;
 
@@ -253,6 +259,7 @@ void fc_fwd_write_direct(const fc_fwd_lane *l, const fc_fwd_way *w, uint32_t siz
                          uint8_t *head); /* 24 octets before it */
 
 /* errors.c */
+int fc_fwd_allowed(fc_fwd_bucket *b, uint64_t now);
 void fc_fwd_too_big(fc_fwd_lane *l, const fc_fwd_packet *p, uint32_t mtu);
 void fc_fwd_unreachable(fc_fwd_lane *l, const fc_fwd_packet *p);
 void fc_fwd_time_exceeded(fc_fwd_lane *l, const fc_fwd_packet *p);

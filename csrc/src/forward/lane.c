@@ -80,8 +80,9 @@ int fc_fwd_lane_new(fc_forwarder *f, unsigned number, fc_fwd_lane **out)
     l->out4.nameless = !is_internet(l->out4.fd);
     memcpy(&l->random, f->options.secret + 8, sizeof l->random);
     l->random += number;
-    l->now = l->refilled = fc_fwd_now();
-    l->tokens = FC_FWD_ERRORS_BURST;
+    l->now = fc_fwd_now();
+    l->errors = (fc_fwd_bucket){FC_FWD_ERRORS_RATE, FC_FWD_ERRORS_RATE, l->now};
+    l->tellings = (fc_fwd_bucket){FC_FWD_TELL_RATE, FC_FWD_TELL_RATE, l->now};
     l->buffer = pages(BUFFER);
     l->whole = malloc(WHOLE);
     l->scratch = malloc(FC_FWD_SCRATCH);
