@@ -15,6 +15,8 @@ from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_network
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
+import msgspec
+
 from flowclass.engine.forwarding import ForwardingTable
 from flowclass.errors import DecodeError, FlowclassError
 from flowclass.mobility import MobileNode, Refusal, SharedKey, UpdateList, publish_uplink
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MobileNodeService"]
 
+_RELOADED: Final = ("care_of", "flows", "correspondents")  # settings that a running node can change
 _ROUTE_METRIC: Final = 1
 _SETTLE: Final = 0.05  # seconds for which changes of addresses are collected
 _LEAVE: Final = 3.0  # seconds to wait for the acknowledgement of the last update
@@ -186,15 +189,18 @@ class MobileNodeService(EndService):
             self.loop.stop()
 
     def reload(self) -> None:
-        """Replace the present flows and care-of addresses by those in the configuration file (SIGHUP)."""
+        """Replace the present flows, care-of addresses and correspondents by those in the configuration file (SIGHUP);
+        anything else waits for a restart."""
         try:
             config = read_node_config(self.config.file)
         except FlowclassError as error:
             self.log.error("reload: the configuration is as it was", error=error)
             return
-        if config.route_optimization != self.config.route_optimization:
-            self.log.error("reload: route_optimization needs a restart; it is as it was")
-        self.config = config
+        before, present = self.config, {name: getattr(config, name) for name in _RELOADED}
+        self.config = msgspec.structs.replace(before, **present, warnings=config.warnings)
+        fixed = [name for name in NodeConfig.__struct_fields__ if getattr(config, name) != getattr(self.config, name)]
+        if fixed:
+            self.log.error("reload: what needs a restart is as it was", settings=", ".join(fixed))
         self._revoked.clear()
         self.log.info("reloaded")
         self._look()

@@ -403,12 +403,29 @@ def test_calls_that_ask_for_themselves_again_leave_timers_their_turn() -> None:
 # ---- The control plane of a mobile node
 
 
-def test_only_the_answer_to_the_update_says_whether_there_is_a_nat(tmp_path: Path) -> None:
+@pytest.fixture
+def node(tmp_path: Path) -> Iterator[MobileNodeService]:
+    """A mobile node that has opened nothing."""
     (tmp_path / "mn.toml").write_text(
         f'home_address = "{HOME}"\nhome_agent = "{HOME_AGENT}"\nhome_agent_ipv4 = "192.0.2.1"\n'
         f'control = "{tmp_path}/mn.sock"\n[[care_of]]\nbid = 1\ninterface = "wlan"\n[security]\ninsecure = true\n'
     )
-    node = MobileNodeService(read_node_config(tmp_path / "mn.toml"))
+    made = MobileNodeService(read_node_config(tmp_path / "mn.toml"))
+    yield made
+    made.loop.close()
+
+
+def test_a_reload_with_another_home_agent_changes_the_rest_and_says_so(node: MobileNodeService) -> None:
+    file = Path(node.config.file)
+    file.write_text(file.read_text().replace(HOME_AGENT, OTHER).replace("bid = 1", "bid = 3"))
+    node.network = SimpleNamespace(addresses=list)  # type: ignore[assignment]  # what it uses
+    node.reload()
+    assert str(node.config.home_agent) == HOME_AGENT
+    assert [source.bid for source in node.config.care_of] == [3]
+    assert [entry["settings"] for entry in node.log.recent if entry["level"] == "error"] == ["home_agent"]
+
+
+def test_only_the_answer_to_the_update_says_whether_there_is_a_nat(node: MobileNodeService) -> None:
     node.node.register(HOME_AGENT, 1, "192.0.2.10", now=0.0)
 
     def hear(sequence: int) -> None:
@@ -420,7 +437,6 @@ def test_only_the_answer_to_the_update_says_whether_there_is_a_nat(tmp_path: Pat
     assert node._keepalive is None
     hear(node.updates.sequence)
     assert node._keepalive == 7.0
-    node.loop.close()
 
 
 def test_a_problem_with_an_application_ends_no_direct_way(monkeypatch: pytest.MonkeyPatch) -> None:
