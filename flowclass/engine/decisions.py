@@ -79,6 +79,10 @@ def __getattr__(name: str) -> Any:
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), "DECISION_DTYPE"})
+
+
 def decision_text(decision: np.void) -> str:
     """Return one decision, an element of an array of `DECISION_DTYPE`, as a line for people.
 

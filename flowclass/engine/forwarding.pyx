@@ -41,6 +41,10 @@ def __getattr__(name):
         return getattr(dtypes, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
+
+def __dir__():
+    return sorted({*globals(), *SIZES})
+
 cdef tuple ACTIONS = tuple(Action), REASONS = tuple(Reason)
 cdef tuple FLAGS = tuple(map(DecisionFlag, range(2 * max(DecisionFlag))))
 cdef object RAW_IP = 101, ONE = 1  # what linktype and threads are unless told otherwise: not looked at then (12 ns)

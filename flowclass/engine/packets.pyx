@@ -33,6 +33,10 @@ def __getattr__(name):
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
+def __dir__():
+    return sorted({*globals(), *SIZES})
+
+
 cdef class Fragments:
     """A bounded memory of first fragments, so that later fragments are decided as the first one was; see fragments.c.
 

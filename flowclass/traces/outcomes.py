@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from . import _rows
 else:
     np = Late("numpy")
+    npt = Late("numpy.typing")  # in the annotations of msgspec's classes, of which `help` makes types
     dtypes = Late("flowclass.engine.dtypes")
     _rows = Late("flowclass.traces._rows")
 

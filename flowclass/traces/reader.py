@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 else:
     np = Late("numpy")
+    npt = Late("numpy.typing")  # in the annotations of msgspec's classes, of which `help` makes types
 
 __all__ = ["NO_TIME", "Checkpoint", "Damage", "Damages", "KeyBatch", "RecordBatch", "Trace"]
 

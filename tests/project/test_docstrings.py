@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import pydoc
 from collections.abc import Iterator
 from typing import Any
 
@@ -36,6 +37,18 @@ def test_nothing_public_lacks_a_docstring(package: str) -> None:
     found = list(offered(package))
     assert len(found) > 5
     assert [name for name, value in found if not (inspect.getdoc(value) or "").strip()] == []
+
+
+@pytest.mark.parametrize("package", [*PACKAGES, "flowclass.engine.forwarding", "flowclass.engine.decisions"])
+def test_help_has_everything_public(package: str) -> None:
+    """Also what is imported late, and the types in annotations, which help looks up for some kinds of classes."""
+    module = importlib.import_module(package)
+    assert {*module.__all__} <= {*dir(module)}
+    for name in module.__all__:
+        value = getattr(module, name)
+        if inspect.isclass(value) and value.__module__.startswith("flowclass"):
+            assert f"class {value.__name__}" in pydoc.plain(pydoc.render_doc(value))
+    assert package in pydoc.plain(pydoc.render_doc(module))
 
 
 @pytest.mark.parametrize("module", stub_docs.MODULES)
