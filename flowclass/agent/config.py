@@ -20,6 +20,7 @@ from msgspec import UNSET, Struct, UnsetType
 from flowclass.engine.fields import NUMBERS
 from flowclass.errors import ConfigurationError
 from flowclass.mobility import DISCARD, FORWARD, NCAST, Association, Limits
+from flowclass.mobility.addresses import is_routable
 from flowclass.mobility.bindings_file.key_lines import line_of, toml_lines
 from flowclass.mobility.bindings_file.parse import BadValueError, address_range, number, number_range
 from flowclass.mobility.bindings_file.read import invalid, read_text
@@ -370,7 +371,7 @@ class _Reader:
 
     def address6(self, text: str, path: str) -> IPv6Address:
         found = self.address(text, path)
-        if not isinstance(found, IPv6Address) or found.is_multicast or found.is_unspecified or found.is_link_local:
+        if not isinstance(found, IPv6Address) or not is_routable(found.packed):
             self.fail(f"{text!r}: a global unicast IPv6 address expected", path)
         return found
 

@@ -56,7 +56,7 @@ def expand_traces(traces: Sequence[str], recursive: bool) -> tuple[str, ...]:
     """
     found: list[str] = []
     for name in traces:
-        if os.path.isdir(name):
+        if name != "-" and os.path.isdir(name):
             if not recursive:
                 raise click.UsageError(f"{name}: is a directory; -r reads the files in it")
             below = [

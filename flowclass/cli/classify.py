@@ -91,7 +91,6 @@ _TOTALS = (("packets", "right"), ("octets", "right"), *((time, "left") for time 
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl", "arrow"]),
-    default="csv",
     help="What the rows of '-o -' are (csv if not given; arrow is a stream).",
 )
 @click.option(
@@ -129,7 +128,7 @@ def command(
     scheduler: str | None,
     output: str | None,
     columns: str | None,
-    form: str,
+    form: str | None,
     by: str | None,
     packets_file: str | None,
     as_json: bool,
@@ -165,6 +164,8 @@ def command(
             names = parse_columns(columns, CONNECTION_COLUMNS, ALL_CONNECTION_COLUMNS)
     traces = expand_traces(traces, recursive)
     streams = "-" in (output, packets_file)
+    if form is not None and output != "-":
+        raise click.UsageError("--format goes with -o -: of a file, the ending of its name says what the rows are")
     for written in (output, packets_file):
         check_apart(None if written == "-" else written, (*traces, bindings_file))
     check_traces(traces)
@@ -205,7 +206,7 @@ def command(
         threads = workers is not None and workers > 1
         with interruptible() as interruption:
             summary = _alone(
-                traces, agent, replay, inner, memory, selection, output, form, names, by is not None,
+                traces, agent, replay, inner, memory, selection, output, form or "csv", names, by is not None,
                 packets_file, threads, interruption, esp_null,
             )  # fmt: skip
     if as_json:

@@ -44,7 +44,7 @@ class _Asking(click.Command):
 @click.option("--json", "as_json", is_flag=True, help="One JSON object.")
 @click.pass_context
 def command(ctx: click.Context, path: str, as_json: bool) -> None:
-    """Asks a running `flowclass ha` what it has and does, or tells it what to do."""
+    """Asks a running `flowclass ha`, `mn` or `cn` what it has and does, or tells it what to do."""
     ctx.obj = (path, as_json)
 
 

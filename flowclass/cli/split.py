@@ -126,6 +126,8 @@ def command(
     traces = expand_traces(traces, recursive)
     agent = make_agent(bindings_file, replay, profile, option_type)
     check_traces(traces)
+    if folder in ("", "-"):
+        raise click.UsageError(f"-o {folder or chr(39) * 2}: a folder expected, for a file of each care-of address")
     if os.path.exists(folder) and not os.path.isdir(folder):
         raise click.UsageError(f"{folder}: is not a folder")
     with interruptible() as interruption, progress("splitting", total_size(traces)) as tell:

@@ -98,6 +98,14 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, more: str, se
         read_agent_config(agent(tmp_path, more, security))
 
 
+@pytest.mark.parametrize("address", ["::1", "::", "fe80::1", "ff02::1", "::ffff:192.0.2.1", "192.0.2.1"])
+def test_an_agent_has_an_address_that_others_can_send_to(tmp_path: Path, address: str) -> None:
+    path = agent(tmp_path)
+    path.write_text(path.read_text().replace("2001:db8:100::1", address))
+    with pytest.raises(ConfigurationError, match="a global unicast IPv6 address expected"):
+        read_agent_config(path)
+
+
 def test_a_missing_file_and_a_missing_key_are_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml: No such file"):
         read_agent_config(tmp_path / "nowhere.toml")

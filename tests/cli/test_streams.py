@@ -95,3 +95,24 @@ def test_too_few_descriptors_are_one_line(files: Path) -> None:
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (2, "flowclass: error: Too many open files\n")
     assert sorted(path.name for path in files.iterdir()) == ["b.toml", "t.pcap"]
+
+
+def test_a_folder_called_minus_is_not_standard_input(files: Path) -> None:
+    (files / "-").mkdir()
+    assert shell(files, "classify - --bindings b.toml < t.pcap") == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("split t.pcap --bindings b.toml -o -", "-o -: a folder expected"),
+        ("split t.pcap --bindings b.toml -o ''", "-o '': a folder expected"),
+        ("classify t.pcap --bindings b.toml --format jsonl", "--format goes with -o -"),
+        ("classify t.pcap --bindings b.toml --format jsonl -o rows.csv", "--format goes with -o -"),
+    ],
+)
+def test_an_output_that_can_not_be_meant_is_refused(files: Path, command: str, says: str) -> None:
+    status, error = shell(files, command)
+    assert status == 2
+    assert says in error
+    assert sorted(path.name for path in files.iterdir()) == ["b.toml", "t.pcap"]

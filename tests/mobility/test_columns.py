@@ -280,3 +280,20 @@ def test_columns_for_every_command(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "b.npz: flow 2 of 2001:db8::2 can never match" in capsys.readouterr().out
     assert main(["check", str(tmp_path / "b.npz"), "-o", str(tmp_path / "b.txt")]) == 2
     assert main(["check", str(tmp_path / "b.npz"), "-o", str(tmp_path / "b.npz")]) == 2
+
+
+def test_a_list_that_no_node_has_may_be_of_type_null(tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "b.parquet"
+    columns = {
+        "home_address": ["2001:db8:1::1", "2001:db8:1::2"],
+        "prefixes": [None, None],
+        "care_of": [None, None],
+        "flow": [[{"fid": 1, "pri": 1, "action": "discard", "bids": None}], None],
+    }
+    parquet.write_table(pa.table(columns), path)
+    first, second = read_bindings(str(path)).nodes
+    (flow,) = first.flows.values()
+    assert [*first.prefixes, *first.care_of, *flow.bids] == []
+    assert [*second.prefixes, *second.care_of, *second.flows] == []

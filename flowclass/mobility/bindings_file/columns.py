@@ -232,6 +232,8 @@ def _parquet(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNode
 def _arrow_list(file: str, name: str, array: Any) -> _List:
     import pyarrow as pa
 
+    if pa.types.is_null(array.type):  # a list that no node has
+        return _List([0] * (len(array) + 1), {"prefix": []} if name in ("prefixes", "flow.bids") else {})
     if not (pa.types.is_list(array.type) or pa.types.is_large_list(array.type)):
         raise _wrong(file, name, f"expected a list, got {array.type}")
     ends = np.append(0, np.cumsum(array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False))).tolist()
