@@ -353,8 +353,9 @@ static void renew(uint8_t shape)
         memset(forwarder->path, 0, FC_FWD_PATHS * sizeof *forwarder->path);
     forwarder->paths = 0;
     l->random = 1;
-    l->now = l->refilled = fc_fwd_now();
-    l->tokens = 4;
+    l->now = l->errors.refilled = l->tellings.refilled = fc_fwd_now();
+    l->errors.tokens = 4;
+    l->tellings.tokens = l->tellings.rate;
     forwarder->options.vnet_header = shape & 1;
     MUST(fc_forwarder_adjust(forwarder, shape & 2 ? 1280 : 1500, 64, shape & 4 ? 3 : -1) == FC_OK);
     MUST(fc_forwarder_set_port(forwarder, &node, 2, care_of4, shape & 8 ? 4191 : 0) == FC_OK);

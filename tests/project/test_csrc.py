@@ -180,3 +180,12 @@ def test_an_extension_is_hardened() -> None:
         run = subprocess.run(["readelf", "-dW", "--dyn-syms", module], capture_output=True, text=True, check=True)
         assert "BIND_NOW" in run.stdout or "NOW" in run.stdout, module.name
         assert "__stack_chk_fail" in run.stdout, module.name
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+def test_programs_of_tests_and_fuzzing_fit_the_sources() -> None:
+    programs = sorted((ROOT / "csrc" / "tests").glob("*.c"))
+    command = ["cc", "-std=c11", "-D_GNU_SOURCE", "-fsyntax-only", f"-I{INCLUDE}", f"-I{SOURCES}", *programs]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert programs
+    assert done.returncode == 0, done.stderr
