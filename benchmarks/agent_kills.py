@@ -30,11 +30,11 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests/support")]
 
-from network_kit import PATIENCE, Daemon, Laboratory, exchange, wait_until, why_not  # noqa: E402
+from network_kit import PATIENCE, Daemon, Laboratory, exchange, wait_until, why_not  # noqa: E402 (behind sys.path)
 
-from flowclass.agent.control import ask  # noqa: E402
-from flowclass.errors import FlowclassError  # noqa: E402
-from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, encode_packet  # noqa: E402
+from flowclass.agent.control import ask  # noqa: E402 (behind sys.path)
+from flowclass.errors import FlowclassError  # noqa: E402 (behind sys.path)
+from flowclass.wire import BindingIdentifier, BindingUpdate, MobilityPacket, encode_packet  # noqa: E402 (behind sys.path)
 
 AGENT = IPv6Address("2001:db8:100::1")
 WLAN = IPv6Address("2001:db8:a::2")

@@ -25,11 +25,11 @@ from typing import Any
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests/support")]
 
-from network_kit import CORRESPONDENT, Daemon, Laboratory, exchange, why_not  # noqa: E402
+from network_kit import CORRESPONDENT, Daemon, Laboratory, exchange, why_not  # noqa: E402 (behind sys.path)
 
-from flowclass.agent.control import ask  # noqa: E402
-from flowclass.mobility import MobileNode  # noqa: E402
-from flowclass.wire.selectors import TrafficSelector6  # noqa: E402
+from flowclass.agent.control import ask  # noqa: E402 (behind sys.path)
+from flowclass.mobility import MobileNode  # noqa: E402 (behind sys.path)
+from flowclass.wire.selectors import TrafficSelector6  # noqa: E402 (behind sys.path)
 
 AGENT = IPv6Address("2001:db8:100::1")
 CARE_OF = [IPv6Address("2001:db8:a::2"), IPv6Address("2001:db8:b::2")]

@@ -18,7 +18,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT / "tests/support")]
 
-from network_kit import Laboratory, why_not  # noqa: E402
+from network_kit import Laboratory, why_not  # noqa: E402 (behind sys.path)
 
 CLIENT = """
 import select, socket, sys, time

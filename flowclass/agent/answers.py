@@ -80,9 +80,9 @@ class Service(Protocol):
 
 def load() -> None:
     """Import what some answers need, and what an agent that starts doesn't wait for otherwise, because it is much."""
-    from flowclass.traces import explain  # noqa: F401
+    from flowclass.traces import explain  # noqa: F401 (loading it is the purpose)
 
-    from . import nftables  # noqa: F401
+    from . import nftables  # noqa: F401 (likewise)
 
 
 def answer(service: Service, request: dict[str, Any]) -> dict[str, Any]:

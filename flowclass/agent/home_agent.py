@@ -76,7 +76,8 @@ class HomeAgentService:
         self._scheduled = False
         self._udp: socket.socket | None = None
         self._udp_replies: list[tuple[bytes, tuple[bytes, int]]] = []
-        self._closing: list[Any] = []
+        self._closing = contextlib.ExitStack()
+        self._closing.callback(self.loop.close)
         self.agent: HomeAgent = self._make_agent()
         self.make_forwarder: Callable[..., Any] = Forwarder
         self.forwarder: Forwarder
@@ -137,9 +138,7 @@ class HomeAgentService:
             self.log.info("stopped")
         finally:
             self._stop_forwarding(thread)
-            while self._closing:
-                self._closing.pop().close()
-            self.loop.close()
+            self._closing.close()  # all of them, also if one fails
 
     def _stop_forwarding(self, thread: threading.Thread) -> None:
         """End the data thread, if it runs: it uses what is about to be closed."""
@@ -149,7 +148,7 @@ class HomeAgentService:
             thread.join(5)
 
     def _keep(self, thing: Any) -> Any:
-        self._closing.append(thing)
+        self._closing.callback(thing.close)
         return thing
 
     def _open_store(self) -> bool:
