@@ -75,16 +75,19 @@ def readme() -> str:
     return re.sub(r"\[`?([^\]`]+)`?\]\((?![a-z]+:|#)[^)]+\)", r"`\1`", text)
 
 
+# Python that is compiled as it is: its first line has Cython's directives (docs/decisions/0019)
+COMPILED = sorted(p for p in Path("flowclass").rglob("*.py") if p.read_text(encoding="utf-8").startswith("# cython:"))
+
 extensions = [
     Extension(
-        ".".join(pyx.with_suffix("").parts),
-        sources=[str(pyx)],
-        depends=[*HEADERS, *CORE],  # linked in as a static library
+        ".".join(source.with_suffix("").parts),
+        sources=[str(source)],
+        depends=[*HEADERS, *CORE] if source.suffix == ".pyx" else [],  # linked in as a static library
         include_dirs=INCLUDE,
         extra_compile_args=[*CFLAGS, "-Wno-unused-function"],
         extra_link_args=LDFLAGS,
     )
-    for pyx in sorted(Path("flowclass").rglob("*.pyx"))
+    for source in [*sorted(Path("flowclass").rglob("*.pyx")), *COMPILED]
 ]
 
 setup(

@@ -1,18 +1,32 @@
-"""Any bytes at all: an answer or silence, and a state that changes only with an acceptance."""
+"""Any bytes at all: an answer or silence, and a state that changes only with an acceptance.
+
+What is compiled answers as the same sources do when Python interprets them.
+"""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib import import_module
 from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
 from random import Random
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from interpreted import interpreted
 from mobility_kit import AGENT, COA1, COA2, COA3, HOME, HTTPS, SSH, Peer, ReadableTable, bid, checksummed, flow
 
-from flowclass.mobility import Agent, CorrespondentNode, HomeAgent, Limits, MobileNode, MobilityAnchorPoint
+from flowclass.mobility import (
+    Agent,
+    CorrespondentNode,
+    HomeAgent,
+    Limits,
+    MobileNode,
+    MobilityAnchorPoint,
+    NonceTable,
+)
 from flowclass.mobility.mobile_node.plan import Role
 from flowclass.wire import (
     AlternateCareOf,
@@ -56,7 +70,7 @@ def started(profile: str) -> Peer:
     return peer
 
 
-def check(peer: Peer, data: bytes, authenticated: bool = True) -> None:
+def check(peer: Peer, data: bytes, authenticated: bool = True) -> list[bytes]:
     before = peer.state()
     published = dict(peer.table.nodes)
     replies = peer.agent.receive(data, now=peer.now, authenticated=authenticated)
@@ -71,6 +85,7 @@ def check(peer: Peer, data: bytes, authenticated: bool = True) -> None:
         assert peer.table.nodes == published
     assert not accepted or authenticated
     assert set(peer.table.nodes) == set(peer.state())
+    return replies
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -155,6 +170,9 @@ def flow_options(draw: Any) -> Any:
 def test_runs_of_updates_that_make_sense_or_not(profile: str, updates: list[Any]) -> None:
     """Whatever comes, in whatever order: what is published is what the cache says, and its bounds hold."""
     peer = started(profile)
+    twin_table = ReadableTable()
+    twin = interpreted_receiver(HomeAgent, profile, twin_table, [])
+    twin.import_state(peer.agent.export_state(peer.now), peer.now)
     for options, flags, lifetime, source, passed in updates:
         usable = tuple(
             o
@@ -163,7 +181,7 @@ def test_runs_of_updates_that_make_sense_or_not(profile: str, updates: list[Any]
             and not (isinstance(o, FlowIdentification) and profile != "draft" and (o.action != 1 or o.pro))
         )
         data = encode_packet(peer.packet(*usable, flags=flags, lifetime=lifetime, source=source), profile)
-        check(peer, data)
+        assert check(peer, data) == twin.receive(data, now=peer.now)
         for node in peer.agent.cache:
             assert len(node.flows) <= 6
             assert len(node.care_of) <= 4
@@ -174,7 +192,8 @@ def test_runs_of_updates_that_make_sense_or_not(profile: str, updates: list[Any]
                 priorities = [f.priority for f in node.flows.values()]
                 assert len(set(priorities)) == len(priorities)
         peer.now += passed
-        peer.agent.tick(peer.now)
+        assert peer.agent.tick(peer.now) == twin.tick(peer.now)
+    assert (peer.agent.export_state(peer.now), peer.table.nodes) == (twin.export_state(peer.now), twin_table.nodes)
 
 
 def test_an_option_that_is_no_flow_option() -> None:
@@ -244,9 +263,29 @@ def mutated(rnd: Random, data: bytes) -> bytes:
     return bytes(octets)
 
 
-def receiver(role: str, profile: str, table: ReadableTable, events: list[Any]) -> Agent:
-    kind = {"home agent": HomeAgent, "anchor point": MobilityAnchorPoint, "correspondent node": CorrespondentNode}[role]
-    return kind(profile, table=table, listener=events.append, limits=Limits(flows_per_node=6, bids_per_node=4))
+ROLES = {"home agent": HomeAgent, "anchor point": MobilityAnchorPoint, "correspondent node": CorrespondentNode}
+
+
+def receiver(kind: type[Agent], limits: type[Limits], profile: str, table: ReadableTable, events: list[Any]) -> Agent:
+    made = kind(profile, table=table, listener=events.append, limits=limits(flows_per_node=6, bids_per_node=4))
+    if hasattr(made, "nonces"):
+        made.nonces = NonceTable(Random(1).randbytes)
+    return made
+
+
+def interpreted_receiver(kind: type[Agent], profile: str, table: ReadableTable, events: list[Any]) -> Agent:
+    modules = interpreted()
+    found = getattr(modules[kind.__module__.removeprefix("flowclass.mobility.")], kind.__name__)
+    return receiver(found, modules["settings"].Limits, profile, table, events)
+
+
+def test_the_interpreted_twin_is_interpreted_and_the_one_in_use_compiled() -> None:
+    twins = {name: str(module.__file__) for name, module in interpreted().items()}
+    assert all(name.endswith(".py") for name in twins.values())
+    compiled = {name for name, path in twins.items() if Path(path).read_text(encoding="utf-8").startswith("# cython:")}
+    assert {"agent.process", "agent.flows", "cache.node"} <= compiled
+    in_use = {name: str(import_module(f"flowclass.mobility.{name}").__file__) for name in twins}
+    assert {name for name, path in in_use.items() if not path.endswith(".py")} == compiled
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -254,7 +293,9 @@ def receiver(role: str, profile: str, table: ReadableTable, events: list[Any]) -
 @given(seed=st.integers(0, 2**64))
 def test_messages_that_are_nearly_right(role: str, profile: str, seed: int) -> None:
     rnd, events, table = Random(seed), list[Any](), ReadableTable()
-    agent = receiver(role, profile, table, events)
+    agent = receiver(ROLES[role], Limits, profile, table, events)
+    twin_events, twin_table = list[Any](), ReadableTable()
+    twin = interpreted_receiver(ROLES[role], profile, twin_table, twin_events)
     flags = {"home agent": 0x4000, "anchor point": 0x0800, "correspondent node": 0}[role]
     for n in range(20):
         message = rnd.choice(MESSAGES)
@@ -266,6 +307,7 @@ def test_messages_that_are_nearly_right(role: str, profile: str, seed: int) -> N
         authorized = rnd.choice([None, [COA1.packed, HOME.packed, COA3.packed]])
         believed = rnd.randint(0, 3) > 0
         replies = agent.receive(data, now=float(n), authenticated=believed, authorized=authorized)
+        assert replies == twin.receive(data, now=float(n), authenticated=believed, authorized=authorized)
         assert len(replies) <= 1
         accepted = sum(agent.counters.updates[:128]) > count
         assert believed or not accepted
@@ -277,11 +319,13 @@ def test_messages_that_are_nearly_right(role: str, profile: str, seed: int) -> N
                 assert (sent.message.status < 128) == accepted
         if not accepted:
             assert (agent.export_state(float(n)), table.nodes) == before
-        agent.tick(float(n))
+        assert agent.tick(float(n)) == twin.tick(float(n))
         for node in agent.cache:
             assert len(node.flows) <= 6
             assert len(node.care_of) <= 4
         assert set(table.nodes) == {node.home for node in agent.cache}
+    assert (agent.export_state(20.0), table.nodes, events) == (twin.export_state(20.0), twin_table.nodes, twin_events)
+    assert agent.counters.as_dict() == twin.counters.as_dict()
 
 
 @pytest.mark.parametrize("profile", PROFILES)

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,18 @@ def test_the_readme_of_an_index_has_no_link_into_the_checkout() -> None:
     links = re.findall(r"\]\(([^)]+)\)", text)
     assert all(re.match(r"[a-z]+:|#", link) for link in links)
     assert "`docs/wire.md`" in text
+
+
+def test_no_extension_module_is_older_than_its_source() -> None:
+    """Else Python runs something else than what the source says: `pip install -e .` again. Some sources are .py."""
+    old = []
+    for built in (ROOT / "flowclass").rglob(f"*{EXTENSION_SUFFIXES[0]}"):
+        for source in (built.with_name(built.name.partition(".")[0] + kind) for kind in (".py", ".pyx")):
+            if source.exists() and source.stat().st_mtime > built.stat().st_mtime:
+                old.append(built.name)
+            elif source.suffix == ".py" and source.exists() and not source.read_text("utf-8").startswith("# cython:"):
+                old.append(built.name)  # it is compiled no more
+    assert not old
 
 
 def test_the_source_distribution_is_reproducible(tmp_path: Path) -> None:

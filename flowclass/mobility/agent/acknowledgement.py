@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Encodes the decision about a binding update as a Binding Acknowledgement (R73, R129; RFC 6275 section 9.5.4)."""
 
 from __future__ import annotations

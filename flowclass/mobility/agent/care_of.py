@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Care-of addresses of one node: binding identifier options (RFC 5648 section 6.2) and plain updates.
 
 `register` and `deregister_bids` change the working copy of a transaction.

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Applies flow identification options to one node: draft sections 8.1 and 8.3.1, RFC 6089 sections 5.3.2 to 5.3.4.
 
 `apply_explicit` and `apply_implicit` change the working copy of a transaction and return one status per option, in the

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """Decides one binding update: how it changes one node, and what is answered.
 
 `process` doesn't depend on an agent or a cache. It changes the working copy of a node that it is given, and returns the

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The entry of a binding cache for one home address, and what a forwarding table needs to know of it.
 
 `CareOf` and `Flow` are immutable values: a change replaces them by new ones. This makes transactions cheap: the working
