@@ -94,7 +94,7 @@ static void example(void)
                     .default_target = 1};
     CHECK(fc_fib_publish(fib, &node, NULL) == FC_OK);
     const fib_record *r = (const fib_record *)(const void *)fib_at(&fib->arena, 2);
-    const fib_signature expected[3] = {{{0, 22, 0}, 1}, {{1, 0, 1}, 3}, {{0, 0, 0}, 5}};
+    const fib_signature expected[3] = {{{0, 22, 0}, 13}, {{1, 0, 1}, 15}, {{0, 0, 0}, 17}};
     CHECK(r->n == 3 && r->units == 3 && r->pick[0] == 0 && r->pick[1] == 40 && r->pick[2] == 1);
     CHECK(memcmp(fib_signatures(r), expected, sizeof expected) == 0);
     fc_key k = key_to(0x20010db800010000u, 1);

@@ -53,7 +53,13 @@ def random_address(rnd: Random, near: Sequence[bytes]) -> bytes:
     return rnd.randbytes(rnd.choice([4, 16]))
 
 
-def random_node(rnd: Random, addresses: list[bytes], networks: list[tuple[bytes, int]], n_flows: int) -> Node:
+def random_node(
+    rnd: Random,
+    addresses: list[bytes],
+    networks: list[tuple[bytes, int]],
+    n_flows: int,
+    n_targets: Sequence[int] = (0, 1, 3, 5),
+) -> Node:
     """A node with addresses and prefixes that are nobody's yet (they are added to the lists)."""
 
     def fresh() -> bytes:
@@ -72,7 +78,7 @@ def random_node(rnd: Random, addresses: list[bytes], networks: list[tuple[bytes,
             networks.append(prefix)
             prefixes.append(prefix)
     targets = tuple(
-        (rnd.choice([0, i + 1, 60000 + i]), random_address(rnd, [])) for i in range(rnd.choice([0, 1, 3, 5]))
+        (rnd.choice([0, i + 1, 60000 + i]), random_address(rnd, [])) for i in range(rnd.choice(n_targets))
     )
     if len(targets) > 2:
         targets = (*targets[:-1], (targets[-1][0], targets[0][1]))  # two BIDs, one address
@@ -154,6 +160,18 @@ def test_tables_of_many_nodes_and_flows(kernel: str, n_nodes: int, flows: list[i
     rnd = Random(n_nodes)
     table, nodes = random_table(rnd, n_nodes, flows)
     check(table, nodes, random_keys(rnd, nodes, 600), kernel)
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+@pytest.mark.parametrize("n_targets", [40, 100, 254])
+def test_flows_behind_many_targets(kernel: str, n_targets: int) -> None:
+    """One octet says where a flow's body ends, in units that grow with the record."""
+    rnd = Random(n_targets)
+    nodes = [random_node(rnd, [], [], n_flows, [n_targets]) for n_flows in (0, 1, 15, 48)]
+    for node in nodes:
+        table = fc.ForwardingTable(SECRET)
+        node.publish(table)
+        check(table, [node], random_keys(rnd, [node], 150), kernel)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

@@ -38,6 +38,7 @@ static inline uint64_t candidates(const uint8_t *s, unsigned n, uint32_t octets)
     return n == 64 ? c : c & (((uint64_t)1 << n) - 1);
 }
 
+#define FIB_LOWEST(word) ((word) ? (unsigned)__builtin_ctzll(word) : 0)
 #define FIB_TAGS tags
 #define FIB_CANDIDATES candidates
 #include "stages.h"

@@ -96,7 +96,7 @@ typedef struct fib_record {
 } fib_record;
 
 /* What a key that matches flow i must have in the picked octets (0: anything; a 0 in a key counts as 1), and where the
- * flow's body is: it ends at bodies + ((end + 1) << shift). */
+ * flow's body is: it ends at the record's start + (end << shift). */
 typedef struct fib_signature {
     uint8_t octet[3];
     uint8_t end;
@@ -193,7 +193,6 @@ static inline size_t fib_bodies_at(unsigned n, unsigned targets)
 {
     return (fib_targets_at(n) + sizeof(fc_target) * targets + 7u) & ~(size_t)7;
 }
-static inline unsigned fib_shift(const fib_record *r) { return 3u + (r->flags >> FIB_SHIFT); }
 
 static inline const fib_big *fib_big_of(const fib_record *r) { return (const fib_big *)(const void *)(r + 1); }
 

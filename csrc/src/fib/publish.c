@@ -17,10 +17,10 @@
  *
  *      home index                 anchor 5        record 2: 3 lines, immutable
  *      bucket 9: be75, 5 -------> record 2 -----> header      home address, node 0, 3 flows, default target 1
- *      prefix index                 ^             signatures  octets 0, 40, 1 of a key     end of body
- *      bucket 1: 6f15, 5 -----------+               FID 1       any   22  any                1
- *                                                   FID 2        1   any   1                 3
- *      A node with a single address needs           FID 3       any  any  any                5
+ *      prefix index                 ^             signatures  octets 0, 40, 1 of a key     body ends at 8 *
+ *      bucket 1: 6f15, 5 -----------+               FID 1       any   22  any                13
+ *                                                   FID 2        1   any   1                 15
+ *      A node with a single address needs           FID 3       any  any  any                17
  *      no anchor: its entry leads straight        targets     BID 1, BID 2
  *      to the record.                             bodies      of FID 1, 2, 3; each written downwards from its end
  *                                                 list        of FID 2: targets 1, 0

@@ -433,17 +433,19 @@ static void write_targets(const fc_node *node, fc_target *out)
     }
 }
 
-/* Chooses the unit, as a power of two, in which one octet can say where each body ends; writes these to `ends`. */
-static unsigned body_shift(const build *b, uint8_t *ends)
+/* Chooses the unit, as a power of two, in which one octet can say where each body ends, from `at` on; writes these to
+ * `ends`. */
+static unsigned body_shift(const build *b, size_t at, uint8_t *ends)
 {
     for (unsigned shift = 3;; shift++) {
-        size_t units = 0;
+        size_t units = at >> shift;
+        units += (units << shift) < at;
         for (uint32_t i = 0; i < b->n; i++) {
             units += (b->flow[i].size + ((size_t)1 << shift) - 1) >> shift;
-            ends[i] = (uint8_t)(units - 1);
+            ends[i] = (uint8_t)units;
         }
-        if (units <= 256)
-            return shift; /* at the latest 5: 64 bodies of at most 128 octets */
+        if (units <= 255)
+            return shift; /* at the latest 6: 255 targets and 64 bodies of at most 128 octets */
     }
 }
 
@@ -459,9 +461,10 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units, int *alike)
         n++;
     }
     uint8_t ends[FIB_LINEAR];
-    unsigned shift = body_shift(b, ends);
-    size_t bodies = fib_bodies_at(b->n, node->n_targets);
-    size_t lists = bodies + (b->n ? ((size_t)ends[b->n - 1] + 1) << shift : 0);
+    size_t lists = fib_bodies_at(b->n, node->n_targets);
+    unsigned shift = body_shift(b, lists, ends);
+    if (b->n)
+        lists = (size_t)ends[b->n - 1] << shift;
     size_t size = lists + 2 * (size_t)b->lists + b->list_bytes;
     if (scratch(fib, size + sizeof(fc_address) * ((size_t)node->n_also + node->n_prefixes) + 384) != FC_OK)
         return FC_ENOMEM;
@@ -479,7 +482,7 @@ static int build_small(fc_fib *fib, build *b, uint32_t *units, int *alike)
         s[i].end = ends[i];
     write_targets(node, (fc_target *)(void *)(p + fib_targets_at(b->n)));
     for (uint32_t i = 0; i < b->n; i++)
-        write_body(&b->flow[i], p + bodies + (((size_t)ends[i] + 1) << shift));
+        write_body(&b->flow[i], p + ((size_t)ends[i] << shift));
     for (uint32_t i = 0; i < b->lists; i++) {
         uint16_t start = (uint16_t)(2 * b->lists + b->list_start[i]);
         memcpy(p + lists + 2 * i, &start, 2);

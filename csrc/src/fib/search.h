@@ -279,8 +279,7 @@ static inline const fib_signature *fib_signatures(const fib_record *r)
 
 static inline const uint8_t *fib_body_end(const fib_record *r, unsigned flow)
 {
-    return (const uint8_t *)r + fib_bodies_at(r->n, r->n_targets) +
-           (((size_t)fib_signatures(r)[flow].end + 1) << fib_shift(r));
+    return (const uint8_t *)r + 8 * ((size_t)fib_signatures(r)[flow].end << (r->flags >> FIB_SHIFT));
 }
 
 /* Returns the end of the body of a record's first flow that matches, or NULL if none does. */

@@ -18,3 +18,6 @@ FIB_TARGET static inline int source_out(const fc_key *k, const uint8_t *p, const
 
 #define FIB_PORTS_OUT ports_out
 #define FIB_SOURCE_OUT source_out
+
+/* tzcnt says 64 for an empty word; the compiler would branch on __builtin_ctzll's condition. */
+#define FIB_LOWEST(word) ((unsigned)_tzcnt_u64(word) & 63)

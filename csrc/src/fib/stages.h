@@ -5,7 +5,9 @@
  *   FIB_TAGS(bucket, tag)            bit i: way i has this tag
  *   FIB_CANDIDATES(signatures, n, octets) bit i: signature i admits a key with these picked octets (bits 0 to 23)
  *   FIB_PORTS_OUT, FIB_SOURCE_OUT    where it has better than search.h's
- *   FIB_HASH4(index, keys, hash)     where it can hash four keys at once
+ *   FIB_LOWEST(word)                 the lowest bit of a word, 0 for an empty one, without a branch
+ *   FIB_HASH4, FIB_UNUSUAL4, FIB_MATCH4  where it can take four keys at once: as fib_hash_of, fib_is_unusual, and the
+ *                                    first half of fib_stage_bodies
  *
  * A look-up is a chain of four reads that each depend on the one before: bucket, record, body, target. One key alone
  * waits for memory four times. So keys go through five stages in parts of FIB_PART, and each stage asks memory for what
@@ -32,17 +34,8 @@
 #define FIB_STAGES 5u /* and so many parts are in flight, each in another stage */
 #define FIB_SMALL 4u  /* below, the stages cost more than they hide */
 
-typedef struct fib_lane { /* a key on its way */
-    const uint8_t *record;
-    const uint8_t *end;      /* of the body to look at next; of the one that matched */
-    const fc_target *target; /* unless head says that it isn't one */
-    uint64_t candidates;     /* flows */
-    uint64_t head;           /* as of fib_body, but its top octet is 1; by default: 0 */
-    uint64_t by_prefix;      /* of an unusual key. All ones: of a mobile network, the home address is another */
-    uint32_t ref;
-} fib_lane;
-
-typedef struct fib_part { /* and those beside it */
+/* Keys on their way. Each of their fields is an array, so that a kernel may take several keys at once. */
+typedef struct fib_part {
     const fib_index *index;
     const fc_key *keys;
     const fc_packet *infos; /* or NULL */
@@ -50,7 +43,13 @@ typedef struct fib_part { /* and those beside it */
     uint64_t changes; /* of fc_fib, before the index was looked at */
     uint32_t n, n_rest;
     fib_hash hash[FIB_PART];
-    fib_lane lane[FIB_PART];
+    const uint8_t *record[FIB_PART];
+    const uint8_t *end[FIB_PART];      /* of the body to look at next; of the one that matched */
+    const fc_target *target[FIB_PART]; /* unless head says that it isn't one */
+    uint64_t candidates[FIB_PART];     /* flows behind that body */
+    uint64_t head[FIB_PART];           /* as of fib_body, but its top octet is 1; by default: 0 */
+    uint64_t by_prefix[FIB_PART]; /* of an unusual key. All ones: of a mobile network, the home address is another */
+    uint32_t ref[FIB_PART];
     uint8_t rest[FIB_PART + 1]; /* the last place: written, never read */
 } fib_part;
 
@@ -73,21 +72,23 @@ FIB_TARGET static inline void fib_stage_hash(fib_part *p)
     }
 }
 
-FIB_TARGET static inline void fib_lead_to(const fc_fib *fib, fib_lane *l, uint32_t ref)
+FIB_TARGET static inline void fib_lead_to(const fc_fib *fib, fib_part *p, uint32_t i, uint32_t ref)
 {
-    l->ref = ref;
-    l->record = fib_at(&fib->arena, ref);
-    __builtin_prefetch(l->record);
-    __builtin_prefetch(l->record + 64);
+    const uint8_t *record = fib_at(&fib->arena, ref);
+    p->ref[i] = ref;
+    p->record[i] = record;
+    __builtin_prefetch(record);
+    __builtin_prefetch(record + 64);
 }
 
 /* Looks into one bucket; 1 if the key isn't there. */
-FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x, const fib_hash *hash, fib_lane *lane)
+FIB_TARGET static inline uint32_t fib_look(const fc_fib *fib, const fib_index *x, const fib_hash *hash, fib_part *p,
+                                           uint32_t i)
 {
     fib_bucket *b = &x->bucket[hash->bucket];
     uint32_t ways = FIB_TAGS(b, hash->tag);
     uint32_t ref = atomic_load_explicit(&b->ref[__builtin_ctz(ways | 1u << (FIB_WAYS - 1))], memory_order_acquire);
-    fib_lead_to(fib, lane, ways ? ref : 0);
+    fib_lead_to(fib, p, i, ways ? ref : 0);
     return ways == 0;
 }
 
@@ -101,7 +102,7 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
     uint8_t *missed = p->rest;
     for (uint32_t i = 0; i < p->n; i++) {
         missed[missing] = (uint8_t)i;
-        missing += fib_look(fib, x, &p->hash[i], &p->lane[i]);
+        missing += fib_look(fib, x, &p->hash[i], p, i);
     }
     for (uint32_t probes = 1; FIB_UNLIKELY(missing) && probes < x->buckets; probes++) {
         uint32_t n = 0;
@@ -117,23 +118,28 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
         for (uint32_t j = 0; j < n; j++) {
             uint8_t i = missed[j];
             missed[missing] = i;
-            missing += fib_look(fib, x, &p->hash[i], &p->lane[i]);
+            missing += fib_look(fib, x, &p->hash[i], p, i);
         }
     }
 }
 
-/* Is this key one for the stages? It must be a whole packet's with a destination, no signalling, and its record that of
- * a node with this home address (or prefix), some target, and few flows. */
-FIB_TARGET static inline int fib_is_usual(const fib_record *r, uint64_t by_prefix, const fc_key *k,
-                                          const fc_packet *info)
+/* Is this key none for the stages (0: it is one)? It must have a destination, be no signalling, and its record must be
+ * that of a node with this home address (or prefix), some target, and few flows. */
+FIB_TARGET static inline uint32_t fib_is_unusual(const fib_part *p, uint32_t i, uint64_t by_prefix)
 {
+    const fib_record *r = (const fib_record *)(const void *)p->record[i];
+    const fc_key *k = &p->keys[i];
     uint64_t tail = fib_tail(k);
     uint64_t wrong = ((r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1])) & ~by_prefix;
     wrong |= (tail >> FIB_TAIL_VERSION & FIB_TAIL_USUAL) ^ r->usual;
     wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FC_PROTOCOL_MOBILITY; /* present or not: asked elsewhere */
-    if (info)
-        wrong |= info->status | (info->flags & FC_PACKET_SIGNALLING);
-    return !wrong;
+    return wrong != 0;
+}
+
+/* What fc_parse said of a packet: whole, and no signalling? */
+FIB_TARGET static inline uint32_t fib_is_unusual_packet(const fc_packet *info)
+{
+    return (info->status | (info->flags & FC_PACKET_SIGNALLING)) != 0;
 }
 
 FIB_TARGET static inline uint32_t fib_picked(const fib_record *r, const fc_key *k)
@@ -150,11 +156,12 @@ FIB_TARGET static inline void fib_fetch_body(const uint8_t *end)
 }
 
 /* Notes what is to be written and fetches the target for it. */
-FIB_TARGET static inline void fib_settle(fib_lane *l, const fib_record *r, uint64_t head)
+FIB_TARGET static inline void fib_settle(fib_part *p, uint32_t i, uint64_t head)
 {
-    l->head = head;
-    l->target = fib_targets_small(r) + (head >> FIB_HEAD_TARGET & 0xff);
-    __builtin_prefetch(l->target);
+    const fib_record *r = (const fib_record *)(const void *)p->record[i];
+    p->head[i] = head;
+    p->target[i] = fib_targets_small(r) + (head >> FIB_HEAD_TARGET & 0xff);
+    __builtin_prefetch(p->target[i]);
 }
 
 #define FIB_BY_FLOW ((uint64_t)1 << FIB_TAIL_PRESENT)
@@ -176,30 +183,31 @@ static const uint8_t fib_no_flow[32] __attribute__((aligned(32))) = {[28] = FIB_
 /* The record of keys that the stages pass over: no flows, no default target. */
 static const uint8_t fib_no_node[FIB_HEADER + 64] __attribute__((aligned(32)));
 
-FIB_TARGET static inline void fib_pass_over(fib_lane *l)
+FIB_TARGET static inline void fib_pass_over(fib_part *p, uint32_t i)
 {
-    l->record = fib_no_node;
-    l->end = fib_no_flow + sizeof fib_no_flow;
-    l->candidates = 0;
+    p->record[i] = fib_no_node;
+    p->end[i] = fib_no_flow + sizeof fib_no_flow;
+    p->candidates[i] = 0;
 }
 
-/* Which flows may match? 0, and the lane is nobody's, if the key is not of the usual kind. */
-FIB_TARGET static inline int fib_consider(fib_part *p, uint32_t i, uint64_t by_prefix)
+/* Which flows may match? An unusual key is passed over and added to the rest. */
+FIB_TARGET static inline void fib_consider(fib_part *p, uint32_t i, uint32_t unusual)
 {
-    fib_lane *l = &p->lane[i];
-    const fc_key *k = &p->keys[i];
-    const fib_record *r = (const fib_record *)(const void *)l->record;
-    if (FIB_UNLIKELY(!fib_is_usual(r, by_prefix, k, p->infos ? &p->infos[i] : NULL))) {
-        fib_pass_over(l);
-        return 0;
+    if (FIB_UNLIKELY(unusual)) {
+        fib_pass_over(p, i);
+        p->rest[p->n_rest++] = (uint8_t)i;
+        return;
     }
-    uint64_t c = FIB_CANDIDATES(l->record + FIB_HEADER, r->n, fib_picked(r, k));
-    const uint8_t *end = fib_body_end(r, c ? (unsigned)__builtin_ctzll(c) : 0);
+    const fib_record *r = (const fib_record *)(const void *)p->record[i];
+    uint64_t c = FIB_CANDIDATES(p->record[i] + FIB_HEADER, r->n, fib_picked(r, &p->keys[i]));
+    /* whether there is one can't be predicted: no branch */
+    uintptr_t end = (uintptr_t)fib_body_end(r, FIB_LOWEST(c));
+    uintptr_t none = (uintptr_t)(fib_no_flow + sizeof fib_no_flow);
+    end = none ^ ((none ^ end) & -(uintptr_t)(c != 0));
+    p->candidates[i] = c & (c - 1);
+    p->end[i] = (const uint8_t *)end;
+    fib_fetch_body(p->end[i]);
     __builtin_prefetch(&p->out[i], 1);
-    l->candidates = c;
-    l->end = c ? end : fib_no_flow + sizeof fib_no_flow;
-    fib_fetch_body(l->end);
-    return 1;
 }
 
 /* One length of prefix for `absent` keys of one version: those that it has go to `found`, those that have to be looked
@@ -218,10 +226,9 @@ FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_in
     }
     for (uint32_t j = 0; j < n; j++) {
         uint8_t i = absent[j];
-        fib_lane *l = &p->lane[i];
         uint32_t ref;
-        fib_look(fib, x, &hash[j], l);
-        if (!l->ref) {
+        fib_look(fib, x, &hash[j], p, i);
+        if (!p->ref[i]) {
             int further = atomic_load_explicit(&x->bucket[hash[j].bucket].passed, memory_order_acquire) != 0;
             odd[*n_odd] = i;
             *n_odd += (uint32_t)further;
@@ -229,13 +236,14 @@ FIB_TARGET static inline uint32_t fib_try_prefix(const fc_fib *fib, const fib_in
             left += !further;
             continue;
         }
-        const fib_record *r = fib_open(fib, l->ref, &ref);
-        l->by_prefix = (uint64_t)-fib_has_prefix(r, network[j], version, length);
-        fib_lead_to(fib, l, ref);
+        const fib_record *r = fib_open(fib, p->ref[i], &ref);
+        uint32_t has = (uint32_t)fib_has_prefix(r, network[j], version, length);
+        p->by_prefix[i] = -(uint64_t)has;
+        fib_lead_to(fib, p, i, ref);
         found[*n_found] = i;
-        *n_found += l->by_prefix != 0;
+        *n_found += has;
         odd[*n_odd] = i;
-        *n_odd += l->by_prefix == 0;
+        *n_odd += !has;
     }
     return left;
 }
@@ -310,7 +318,7 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
         for (uint32_t j = 0; j < left[six]; j++) {
             uint8_t i = of[six][j];
             const fc_key *k = &p->keys[i];
-            fib_pass_over(&p->lane[i]);
+            fib_pass_over(p, i);
             int is_key = (k->version == 4 || k->version == 6) && k->present & FC_DESTINATION;
             if (FIB_LIKELY(undisturbed && is_key && !(p->infos && p->infos[i].status)))
                 fib_write(&p->out[i], FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
@@ -318,7 +326,7 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
                 odd[n_odd++] = i;
         }
     for (uint32_t j = 0; j < n_odd; j++) {
-        fib_pass_over(&p->lane[odd[j]]);
+        fib_pass_over(p, odd[j]);
         p->rest[p->n_rest++] = odd[j];
     }
     return n;
@@ -332,13 +340,12 @@ FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, 
     p->n_rest = 0;
     for (uint32_t j = 0; j < n; j++) {
         uint8_t i = p->rest[j];
-        fib_lane *l = &p->lane[i];
-        uint8_t *at = fib_at(&fib->arena, l->ref);
-        if (!l->ref) {
+        uint8_t *at = fib_at(&fib->arena, p->ref[i]);
+        if (!p->ref[i]) {
             absent[n_absent++] = i;
         } else if (((const fib_record *)(const void *)at)->flags & FIB_ANCHOR) {
-            l->by_prefix = 0;
-            fib_lead_to(fib, l, atomic_load_explicit(&((fib_anchor *)(void *)at)->ref, memory_order_acquire));
+            p->by_prefix[i] = 0;
+            fib_lead_to(fib, p, i, atomic_load_explicit(&((fib_anchor *)(void *)at)->ref, memory_order_acquire));
             again[n_again++] = i;
         } else {
             p->rest[p->n_rest++] = i;
@@ -346,20 +353,28 @@ FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, 
     }
     if (n_absent)
         n_again = fib_stage_absent(fib, p, absent, n_absent, again, n_again);
-    for (uint32_t j = 0; j < n_again; j++)
-        if (!fib_consider(p, again[j], p->lane[again[j]].by_prefix))
-            p->rest[p->n_rest++] = again[j];
+    for (uint32_t j = 0; j < n_again; j++) {
+        uint32_t i = again[j], unusual = fib_is_unusual(p, i, p->by_prefix[i]);
+        fib_consider(p, i, unusual | (p->infos && fib_is_unusual_packet(&p->infos[i])));
+    }
 }
 
 /* Stage 3: which flows may match. */
 FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
 {
-    uint32_t rest = 0;
-    for (uint32_t i = 0; i < p->n; i++)
-        if (FIB_UNLIKELY(!fib_consider(p, i, 0)))
-            p->rest[rest++] = (uint8_t)i;
-    p->n_rest = rest;
-    if (FIB_UNLIKELY(rest))
+    uint32_t unusual = 0, i = 0;
+#ifdef FIB_UNUSUAL4
+    for (; i + 4 <= p->n; i += 4)
+        unusual |= FIB_UNUSUAL4(p->record + i, p->keys + i) << i;
+#endif
+    for (; i < p->n; i++)
+        unusual |= fib_is_unusual(p, i, 0) << i;
+    for (i = 0; i < p->n && p->infos; i++)
+        unusual |= fib_is_unusual_packet(&p->infos[i]) << i;
+    p->n_rest = 0;
+    for (i = 0; i < p->n; i++)
+        fib_consider(p, i, unusual >> i & 1);
+    if (FIB_UNLIKELY(unusual))
         fib_stage_unusual(fib, p);
 }
 
@@ -367,32 +382,33 @@ FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
  * took a fifth of the time with 1,000 nodes); then, where it doesn't, the others one after the other. */
 FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
 {
-    uint8_t open[FIB_PART + 1];
-    uint32_t left = 0;
-    for (uint32_t i = 0; i < p->n; i++) {
-        fib_lane *l = &p->lane[i];
-        const fib_record *r = (const fib_record *)(const void *)l->record;
-        uint64_t c = l->candidates, matches = (uint64_t)fib_body_matches(l->end, &p->keys[i]);
-        uint64_t head = fib_by_default(r);
-        fib_settle(l, r, head ^ ((head ^ fib_head_of(l->end)) & -matches));
-        l->candidates = c & (c - 1);
-        open[left] = (uint8_t)i;
-        left += !matches & ((c & (c - 1)) != 0);
+    const uint32_t all = p->n;
+    uint32_t open = 0, i = 0; /* open: a bit for each key that has another candidate to try */
+#ifdef FIB_MATCH4
+    for (; i + 4 <= all; i += 4)
+        open |= FIB_MATCH4(p->keys + i, p->record + i, p->end + i, p->candidates + i, p->head + i) << i;
+#endif
+    for (; i < all; i++) {
+        const uint8_t *end = p->end[i];
+        uint64_t matches = (uint64_t)fib_body_matches(end, &p->keys[i]);
+        uint64_t head = fib_by_default((const fib_record *)(const void *)p->record[i]);
+        p->head[i] = head ^ ((head ^ fib_head_of(end)) & -matches);
+        open |= (uint32_t)(!matches & (p->candidates[i] != 0)) << i;
     }
-    for (uint32_t n = left; n; n = left) {
+    for (i = 0; i < all; i++)
+        fib_settle(p, i, p->head[i]);
+    for (uint32_t left; open; open = left) {
         left = 0;
-        for (uint32_t j = 0; j < n; j++) {
-            uint8_t i = open[j];
-            fib_lane *l = &p->lane[i];
-            const fib_record *r = (const fib_record *)(const void *)l->record;
-            uint64_t c = l->candidates;
-            l->end = fib_body_end(r, (unsigned)__builtin_ctzll(c));
-            if (fib_body_matches(l->end, &p->keys[i])) {
-                fib_settle(l, r, fib_head_of(l->end));
-            } else if (c & (c - 1)) {
-                l->candidates = c & (c - 1);
-                open[left++] = i;
-            }
+        for (; open; open &= open - 1) {
+            i = (uint32_t)__builtin_ctz(open);
+            const fib_record *r = (const fib_record *)(const void *)p->record[i];
+            uint64_t c = p->candidates[i];
+            p->end[i] = fib_body_end(r, (unsigned)__builtin_ctzll(c));
+            p->candidates[i] = c &= c - 1;
+            if (fib_body_matches(p->end[i], &p->keys[i]))
+                fib_settle(p, i, fib_head_of(p->end[i]));
+            else
+                left |= (uint32_t)(c != 0) << i;
         }
     }
 }
@@ -400,29 +416,35 @@ FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
 /* Stage 5: the usual decision, forward to one target, by the flow's body or the default. */
 FIB_TARGET static inline void fib_stage_decide(fib_part *p)
 {
-    const uint32_t form = FIB_MULTI | 3 << FIB_ACTION;
-    for (uint32_t i = 0; i < p->n; i++) {
-        const fib_lane *l = &p->lane[i];
-        const fib_record *r = (const fib_record *)(const void *)l->record;
-        fc_decision *d = &p->out[i];
-        uint64_t by_flow = l->head >> FIB_TAIL_PRESENT;
-        if (FIB_UNLIKELY((l->head >> FIB_HEAD_FORM & form) != FC_ACTION_FORWARD << FIB_ACTION)) {
+    const uint64_t form = (uint64_t)(FIB_MULTI | 3 << FIB_ACTION) << FIB_HEAD_FORM;
+    const uint64_t usual = (uint64_t)(FC_ACTION_FORWARD << FIB_ACTION) << FIB_HEAD_FORM;
+    /* a decision's first four octets by default and by a flow, without what the target adds to the flags */
+    const uint32_t first[2] = {FC_ACTION_FORWARD | FC_REASON_DEFAULT << 8 | FC_HAS_NODE << 16 | 1 << 24,
+                               FC_ACTION_FORWARD | FC_REASON_FLOW << 8 | (FC_HAS_NODE | FC_HAS_FID) << 16 | 1 << 24};
+    const uint32_t all = p->n;
+    fc_decision *d = p->out;
+    for (uint32_t i = 0; i < all; i++, d++) {
+        const fib_record *r = (const fib_record *)(const void *)p->record[i];
+        const uint8_t *target = (const uint8_t *)p->target[i];
+        uint64_t head = p->head[i], by_flow = head >> FIB_TAIL_PRESENT;
+        if (FIB_UNLIKELY((head & form) != usual)) {
             if (by_flow)
-                fib_write_flow(d, r, l->end, &p->keys[i]);
-            else if (l->record != fib_no_node) /* fib_rest writes those */
+                fib_write_flow(d, r, p->end[i], &p->keys[i]);
+            else if (p->record[i] != fib_no_node) /* fib_rest writes those */
                 fib_write_default(d, r, fib_targets_small(r), r->default_target, FIB_NONE8);
             continue;
         }
         uint32_t about; /* the target's BID, version, and flags */
-        memcpy(&about, (const uint8_t *)l->target + offsetof(fc_target, bid), sizeof about);
-        /* fc_decision's fields up to care_of as two words; by a flow, the reason is one less and there is an FID */
-        uint64_t first = FC_ACTION_FORWARD | FC_REASON_DEFAULT << 8 | FC_HAS_NODE << 16 | 1 << 24;
-        first += by_flow * ((FC_HAS_FID << 16) - ((FC_REASON_DEFAULT - FC_REASON_FLOW) << 8));
-        first += (uint64_t)(about >> 24) << 16 | (l->head & 0xffff) << 32 | (uint64_t)about << 48;
-        uint64_t second = r->node | (uint64_t)fib_version_of(r) << 32;
-        memcpy(d, &first, sizeof first);
-        memcpy((uint8_t *)d + 8, &second, sizeof second);
-        memcpy(d->care_of, l->target->address, sizeof d->care_of);
+        memcpy(&about, target + offsetof(fc_target, bid), sizeof about);
+        uint32_t begin = first[by_flow] | about >> 24 << 16;
+        uint16_t fid = (uint16_t)head, bid = (uint16_t)about;
+        uint32_t version = fib_version_of(r);
+        memcpy(d, &begin, sizeof begin);
+        memcpy(&d->fid, &fid, sizeof fid);
+        memcpy(&d->bid, &bid, sizeof bid);
+        memcpy(&d->node, &r->node, sizeof d->node);
+        memcpy(&d->version, &version, sizeof version);
+        memcpy(d->care_of, target, sizeof d->care_of);
     }
 }
 
