@@ -77,9 +77,7 @@ def random_node(
         if prefix not in networks:
             networks.append(prefix)
             prefixes.append(prefix)
-    targets = tuple(
-        (rnd.choice([0, i + 1, 60000 + i]), random_address(rnd, [])) for i in range(rnd.choice(n_targets))
-    )
+    targets = tuple((rnd.choice([0, i + 1, 60000 + i]), random_address(rnd, [])) for i in range(rnd.choice(n_targets)))
     if len(targets) > 2:
         targets = (*targets[:-1], (targets[-1][0], targets[0][1]))  # two BIDs, one address
     default = rnd.randrange(len(targets)) if targets and rnd.randint(0, 7) else -1

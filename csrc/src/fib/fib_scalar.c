@@ -6,10 +6,11 @@
 #define NOBODY UINT16_MAX
 
 /* Those of one record together, so that the flat classifier gets batches where a node has much of the traffic. Keys are
- * chained in groups by their record first. */
+ * chained in groups by their record first. Keys that stand beside each other are looked up where they are. */
 void fc_fib_decide_waiting(const fib_waiting *list, size_t n, const fc_key *keys, int kernel, fc_decision *out)
 {
-    enum { BATCH = 128 };
+    enum { BATCH = 256 };
+    fc_key copies[BATCH];
     uint16_t first[GROUPS], next[FIB_WAITING];
     memset(first, 0xff, sizeof first);
     for (size_t i = n; i-- > 0;) {
@@ -23,14 +24,13 @@ void fc_fib_decide_waiting(const fib_waiting *list, size_t n, const fc_key *keys
             continue;
         }
         const fib_record *r = list[first[g]].record;
-        fc_key of_record[BATCH];
         uint32_t place[BATCH];
         int32_t flow[BATCH];
-        size_t taken = 0;
+        size_t taken = 0, apart = 0; /* apart: not beside the one before */
         uint16_t *left = &first[g];
         for (uint16_t i = *left; i != NOBODY; i = next[i]) {
             if (list[i].record == r && taken < BATCH) {
-                of_record[taken] = keys[list[i].key];
+                apart += taken && list[i].key != place[taken - 1] + 1;
                 place[taken++] = list[i].key;
             } else {
                 *left = i;
@@ -38,6 +38,12 @@ void fc_fib_decide_waiting(const fib_waiting *list, size_t n, const fc_key *keys
             }
         }
         *left = NOBODY;
+        const fc_key *of_record = keys + place[0];
+        if (apart) {
+            of_record = copies;
+            for (size_t i = 0; i < taken; i++)
+                copies[i] = keys[place[i]];
+        }
         if (!fib_big_of(r)->table || fc_table_lookup(fib_big_of(r)->table, of_record, taken, flow, kernel) != FC_OK)
             memset(flow, 0xff, sizeof flow); /* no flows: -1 everywhere */
         for (size_t i = 0; i < taken; i++)

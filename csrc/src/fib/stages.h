@@ -20,9 +20,10 @@
  *        6       G      F       E       D       C            bodies   for the target
  *
  * The stages hold only the usual case, in loops with few branches. Keys whose destination is in a mobile network
- * prefix, is a further address of a node, or belongs to nobody are handled together by fib_stage_unusual. What is still
- * left (nodes with many flows, packets that have no key) passes through the remaining stages with an empty record in
- * its place, and fib_rest decides it at their end, one key at a time, as the scalar kernel does. */
+ * prefix, is a further address of a node, or belongs to nobody are handled together by fib_stage_unusual, and keys of
+ * nodes with many flows wait from there on (fib_queue). What is still left, such as packets that have no key, is
+ * decided one by one at the end of the stages (fib_rest), as the scalar kernel does. All these pass through the
+ * remaining stages with an empty record in their place. */
 #include "search.h"
 
 #ifndef FIB_PART
@@ -52,6 +53,11 @@ typedef struct fib_part {
     uint32_t ref[FIB_PART];
     uint8_t rest[FIB_PART + 1]; /* the last place: written, never read */
 } fib_part;
+
+FIB_TARGET static inline const fib_record *fib_record_of(const fib_part *p, uint32_t i)
+{
+    return (const fib_record *)(const void *)p->record[i];
+}
 
 /* Stage 1: which bucket. */
 FIB_TARGET static inline void fib_stage_hash(fib_part *p)
@@ -123,23 +129,22 @@ FIB_TARGET static inline void fib_stage_bucket(const fc_fib *fib, fib_part *p)
     }
 }
 
-/* Is this key none for the stages (0: it is one)? It must have a destination, be no signalling, and its record must be
- * that of a node with this home address (or prefix), some target, and few flows. */
-FIB_TARGET static inline uint32_t fib_is_unusual(const fib_part *p, uint32_t i, uint64_t by_prefix)
+/* Is this key none for a record (0: it is one)? It must have a destination, the record's home address (or be in one of
+ * its prefixes), its version, and be no signalling. `usual` is as in fib_record. */
+FIB_TARGET static inline uint32_t fib_is_unusual(const fib_record *r, const fc_key *k, uint64_t by_prefix,
+                                                 unsigned usual)
 {
-    const fib_record *r = (const fib_record *)(const void *)p->record[i];
-    const fc_key *k = &p->keys[i];
     uint64_t tail = fib_tail(k);
     uint64_t wrong = ((r->home[0] ^ k->destination[0]) | (r->home[1] ^ k->destination[1])) & ~by_prefix;
-    wrong |= (tail >> FIB_TAIL_VERSION & FIB_TAIL_USUAL) ^ r->usual;
+    wrong |= (tail >> FIB_TAIL_VERSION & FIB_TAIL_USUAL) ^ usual;
     wrong |= (uint8_t)(tail >> FIB_TAIL_PROTOCOL) == FC_PROTOCOL_MOBILITY; /* present or not: asked elsewhere */
     return wrong != 0;
 }
 
 /* What fc_parse said of a packet: whole, and no signalling? */
-FIB_TARGET static inline uint32_t fib_is_unusual_packet(const fc_packet *info)
+FIB_TARGET static inline uint32_t fib_is_unusual_packet(const fib_part *p, uint32_t i)
 {
-    return (info->status | (info->flags & FC_PACKET_SIGNALLING)) != 0;
+    return p->infos && (p->infos[i].status | (p->infos[i].flags & FC_PACKET_SIGNALLING));
 }
 
 FIB_TARGET static inline uint32_t fib_picked(const fib_record *r, const fc_key *k)
@@ -158,7 +163,7 @@ FIB_TARGET static inline void fib_fetch_body(const uint8_t *end)
 /* Notes what is to be written and fetches the target for it. */
 FIB_TARGET static inline void fib_settle(fib_part *p, uint32_t i, uint64_t head)
 {
-    const fib_record *r = (const fib_record *)(const void *)p->record[i];
+    const fib_record *r = fib_record_of(p, i);
     p->head[i] = head;
     p->target[i] = fib_targets_small(r) + (head >> FIB_HEAD_TARGET & 0xff);
     __builtin_prefetch(p->target[i]);
@@ -198,7 +203,7 @@ FIB_TARGET static inline void fib_consider(fib_part *p, uint32_t i, uint32_t unu
         p->rest[p->n_rest++] = (uint8_t)i;
         return;
     }
-    const fib_record *r = (const fib_record *)(const void *)p->record[i];
+    const fib_record *r = fib_record_of(p, i);
     uint64_t c = FIB_CANDIDATES(p->record[i] + FIB_HEADER, r->n, fib_picked(r, &p->keys[i]));
     /* whether there is one can't be predicted: no branch */
     uintptr_t end = (uintptr_t)fib_body_end(r, FIB_LOWEST(c));
@@ -332,8 +337,25 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
     return n;
 }
 
+typedef struct fib_queue { /* keys of nodes with many flows, so that the flat classifier gets them in batches */
+    const fc_key *keys;    /* of the call */
+    size_t n;
+    fib_waiting waiting[FIB_WAITING];
+} fib_queue;
+
+/* Does this key wait for the flows of a FIB_BIG record? If so, adds it to the queue. */
+FIB_TARGET static inline uint32_t fib_waits(const fib_part *p, uint32_t i, const fib_record *r, uint64_t by_prefix,
+                                            fib_queue *queue)
+{
+    if ((r->flags & (FIB_BIG | FIB_UNUSABLE)) != FIB_BIG || fib_is_unusual_packet(p, i) ||
+        fib_is_unusual(r, &p->keys[i], by_prefix, FC_DESTINATION << 8 | (r->flags & FIB_IPV4 ? 4 : 6)))
+        return 0;
+    queue->waiting[queue->n++] = (fib_waiting){r, (uint32_t)(p->keys - queue->keys) + i};
+    return 1;
+}
+
 /* Keys that found no record of the usual kind. Some have one all the same: behind an anchor, or by a prefix. */
-FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, fib_part *p)
+FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, fib_part *p, fib_queue *queue)
 {
     uint8_t again[FIB_PART + 1], absent[FIB_PART + 1];
     uint32_t n = p->n_rest, n_again = 0, n_absent = 0;
@@ -347,20 +369,24 @@ FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, 
             p->by_prefix[i] = 0;
             fib_lead_to(fib, p, i, atomic_load_explicit(&((fib_anchor *)(void *)at)->ref, memory_order_acquire));
             again[n_again++] = i;
-        } else {
+        } else if (!fib_waits(p, i, (const fib_record *)(const void *)at, 0, queue)) {
             p->rest[p->n_rest++] = i;
         }
     }
     if (n_absent)
         n_again = fib_stage_absent(fib, p, absent, n_absent, again, n_again);
     for (uint32_t j = 0; j < n_again; j++) {
-        uint32_t i = again[j], unusual = fib_is_unusual(p, i, p->by_prefix[i]);
-        fib_consider(p, i, unusual | (p->infos && fib_is_unusual_packet(&p->infos[i])));
+        uint32_t i = again[j];
+        const fib_record *r = fib_record_of(p, i);
+        if (fib_waits(p, i, r, p->by_prefix[i], queue))
+            fib_pass_over(p, i);
+        else
+            fib_consider(p, i, fib_is_unusual(r, &p->keys[i], p->by_prefix[i], r->usual) | fib_is_unusual_packet(p, i));
     }
 }
 
 /* Stage 3: which flows may match. */
-FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
+FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p, fib_queue *queue)
 {
     uint32_t unusual = 0, i = 0;
 #ifdef FIB_UNUSUAL4
@@ -368,14 +394,14 @@ FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p)
         unusual |= FIB_UNUSUAL4(p->record + i, p->keys + i) << i;
 #endif
     for (; i < p->n; i++)
-        unusual |= fib_is_unusual(p, i, 0) << i;
+        unusual |= fib_is_unusual(fib_record_of(p, i), &p->keys[i], 0, fib_record_of(p, i)->usual) << i;
     for (i = 0; i < p->n && p->infos; i++)
-        unusual |= fib_is_unusual_packet(&p->infos[i]) << i;
+        unusual |= fib_is_unusual_packet(p, i) << i;
     p->n_rest = 0;
     for (i = 0; i < p->n; i++)
         fib_consider(p, i, unusual >> i & 1);
     if (FIB_UNLIKELY(unusual))
-        fib_stage_unusual(fib, p);
+        fib_stage_unusual(fib, p, queue);
 }
 
 /* Stage 4: all first candidates, without a branch on whether there is one and whether it matches (mistaken branches
@@ -391,7 +417,7 @@ FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
     for (; i < all; i++) {
         const uint8_t *end = p->end[i];
         uint64_t matches = (uint64_t)fib_body_matches(end, &p->keys[i]);
-        uint64_t head = fib_by_default((const fib_record *)(const void *)p->record[i]);
+        uint64_t head = fib_by_default(fib_record_of(p, i));
         p->head[i] = head ^ ((head ^ fib_head_of(end)) & -matches);
         open |= (uint32_t)(!matches & (p->candidates[i] != 0)) << i;
     }
@@ -401,7 +427,7 @@ FIB_TARGET static inline void fib_stage_bodies(fib_part *p)
         left = 0;
         for (; open; open &= open - 1) {
             i = (uint32_t)__builtin_ctz(open);
-            const fib_record *r = (const fib_record *)(const void *)p->record[i];
+            const fib_record *r = fib_record_of(p, i);
             uint64_t c = p->candidates[i];
             p->end[i] = fib_body_end(r, (unsigned)__builtin_ctzll(c));
             p->candidates[i] = c &= c - 1;
@@ -424,7 +450,7 @@ FIB_TARGET static inline void fib_stage_decide(fib_part *p)
     const uint32_t all = p->n;
     fc_decision *d = p->out;
     for (uint32_t i = 0; i < all; i++, d++) {
-        const fib_record *r = (const fib_record *)(const void *)p->record[i];
+        const fib_record *r = fib_record_of(p, i);
         const uint8_t *target = (const uint8_t *)p->target[i];
         uint64_t head = p->head[i], by_flow = head >> FIB_TAIL_PRESENT;
         if (FIB_UNLIKELY((head & form) != usual)) {
@@ -448,20 +474,14 @@ FIB_TARGET static inline void fib_stage_decide(fib_part *p)
     }
 }
 
-/* What the stages left. Keys of nodes with many flows wait, so that the flat classifier gets them in batches. */
-FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, const fc_key *keys, fc_decision *out,
-                                fib_waiting *waiting, size_t *n_waiting)
+/* What the stages left. */
+FIB_TARGET static void fib_rest(fc_fib *fib, const fib_part *p, fib_queue *queue)
 {
     for (uint32_t j = 0; j < p->n_rest; j++) {
         uint32_t i = p->rest[j];
         const fib_record *big = fib_decide_one(fib, &p->keys[i], p->infos ? &p->infos[i] : NULL, &p->out[i]);
-        if (!big)
-            continue;
-        waiting[(*n_waiting)++] = (fib_waiting){big, (uint32_t)(p->keys - keys) + i};
-        if (*n_waiting == FIB_WAITING) {
-            fc_fib_decide_waiting(waiting, FIB_WAITING, keys, FIB_ID, out);
-            *n_waiting = 0;
-        }
+        if (big)
+            queue->waiting[queue->n++] = (fib_waiting){big, (uint32_t)(p->keys - queue->keys) + i};
     }
 }
 
@@ -472,20 +492,22 @@ FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos
         return;
     }
     fib_part parts[FIB_STAGES];
-    fib_waiting waiting[FIB_WAITING];
-    size_t n_parts = (n + FIB_PART - 1) / FIB_PART, n_waiting = 0;
+    fib_queue queue;
+    queue.keys = keys;
+    queue.n = 0;
+    size_t n_parts = (n + FIB_PART - 1) / FIB_PART;
     for (size_t step = 0; step < n_parts + FIB_STAGES - 1; step++) {
 #define FIB_IN_STAGE(s) (step + 1 > (s) && step - (s) < n_parts)
 #define FIB_PART_IN(s) (&parts[(step - (s)) % FIB_STAGES])
         if (FIB_IN_STAGE(4)) {
             fib_stage_decide(FIB_PART_IN(4));
             if (FIB_UNLIKELY(FIB_PART_IN(4)->n_rest))
-                fib_rest(fib, FIB_PART_IN(4), keys, out, waiting, &n_waiting);
+                fib_rest(fib, FIB_PART_IN(4), &queue);
         }
         if (FIB_IN_STAGE(3))
             fib_stage_bodies(FIB_PART_IN(3));
         if (FIB_IN_STAGE(2))
-            fib_stage_record(fib, FIB_PART_IN(2));
+            fib_stage_record(fib, FIB_PART_IN(2), &queue);
         if (FIB_IN_STAGE(1))
             fib_stage_bucket(fib, FIB_PART_IN(1));
         if (FIB_IN_STAGE(0)) {
@@ -499,7 +521,11 @@ FIB_TARGET void FIB_NAME(fc_fib *fib, const fc_key *keys, const fc_packet *infos
             p->index = atomic_load_explicit(&fib->home, memory_order_acquire);
             fib_stage_hash(p);
         }
+        if (FIB_UNLIKELY(queue.n > FIB_WAITING - 2 * FIB_PART)) { /* a step adds at most so many */
+            fc_fib_decide_waiting(queue.waiting, queue.n, keys, FIB_ID, out);
+            queue.n = 0;
+        }
     }
-    if (n_waiting)
-        fc_fib_decide_waiting(waiting, n_waiting, keys, FIB_ID, out);
+    if (queue.n)
+        fc_fib_decide_waiting(queue.waiting, queue.n, keys, FIB_ID, out);
 }
