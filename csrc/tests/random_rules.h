@@ -82,7 +82,7 @@ static void address(int version, uint64_t *first, uint64_t *last)
     }
 }
 
-static fc_rule random_rule(int fields)
+static inline fc_rule random_rule(int fields)
 {
     fc_rule r;
     uint64_t a, b;

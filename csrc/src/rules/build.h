@@ -80,6 +80,7 @@ typedef struct fc_build {
 } fc_build;
 
 #define FC_MAX_BITS 22
+#define FC_MANY_RULES 20480 /* of more, memory beyond the second-level cache is what takes the time */
 
 typedef struct fc_cut { /* a list of rules dealt into 1 << bits buckets */
     int bits, words;
@@ -113,6 +114,9 @@ static inline void *fc_build_get(fc_build *b, size_t octets)
         b->status = FC_ENOMEM;
     return p;
 }
+
+/* rivals.c: sets forest->rivals, once the trees are built; returns the octets that they take. */
+size_t fc_note_rivals(fc_build *build, const uint32_t *list, uint32_t n);
 
 /* trees.c, choose.c, partition.c */
 int fc_build_trees(fc_build *build, const uint32_t *list, uint32_t n, int source, int destination);

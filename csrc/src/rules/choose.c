@@ -89,12 +89,14 @@ no:
 }
 
 /* Chooses the bits of a node greedily: each time the one that lowers the cost most, as long as it gains 3 % and the
- * node stays within its bounds. */
+ * node stays within its bounds. Of many rules 5 %, because a bit doubles the slots: acl2 of 100k rules takes 8 % less
+ * memory, and is 3 % slower; with 3 to 8 % the other families stay the same. */
 void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
 {
     float cost[FC_MAX_WORDS][64];
     uint8_t words[FC_MAX_WORDS];
     int n_words = 0;
+    const double least_gain = b->f->n > FC_MANY_RULES ? 0.95 : 0.97;
     *c = (fc_cut){0};
     c->entry = fc_build_get(b, n * sizeof(*list));
     c->start = fc_build_get(b, 2 * sizeof(*list));
@@ -115,7 +117,7 @@ void fc_choose_bits(fc_build *b, const uint32_t *list, uint32_t n, fc_cut *c)
         int word = -1, bit = 0;
         b->work += (uint64_t)c->start[1u << c->bits] * (uint64_t)n_words;
         c->cost = weigh(b, c, words, n_words, cost);
-        best = 0.97 * c->cost;
+        best = least_gain * c->cost;
         for (int w = 0; w < n_words; w++) {
             for (int j = 0; j < 64; j++) {
                 if (cost[w][j] < best) {

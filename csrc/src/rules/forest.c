@@ -14,7 +14,7 @@ static void default_options(fc_build_options *o, uint32_t n, int lanes)
     fc_build_options d = {.leaf = 16, .slots = 6, .copies = 8};
     if (n <= 2048)
         d = (fc_build_options){.leaf = 32, .slots = 32, .copies = 64};
-    else if (n <= 20480)
+    else if (n <= FC_MANY_RULES)
         d = (fc_build_options){.leaf = 14, .slots = 16, .copies = 8};
     if (lanes == 32)
         d.leaf = 3;                                      /* a body is 128 octets there, and compared alone */
@@ -152,6 +152,8 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
             status = settle(&b);
         else
             f->arena = NULL; /* it was b.arena's */
+        if (status == FC_OK && !b.o.quick)
+            info->bytes += fc_note_rivals(&b, x.list, f->n);
     }
     free(b.arena);
     free(b.leaf_hash);
@@ -170,6 +172,7 @@ void fc_forest_release(fc_forest *f)
     if (f->priority == NULL)
         fc_big_free((void *)f->bodies);
     free((void *)f->rank);
+    free((void *)f->rivals);
     free((void *)f->exact);
     free((void *)f->exact_at);
     *f = (fc_forest){.version = f->version};

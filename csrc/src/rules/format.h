@@ -114,6 +114,9 @@ typedef struct fc_forest {
     } * exact_at;
     uint32_t n_exact;
     uint32_t n;
+    const uint32_t *rivals; /* bit i: rule i has a rival in a later tree (rivals.c); bit n, no rule, is 1. NULL: it
+                               isn't known, or known not to help */
+    uint32_t best_later;    /* the best number in trees after the first */
     size_t arena_used;
     float cost; /* of looking up a packet, in cycles, as partition.c estimates it */
     /* A forest that takes updates (live.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
@@ -216,6 +219,13 @@ static inline uint32_t fc_descend(const fc_forest *f, uint32_t slot, const uint6
     while (i < 31 && node->threshold[i] <= v)
         i++;
     return __atomic_load_n(&node->slot[i], __ATOMIC_ACQUIRE);
+}
+
+/* May a later tree have something better than rule `best`, of n rules? Or, if that is FC_EMPTY, anything at all? */
+static inline uint32_t fc_is_open(const uint32_t *rivals, uint32_t n, uint32_t best)
+{
+    best = best < n ? best : n;
+    return rivals[best / 32] >> (best & 31) & 1;
 }
 
 static inline int fc_lanes_fail(int lanes, const uint16_t *key, const uint16_t *lo, const uint16_t *span)

@@ -85,14 +85,33 @@ INLINE uint32_t meet(const uint64_t *const *row, uint32_t rows, uint32_t block, 
     return some;
 }
 
-INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
+INLINE uint32_t keep_open(uint32_t *open, const uint32_t *from, const uint32_t *best, uint32_t n,
+                          const uint32_t *rivals, uint32_t rules)
+{
+    uint32_t kept = 0;
+    const __m512i none = _mm512_set1_epi32((int)rules), one = _mm512_set1_epi32(1), low = _mm512_set1_epi32(31);
+    for (uint32_t j = 0; j < n; j += 16) {
+        __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+        __m512i b = _mm512_min_epu32(_mm512_maskz_loadu_epi32(in, best + j), none);
+        __m512i bits = _mm512_i32gather_epi32(_mm512_srli_epi32(b, 5), rivals, 4);
+        bits = _mm512_srlv_epi32(bits, _mm512_and_si512(b, low));
+        __mmask16 is = _mm512_mask_test_epi32_mask(in, bits, one);
+        _mm512_storeu_si512(open + kept, _mm512_maskz_compress_epi32(is, _mm512_loadu_si512(from + j)));
+        kept += (uint32_t)__builtin_popcount(is);
+    }
+    return kept;
+}
+
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
+                           uint32_t than)
 {
     uint32_t kept = 0;
     const __m512i lim = _mm512_set1_epi32((int)than), step = _mm512_set1_epi32(16);
-    __m512i at = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    for (uint32_t j = 0; j < n; j += 16, at = _mm512_add_epi32(at, step)) {
+    __m512i next = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    for (uint32_t j = 0; j < n; j += 16, next = _mm512_add_epi32(next, step)) {
         __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
-        __m512i b = _mm512_load_si512(best + j);
+        __m512i at = from ? _mm512_maskz_loadu_epi32(in, from + j) : next;
+        __m512i b = from ? _mm512_i32gather_epi32(at, best, 4) : _mm512_load_si512(best + j);
         __mmask16 worse = _mm512_mask_cmpgt_epu32_mask(in, b, lim);
         _mm512_storeu_si512(active + kept, _mm512_maskz_compress_epi32(worse, at));
         _mm512_storeu_si512(limit + kept, _mm512_maskz_compress_epi32(worse, b));

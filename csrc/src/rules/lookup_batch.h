@@ -31,7 +31,7 @@ typedef struct list {
 typedef struct work {
     uint64_t words[FC_LONG_STAGE * 8 + 8] __attribute__((aligned(64)));
     uint16_t lanes[FC_LONG_STAGE * 16] __attribute__((aligned(64)));
-    uint32_t active[FC_STAGE + 16], limit[FC_STAGE + 16], slot[FC_STAGE + 16];
+    uint32_t open[FC_STAGE + 16], active[FC_STAGE + 16], limit[FC_STAGE + 16], slot[FC_STAGE + 16];
     list one, half, leaf, node;
     uint32_t best[FC_STAGE + 16] __attribute__((aligned(64)));
     uint64_t rank[FC_STAGE]; /* priorities of the best, where numbers are no ranks */
@@ -212,6 +212,14 @@ INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
         __builtin_prefetch(body + 32);
 }
 
+INLINE void prefetch_leaf(const fc_forest *f, uint32_t slot, int lanes)
+{
+    const uint8_t *p = f->arena + (size_t)FC_LEAF_OFFSET(slot) * (lanes == 32 ? 16 : 64);
+    __builtin_prefetch(p);
+    if (lanes < 32)
+        __builtin_prefetch(p + 64);
+}
+
 INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                        int dynamic)
 {
@@ -351,6 +359,8 @@ INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lan
     uint32_t left[FC_STAGE], n = 0;
     for (uint32_t j = 0; j < w->leaf.n; j++) {
         uint32_t i = w->leaf.key[j], blocks;
+        if (j + FC_AHEAD < w->leaf.n)
+            prefetch_leaf(f, w->leaf.slot[j + FC_AHEAD], lanes);
         const uint8_t *block = leaf_blocks(f, w->leaf.slot[j], lanes, &blocks);
         int done = match_block(f, keys, w, i, (const uint16_t *)block, lanes, permuted, careful, dynamic);
         w->leaf.key[n] = i;
@@ -360,6 +370,10 @@ INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lan
     }
     while (n) {
         uint32_t kept = 0;
+        for (uint32_t j = 0; j < n; j++) {
+            __builtin_prefetch(at[j]);
+            __builtin_prefetch(at[j] + 64);
+        }
         for (uint32_t j = 0; j < n; j++) {
             uint32_t i = w->leaf.key[j], more = left[j] - 1;
             int done = match_block(f, keys, w, i, (const uint16_t *)at[j], lanes, permuted, careful, dynamic);
@@ -418,15 +432,22 @@ INLINE uint32_t keep_hopeful(work *w, uint32_t n, uint64_t best)
 INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
                 int dynamic, int vectors)
 {
+    const uint32_t *open = NULL; /* keys that a later tree may better; NULL: all */
+    uint32_t n_open = n;
     for (int t = 0; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
         const uint32_t *active = counting, *limit = w->best; /* the first tree: all keys, with no answer yet */
         uint32_t m = n;
+        if (t == 1 && !dynamic && f->rivals != NULL) {
+            n_open = keep_worse(w->active, w->limit, NULL, n, w->best, f->best_later);
+            n_open = keep_open(w->open, w->active, w->limit, n_open, f->rivals, f->n);
+            open = w->open;
+        }
         if (t > 0) {
             active = w->active;
             limit = w->limit;
             m = dynamic ? keep_hopeful(w, n, __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED))
-                        : keep_worse(w->active, w->limit, n, w->best, tree->best);
+                        : keep_worse(w->active, w->limit, open, n_open, w->best, tree->best);
         }
         for (uint32_t j = 0; j < m; j++) {
             w->slot[j] =
@@ -444,12 +465,8 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
         walk_nodes(f, w, lanes, permuted, dynamic);
         for (uint32_t j = 0; j < w->half.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
-        for (uint32_t j = 0; j < w->leaf.n; j++) {
-            const uint8_t *p = f->arena + (size_t)FC_LEAF_OFFSET(w->leaf.slot[j]) * (lanes == 32 ? 16 : 64);
-            __builtin_prefetch(p);
-            if (lanes < 32)
-                __builtin_prefetch(p + 64);
-        }
+        for (uint32_t j = 0; j < w->leaf.n && (lanes == 32 || j < FC_AHEAD); j++)
+            prefetch_leaf(f, w->leaf.slot[j], lanes);
         match_ones(f, keys, w, lanes, permuted, careful, dynamic);
         if (vectors)
             search_vectors(f, keys, w);
@@ -513,6 +530,8 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
             if (dynamic ? __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED) > w->rank[i]
                         : tree->best >= w->best[i])
                 continue;
+            if (t == 1 && !dynamic && f->rivals != NULL && !fc_is_open(f->rivals, f->n, w->best[i]))
+                break;
             uint32_t slot = one_slot(f, tree, words);
             if (slot >> 30 == FC_LEAF) {
                 one_leaf(f, keys, w, i, slot, lanes, permuted, dynamic, vectors);

@@ -1,14 +1,29 @@
 /* lookup_plain.h - dealing slots and thinning lists without a compress instruction: each item is written to every list,
  * and only the right list's end moves. Included by lookup_batch.h where a kernel has no better way. */
 
-/* The keys whose best is worse than `than`, and these bests; returns how many. */
-INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, uint32_t n, const uint32_t *best, uint32_t than)
+/* Of n keys `from`, with these bests, those that fc_is_open() lets go on to later trees; returns how many. */
+INLINE uint32_t keep_open(uint32_t *open, const uint32_t *from, const uint32_t *best, uint32_t n,
+                          const uint32_t *rivals, uint32_t rules)
 {
     uint32_t kept = 0;
     for (uint32_t j = 0; j < n; j++) {
-        active[kept] = j;
-        limit[kept] = best[j];
-        kept += best[j] > than;
+        open[kept] = from[j];
+        kept += fc_is_open(rivals, rules, best[j]);
+    }
+    return kept;
+}
+
+/* Of n keys, those in `from` or, where that is NULL, the first: whose best is worse than `than`, and these bests;
+ * returns how many. */
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
+                           uint32_t than)
+{
+    uint32_t kept = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t i = from ? from[j] : j;
+        active[kept] = i;
+        limit[kept] = best[i];
+        kept += best[i] > than;
     }
     return kept;
 }

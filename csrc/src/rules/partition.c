@@ -37,6 +37,8 @@ static double packet_cost(const fc_forest *f, const uint64_t *words, const uint1
     uint32_t best = FC_EMPTY;
     double cost = 0;
     for (int t = 0; t < f->trees; t++) {
+        if (t == 1 && f->rivals != NULL && !fc_is_open(f->rivals, f->n, best))
+            break;
         if (f->tree[t].best >= best)
             continue;
         uint32_t slot = fc_root(f, &f->tree[t], words);
@@ -87,7 +89,7 @@ static double forest_cost(const fc_build *b, const uint32_t *list, uint32_t n)
 }
 
 #define SAMPLE 6000 /* rules are looked at for the choice of a partition; with 20,000 or 100,000 it was no better */
-#define CANDIDATES 9
+#define CANDIDATES 10
 
 /* Says which partition a candidate makes, as a hash: few rules, or rules of few kinds, are parted alike by most. */
 static uint64_t partition_hash(const fc_build *b, const uint32_t *list, uint32_t n, const uint8_t *candidate)
@@ -114,8 +116,8 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
     /* pairs of prefix lengths (source, destination) from which on a prefix counts as long. IPv6 has counterparts of
      * IPv4's, by where the allocations of the two families end */
     static const uint8_t candidates[2][CANDIDATES][2] = {
-        {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}},
-        {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}}};
+        {{13, 13}, {17, 17}, {21, 9}, {9, 17}, {1, 1}, {17, 25}, {25, 17}, {33, 33}, {24, 24}, {9, 9}},
+        {{40, 40}, {20, 20}, {56, 24}, {24, 56}, {1, 1}, {48, 64}, {64, 48}, {129, 129}, {100, 100}, {28, 28}}};
     const uint8_t(*choice)[2] = candidates[b->f->version == 6];
     *source = choice[0][0];
     *destination = choice[0][1];
@@ -138,7 +140,12 @@ void fc_choose_partition(fc_build *b, const uint32_t *list, uint32_t n, int *sou
             continue;
         if (fc_build_trees(b, sample, m, c[0], c[1]) != FC_OK)
             break;
+        b->f->source_bits = c[0];
+        b->f->destination_bits = c[1];
+        fc_note_rivals(b, sample, m);
         double cost = forest_cost(b, sample, m);
+        free((void *)b->f->rivals);
+        b->f->rivals = NULL;
         if (i == 0 || cost < best) {
             best = cost;
             *source = c[0];

@@ -8,7 +8,8 @@
  * leaves a selected bit open is found on both sides, so a node's bits are chosen to be ones that most of its rules fix,
  * and rules that fix different fields (long source prefix, long destination prefix, port, ...) go to different trees.
  * A look-up visits the trees one after the other, the largest first, and leaves out those whose best rule is no better
- * than what it has. Where no bit separates (nested ranges), a range node cuts one 16-bit lane into 32 intervals.
+ * than what it has, and all of them when no better rule can match too (rivals.c). Where no bit separates (nested
+ * ranges), a range node cuts one 16-bit lane into 32 intervals.
  *
  * Worked example, an IPv4 table of five rules (csrc/tests/test_example.c builds it and looks into it). In word 0,
  * source bits are 63..32, destination bits 31..0.
