@@ -157,39 +157,50 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
 {
     const uint32_t header = c->record_header, unit = c->unit_ns, most = c->max_captured;
     const uint32_t most_original = max_original(c->linktype);
-    const size_t capacity = r->capacity;
-    const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
-    const uint8_t *p = w->data + w->at;
-    size_t rest = left(w), n = r->count;
-    if (rest < header || c->swapped_lengths)
+    const uint16_t linktype = c->linktype;
+    const fc_records out = *r; /* here, so that nothing that is written to the arrays can change it */
+    const uint8_t *const data = w->data;
+    size_t at = w->at, n = out.count;
+    if (left(w) < header || c->swapped_lengths || n == out.capacity)
         return;
+    const size_t end = w->size - header;     /* where the next record's header may begin at the latest */
+    const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
+    uint32_t seconds = c->last_seconds;
 #define U32(at) (big ? fc_be32(at) : fc_le32(at))
-    uint32_t captured = U32(p + 8);
-    while (n < capacity && captured != 0 && captured <= FC_MAX_RECORD && rest >= 2 * (size_t)header + captured &&
-           w->size - rest < stop) {
-        const uint8_t *next = p + header + captured;
-        uint32_t next_captured = U32(next + 8);
+    uint32_t captured = U32(data + at + 8);
+    while (captured - 1 < FC_MAX_RECORD && end - at >= (uint64_t)header + captured && at < stop) {
+        const uint8_t *const p = data + at;
+        const size_t next = at + header + captured;
+        const uint32_t next_captured = U32(data + next + 8), original = U32(p + 12);
         if (next_captured > most)
             break;
-        /* the packet's headers begin in the line of the record's, and go on in this one */
-        __builtin_prefetch(next + 64);
-        r->offsets[n] = (size_t)(p - w->data) + header;
-        r->lengths[n] = captured;
-        uint32_t original = U32(p + 12);
-        r->originals[n] = original <= most_original ? original : captured;
-        r->times[n] = (int64_t)U32(p) * 1000000000 + (int64_t)U32(p + 4) * unit;
-        r->linktypes[n] = c->linktype;
-        r->interfaces[n++] = 0;
-        c->last_seconds = U32(p);
-        rest -= header + captured;
-        p = next;
+        /* The records of short packets come so fast that each would be waited for: the stream is fetched a few records
+         * ahead. Of a long one only the headers are wanted, which begin in the line of the record's and go on in the
+         * line behind it. */
+        const size_t ahead = captured < 256 ? 512 : 0;
+        __builtin_prefetch(p + ahead);
+        __builtin_prefetch(p + ahead + 64);
+        __builtin_prefetch(data + next + 64);
+        seconds = U32(p);
+        out.offsets[n] = at + header;
+        out.lengths[n] = captured;
+        out.originals[n] = original <= most_original ? original : captured;
+        out.times[n] = (int64_t)seconds * 1000000000 + (int64_t)U32(p + 4) * unit;
+        at = next;
         captured = next_captured;
+        if (++n == out.capacity)
+            break;
     }
 #undef U32
-    c->has_last |= n > r->count;
-    c->frames += n - r->count;
+    for (size_t i = out.count; i < n; i++) {
+        out.linktypes[i] = linktype;
+        out.interfaces[i] = 0;
+    }
+    c->last_seconds = seconds;
+    c->has_last |= n > out.count;
+    c->frames += n - out.count;
     r->count = n;
-    w->at = (size_t)(p - w->data);
+    w->at = at;
 }
 
 /* Is a record header at `at` to be believed whose captured length is beyond the usual limit? Yes if the capture ends
