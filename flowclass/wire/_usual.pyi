@@ -1,13 +1,15 @@
 from typing import Any
 
+from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement
 from flowclass.wire.profiles import Profile
 
-__all__ = ["PacketSlots", "UsualCodec", "acknowledgement"]
+__all__ = ["PacketSlots", "UsualCodec", "acknowledgement", "flow_answer"]
 
 def acknowledgement(
     status: int, sequence: int, lifetime: int, flags: int, options: tuple[Any, ...]
 ) -> BindingAcknowledgement: ...
+def flow_answer(option: FlowIdentification, status: int, whole: bool) -> FlowIdentification: ...
 
 class PacketSlots:
     def __new__(cls, packet_type: type[Any]) -> PacketSlots: ...

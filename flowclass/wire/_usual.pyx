@@ -29,7 +29,7 @@ from flowclass.wire.numbers import MAX_BID_PRIORITY, MAX_MOBILITY_HEADER, MOBILI
 from flowclass.wire.options import BindingIdentifier, Pad1, PadN, Verbatim
 from flowclass.wire.selectors import FORMATS
 
-__all__ = ["PacketSlots", "UsualCodec", "acknowledgement"]
+__all__ = ["PacketSlots", "UsualCodec", "acknowledgement", "flow_answer"]
 
 cdef extern from *:
     """
@@ -502,6 +502,19 @@ def acknowledgement(status, sequence, lifetime, flags, options):
     put(made, ACK_FLAGS, flags)
     put(made, ACK_OPTIONS, options)
     put(made, ACK_CHECKSUM, 0)
+    return made
+
+
+def flow_answer(option, status, bint whole):
+    """Return what `FlowIdentification.answer` returns, without the checks of a constructor, for a status that fits."""
+    made = PyType_GenericAlloc(FlowIdentification, 0)
+    cdef Py_ssize_t at
+    for at in (FLOW_FID, FLOW_PRI, FLOW_ACTION, FLOW_PRO):
+        put(made, at, get(option, at))
+    put(made, FLOW_STATUS, status)
+    put(made, FLOW_SUBS, get(option, FLOW_SUBS) if whole else ())
+    put(made, FLOW_UNITS, False)
+    put(made, OCTETS, get(option, OCTETS) if whole else None)
     return made
 
 

@@ -30,6 +30,7 @@ from flowclass.wire import (
     decode_packet,
     encode_packet,
 )
+from flowclass.wire._usual import flow_answer
 from flowclass.wire.numbers import MessageType
 from flowclass.wire.option_codec import get_codec
 from flowclass.wire.options import Verbatim
@@ -138,6 +139,16 @@ def test_what_is_usual_is_read_in_c(profile: Profile) -> None:
     # and what isn't is left to Python
     assert read_in_c(octets[:-1], profile) is None
     assert read_in_c(octets[:-1] + bytes((octets[-1] ^ 1,)), profile) is None
+
+
+@given(usual_updates(), st.lists(PROFILES.flatmap(usual_flows), max_size=1), U8, st.booleans())
+def test_the_answer_to_a_flow_option_is_made_as_in_python(
+    case: tuple[bytes, Profile], made: list[FlowIdentification], status: int, whole: bool
+) -> None:
+    update = decode_packet(*case).message
+    assert isinstance(update, BindingUpdate)
+    for option in [o for o in update.options if isinstance(o, FlowIdentification)] + made:
+        assert everything(flow_answer(option, status, whole)) == everything(option.answer(status, whole=whole))
 
 
 Writing = tuple[Addresses, BindingAcknowledgement, Profile]

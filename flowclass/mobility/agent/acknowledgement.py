@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Final
 
 from flowclass.errors import EncodeError
-from flowclass.wire._usual import acknowledgement
+from flowclass.wire._usual import acknowledgement, flow_answer
 from flowclass.wire.flow_options import FlowIdentification
 from flowclass.wire.messages import BindingAcknowledgement, Option
 from flowclass.wire.numbers import REFUSED, AcknowledgementFlag
@@ -24,9 +24,7 @@ _KEY_MANAGEMENT_FLAG: Final = AcknowledgementFlag.KEY_MANAGEMENT.value
 _ROUTER_FLAG: Final = AcknowledgementFlag.MOBILE_ROUTER.value
 
 
-# The options in acknowledgements are immutable, and mobile nodes number their flows and BIDs from 1: the same few
-# recur.
-_flow_copy = lru_cache(maxsize=4096)(FlowIdentification)
+# The options in acknowledgements are immutable, and mobile nodes number their BIDs from 1: the same few recur.
 _bid_copy = lru_cache(maxsize=4096)(BindingIdentifier)
 
 
@@ -45,19 +43,16 @@ def acknowledge(
     function that adds the option which authenticates the message.
     """
     options: list[Option] = list(outcome.extra)
-    for option, status in zip(update.bids, outcome.bids, strict=True):
+    # enumerate, because zip with "strict" takes as long as all of the loop
+    for i, option in enumerate(update.bids):
         # RFC 6089 section 5.3.5: BID-PRI is copied, except where the format before RFC 5648 has the status in its place
         priority = 0 if profile.bid_priority_in_status else option.priority
-        options.append(_bid_copy(option.bid, None, priority, status, option.home))
+        options.append(_bid_copy(option.bid, None, priority, outcome.bids[i], option.home))
     if outcome.flows is not None:
         whole = profile.echo_whole
-        for copied, status in zip(update.flows, outcome.flows, strict=True):
+        for i, copied in enumerate(update.flows):
             # K7: the fixed eight octets with a new length, or (RFC 6089 section 5.3.5) the whole option as received
-            options.append(
-                copied.answer(status, whole=True)
-                if whole
-                else _flow_copy(copied.fid, copied.pri, copied.action, copied.pro, status)
-            )
+            options.append(flow_answer(copied, outcome.flows[i], whole))
     options += [FlowIdentification(fid, 0, status=profile.status.fid_not_found) for fid in outcome.missing]
     options += [FlowIdentification(fid, 0, status=profile.status.malformed) for fid in outcome.malformed]
     interval = 0 if advice is None else min(int(outcome.lifetime * advice), outcome.lifetime - 1)

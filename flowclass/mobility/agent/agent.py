@@ -453,10 +453,12 @@ class Agent(ABC):
         for status in outcome.bids:
             counters.bids[status] += 1
         if outcome.flows is not None:
-            for option, status in zip(update.flows, outcome.flows, strict=True):
+            for i, status in enumerate(outcome.flows):
                 counters.flows[status] += 1
-                if option.action == 0 and status == 0 and option.pro in _ADD_OR_REPLACE:
-                    counters.actions_zero += 1
+                if status == 0:
+                    option = update.flows[i]
+                    if option.action == 0 and option.pro in _ADD_OR_REPLACE:
+                        counters.actions_zero += 1
         if not self.always_acknowledges and not self._wants_answer(update, outcome.status):
             return []
         # RFC 6275 section 10.3.1: no refresh advice is given if the cache survives a restart

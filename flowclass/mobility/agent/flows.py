@@ -4,6 +4,9 @@
 `apply_explicit` and `apply_implicit` change the working copy of a transaction and return one status per option, in the
 order of the options. The checks of the draft are made in exactly the order of its section 8.1: an option with two
 faults gets the status of the first one.
+
+A helper that may refuse the option returns the status to refuse it with, 128 or more, in place of its result. An
+exception would take as long as the rest of a decision, and anybody can send options that are refused.
 """
 
 from __future__ import annotations
@@ -42,25 +45,18 @@ _IPV4: Final = SelectorFormat.IPV4.value
 _IPV6: Final = SelectorFormat.IPV6.value
 
 
-class _Refused(Exception):
-    """One flow option is refused, with this status."""
-
-    def __init__(self, status: int) -> None:
-        self.status = status
-
-
 class FlowContext(Struct, gc=False):
     """The inputs for deciding about the flow options of one binding update."""
 
     node: Node  # the working copy of the transaction
     policy: Policy
+    codes: FlowStatus  # those of the profile
     lifetime: float  # granted, in seconds; 0 in a de-registration
     expires: float
     refresh_at: float
     packet_bid: int | None  # the BID of the update's own care-of address (K18), PLAIN for a binding without BID
     packet_address: bytes  # that address
     authorized: frozenset[bytes] | None = None  # correspondent node: addresses whose token was used (R106)
-    granted: int = 0  # the status with which local policy accepts the present option
 
     @property
     def profile(self) -> Profile:
@@ -79,61 +75,60 @@ def apply_explicit(context: FlowContext, options: Sequence[FlowIdentification]) 
 
     They are applied one after the other, also if several have the same FID (K25).
     """
-    statuses = []
-    for option in options:
-        try:
-            context.granted = 0
-            _explicit(context, option)
-            statuses.append(context.granted)
-        except _Refused as refused:
-            statuses.append(refused.status)
-    return statuses
+    return [_explicit(context, option) for option in options]
 
 
-def _explicit(context: FlowContext, option: FlowIdentification) -> None:
-    node, codes = context.node, context.policy.profile.status
+def _explicit(context: FlowContext, option: FlowIdentification) -> int:
+    node, codes = context.node, context.codes
     content = _read(option)
     if content.error is not None and _is_framing(content.error):
-        raise _Refused(codes.malformed)  # the octets after it can't be interpreted
+        return codes.malformed  # the octets after it can't be interpreted
     fid, request = option.fid, option.pro
     old = node.flows.get(fid)
     if request == _REMOVE:
         # R68, R125 to R127, K21: all fields but the FID are ignored
         if old is None:
-            raise _Refused(codes.fid_not_found)
+            return codes.fid_not_found
         del node.flows[fid]
-        return
+        return codes.success
     if request == _REFRESH:
         # R124c, R113h: no other checks
         if old is None:
-            raise _Refused(_lost(context))
+            return _lost(context)
         node.flows[fid] = _until(old, context)
-        return
+        return codes.success
     if request == _REPLACE:
         if old is None:
-            raise _Refused(_lost(context))  # R124a, R113d
+            return _lost(context)  # R124a, R113d
     elif request != _ADD:
-        raise _Refused(codes.malformed)  # K24
+        return codes.malformed  # K24
     elif old is not None:
-        raise _Refused(codes.fid_in_use)  # R116, R113a
+        return codes.fid_in_use  # R116, R113a
     action = _action(context, option)
+    if action >= REFUSED:
+        return action
     if action == NCAST and not content.references:
-        raise _Refused(codes.malformed)  # R24, R117, R119
-    rule = _description(context, option, content)
+        return codes.malformed  # R24, R117, R119
+    status = _check_description(context, content)
+    if status:
+        return status
+    granted = _admission(context, option)
+    if granted >= REFUSED:
+        return granted
     bids = _targets(context, content.bids, action)
-    if old is None:
-        _room(context)
-        if context.lifetime <= 0:
-            raise _Refused(codes.unspecified)  # a de-registration grants no lifetime
-    if rule is None:
-        # K11: Replace keeps the filter. K9, R62: Add without one is a wild card
-        rule = WILD_CARD if old is None else old.rule
+    if isinstance(bids, int):
+        return bids
+    if old is None and (len(node.flows) >= context.policy.limits.flows_per_node or context.lifetime <= 0):
+        return codes.unspecified  # there is no room, or a de-registration, which grants no lifetime
+    # K11: Replace keeps the filter. K9, R62: Add without one is a wild card
+    rule = _rule(content, WILD_CARD if old is None else old.rule)
     # PRI and action are fixed fields: always replaced (K11)
     made = Flow(fid, option.pri, action, bids, rule, context.expires, context.refresh_at)
     node.flows[fid] = made if context.lifetime > 0 or old is None else _with_times(made, old)
+    return granted
 
 
-class _Content(Struct):
+class _Content(Struct, gc=False):
     """The content of the sub-options of one flow identification option."""
 
     error: MalformedSubOption | None
@@ -141,6 +136,7 @@ class _Content(Struct):
     descriptions: int
     bids: tuple[int, ...]  # of all binding references, in order, without duplicates (K16)
     references: int
+    octets: bytes = b""  # of the description, from `_check_description` on
 
 
 def _read(option: FlowIdentification) -> _Content:
@@ -177,70 +173,72 @@ def _is_framing(error: MalformedSubOption) -> bool:
 
 def _lost(context: FlowContext) -> int:
     """Return the status for a Replace or Refresh of an unknown FID (K6)."""
-    codes = context.policy.profile.status
+    codes = context.codes
     if context.policy.correspondent or context.policy.switches.unknown_fid_status == "not-found":
         return codes.fid_not_found
     return codes.fid_lost
 
 
 def _action(context: FlowContext, option: FlowIdentification) -> int:
-    codes, action = context.policy.profile.status, option.action
+    """Return the action of an option of the draft, or a status."""
+    codes, action = context.codes, option.action
     if action == FORWARD:
         return FORWARD
     if action == _RESERVED and context.policy.switches.accept_action_zero:
         return FORWARD  # K4: section 5 of the draft uses it
     if action == DISCARD:
-        if not context.policy.capabilities.discard:
-            raise _Refused(codes.discard_unsupported)
-        return DISCARD
+        return DISCARD if context.policy.capabilities.discard else codes.discard_unsupported
     if action == NCAST:
-        if not context.can_ncast:
-            raise _Refused(codes.ncast_unsupported)  # R113b, R113e, K20
-        return NCAST
-    raise _Refused(codes.malformed)  # K24
+        return NCAST if context.can_ncast else codes.ncast_unsupported  # R113b, R113e, K20
+    return codes.malformed  # K24
 
 
-def _description(context: FlowContext, option: FlowIdentification, content: _Content) -> bytes | None:
-    """Return the rule for the flow description of an option, or None without one; checks are in the order of 1.13."""
-    codes = context.policy.profile.status
-    rule = None if content.description is None else _rule(context, content.description)
-    if content.error is not None or content.descriptions > 1:
-        raise _Refused(codes.malformed)
-    context.granted = 0
-    if context.policy.admit_flow is not None:
-        context.granted = verdict("admit_flow", context.policy.admit_flow(context.node, option), codes.prohibited)
-        if context.granted >= REFUSED:
-            raise _Refused(context.granted)
-    return rule
+def _check_description(context: FlowContext, content: _Content) -> int:
+    """Return a status for a flow description that can't be used, or 0."""
+    able, codes = context.policy.capabilities, context.codes
+    if content.description is not None:
+        content.octets = content.description.octets
+        form = content.octets[0]
+        if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
+            return codes.selector_format_unsupported
+        if not (able.prefixes and able.ports and able.flow_label and able.spi):
+            selector = content.description.selector
+            status = _check_elements(able, codes, selector)  # type: ignore[arg-type]  # its format is one of the two
+            if status:
+                return status
+    return codes.malformed if content.error is not None or content.descriptions > 1 else 0
 
 
-def _rule(context: FlowContext, description: TrafficSelectorOption) -> bytes:
-    able, codes = context.policy.capabilities, context.policy.profile.status
-    octets = description.octets
-    form = octets[0]
-    if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
-        raise _Refused(codes.selector_format_unsupported)
-    if not (able.prefixes and able.ports and able.flow_label and able.spi):
-        _check_elements(able, codes, description.selector)  # type: ignore[arg-type]  # its format is one of the two
-    return octets_rule(octets)
+def _rule(content: _Content, otherwise: bytes) -> bytes:
+    """Return the rule of a flow description, which was checked, and ``otherwise`` without one."""
+    return otherwise if content.description is None else octets_rule(content.octets)
 
 
-def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> None:
-    """Refuse elements of a selector that this receiver can't match; each has its own status (R26)."""
+def _admission(context: FlowContext, option: FlowIdentification) -> int:
+    """Return the status with which local policy accepts or refuses an option."""
+    admit = context.policy.admit_flow
+    if admit is None:
+        return 0
+    return verdict("admit_flow", admit(context.node, option), context.codes.prohibited)
+
+
+def _check_elements(able: Capabilities, codes: FlowStatus, selector: TrafficSelector4 | TrafficSelector6) -> int:
+    """Return a status for an element of a selector that this receiver can't match, each has its own (R26), or 0."""
     for bounds in (selector.source, selector.destination):
         # RFC 6088 knows only ranges: a range of more than one address counts as a prefix
         if bounds is not None and bounds[0] != bounds[1] and not able.prefixes:
-            raise _Refused(codes.prefix_unsupported)
+            return codes.prefix_unsupported
     if not able.ports and (selector.source_port is not None or selector.destination_port is not None):
-        raise _Refused(codes.ports_unsupported)
+        return codes.ports_unsupported
     if not able.flow_label and selector.flow_label is not None:
-        raise _Refused(codes.flow_label_unsupported)
+        return codes.flow_label_unsupported
     if not able.spi and selector.spi is not None:
-        raise _Refused(codes.spi_unsupported)
+        return codes.spi_unsupported
+    return 0
 
 
-def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
-    """Refuse BIDs that aren't registered (R31), and more of them than the limit allows.
+def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> int:
+    """Return a status for BIDs that aren't registered (R31), and for more of them than the limit allows, or 0.
 
     At a correspondent node, the address of each BID must have been tested (R113f, K20).
     """
@@ -248,20 +246,20 @@ def _check_bids(context: FlowContext, bids: tuple[int, ...]) -> None:
     for bid in bids:
         entry = care_of.get(bid)
         if entry is None or bid == 0:
-            unknown = context.policy.profile.status.unknown_bid
             if context.policy.profile.explicit_requests:
-                unknown = context.policy.switches.unknown_bid_status  # K23
-            raise _Refused(unknown)
+                return context.policy.switches.unknown_bid_status  # K23
+            return context.codes.unknown_bid
         if context.authorized is not None and entry.address not in context.authorized:
-            raise _Refused(context.policy.profile.status.malformed)
-    if len(bids) > context.policy.limits.fan_out:
-        raise _Refused(context.policy.profile.status.unspecified)
+            return context.codes.malformed
+    return context.codes.unspecified if len(bids) > context.policy.limits.fan_out else 0
 
 
-def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[int, ...]:
-    """Return the BIDs to which an Add or a Replace of the draft binds the flow."""
+def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[int, ...] | int:
+    """Return the BIDs to which an Add or a Replace of the draft binds the flow, or a status."""
     if bids:
-        _check_bids(context, bids)
+        status = _check_bids(context, bids)
+        if status:
+            return status
         if action != NCAST or len(bids) > 1:
             return bids  # K19: n-cast with two BIDs or more uses exactly these
         return _bicast(context, bids[0])
@@ -269,25 +267,21 @@ def _targets(context: FlowContext, bids: tuple[int, ...], action: int) -> tuple[
         return ()
     # R57, K11, K18: without BIDs, the care-of address of the update itself is meant
     if context.packet_bid is None:
-        raise _Refused(context.policy.profile.status.malformed)
+        return context.codes.malformed
     return (context.packet_bid,)
 
 
-def _bicast(context: FlowContext, bid: int) -> tuple[int, ...]:
-    """Return the BIDs for n-cast with one BID: this BID, and that of the update's own care-of address (R121, K19)."""
+def _bicast(context: FlowContext, bid: int) -> tuple[int, ...] | int:
+    """Return the BIDs for n-cast with one BID, or a status: this BID, and that of the update's own care-of address
+    (R121, K19)."""
     own = context.packet_bid
     if context.node.care_of[bid].address == context.packet_address:
         if context.policy.switches.single_own_bid_ncast == "reject":
-            raise _Refused(context.policy.profile.status.malformed)  # R122
+            return context.codes.malformed  # R122
         return (bid,)
     if own is None:
-        raise _Refused(context.policy.profile.status.malformed)
+        return context.codes.malformed
     return (own, bid)
-
-
-def _room(context: FlowContext) -> None:
-    if len(context.node.flows) >= context.policy.limits.flows_per_node:
-        raise _Refused(context.policy.profile.status.unspecified)
 
 
 def _until(flow: Flow, context: FlowContext) -> Flow:
@@ -312,12 +306,11 @@ def apply_implicit(
     its flow summary options. Returns a status for each option, and the FIDs in ``summary`` that don't exist
     (section 5.3.3).
     """
-    node, codes = context.node, context.policy.profile.status
-    fids = [option.fid for option in options]
-    named = {*fids, *summary}
+    node, codes = context.node, context.codes
+    named = {option.fid for option in options}
     if not keep:
-        purge(node, named)
-    if len(set(fids)) < len(fids):
+        purge(node, named.union(summary) if summary else named)
+    if len(named) < len(options):
         statuses = [codes.malformed] * len(options)  # K25: all options are refused, not only the duplicates
     else:
         statuses = _implicit(context, options)
@@ -326,7 +319,7 @@ def apply_implicit(
         flow = node.flows.get(fid)
         if flow is None:
             missing.append(fid)
-        elif fid not in fids:
+        elif fid not in named:
             node.flows[fid] = _until(flow, context)
     return statuses, missing
 
@@ -338,51 +331,50 @@ def purge(node: Node, named: set[int]) -> None:
 
 
 def _implicit(context: FlowContext, options: Sequence[FlowIdentification]) -> list[int]:
-    node, codes = context.node, context.policy.profile.status
-    statuses = []
     made: dict[int, Flow] = {}
-    for option in options:
-        try:
-            context.granted = codes.success
-            made[option.fid] = _one_implicit(context, option, len(made))
-            statuses.append(context.granted)
-        except _Refused as refused:
-            statuses.append(refused.status)
+    statuses = [_one_implicit(context, option, made) for option in options]
     if made:
-        for fid in _clashing(node, made):
-            statuses[[option.fid for option in options].index(fid)] = codes.malformed
+        for fid in _clashing(context.node, made):
+            statuses[[option.fid for option in options].index(fid)] = context.codes.malformed
             del made[fid]
-        node.flows.update(made)
+        context.node.flows.update(made)
     return statuses
 
 
-def _one_implicit(context: FlowContext, option: FlowIdentification, pending: int) -> Flow:
-    node, codes = context.node, context.policy.profile.status
+def _one_implicit(context: FlowContext, option: FlowIdentification, made: dict[int, Flow]) -> int:
+    """Decide an option, and return its status; if it is accepted, add its flow to ``made``."""
+    node, codes = context.node, context.codes
     fid = option.fid
     if (fid == 0 or option.pri == 0) and context.policy.profile.zero_reserved:
-        raise _Refused(codes.malformed)  # K31
+        return codes.malformed  # K31
     old = node.flows.get(fid)
     content = _read(option)
-    rule = _description(context, option, content)
-    if rule is None and old is None:
-        raise _Refused(codes.malformed)  # 5.3.2.1: a new FID needs a traffic selector
+    status = _check_description(context, content)
+    if status:
+        return status
+    granted = _admission(context, option)
+    if granted >= REFUSED:
+        return granted
+    if content.description is None and old is None:
+        return codes.malformed  # 5.3.2.1: a new FID needs a traffic selector
     if content.references > 1 or (content.references == 0 and old is None):
-        raise _Refused(codes.malformed)  # a new flow needs exactly one, a known flow at most one
+        return codes.malformed  # a new flow needs exactly one, a known flow at most one
     bids = content.bids
-    _check_bids(context, bids)
+    status = _check_bids(context, bids)
+    if status:
+        return status
     if len(bids) > 1 and not context.can_ncast:
-        raise _Refused(codes.ncast_unsupported)
+        return codes.ncast_unsupported
     if old is None:
-        if len(node.flows) + pending >= context.policy.limits.flows_per_node or context.lifetime <= 0:
-            raise _Refused(codes.unspecified)
+        if len(node.flows) + len(made) >= context.policy.limits.flows_per_node or context.lifetime <= 0:
+            return codes.unspecified
     else:
-        # 5.3.2.2: what the option leaves out stays as it was
-        rule = old.rule if rule is None else rule
-        bids = bids or old.bids
-    assert rule is not None
+        bids = bids or old.bids  # 5.3.2.2: what the option leaves out stays as it was, its rule too
+    rule = _rule(content, WILD_CARD if old is None else old.rule)
     action = NCAST if len(bids) > 1 else FORWARD  # K27: each BID gets a copy
     flow = Flow(fid, option.pri, action, bids, rule, context.expires, context.refresh_at)
-    return flow if context.lifetime > 0 or old is None else _with_times(flow, old)
+    made[fid] = flow if context.lifetime > 0 or old is None else _with_times(flow, old)
+    return granted
 
 
 def _clashing(node: Node, made: dict[int, Flow]) -> list[int]:
@@ -390,17 +382,24 @@ def _clashing(node: Node, made: dict[int, Flow]) -> list[int]:
 
     FID-PRI must be unique in a node (K14); the RFC names no status for this, so that the caller uses "malformed". The
     options of one update are checked together, so that two flows may exchange their priorities. When one is refused,
-    its old flow stays in place, and another one may then clash with that. The loop ends when there is no such clash.
+    its old flow stays in place, and another one may then clash with that: one before it makes a new pass.
     """
-    refused: list[int] = []
-    while True:
+    refused: dict[int, None] = {}
+    again = True
+    while again:
+        again = False
         taken = {flow.priority for fid, flow in node.flows.items() if fid not in made or fid in refused}
         for fid, flow in made.items():
             if fid in refused:
                 continue
-            if flow.priority in taken:
-                refused.append(fid)
-                break
-            taken.add(flow.priority)
-        else:
-            return refused
+            if flow.priority not in taken:
+                taken.add(flow.priority)
+                continue
+            refused[fid] = None
+            old = node.flows.get(fid)
+            if old is not None:
+                if old.priority in taken:
+                    again = True
+                    break
+                taken.add(old.priority)
+    return list(refused)

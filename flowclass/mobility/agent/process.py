@@ -117,6 +117,7 @@ def _flows(
     context = FlowContext(
         node,
         policy,
+        profile.status,
         seconds,
         bindings.expires,
         bindings.refresh_at,

@@ -485,6 +485,8 @@ class BindingCache:
 
     def advance(self, now: float) -> float:
         """Set the clock to ``now``, unless it is later already; return the clock (see `later`)."""
+        if now is self._clock:  # within one update
+            return now
         with self.lock:
             self._clock = now = later(now, self._clock)
             return now

@@ -173,7 +173,9 @@ class Node(Struct, gc=False):
             or self.also != other.also
         ):
             return False
-        for entry, old in zip(self.care_of.values(), other.care_of.values(), strict=True):
+        before = iter(other.care_of.values())
+        for entry in self.care_of.values():
+            old = next(before)
             if entry.bid != old.bid or entry.address != old.address or entry.priority != old.priority:
                 return False
         for fid, flow in self.flows.items():
