@@ -15,6 +15,7 @@ import math
 import statistics
 import sys
 from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from flowclass.bench.lookup import LookupResult, file_case, measure
@@ -53,22 +54,41 @@ def line(result: LookupResult) -> str:
     )
 
 
-def summary(results: list[LookupResult]) -> list[str]:
-    """Per size class: the smallest ratio and the geometric mean over sets and traces, beside what is asked."""
-    classes: dict[tuple[int, str], list[float]] = defaultdict(list)
+def by_class(results: Iterable[LookupResult]) -> dict[tuple[int, str], list[LookupResult]]:
+    """The results that have a peer, by IP version and size class, in their order."""
+    classes: dict[tuple[int, str], list[LookupResult]] = defaultdict(list)
     for result in results:
         if result.peers:
-            classes[size_class(result)].append(result.peers[0].ratio.median)
+            classes[size_class(result)].append(result)
+    return {key: classes[key] for key in sorted(classes, key=lambda k: (k[0], k[1].endswith("k"), len(k[1]), k[1]))}
+
+
+def least_and_mean(results: Sequence[LookupResult]) -> tuple[float, float]:
+    """The smallest ratio and the geometric mean over sets and traces."""
+    ratios = [result.peers[0].ratio.median for result in results]
+    return min(ratios), math.exp(statistics.fmean(map(math.log, ratios)))
+
+
+def compare(files: Iterable[Path], rounds: int, notes: list[str]) -> Iterator[LookupResult]:
+    """Measures the sets in these files, each on its traces."""
+    for path in files:
+        kinds = [
+            k for k in ("corner", "uniform") if path.with_name(path.name.replace(".rules", f".{k}.trace")).exists()
+        ]
+        yield from measure(file_case(path, kinds, 50_000, 1), peer_names=("rte_acl",), rounds=rounds, notes=notes)
+
+
+def summary(results: Sequence[LookupResult]) -> list[str]:
+    """Per size class: the smallest ratio and the geometric mean, beside what is asked."""
     lines = []
-    for key in sorted(classes, key=lambda k: (k[0], k[1].endswith("k"), len(k[1]), k[1])):
-        ratios = classes[key]
-        mean = math.exp(statistics.fmean(map(math.log, ratios)))
+    for key, those in by_class(results).items():
+        least, mean = least_and_mean(those)
         asked = TARGETS.get(key)
         verdict = ""
         if asked:
-            met = min(ratios) >= asked[0] and mean >= asked[1]
+            met = least >= asked[0] and mean >= asked[1]
             verdict = f"  asked {asked[0]:g} and {asked[1]:g}: {'met' if met else 'NOT met'}"
-        lines.append(f"IPv{key[0]} {key[1]:>6}: each at least {min(ratios):5.2f}, mean {mean:5.2f}{verdict}")
+        lines.append(f"IPv{key[0]} {key[1]:>6}: each at least {least:5.2f}, mean {mean:5.2f}{verdict}")
     return lines
 
 
@@ -92,14 +112,9 @@ def main() -> int:
     print(f"{'set':14} {'trace':8} scalar    avx2  avx512    auto  rte_acl best       ratio")
     results: list[LookupResult] = []
     notes: list[str] = []
-    for path in files:
-        kinds = [
-            k for k in ("corner", "uniform") if path.with_name(path.name.replace(".rules", f".{k}.trace")).exists()
-        ]
-        case = file_case(path, kinds, 50_000, 1)
-        for result in measure(case, peer_names=("rte_acl",), rounds=options.rounds, notes=notes):
-            results.append(result)
-            print(line(result), flush=True)
+    for result in compare(files, options.rounds, notes):
+        results.append(result)
+        print(line(result), flush=True)
     print(*notes, sep="\n")
     print(*summary(results), sep="\n")
     if options.json:

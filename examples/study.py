@@ -1,4 +1,4 @@
-"""A study of rule sets in one command: the figures of docs/benchmarks.md, measured again on this machine.
+"""A study of rule sets in one command, measured on this machine.
 
     python examples/study.py [--out FOLDER] [--size 1k ...] [--peer module:name ...]
 

@@ -167,7 +167,7 @@ def lookup(
     for case in cases:
         beside = names if peers_up_to is None or len(case.rules) <= peers_up_to else ()
         results += measure(case, chosen=chosen, peer_names=beside, rounds=rounds, notes=notes)
-    title = "How many packets per second does one thread classify, with how many rules?"
+    title = "How many packets does one thread classify in a second?"
     labels = (title, "rules", "million packets per second")
     rates = _lookup_curves(results, _rates)
     _finish("lookup", results, (as_json, as_csv), notes, plots, rates, labels, _lookup_tables)
@@ -180,14 +180,16 @@ def lookup(
 def _lookup_curves(
     results: Sequence[LookupResult], figures: Callable[[LookupResult], Mapping[str, tuple[float, ...]]]
 ) -> dict[str, list[Point]]:
-    """A curve over the number of rules for each kind of set, trace and classifier."""
-    curves: dict[str, list[Point]] = {}
+    """A curve over the number of rules for each classifier, kind of set and trace; names leave out what all share."""
+    found: dict[tuple[str, ...], list[Point]] = {}
     for result in results:
         kind = result.trace.removeprefix(result.case).lstrip("_")  # acl1_1k_trace and acl1_10k_trace are of one curve
+        family = result.case.rpartition("_")[0] or result.case
+        what = (f"IPv{result.version}", family.removeprefix(f"v{result.version}_"), kind)
         for name, values in figures(result).items():
-            label = f"{result.case.rpartition('_')[0] or result.case} {kind} {name}"
-            curves.setdefault(label, []).append((result.rules, *values))
-    return curves
+            found.setdefault((name, *what), []).append((result.rules, *values))
+    telling = [i for i in range(1, 4) if len({key[i] for key in found}) > 1]
+    return {", ".join((key[0], " ".join(key[i] for i in telling))).removesuffix(", "): found[key] for key in found}
 
 
 def _rates(result: LookupResult) -> dict[str, tuple[float, ...]]:
@@ -373,7 +375,7 @@ def nodes(
         f"kernel {name}": [(r.nodes, (rate := r.mpps[name]).median, rate.low, rate.high) for r in results]
         for name in results[0].mpps
     }
-    title = "How many packets per second does one thread decide, for how many mobile nodes?"
+    title = "How many packets does one thread decide in a second?"
     _finish(
         "nodes",
         results,
