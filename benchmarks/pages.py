@@ -37,6 +37,7 @@ HERE = Path(__file__).parent
 RULES = ("16", "64", "256", "1k", "4k", "16k", "100k", "1M")
 NODES = ("1k", "10k", "100k", "1M")
 FLOWS = ("1", "64", "100", "1000")  # of a single node
+PEERS_UP_TO = "100k"  # rules; rte_acl's build of a million takes many minutes
 SEED = 1
 
 
@@ -122,7 +123,7 @@ def scaling(run: Run) -> None:
     command, results = run.bench(
         *("lookup", "--ip", "4", "--ip", "6", "--family", "acl"),
         *(word for size in sizes for word in ("--size", size)),
-        *("--packets", "1k" if run.quick else "50k", "--peers-up-to", "100k"),
+        *("--packets", "1k" if run.quick else "50k", "--peers-up-to", PEERS_UP_TO),
         *("--plot", str(pictures["rate"]), "--plot-build", str(pictures["build"])),
         *("--plot-memory", str(pictures["memory"])),
     )

@@ -374,6 +374,7 @@ def nodes(
     curves = {
         f"kernel {name}": [(r.nodes, (rate := r.mpps[name]).median, rate.low, rate.high) for r in results]
         for name in results[0].mpps
+        if name != "auto"  # one of the others
     }
     title = "How many packets does one thread decide in a second?"
     _finish(
