@@ -73,12 +73,12 @@ class Run:
 
     def facts(self, *more: str) -> str:
         """A sentence about machine and day."""
-        machine = describe()
+        machine: dict[str, Any] = describe()
         load = os.getloadavg()[0]
         parts = (
             f"{datetime.now(UTC):%d %B %Y}".lstrip("0"),
             f"{machine['processor']}, {machine['processors']} processors (load average {load:.1f})",
-            f"{machine['system']}, Python {machine['python']}",
+            f"{machine['system']}, Python {machine['python']}, kernel {machine['kernels'][-1]} unless another is named",
             *more,
             f"medians of {self.rounds} rounds",
         )
