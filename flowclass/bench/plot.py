@@ -11,6 +11,7 @@ import importlib.util
 import io
 import math
 import os
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -32,7 +33,8 @@ _COLOURS: Final = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4
 _PATTERNS: Final = (("", "circle"), ("8 4", "square"), ("2 3", "triangle"), ("8 3 2 3", "diamond"))
 _GRID: Final = "#e5e5e5"
 # the plot area, in pixels; the legend stands below it. Narrow, so that words can be read also where a picture is shrunk
-_WIDTH, _LEFT, _RIGHT, _TOP, _BOTTOM = 640, 72, 620, 60, 400
+_WIDTH, _LEFT, _RIGHT, _HEIGHT = 600, 76, 582, 330
+_SIZE: Final = 14  # of letters
 _NEAREST: Final = 38  # labels of sizes, in pixels
 _DPI: Final = 150
 
@@ -69,7 +71,7 @@ class _Words:
     y: float
     text: str
     anchor: str = "start"
-    size: int = 13
+    size: int = _SIZE
     upright: bool = False
 
 
@@ -78,6 +80,11 @@ class _Drawing:
     width: float = 0.0
     height: float = 0.0
     parts: list[_Line | _Dot | _Words] = field(default_factory=list)
+
+
+def _letters(size: int) -> int:
+    """About how many letters of a size fit into a line."""
+    return int((_WIDTH - 24) / (0.56 * size))
 
 
 def _styles(names: Sequence[str]) -> list[tuple[str, str, str]]:
@@ -111,23 +118,27 @@ def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, 
     widen = max(1.0, math.sqrt(2 * min(xs) / max(xs)))  # an axis spans a factor of two at least
     x0, x1 = min(xs) / widen, max(xs) * widen
     y0, y1 = min(ys) / 1.3, max(ys) * 1.3
-    columns = max(1, int((_WIDTH - 20) / (50 + 7.2 * max(map(len, kept)))))
-    drawing = _Drawing(_WIDTH, _BOTTOM + 62 + 20 * -(-len(kept) // columns))
+    heads = [(16, line) for line in textwrap.wrap(title, _letters(16))]
+    heads += [(12, line) for line in textwrap.wrap(subtitle, _letters(12))]
+    top = 20 * len(heads) + 20
+    bottom = top + _HEIGHT
+    columns = max(1, int((_WIDTH - 20) / (50 + 7.8 * max(map(len, kept)))))
+    drawing = _Drawing(_WIDTH, bottom + 62 + 20 * -(-len(kept) // columns))
     add = drawing.parts.append
 
     def across(x: float) -> float:
         return _LEFT + math.log(x / x0) / math.log(x1 / x0) * (_RIGHT - _LEFT)
 
     def up(y: float) -> float:
-        return _BOTTOM - math.log(y / y0) / math.log(y1 / y0) * (_BOTTOM - _TOP)
+        return bottom - math.log(y / y0) / math.log(y1 / y0) * _HEIGHT
 
-    add(_Words(12, 22, title, size=16))
-    add(_Words(12, 42, subtitle, size=12))
-    add(_Words((_LEFT + _RIGHT) / 2, _BOTTOM + 40, x_label, "middle"))
-    add(_Words(20, (_TOP + _BOTTOM) / 2, y_label, "middle", upright=True))
+    for i, (size, line) in enumerate(heads):
+        add(_Words(12, 22 + 20 * i, line, size=size))
+    add(_Words((_LEFT + _RIGHT) / 2, bottom + 40, x_label, "middle"))
+    add(_Words(20, (top + bottom) / 2, y_label, "middle", upright=True))
     for tick in _sizes(xs, across, x0, x1):
-        add(_Line([(across(tick), _TOP), (across(tick), _BOTTOM)], _GRID))
-        add(_Words(across(tick), _BOTTOM + 18, short(float(f"{tick:.3g}")), "middle"))
+        add(_Line([(across(tick), top), (across(tick), bottom)], _GRID))
+        add(_Words(across(tick), bottom + 18, short(float(f"{tick:.3g}")), "middle"))
     for tick in logarithmic(y0, y1):
         add(_Line([(_LEFT, up(tick)), (_RIGHT, up(tick))], _GRID))
         add(_Words(_LEFT - 8, up(tick) + 4, short(tick), "end"))
@@ -141,7 +152,7 @@ def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, 
                 for _, end in ends:
                     add(_Line([(across(x) - 4, end), (across(x) + 4, end)], colour, 1.2))
             add(_Dot(across(x), up(y), colour, shape))
-        left, row = 12 + (_WIDTH - 20) / columns * (i // rows), _BOTTOM + 68 + 20 * (i % rows)
+        left, row = 12 + (_WIDTH - 20) / columns * (i // rows), bottom + 68 + 20 * (i % rows)
         add(_Line([(left, row - 4), (left + 36, row - 4)], colour, 2, dashes))
         add(_Dot(left + 18, row - 4, colour, shape))
         add(_Words(left + 44, row, name))
@@ -151,7 +162,7 @@ def _draw(curves: Mapping[str, Curve], title: str, subtitle: str, x_label: str, 
 def _as_svg(drawing: _Drawing) -> str:
     out = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {drawing.width:g} {drawing.height:g}"'
-        f' width="{drawing.width:g}" height="{drawing.height:g}" font-family="sans-serif" font-size="13">',
+        f' width="{drawing.width:g}" height="{drawing.height:g}" font-family="sans-serif" font-size="{_SIZE}">',
         f'<rect width="{drawing.width:g}" height="{drawing.height:g}" fill="white"/>',
     ]
     for part in drawing.parts:
@@ -163,7 +174,7 @@ def _as_svg(drawing: _Drawing) -> str:
                 out.append(f'<polygon points="{spots}" fill="{part.colour}"/>')
         elif isinstance(part, _Words):
             more = f' transform="rotate(-90 {part.x:.1f} {part.y:.1f})"' if part.upright else ""
-            more += f' font-size="{part.size}"' if part.size != 13 else ""
+            more += f' font-size="{part.size}"' if part.size != _SIZE else ""
             place = f'x="{part.x:.1f}" y="{part.y:.1f}" text-anchor="{part.anchor}"'
             out.append(f"<text {place}{more}>{escape(part.text)}</text>")
         else:

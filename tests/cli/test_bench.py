@@ -8,7 +8,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -284,6 +284,35 @@ def test_plots() -> None:
             svg(bad, title="", x_label="", y_label="")
     with pytest.raises(fc.FlowclassError, match=r"\.svg, \.png or \.pdf"):
         check_plot("x.gif")
+
+
+def test_a_classifier_keeps_its_colour_and_an_ip_version_its_pattern() -> None:
+    def looks(names: list[str]) -> dict[str, tuple[str | None, str | None]]:
+        root = ElementTree.fromstring(svg({n: [(10, 1), (99, 2)] for n in names}, title="", x_label="", y_label=""))
+        lines = root.findall(".//{*}polyline")
+        return {n: (x.get("stroke"), x.get("stroke-dasharray")) for n, x in zip(names, lines, strict=True)}
+
+    one = looks(["ours, IPv4", "theirs, IPv4", "third, IPv4", "ours, IPv6", "theirs, IPv6", "third, IPv6"])
+    other = looks(["ours, IPv4", "theirs, IPv4", "ours, IPv6", "theirs, IPv6"])
+    assert other.items() <= one.items()
+    assert len({colour for colour, _ in one.values()}) == 3
+    assert len({dashes for _, dashes in one.values()}) == 2
+    many = looks([f"a, {i}" for i in range(12)])  # more than there are patterns
+    assert len(set(many.values())) == 12
+
+
+def test_sizes_are_the_ticks_where_they_have_room_and_long_words_have_lines() -> None:
+    def words(xs: Sequence[float], subtitle: str = "") -> list[str | None]:
+        root = ElementTree.fromstring(
+            svg({"a": [(x, 1.0) for x in xs]}, title="", subtitle=subtitle, x_label="", y_label="")
+        )
+        return [text.text for text in root.findall(".//{*}text")]
+
+    assert {"16", "99.9k"} <= set(words((16, 99_873)))
+    assert not {"17", "19"} & set(words((16, 17, 18, 19, 99_873)))
+    machine = "a processor with a very long name, a system of many words, and what the points are: lowest and highest"
+    first, second = words((1, 2), machine)[:2]
+    assert f"{first} {second}" == machine
 
 
 def test_the_spread_of_a_point_is_drawn() -> None:
