@@ -23,12 +23,13 @@ cdef class Staging:
     cdef int take_flow(self, tuple flow, fc_flow *out, Py_ssize_t first) except -1
 
 
-cdef class Joined:
+cdef class Gathered:
     cdef const uint8_t *data
     cdef const uint64_t *offsets
     cdef const uint32_t *lengths
     cdef size_t n
-    cdef char *memory
+    cdef uint64_t *memory
+    cdef tuple kept
 
     cdef bint fill(self, packets) except -1
-    cdef bint fill_any(self, packets) except -1
+    cdef bint fill_any(self, tuple packets) except -1

@@ -172,47 +172,47 @@ cdef class Staging:
         return 0
 
 
-cdef class Joined:
-    """Packets as C wants them: one after the other in one buffer."""
+cdef class Gathered:
+    """Packets as C wants them: where each begins, counted from the first in memory. None is copied."""
 
     def __dealloc__(self):
         free(self.memory)
 
     cdef bint fill(self, packets) except -1:
-        """Copy a list or tuple of bytes-like objects together; False if it is anything else, for `as_batch` to judge."""
-        cdef Py_ssize_t n, i, size
-        cdef size_t all = 0, at = 0
-        cdef uint64_t *offsets
-        cdef uint32_t *lengths
-        cdef char *data
+        """Take a list or tuple of bytes-like objects; False if it is anything else, for `as_batch` to judge."""
+        cdef Py_ssize_t i, n, size
+        cdef size_t at, base = <size_t>-1
         if not isinstance(packets, (list, tuple)):
             return False
-        n = len(packets)
-        if n == 0 or (n == 3 and isinstance(packets, tuple) and not isinstance(packets[1], bytes)):
+        cdef tuple kept = tuple(packets)  # while C reads without the GIL, others may change the list
+        n = len(kept)
+        if n == 0 or (n == 3 and isinstance(packets, tuple) and not isinstance(kept[1], bytes)):
             return False
-        cdef PyObject **packet = PySequence_Fast_ITEMS(packets)  # nobody changes the list: no Python code runs until it is read
-        for i in range(n):
-            if not PyBytes_CheckExact(<object>packet[i]):
-                return self.fill_any(packets)
-            all += PyBytes_GET_SIZE(<object>packet[i])
-        self.memory = <char *>malloc(n * 12 + all + 1)
+        cdef PyObject **packet = PySequence_Fast_ITEMS(kept)
+        self.memory = <uint64_t *>malloc(n * 12)
         if self.memory == NULL:
             raise MemoryError
-        offsets = <uint64_t *>self.memory
-        lengths = <uint32_t *>(offsets + n)
-        data = <char *>(lengths + n)
+        cdef uint32_t *lengths = <uint32_t *>(self.memory + n)
         for i in range(n):
+            if not PyBytes_CheckExact(<object>packet[i]):
+                return self.fill_any(kept)
             size = PyBytes_GET_SIZE(<object>packet[i])
             if size > UINT32_MAX:
                 return False
-            memcpy(data + at, PyBytes_AS_STRING(<object>packet[i]), size)
-            offsets[i], lengths[i] = at, <uint32_t>size
-            at += size
-        self.data, self.offsets, self.lengths, self.n = <const uint8_t *>data, offsets, lengths, n
+            at = <size_t>PyBytes_AS_STRING(<object>packet[i])
+            self.memory[i], lengths[i] = at, <uint32_t>size
+            if at < base:
+                base = at
+        for i in range(n):
+            self.memory[i] -= base
+        self.data, self.offsets, self.lengths, self.n = <const uint8_t *>base, self.memory, lengths, n
+        self.kept = kept
         return True
 
-    cdef bint fill_any(self, packets) except -1:
-        """The same where some are bytearrays, memory views and the like."""
+    cdef bint fill_any(self, tuple packets) except -1:
+        """The same where some are bytearrays, memory views and the like, which are copied."""
+        free(self.memory)
+        self.memory = NULL
         try:
             return self.fill([bytes(memoryview(packet)) for packet in packets])
         except TypeError:

@@ -117,6 +117,7 @@ def test_a_batch_may_be_given_in_any_form() -> None:
     expected = peer.agent.classify(packets, fragments=Fragments())
     assert expected["fid"].tolist() == [3, 0, 3, 3, 0, 0]
     forms: list[Any] = [packets, tuple(packets), [bytearray(packet) for packet in packets], joined]
+    forms.append([memoryview(packet) if i % 2 else packet for i, packet in enumerate(packets)])
     for form in forms:
         decisions = peer.agent.classify(form)
         assert decisions.tobytes() == expected.tobytes()

@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The common part of home agents, mobility anchor points and correspondent nodes.
 
 An agent takes a packet, makes one transaction on the binding cache, and returns the packets to send. `Agent.begin` does
