@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from itertools import pairwise, repeat
 from typing import Any, Final, Literal, NamedTuple, cast
@@ -72,11 +72,16 @@ def _shapes(blocks: Iterator[_Block]) -> Iterator[WholeNodeShape]:
     for block in blocks:
         homes = block.nodes["home_address"]
         ipv4 = block.nodes.get("ipv4_home_address", repeat(UNSET))
-        lists = {name: _rows(name, given) for name, given in block.lists.items()}
-        ends = {name: given.ends for name, given in block.lists.items()}
-        for i, (home, further) in enumerate(zip(homes, ipv4, strict=False)):
-            its = {name: rows[ends[name][i] : ends[name][i + 1]] for name, rows in lists.items()}
-            yield WholeNodeShape(home, further, **its)
+        # LISTS are in the order of the shape's last fields
+        yield from map(WholeNodeShape, homes, ipv4, *(_of_nodes(name, block.lists.get(name)) for name in LISTS))
+
+
+def _of_nodes(name: str, given: _List | None) -> Iterable[Any]:
+    """The rows of a list for each node."""
+    if given is None:
+        return repeat(UNSET)
+    rows = _rows(name, given)
+    return [rows[start:end] for start, end in pairwise(given.ends)]
 
 
 def _rows(name: str, given: _List) -> list[Any]:
@@ -272,8 +277,13 @@ def _arrow_values(file: str, path: str, array: Any) -> Column:
     is_text = pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind)
     if not (is_text or (pa.types.is_integer(kind) and not text)):
         raise _wrong(file, path, f"expected texts{'' if text else ' or integers'}, got {array.type}")
+    if pa.types.is_dictionary(array.type):
+        array = array.dictionary_decode()
     try:
-        values = array.to_pylist()
-    except UnicodeDecodeError:
+        # an array of objects: a third of the time of to_pylist; of integers with nulls numpy would make floats
+        values = array.to_numpy(zero_copy_only=False).tolist() if is_text or not array.null_count else array.to_pylist()
+    except (UnicodeDecodeError, pa.ArrowException) as error:  # which of the two depends on pyarrow's version
+        if isinstance(error, MemoryError) or not is_text:
+            raise
         raise _wrong(file, path, "not UTF-8") from None
     return [UNSET if value is None else value for value in values] if array.null_count else values

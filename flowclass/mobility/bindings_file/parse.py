@@ -7,6 +7,8 @@ import re
 from functools import lru_cache
 from typing import Final
 
+from msgspec import UNSET
+
 from flowclass.addresses import packed_text
 from flowclass.engine.fields import LARGEST
 from flowclass.wire.numbers import Protocol
@@ -46,10 +48,17 @@ class BadValueError(ValueError):
     """A text or number is invalid; the caller adds its place in the file."""
 
 
+def _there(value: object) -> None:
+    """Refuse what a column doesn't have; in other files msgspec does."""
+    if value is UNSET:
+        raise BadValueError("is missing")
+
+
 def number(value: int | str, low: int, high: int, names: dict[str, int] | None = None) -> int:
     """Return a number from ``low`` to ``high``, given as an integer, as decimal or 0x text, or as one of ``names``."""
     if type(value) is int and low <= value <= high:
         return value
+    _there(value)
     if isinstance(value, str):
         text = value.strip()
         if names and text.lower() in names:
@@ -95,6 +104,7 @@ def _packed(text: str) -> bytes:
 
 def address(text: str) -> bytes:
     """Return an address as 4 or 16 packed octets; an IPv4-mapped address counts as IPv6."""
+    _there(text)
     return _packed(text)
 
 
@@ -119,6 +129,7 @@ def _first(base: bytes, length: int) -> tuple[int, int]:
 
 def prefix(text: str) -> tuple[bytes, int]:
     """Return a prefix as packed network, with host bits cleared, and length; an address is one of full length."""
+    _there(text)
     base, length = _split(text)
     return _first(base, length)[0].to_bytes(len(base), "big"), length
 

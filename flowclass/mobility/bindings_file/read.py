@@ -406,14 +406,6 @@ class _Reader:
             path = inside if item is None else f"{inside}[{first + int(item[1])}]{path[item.end() :]}"
         self.fail(what, path)
 
-    def value(self, path: str, function: Any, given: Any, *more: Any) -> Any:
-        if given is UNSET:  # of a column; in other files msgspec finds it
-            self.fail("is missing", path)
-        try:
-            return function(given, *more)
-        except BadValueError as error:
-            self.fail(str(error), path)
-
     def flow_shapes(self, raw_flows: list[Any], number: int) -> Iterator[FlowShape]:
         """The flows of the node at an index, out of plain data."""
         for first in range(0, len(raw_flows), _AT_ONCE):
@@ -445,7 +437,10 @@ class _Reader:
 
     def own_address(self, text: str, number: int, key: str) -> bytes:
         path = f"node[{number}].{key}"
-        packed: bytes = self.value(path, address, text)
+        try:
+            packed = address(text)
+        except BadValueError as error:
+            self.fail(str(error), path)
         whose = number if key == "home_address" else ~number
         first = self.addresses.setdefault(packed, whose)
         if first != whose:
@@ -454,24 +449,38 @@ class _Reader:
         return packed
 
     def prefix(self, text: str, path: str) -> Prefix:
-        found: Prefix = self.value(path, prefix, text)
+        try:
+            found = prefix(text)
+        except BadValueError as error:
+            self.fail(str(error), path)
         if found in self.prefixes:
             self.fail(f"the prefix {text} is given twice (first as {self.prefixes[found]})", path)
         self.prefixes[found] = path
         return found
 
     def care_of(self, raw: CareOfShape, path: str) -> CareOf:
-        bid = self.value(f"{path}.bid", number, raw.bid, 1, 0xFFFF)
-        packed = self.value(f"{path}.address", address, raw.address)
-        if raw.priority is UNSET:
-            return CareOf(bid, packed)
-        return CareOf(bid, packed, self.value(f"{path}.priority", number, raw.priority, 0, MAX_BID_PRIORITY))
+        key = "bid"
+        try:
+            bid = number(raw.bid, 1, 0xFFFF)
+            key = "address"
+            packed = address(raw.address)
+            if raw.priority is UNSET:
+                return CareOf(bid, packed)
+            key = "priority"
+            return CareOf(bid, packed, number(raw.priority, 0, MAX_BID_PRIORITY))
+        except BadValueError as error:
+            self.fail(str(error), f"{path}.{key}")
 
     def flow(self, raw: FlowShape, node: Node, path: str) -> Flow:
         rfc = self.found.profile == "rfc6089"
         low, high = (1, 0xFFFF) if rfc else (0, 0xFF)  # K31: 0 is legal in the draft
-        fid = self.value(f"{path}.fid", number, raw.fid, low, 0xFFFF)
-        pri = self.value(f"{path}.pri", number, raw.pri, low, high)
+        key = "fid"
+        try:
+            fid = number(raw.fid, low, 0xFFFF)
+            key = "pri"
+            pri = number(raw.pri, low, high)
+        except BadValueError as error:
+            self.fail(str(error), f"{path}.{key}")
         if fid in node.flows:
             self.fail(f"FID {fid} is given twice", f"{path}.fid")
         if rfc and pri in self.priorities:
@@ -494,13 +503,15 @@ class _Reader:
     def bids(self, raw: FlowShape, node: Node, path: str) -> tuple[int, ...]:
         bids: dict[int, None] = {}
         for i, value in enumerate([] if raw.bids is UNSET else raw.bids):
-            where = f"{path}.bids[{i}]"
-            bid = self.value(where, number, value, 1, 0xFFFF)
+            try:
+                bid = number(value, 1, 0xFFFF)
+            except BadValueError as error:
+                self.fail(str(error), f"{path}.bids[{i}]")
             if bid not in node.care_of:
-                self.unknown_bid(bid, where)
+                self.unknown_bid(bid, f"{path}.bids[{i}]")
                 continue
             if bid in bids:
-                self.fail(f"BID {bid} is given twice", where)
+                self.fail(f"BID {bid} is given twice", f"{path}.bids[{i}]")
             bids[bid] = None
         return tuple(bids)
 
@@ -513,22 +524,26 @@ class _Reader:
 
     def selector(self, raw: SelectorShape, path: str) -> bytes:
         version = 0
-        if raw.version is not UNSET:
-            version = self.value(f"{path}.version", number, raw.version, 0, 255)
-            if version not in (4, 6):
-                self.fail(f"{version} is no IP version; expected 4 or 6", f"{path}.version")
         ranges: dict[str, Range] = {}
-        for name in ("source", "destination"):
-            text = getattr(raw, name)
-            if text is not UNSET:
-                its, ranges[name] = self.value(f"{path}.{name}", address_range, text)
-                if version not in (0, its):
-                    self.fail(f"an IPv{its} address in a selector of version {version}", f"{path}.{name}")
-                version = its
-        for name in NUMBERS:
-            value = getattr(raw, name)
-            if value is not UNSET:
-                ranges[name] = self.value(f"{path}.{name}", number_range, value, name)
+        name = "version"
+        try:
+            if raw.version is not UNSET:
+                version = number(raw.version, 0, 255)
+                if version not in (4, 6):
+                    raise BadValueError(f"{version} is no IP version; expected 4 or 6")
+            for name in ("source", "destination"):
+                text = getattr(raw, name)
+                if text is not UNSET:
+                    its, ranges[name] = address_range(text)
+                    if version not in (0, its):
+                        raise BadValueError(f"an IPv{its} address in a selector of version {version}")
+                    version = its
+            for name in NUMBERS:
+                value = getattr(raw, name)
+                if value is not UNSET:
+                    ranges[name] = number_range(value, name)
+        except BadValueError as error:
+            self.fail(str(error), f"{path}.{name}")
         if not ranges and not version:
             return WILD_CARD
         return rule_row(version or 6, **ranges)
