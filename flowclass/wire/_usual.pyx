@@ -29,7 +29,7 @@ from flowclass.wire.numbers import MAX_BID_PRIORITY, MAX_MOBILITY_HEADER, MOBILI
 from flowclass.wire.options import BindingIdentifier, Pad1, PadN, Verbatim
 from flowclass.wire.selectors import FORMATS
 
-__all__ = ["PacketSlots", "UsualCodec", "acknowledgement", "flow_answer"]
+__all__ = ["PacketSlots", "UsualCodec", "acknowledgement", "flow_answer", "selector_octets"]
 
 cdef extern from *:
     """
@@ -516,6 +516,12 @@ def flow_answer(option, status, bint whole):
     put(made, FLOW_UNITS, False)
     put(made, OCTETS, get(option, OCTETS) if whole else None)
     return made
+
+
+def selector_octets(option):
+    """Return `TrafficSelectorOption.octets`, without a call of Python where they came from the wire."""
+    octets = get(option, OCTETS)
+    return option.octets if octets is None else octets
 
 
 cdef tuple numbers(const uint8_t *p, Py_ssize_t n):

@@ -30,7 +30,7 @@ from flowclass.wire import (
     decode_packet,
     encode_packet,
 )
-from flowclass.wire._usual import flow_answer
+from flowclass.wire._usual import flow_answer, selector_octets
 from flowclass.wire.numbers import MessageType
 from flowclass.wire.option_codec import get_codec
 from flowclass.wire.options import Verbatim
@@ -149,6 +149,9 @@ def test_the_answer_to_a_flow_option_is_made_as_in_python(
     assert isinstance(update, BindingUpdate)
     for option in [o for o in update.options if isinstance(o, FlowIdentification)] + made:
         assert everything(flow_answer(option, status, whole)) == everything(option.answer(status, whole=whole))
+        for sub in option.suboptions:
+            if isinstance(sub, TrafficSelectorOption):
+                assert selector_octets(sub) == sub.octets
 
 
 Writing = tuple[Addresses, BindingAcknowledgement, Profile]

@@ -17,6 +17,7 @@ from typing import Final
 from msgspec import Struct
 
 from flowclass.engine.rules import WILD_CARD, octets_rule
+from flowclass.wire._usual import selector_octets
 from flowclass.wire.flow_options import (
     BindingReference,
     FlowIdentification,
@@ -51,6 +52,7 @@ class FlowContext(Struct, gc=False):
     node: Node  # the working copy of the transaction
     policy: Policy
     codes: FlowStatus  # those of the profile
+    elements: bool  # whether this receiver can match all elements of selectors
     lifetime: float  # granted, in seconds; 0 in a de-registration
     expires: float
     refresh_at: float
@@ -197,11 +199,11 @@ def _check_description(context: FlowContext, content: _Content) -> int:
     """Return a status for a flow description that can't be used, or 0."""
     able, codes = context.policy.capabilities, context.codes
     if content.description is not None:
-        content.octets = content.description.octets
+        content.octets = selector_octets(content.description)
         form = content.octets[0]
         if not (able.ipv6_selectors if form == _IPV6 else able.ipv4_selectors and form == _IPV4):
             return codes.selector_format_unsupported
-        if not (able.prefixes and able.ports and able.flow_label and able.spi):
+        if not context.elements:
             selector = content.description.selector
             status = _check_elements(able, codes, selector)  # type: ignore[arg-type]  # its format is one of the two
             if status:

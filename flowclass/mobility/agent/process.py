@@ -110,7 +110,7 @@ def _flows(
 ) -> None:
     """Apply the flow options; ``own`` is the BID of the update's own care-of address."""
     update, node, policy = bindings.update, bindings.node, bindings.policy
-    profile, options = policy.profile, update.flows
+    profile, able, options = policy.profile, policy.capabilities, update.flows
     if not options and not node.flows and not update.summary and update.malformed_summary is None:
         return
     entry = None if own is None else node.care_of.get(own)
@@ -118,6 +118,7 @@ def _flows(
         node,
         policy,
         profile.status,
+        able.prefixes and able.ports and able.flow_label and able.spi,
         seconds,
         bindings.expires,
         bindings.refresh_at,
