@@ -174,28 +174,39 @@ INLINE const uint32_t *child_of(const fc_forest *f, uint32_t slot, const uint64_
     return node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]);
 }
 
-/* Nodes: a round finds the child of each, and deals the children's slots again. */
-INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int dynamic)
+/* Heads of nodes are asked for so many keys ahead: acl2 of 100k rules +5 %; 32 and 64 gain 3. */
+#define FC_NODES_AHEAD 16u
+
+INLINE void prefetch_node(const fc_forest *f, uint32_t slot)
+{
+    __builtin_prefetch(f->arena + (size_t)FC_PAYLOAD(slot) * 64);
+}
+
+/* Nodes: a round finds the child of each, and deals the children's slots again. In the first tree no key has an answer
+ * yet. */
+INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int dynamic, int first)
 {
     list now;
     while (w->node.n) {
         uint32_t n = w->node.n;
+        for (uint32_t j = 0; j < n && j < FC_NODES_AHEAD; j++)
+            prefetch_node(f, w->node.slot[j]);
         memcpy(now.key, w->node.key, 4 * n);
         memcpy(now.slot, w->node.slot, 4 * n);
         w->node.n = 0;
         const uint32_t *at[FC_STAGE];
         for (uint32_t j = 0; j < n; j++) {
+            if (j + FC_NODES_AHEAD < n)
+                prefetch_node(f, now.slot[j + FC_NODES_AHEAD]);
             at[j] = child_of(f, now.slot[j], w->words + now.key[j] * STRIDE(lanes, permuted));
             __builtin_prefetch(at[j]);
         }
         uint32_t slot[FC_STAGE + 16], limit[FC_STAGE + 16];
-        for (uint32_t j = 0; j < n; j++) {
+        for (uint32_t j = 0; j < n; j++)
             slot[j] = FC_SLOT_AT(at[j]);
+        for (uint32_t j = 0; j < n && !first; j++)
             limit[j] = dynamic ? FC_EMPTY : w->best[now.key[j]];
-        }
-        sort_slots(w, now.key, limit, slot, n);
-        for (uint32_t j = 0; j < w->node.n; j++)
-            __builtin_prefetch(f->arena + (size_t)FC_PAYLOAD(w->node.slot[j]) * 64);
+        sort_slots(w, now.key, first ? w->best : limit, slot, n);
     }
 }
 
@@ -458,11 +469,9 @@ INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int 
             w->slot[j] = FC_SLOT_AT(tree->slot + w->slot[j]);
         w->one.n = w->half.n = w->leaf.n = w->node.n = 0;
         sort_slots(w, active, limit, w->slot, m);
-        for (uint32_t j = 0; j < w->node.n; j++)
-            __builtin_prefetch(f->arena + (size_t)FC_PAYLOAD(w->node.slot[j]) * 64);
         for (uint32_t j = 0; j < w->one.n && j < FC_AHEAD; j++)
             prefetch_body(f, w->one.slot[j], lanes);
-        walk_nodes(f, w, lanes, permuted, dynamic);
+        walk_nodes(f, w, lanes, permuted, dynamic, t == 0);
         for (uint32_t j = 0; j < w->half.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
         for (uint32_t j = 0; j < w->leaf.n && (lanes == 32 || j < FC_AHEAD); j++)
