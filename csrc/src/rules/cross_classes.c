@@ -119,11 +119,13 @@ void fc_cross_cover(fc_cross_maker *b)
     free(in);
 }
 
+/* The rules that rule i covers in all lanes `dominating`, and comes before; NULL: none, as for most rules. */
 static const uint64_t *dominated(fc_cross_maker *b, uint32_t i)
 {
-    uint64_t *row = b->dominates + (size_t)i * b->words;
-    if (b->ready[i])
-        return row;
+    enum { UNKNOWN, NONE, SOME };
+    uint64_t *row = b->dominates + (size_t)i * b->words, any = 0;
+    if (b->ready[i] != UNKNOWN)
+        return b->ready[i] == SOME ? row : NULL;
     for (uint32_t w = 0; w < b->words; w++)
         row[w] = w < i / 64 ? 0 : w > i / 64 ? ~0ull : ~0ull << (i & 63) << 1;
     for (uint32_t rest = b->dominating; rest; rest &= rest - 1) {
@@ -131,8 +133,10 @@ static const uint64_t *dominated(fc_cross_maker *b, uint32_t i)
         for (uint32_t w = i / 64; w < b->words; w++)
             row[w] &= covers[w];
     }
-    b->ready[i] = 1;
-    return row;
+    for (uint32_t w = i / 64; w < b->words; w++)
+        any |= row[w];
+    b->ready[i] = any ? SOME : NONE;
+    return any ? row : NULL;
 }
 
 /* Takes out of a set of rules, all of which match in `lanes`, those that a better one of them covers in all other
@@ -149,7 +153,7 @@ void fc_cross_prune(fc_cross_maker *b, uint32_t lanes, uint64_t *set)
         while (todo) {
             uint32_t i = 64 * w + (uint32_t)__builtin_ctzll(todo);
             const uint64_t *row = dominated(b, i);
-            for (uint32_t v = w; v < b->words; v++)
+            for (uint32_t v = w; row != NULL && v < b->words; v++)
                 set[v] &= ~row[v];
             todo &= set[w] & (todo - 1);
         }
