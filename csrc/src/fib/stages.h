@@ -195,14 +195,9 @@ FIB_TARGET static inline void fib_pass_over(fib_part *p, uint32_t i)
     p->candidates[i] = 0;
 }
 
-/* Which flows may match? An unusual key is passed over and added to the rest. */
-FIB_TARGET static inline void fib_consider(fib_part *p, uint32_t i, uint32_t unusual)
+/* Which flows may match? */
+FIB_TARGET static inline void fib_consider(fib_part *p, uint32_t i)
 {
-    if (FIB_UNLIKELY(unusual)) {
-        fib_pass_over(p, i);
-        p->rest[p->n_rest++] = (uint8_t)i;
-        return;
-    }
     const fib_record *r = fib_record_of(p, i);
     uint64_t c = FIB_CANDIDATES(p->record[i] + FIB_HEADER, r->n, fib_picked(r, &p->keys[i]));
     /* whether there is one can't be predicted: no branch */
@@ -323,17 +318,14 @@ FIB_TARGET static uint32_t fib_stage_absent(fc_fib *fib, fib_part *p, const uint
         for (uint32_t j = 0; j < left[six]; j++) {
             uint8_t i = of[six][j];
             const fc_key *k = &p->keys[i];
-            fib_pass_over(p, i);
             int is_key = (k->version == 4 || k->version == 6) && k->present & FC_DESTINATION;
             if (FIB_LIKELY(undisturbed && is_key && !(p->infos && p->infos[i].status)))
                 fib_write(&p->out[i], FC_ACTION_NONE, FC_REASON_UNBOUND, 0, 0, 0, 0);
             else
                 odd[n_odd++] = i;
         }
-    for (uint32_t j = 0; j < n_odd; j++) {
-        fib_pass_over(p, odd[j]);
+    for (uint32_t j = 0; j < n_odd; j++)
         p->rest[p->n_rest++] = odd[j];
-    }
     return n;
 }
 
@@ -354,23 +346,25 @@ FIB_TARGET static inline uint32_t fib_waits(const fib_part *p, uint32_t i, const
     return 1;
 }
 
-/* Keys that found no record of the usual kind. Some have one all the same: behind an anchor, or by a prefix. */
-FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, fib_part *p, fib_queue *queue)
+/* Keys that found no record of the usual kind, one bit each. Some have one all the same: behind an anchor, or by a
+ * prefix. Returns those that the stages pass over: decided, waiting, or in the rest. */
+FIB_TARGET static __attribute__((noinline)) uint32_t fib_stage_unusual(fc_fib *fib, fib_part *p, uint32_t unusual,
+                                                                       fib_queue *queue)
 {
     uint8_t again[FIB_PART + 1], absent[FIB_PART + 1];
-    uint32_t n = p->n_rest, n_again = 0, n_absent = 0;
-    p->n_rest = 0;
-    for (uint32_t j = 0; j < n; j++) {
-        uint8_t i = p->rest[j];
-        uint8_t *at = fib_at(&fib->arena, p->ref[i]);
+    uint32_t n_again = 0, n_absent = 0, over = unusual;
+    for (; unusual; unusual &= unusual - 1) {
+        uint32_t i = (uint32_t)__builtin_ctz(unusual);
+        const fib_record *r = fib_record_of(p, i);
         if (!p->ref[i]) {
-            absent[n_absent++] = i;
-        } else if (((const fib_record *)(const void *)at)->flags & FIB_ANCHOR) {
+            absent[n_absent++] = (uint8_t)i;
+        } else if (r->flags & FIB_ANCHOR) {
+            fib_anchor *anchor = (fib_anchor *)(void *)fib_at(&fib->arena, p->ref[i]);
             p->by_prefix[i] = 0;
-            fib_lead_to(fib, p, i, atomic_load_explicit(&((fib_anchor *)(void *)at)->ref, memory_order_acquire));
-            again[n_again++] = i;
-        } else if (!fib_waits(p, i, (const fib_record *)(const void *)at, 0, queue)) {
-            p->rest[p->n_rest++] = i;
+            fib_lead_to(fib, p, i, atomic_load_explicit(&anchor->ref, memory_order_acquire));
+            again[n_again++] = (uint8_t)i;
+        } else if (!fib_waits(p, i, r, 0, queue)) {
+            p->rest[p->n_rest++] = (uint8_t)i;
         }
     }
     if (n_absent)
@@ -378,11 +372,12 @@ FIB_TARGET static __attribute__((noinline)) void fib_stage_unusual(fc_fib *fib, 
     for (uint32_t j = 0; j < n_again; j++) {
         uint32_t i = again[j];
         const fib_record *r = fib_record_of(p, i);
-        if (fib_waits(p, i, r, p->by_prefix[i], queue))
-            fib_pass_over(p, i);
-        else
-            fib_consider(p, i, fib_is_unusual(r, &p->keys[i], p->by_prefix[i], r->usual) | fib_is_unusual_packet(p, i));
+        if (!(fib_is_unusual(r, &p->keys[i], p->by_prefix[i], r->usual) | fib_is_unusual_packet(p, i)))
+            over ^= (uint32_t)1 << i;
+        else if (!fib_waits(p, i, r, p->by_prefix[i], queue))
+            p->rest[p->n_rest++] = (uint8_t)i;
     }
+    return over;
 }
 
 /* Stage 3: which flows may match. */
@@ -398,10 +393,14 @@ FIB_TARGET static inline void fib_stage_record(fc_fib *fib, fib_part *p, fib_que
     for (i = 0; i < p->n && p->infos; i++)
         unusual |= fib_is_unusual_packet(p, i) << i;
     p->n_rest = 0;
-    for (i = 0; i < p->n; i++)
-        fib_consider(p, i, unusual >> i & 1);
     if (FIB_UNLIKELY(unusual))
-        fib_stage_unusual(fib, p, queue);
+        unusual = fib_stage_unusual(fib, p, unusual, queue);
+    for (i = 0; i < p->n; i++) {
+        if (FIB_UNLIKELY(unusual >> i & 1))
+            fib_pass_over(p, i);
+        else
+            fib_consider(p, i);
+    }
 }
 
 /* Stage 4: all first candidates, without a branch on whether there is one and whether it matches (mistaken branches
