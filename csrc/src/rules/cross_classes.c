@@ -122,7 +122,7 @@ void fc_cross_cover(fc_cross_maker *b)
 /* The rules that rule i covers in all lanes `dominating`, and comes before; NULL: none, as for most rules. */
 static const uint64_t *dominated(fc_cross_maker *b, uint32_t i)
 {
-    enum { UNKNOWN, NONE, SOME };
+    enum { UNKNOWN, NO_CLASS, SOME };
     uint64_t *row = b->dominates + (size_t)i * b->words, any = 0;
     if (b->ready[i] != UNKNOWN)
         return b->ready[i] == SOME ? row : NULL;
@@ -135,7 +135,7 @@ static const uint64_t *dominated(fc_cross_maker *b, uint32_t i)
     }
     for (uint32_t w = i / 64; w < b->words; w++)
         any |= row[w];
-    b->ready[i] = any ? SOME : NONE;
+    b->ready[i] = any ? SOME : NO_CLASS;
     return any ? row : NULL;
 }
 

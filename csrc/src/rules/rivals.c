@@ -11,11 +11,11 @@
  * nor, for want of common sources or a better number, than 2. So the packet that gets 2 isn't looked up in {1, 3}.
  *
  * Whether there is a rival is found as a look-up finds a key, but in all slots that the rule's box reaches. Rules that
- * reach more than TRIES slots and bodies before one is found are taken to have one: visits that find nothing are only
+ * reach more than TRIED slots and bodies before one is found are taken to have one: visits that find nothing are only
  * slower. The scalar kernel, against which the others are checked, does without rivals. */
 #include "build.h"
 
-#define TRIES 32 /* 256 find no more that counts, and take a third of a build's time (IPv6, 10k rules) */
+#define TRIED 32 /* 256 find no more that counts, and take a third of a build's time (IPv6, 10k rules) */
 /* visits of trees that a rule must save on average, else asking for rivals costs more than it saves */
 #define SAVED 0.15
 #define STEP 16 /* one rule of so many tells whether they do */
@@ -124,7 +124,7 @@ static int has_rival(const fc_build *b, uint32_t rule, uint32_t *visits)
     int part = fc_tree_of(f, b->care + (size_t)rule * f->words, f->source_bits, f->destination_bits), own = 0, yes = 0;
     while (f->tree[own].part != part)
         own++;
-    search s = {.build = b, .rule = rule, .tries = TRIES};
+    search s = {.build = b, .rule = rule, .tries = TRIED};
     for (int t = own + 1; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
         if (tree->best < rule) {
@@ -136,7 +136,7 @@ static int has_rival(const fc_build *b, uint32_t rule, uint32_t *visits)
 }
 
 /* Sets the bits of every `step`th rule; returns how many visits of trees that saves, if each rule is asked for once. */
-static uint32_t note(const fc_build *b, const uint32_t *list, uint32_t n, uint32_t step, uint32_t *rivals)
+static uint32_t note_rivals(const fc_build *b, const uint32_t *list, uint32_t n, uint32_t step, uint32_t *rivals)
 {
     uint32_t saved = 0;
     for (uint32_t i = 0; i < n; i += step) {
@@ -157,11 +157,11 @@ size_t fc_note_rivals(fc_build *b, const uint32_t *list, uint32_t n)
     uint32_t *rivals = calloc(words, sizeof(*rivals));
     if (rivals == NULL) /* which only makes look-ups slower */
         return 0;
-    if (note(b, list, n, STEP, rivals) < SAVED * n / STEP) {
+    if (note_rivals(b, list, n, STEP, rivals) < SAVED * n / STEP) {
         free(rivals);
         return 0;
     }
-    note(b, list, n, 1, rivals);
+    note_rivals(b, list, n, 1, rivals);
     rivals[f->n / 32] |= 1u << (f->n & 31);
     f->rivals = rivals;
     f->best_later = f->tree[1].best;

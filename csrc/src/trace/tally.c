@@ -33,7 +33,7 @@
  * 38. Their tags are 128 KiB, and say which line of a set is the one to look at. */
 #define WAYS 4u
 #define SETS (1u << FC_TALLY_SETS_BITS)
-#define AHEAD 32u /* keys whose line is being fetched while others are counted */
+#define LINES_AHEAD 32u /* keys whose line is being fetched while others are counted */
 
 /* A key and the totals of its packets, in one line: a time is counted in 40 bits from `base`, of 18 minutes. Packets
  * outside of these are decided one by one until there are STRAYS of them; then `base` is moved. */
@@ -463,7 +463,7 @@ static int count_block(fc_tally *t, fc_fib *fib, size_t n)
         hashes[i] = hash_of(&t->keys[i]);
         __builtin_prefetch(&t->tags[set_of(hashes[i])]);
     }
-    size_t first = n < AHEAD ? n : AHEAD, i = 0;
+    size_t first = n < LINES_AHEAD ? n : LINES_AHEAD, i = 0;
     int status = FC_OK;
     for (; i < first; i++)
         places[i] = fetch(t, hashes[i]);
