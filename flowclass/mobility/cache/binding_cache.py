@@ -1,3 +1,4 @@
+# cython: language_level=3, annotation_typing=False
 """The binding cache: atomic transactions on its nodes, and lifetimes.
 
 Transactions. ``nodes`` maps a home address to a `Node`, and a node in it is never changed. ``begin`` makes a working
