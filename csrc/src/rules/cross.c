@@ -375,7 +375,7 @@ static fc_cross *in_one_block(writer *w, const uint8_t *map)
 static fc_cross *write_tables(fc_cross_maker *b, const fc_cross_node *all)
 {
     fc_cross *made = NULL;
-    writer w = {.b = b, .x = {.version = (uint8_t)b->version}};
+    writer w = {.b = b, .x = {.version = (uint8_t)b->version, .cost = all->cost}};
     uint8_t *map = fc_cross_get(b, 256 * FC_CROSS_OCTETS);
     for (uint32_t i = 0; i < b->n; i++)
         w.x.required |= b->conditions[i] & (FC_SOURCE | FC_DESTINATION);

@@ -44,6 +44,7 @@ typedef struct fc_cross {
     uint8_t required; /* fields that every key must have: addresses, if rules ask for them */
     uint8_t octets, steps;
     uint32_t bytes; /* of everything */
+    uint32_t cost;  /* of a look-up, as cross_plan.c counts it */
     fc_cross_octet octet[FC_CROSS_OCTETS];
     fc_cross_step step[FC_CROSS_STEPS];
     const uint8_t *map;    /* 256 classes for each octet; 64-octet aligned */
