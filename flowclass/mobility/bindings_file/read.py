@@ -92,8 +92,11 @@ class BindingsFile:
         return BindingsFileError(str(error), file=self.file, path=path, line=self.line(path))
 
     def line(self, path: str) -> int | None:
-        """Return the line of a key, or of the nearest key around it; None if there is none."""
-        return line_of(self.lines, path) if path else None
+        """Return the line of a key, or of the nearest key around it; None if there is none, or the file is no text."""
+        try:
+            return line_of(self.lines, path) if path else None
+        except ValueError:  # octets that aren't UTF-8 behind a fault: JSON is read value by value
+            return None
 
     def flow_line(self, node: int, fid: int) -> int | None:
         """Return the line on which a flow of the node at this index begins."""
