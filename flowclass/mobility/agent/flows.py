@@ -111,10 +111,7 @@ def _explicit(context: FlowContext, option: FlowIdentification) -> int:
         return action
     if action == NCAST and not content.references:
         return codes.malformed  # R24, R117, R119
-    status = _check_description(context, content)
-    if status:
-        return status
-    granted = _admission(context, option)
+    granted = _check_description(context, content) or _admission(context, option)
     if granted >= REFUSED:
         return granted
     bids = _targets(context, content.bids, action)
@@ -351,10 +348,7 @@ def _one_implicit(context: FlowContext, option: FlowIdentification, made: dict[i
         return codes.malformed  # K31
     old = node.flows.get(fid)
     content = _read(option)
-    status = _check_description(context, content)
-    if status:
-        return status
-    granted = _admission(context, option)
+    granted = _check_description(context, content) or _admission(context, option)
     if granted >= REFUSED:
         return granted
     if content.description is None and old is None:
