@@ -228,6 +228,30 @@ static inline uint32_t fc_is_open(const uint32_t *rivals, uint32_t n, uint32_t b
     return rivals[best / 32] >> (best & 31) & 1;
 }
 
+/* Which slots of a node of bits a rule reaches: index `fixed`, with every combination of the bits `open`. */
+typedef struct fc_reach {
+    uint64_t fixed, open;
+} fc_reach;
+
+static inline fc_reach fc_reach_bits(const uint64_t *care, const uint64_t *value, const uint64_t *mask,
+                                     const uint8_t *word, int shift)
+{
+    uint64_t a = word[0], b = word[1];
+    return (fc_reach){
+        .fixed = fc_extract(value[a] & care[a], mask[0]) | fc_extract(value[b] & care[b], mask[1]) << shift,
+        .open = fc_extract(~care[a], mask[0]) | fc_extract(~care[b], mask[1]) << shift,
+    };
+}
+
+/* The first and the last interval of a node's lane that a rule with the range lo to hi reaches. */
+static inline void fc_reach_range(const fc_range *node, uint16_t lo, uint16_t hi, uint32_t *first, uint32_t *last)
+{
+    for (*first = 0; *first < 31 && node->threshold[*first] <= lo;)
+        ++*first;
+    for (*last = *first; *last < 31 && node->threshold[*last] <= hi;)
+        ++*last;
+}
+
 static inline int fc_lanes_fail(int lanes, const uint16_t *key, const uint16_t *lo, const uint16_t *span)
 {
     int fail = 0;

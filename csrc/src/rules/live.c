@@ -166,13 +166,11 @@ static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p);
 static void find_bits(fc_live *v, const outline *o, const uint64_t *mask, const uint8_t *word, int shift,
                       uint32_t *slots, places *p)
 {
-    uint64_t a = word[0], b = word[1];
-    uint64_t fixed = fc_extract(o->value[a] & o->care[a], mask[0]) | fc_extract(o->value[b] & o->care[b], mask[1])
-                                                                         << shift;
-    uint64_t open = fc_extract(~o->care[a], mask[0]) | fc_extract(~o->care[b], mask[1]) << shift, sub = 0;
+    const fc_reach to = fc_reach_bits(o->care, o->value, mask, word, shift);
+    uint64_t sub = 0;
     do {
-        find_slots(v, o, slots + (fixed | sub), p);
-        sub = (sub - open) & open;
+        find_slots(v, o, slots + (to.fixed | sub), p);
+        sub = (sub - to.open) & to.open;
     } while (sub && p->status == FC_OK);
 }
 
@@ -190,11 +188,8 @@ static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p)
         return;
     }
     fc_range *node = (fc_range *)at;
-    uint32_t first = 0, last = 0;
-    while (first < 31 && node->threshold[first] <= o->lo[node->lane])
-        first++;
-    for (last = first; last < 31 && node->threshold[last] <= o->hi[node->lane];)
-        last++;
+    uint32_t first, last;
+    fc_reach_range(node, o->lo[node->lane], o->hi[node->lane], &first, &last);
     for (uint32_t i = first; i <= last && p->status == FC_OK; i++)
         find_slots(v, o, &node->slot[i], p);
 }

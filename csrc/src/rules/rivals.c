@@ -65,14 +65,12 @@ static int search_leaf(search *s, uint32_t slot)
 static int search_bits(search *s, const uint64_t *mask, const uint8_t *word, int shift, const uint32_t *slots)
 {
     const size_t at = (size_t)s->rule * s->build->f->words;
-    const uint64_t *care = s->build->care + at, *value = s->build->value + at;
-    uint64_t a = word[0], b = word[1], sub = 0;
-    uint64_t fixed = fc_extract(value[a] & care[a], mask[0]) | fc_extract(value[b] & care[b], mask[1]) << shift;
-    uint64_t open = fc_extract(~care[a], mask[0]) | fc_extract(~care[b], mask[1]) << shift;
+    const fc_reach to = fc_reach_bits(s->build->care + at, s->build->value + at, mask, word, shift);
+    uint64_t sub = 0;
     do {
-        if (search_slot(s, slots[fixed | sub]))
+        if (search_slot(s, slots[to.fixed | sub]))
             return 1;
-        sub = (sub - open) & open;
+        sub = (sub - to.open) & to.open;
     } while (sub);
     return 0;
 }
@@ -81,16 +79,17 @@ static int search_range(search *s, const fc_range *node)
 {
     const fc_forest *f = s->build->f;
     const uint16_t *body = f->bodies + (size_t)s->rule * 2 * f->lanes;
-    uint16_t first = 0, last = 0xffff;
+    uint16_t lo = 0, hi = 0xffff;
+    uint32_t first, last;
     for (int i = 0; i < f->range_lanes; i++) {
         if (f->lane_map[i] == node->lane) {
-            first = body[i];
-            last = (uint16_t)(body[i] + body[f->lanes + i]);
+            lo = body[i];
+            hi = (uint16_t)(body[i] + body[f->lanes + i]);
         }
     }
-    for (uint32_t i = 0; i < 32; i++) {
-        int begins_after = i > 0 && node->threshold[i - 1] > last, ends_before = i < 31 && node->threshold[i] <= first;
-        if (!begins_after && !ends_before && search_slot(s, node->slot[i]))
+    fc_reach_range(node, lo, hi, &first, &last);
+    for (uint32_t i = first; i <= last; i++) {
+        if (search_slot(s, node->slot[i]))
             return 1;
     }
     return 0;
