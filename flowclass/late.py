@@ -19,6 +19,9 @@ class Late:
     def __init__(self, module: str) -> None:
         self._module = module
 
+    def __reduce__(self) -> tuple[type[Late], tuple[str]]:
+        return Late, (self._module,)  # a copy that is made otherwise has no `_module` to look into yet
+
     def __getattr__(self, name: str) -> Any:
         value = getattr(importlib.import_module(self._module), name)
         setattr(self, name, value)

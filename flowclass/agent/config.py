@@ -49,6 +49,8 @@ T = TypeVar("T")
 
 _DEVICE: Final = re.compile(rf"[A-Za-z0-9_.-]{{1,{MAX_NAME}}}")
 _ACTIONS: Final = {"forward": FORWARD, "discard": DISCARD, "n-cast": NCAST}
+_MAX_MTU: Final = 65535  # the forwarder takes no more
+_LONGEST: Final = 1e9  # seconds: 30 years, which stand for ever
 _MIN_KEY: Final = 16
 _LONGEST_KEY: Final = 4096
 _RATE: Final = 100.0  # updates per second from one source; RFC 6275 allows a mobile node three
@@ -76,6 +78,15 @@ class _Security(Struct, forbid_unknown_fields=True):
 
 
 _DEFAULT: Final = Limits()
+_LIMITS: Final = (
+    ("nodes", 0, 0xFFFFFFFF),
+    ("bids_per_node", 1, 0xFFFF),
+    ("flows_per_node", 1, 0xFFFF),
+    ("lifetime", 1, 0xFFFF),
+    ("updates_per_second", 1, 1_000_000),
+    ("burst", 1, 1_000_000),
+)
+"""The least and the greatest value of each limit."""
 
 
 class _Limits(Struct, forbid_unknown_fields=True):
@@ -346,7 +357,7 @@ class _Reader:
         self.fail(what, path)
 
     def file(self, text: str, path: str) -> Path:
-        if not text:
+        if not text or "\0" in text:
             self.fail("the path of a file expected", path)
         return self.path.parent / text
 
@@ -359,9 +370,9 @@ class _Reader:
         except BadValueError as error:
             self.fail(str(error), path)
 
-    def at_least(self, value: float, low: float, path: str) -> None:
-        if not value >= low:
-            self.fail(f"{value} is too little: {low} or more expected", path)
+    def within(self, value: float, low: float, high: float, path: str) -> None:
+        if not low <= value <= high:
+            self.fail(f"{value} is out of range: expected {low} to {high}", path)
 
     def address(self, text: str, path: str) -> IPv4Address | IPv6Address:
         try:
@@ -498,13 +509,13 @@ def read_agent_config(path: str | Path) -> AgentConfig:
     if not raw.home_prefixes:
         reader.fail("one prefix or more expected", "home_prefixes")
     prefixes = tuple(reader.prefix(text, f"home_prefixes[{i}]") for i, text in enumerate(raw.home_prefixes))
-    reader.at_least(raw.mtu, MIN_MTU, "mtu")
+    reader.within(raw.mtu, MIN_MTU, _MAX_MTU, "mtu")
     reader.number(raw.hop_limit, "hop_limit", 1, 255)
     reader.number(raw.queues, "queues", 1, 64)
     limit: int | None = None
     if raw.encapsulation_limit is not False:
         limit = reader.number(raw.encapsulation_limit, "encapsulation_limit", 0, 255)
-    reader.at_least(raw.log_interval, 0.1, "log_interval")
+    reader.within(raw.log_interval, 0.1, _LONGEST, "log_interval")
     limits = _checked_limits(reader, raw.limits)
     rate = raw.limits.updates_per_second or (_LABORATORY_RATE if raw.security.insecure else _RATE)
     return AgentConfig(
@@ -536,10 +547,9 @@ def read_agent_config(path: str | Path) -> AgentConfig:
 
 
 def _checked_limits(reader: _Reader, limits: _Limits) -> Limits:
-    for name in ("bids_per_node", "flows_per_node", "lifetime", "burst", "updates_per_second"):
+    for name, low, high in _LIMITS:
         if (value := getattr(limits, name)) is not None:
-            reader.at_least(value, 1, f"limits.{name}")
-    reader.number(limits.lifetime, "limits.lifetime", 1, 0xFFFF)
+            reader.within(value, low, high, f"limits.{name}")
     return Limits(
         nodes=limits.nodes,
         bids_per_node=limits.bids_per_node,
@@ -552,8 +562,8 @@ def read_correspondent_config(path: str | Path) -> CorrespondentConfig:
     """Read and check the configuration of a correspondent node; raises `ConfigurationError`."""
     reader = _Reader(Path(path))
     raw = reader.read(_CorrespondentNode)
-    reader.at_least(raw.mtu, MIN_MTU, "mtu")
-    reader.at_least(raw.log_interval, 0.1, "log_interval")
+    reader.within(raw.mtu, MIN_MTU, _MAX_MTU, "mtu")
+    reader.within(raw.log_interval, 0.1, _LONGEST, "log_interval")
     limits = _checked_limits(reader, raw.limits)
     rate = raw.limits.updates_per_second or _RATE
     return CorrespondentConfig(
@@ -599,7 +609,7 @@ def _security(reader: _Reader, raw: _Security, prefixes: Prefixes) -> Security:
     if sum(ways) != 1:
         reader.fail("exactly one of insecure, mobile_node, and protected_interfaces or protected_marks expected",
                     "security")  # fmt: skip
-    reader.at_least(raw.timestamp_window, 0.1, "security.timestamp_window")
+    reader.within(raw.timestamp_window, 0.1, _LONGEST, "security.timestamp_window")
     associations: dict[int, Association] = {}
     for i, node in enumerate(raw.mobile_node):
         path = f"security.mobile_node[{i}]"
@@ -634,10 +644,10 @@ def read_node_config(path: str | Path) -> NodeConfig:
     reader = _Reader(Path(path))
     raw = reader.read(_Node)
     home = reader.address6(raw.home_address, "home_address")
-    reader.at_least(raw.mtu, MIN_MTU, "mtu")
+    reader.within(raw.mtu, MIN_MTU, _MAX_MTU, "mtu")
     reader.number(raw.hop_limit, "hop_limit", 1, 255)
     reader.number(raw.lifetime, "lifetime", 4, 4 * 0xFFFF)
-    reader.at_least(raw.log_interval, 0.1, "log_interval")
+    reader.within(raw.log_interval, 0.1, _LONGEST, "log_interval")
     care_of = _care_of(reader, raw.care_of)
     flows: dict[int, FlowPolicy] = {}
     for i, raw_flow in enumerate(raw.flow):

@@ -16,12 +16,29 @@ from flowclass.errors import FlowclassError
 from .logs import Log
 from .loop import Loop
 
-__all__ = ["Asker", "ControlServer", "Handler", "ask"]
+__all__ = ["Asker", "ControlServer", "Handler", "ask", "check_control"]
 
 _LONGEST: Final = 1 << 20
 _CLIENTS: Final = 32
+_LONGEST_PATH: Final = 107  # octets, of the address of a Unix socket
 
 Handler = Callable[[dict[str, Any]], dict[str, Any]]
+
+
+def check_control(path: Path) -> None:
+    """Raise `FlowclassError` if there can be no control socket at a path; one that an agent uses now is none of the
+    reasons."""
+    problem = None
+    if len(os.fsencode(path)) > _LONGEST_PATH:
+        problem = f"more than {_LONGEST_PATH} octets"
+    elif not path.parent.is_dir():
+        problem = f"there is no folder {path.parent}"
+    elif os.path.lexists(path) and not stat.S_ISSOCK(path.lstat().st_mode):
+        problem = "a file that is no socket is there"
+    elif not os.access(path.parent, os.W_OK | os.X_OK):
+        problem = f"the folder {path.parent} can't be written to"
+    if problem is not None:
+        raise FlowclassError(f"the control socket {path}: {problem}")
 
 
 class ControlServer:
@@ -33,6 +50,7 @@ class ControlServer:
         self._loop = loop
         self._handler = handler
         self._clients: dict[socket.socket, bytearray] = {}
+        check_control(path)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         try:
             self._bind()
@@ -44,16 +62,13 @@ class ControlServer:
         loop.watch(self._socket, self._accept)
 
     def _bind(self) -> None:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISSOCK(self.path.lstat().st_mode):
-                raise OSError(17, "a file that is no socket is there")
-            with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-                try:
-                    other.connect(str(self.path))
-                except ConnectionRefusedError:
-                    self.path.unlink()
-                else:
-                    raise OSError(98, "another agent listens there")
+        with contextlib.suppress(FileNotFoundError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
+            try:
+                other.connect(str(self.path))
+            except ConnectionRefusedError:
+                self.path.unlink()
+            else:
+                raise OSError(98, "another agent listens there")
         before = os.umask(0o177)
         try:
             self._socket.bind(str(self.path))

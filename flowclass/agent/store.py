@@ -35,7 +35,7 @@ from typing import Any, Final
 from flowclass.errors import ClassifierError, FlowclassError, StoreError
 from flowclass.mobility import BindingCache, Node, decode_node, encode_node
 
-__all__ = ["SqliteStore", "StoreFollower"]
+__all__ = ["SqliteStore", "StoreFollower", "check_store"]
 
 _APPLICATION_ID: Final = 0x464C4F57  # "FLOW"
 _HEADER: Final = b"SQLite format 3\0"
@@ -121,12 +121,18 @@ class _Rows:
         return nodes, remembered, gone
 
 
-def _check_file(path: str) -> None:
-    """Raise `StoreError` for a file that isn't a store, before SQLite opens it, which might write to it."""
+def check_store(path: str) -> None:
+    """Raise `StoreError` for a file that isn't a store, before SQLite opens it, which might write to it, and for one
+    that can't be made for want of a folder."""
+    folder = os.path.dirname(path) or "."
     try:
         with open(path, "rb") as file:
             header = file.read(100)
     except FileNotFoundError:
+        if not os.path.isdir(folder):
+            raise StoreError(f"{path}: there is no folder {folder}") from None
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise StoreError(f"{path}: the folder {folder} can't be written to") from None
         return
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from None
@@ -156,7 +162,7 @@ class SqliteStore:
 
     def __init__(self, path: str | PathLike[str], *, clock: Clock = time.monotonic, wall: Clock = time.time) -> None:
         self.path: str = fspath(path)
-        _check_file(self.path)
+        check_store(self.path)
         self._lock = _Lock(self.path)
         if not self._lock.take():
             raise StoreError(f"{self.path}: in use by process {self._lock.owner() or 'unknown'}")
@@ -171,7 +177,7 @@ class SqliteStore:
         """Open the store for a follower that holds the lock already."""
         store = cls.__new__(cls)
         store.path, store._lock = lock.path, lock
-        _check_file(store.path)
+        check_store(store.path)
         store._open(clock, wall)
         return store
 
@@ -335,7 +341,7 @@ class StoreFollower:
 
     def _connection(self) -> sqlite3.Connection | None:
         if self._db is None:
-            _check_file(self.path)
+            check_store(self.path)
             if not os.path.exists(self.path):
                 return None
             self._db = sqlite3.connect(f"{Path(self.path).absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)

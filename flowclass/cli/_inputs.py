@@ -5,11 +5,13 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
+
+from flowclass.errors import FlowclassError
 
 if TYPE_CHECKING:
     from flowclass.engine.forwarding import ForwardingTable
@@ -22,6 +24,7 @@ __all__ = [
     "Part",
     "Size",
     "bindings_options",
+    "check_machine",
     "check_traces",
     "esp_option",
     "expand_traces",
@@ -268,6 +271,23 @@ def make_decider(
     table = ForwardingTable()
     publish_bindings(bindings_file, table)
     return table
+
+
+def check_machine(warnings: Iterable[str], checks: Iterable[Callable[[], object]]) -> int:
+    """The end of ``--check``: tells what a live agent would warn of, and what on this machine would keep it from
+    running, which are those of the checks that raise an error. Returns the exit status."""
+    from . import DONE, USAGE, tell
+
+    status = DONE
+    for warning in warnings:
+        tell(f"warning: {warning}")
+    for check in checks:
+        try:
+            check()
+        except FlowclassError as error:
+            tell(f"flowclass: {error}")
+            status = USAGE
+    return status
 
 
 def check_traces(traces: Sequence[str]) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ._inputs import check_machine
+
 
 @click.command("cn", short_help="Run a live correspondent node.")
 @click.argument("config", type=click.Path(), metavar="CONFIG")
@@ -16,12 +18,13 @@ def command(config: str, check: bool) -> int:
     that the correspondent node serves; SIGTERM and SIGINT end it, SIGHUP has it read its file again.
     """
     from flowclass.agent.config import read_correspondent_config
+    from flowclass.agent.control import check_control
 
     found = read_correspondent_config(config)
     if check:
         where = ", ".join(map(str, found.home_prefixes)) or "anywhere"
         click.echo(f"{found.address}, profile {found.profile}, device {found.tun}; mobile nodes at home {where}")
-        return 0
+        return check_machine((), [lambda: check_control(found.control)])
     from flowclass.agent.correspondent import CorrespondentService
 
     CorrespondentService(found).run()

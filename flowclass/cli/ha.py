@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from . import tell
+from ._inputs import check_machine
 
 if TYPE_CHECKING:
     from flowclass.agent.config import AgentConfig
@@ -27,13 +28,27 @@ def command(config: str, check: bool, follow: bool) -> int:
     found = read_agent_config(config)
     if check:
         _describe(found)
-        for warning in found.warnings:
-            tell(f"warning: {warning}")
-        return 0
+        return check_machine(found.warnings, _checks(found))
     from flowclass.agent.home_agent import HomeAgentService
 
     HomeAgentService(found, follow=follow).run()
     return 0
+
+
+def _checks(config: AgentConfig) -> Iterator[Callable[[], object]]:
+    """What the agent needs of the machine, and what can be asked for without a change."""
+    from flowclass.agent.control import check_control
+    from flowclass.agent.network import interface_index
+    from flowclass.agent.privileges import user_ids
+    from flowclass.agent.store import check_store
+
+    if (store := config.store) is not None:
+        yield lambda: check_store(str(store))
+    yield lambda: check_control(config.control)
+    if (user := config.user) is not None:
+        yield lambda: user_ids(user)
+    if (link := config.home_link) is not None:
+        yield lambda: interface_index(link)
 
 
 def _describe(config: AgentConfig) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import click
 
+from ._inputs import check_machine
+
 
 @click.command("mn", short_help="Run a live mobile node.")
 @click.argument("config", type=click.Path(), metavar="CONFIG")
@@ -16,6 +18,7 @@ def command(config: str, check: bool) -> int:
     it read its file again.
     """
     from flowclass.agent.config import read_node_config
+    from flowclass.agent.control import check_control
 
     found = read_node_config(config)
     if check:
@@ -24,7 +27,7 @@ def command(config: str, check: bool) -> int:
             click.echo(f"BID {source.bid}: {source.interface or source.address}, priority {source.priority}")
         for flow in found.flows:
             click.echo(f"flow {flow.fid}, PRI {flow.pri}: BIDs {', '.join(map(str, flow.bids)) or 'none'}")
-        return 0
+        return check_machine(found.warnings, [lambda: check_control(found.control)])
     from flowclass.agent.mobile_node import MobileNodeService
 
     MobileNodeService(found).run()

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from flowclass import ConfigurationError
+from flowclass import ConfigurationError, FlowclassError
 from flowclass.agent.config import read_agent_config, read_node_config
+from flowclass.agent.control import check_control
+from flowclass.agent.store import check_store
+from flowclass.errors import StoreError
 from flowclass.mobility import DISCARD
 
 HA = """
@@ -61,7 +65,11 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ("hoplimit = 1", "insecure = true", r"ha.toml:4: hoplimit: unknown key: did you mean hop_limit\?"),
         ("", "insecur = true", r"security.insecur: unknown key: did you mean insecure\?"),
         ("", "[[security.mobile_node]]\nhome_adress = '::1'", r"did you mean home_address\?"),
-        ("mtu = 1000", "insecure = true", r"ha.toml:4: mtu: 1000 is too little: 1280"),
+        ("mtu = 1000", "insecure = true", r"ha.toml:4: mtu: 1000 is out of range: expected 1280 to 65535"),
+        ("mtu = 65536", "insecure = true", r"ha.toml:4: mtu: 65536 is out of range"),
+        ("log_interval = inf", "insecure = true", r"ha.toml:4: log_interval: inf is out of range"),
+        ('control = "\\u0000"', "insecure = true", r"ha.toml:4: control: the path of a file expected"),
+        ("", "insecure = true\ntimestamp_window = nan", r"ha.toml:7: security.timestamp_window: nan is out of range"),
         ("tun = 'a b'", "insecure = true", r"ha.toml:4: tun: 'a b' is no name of a device"),
         ("profile = 'x'", "insecure = true", r"ha.toml:4: profile: 'x': one of draft, rfc6089 expected"),
         ("log = 'xml'", "insecure = true", r"ha.toml:4: log: 'xml': one of json, text expected"),
@@ -96,6 +104,26 @@ def test_a_mistake_is_named_with_file_line_and_key(tmp_path: Path, more: str, se
     (tmp_path / "k").write_text("00" * 16)
     with pytest.raises(ConfigurationError, match=message):
         read_agent_config(agent(tmp_path, more, security))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "nodes = -1",
+        "nodes = 4294967296",
+        "bids_per_node = 0",
+        "flows_per_node = 100000",
+        "lifetime = 65536",
+        "updates_per_second = inf",
+        "updates_per_second = nan",
+        "burst = 0",
+    ],
+)
+def test_limits_have_a_least_and_a_greatest_value(tmp_path: Path, text: str) -> None:
+    name, _, value = text.split()
+    expected = rf"ha.toml:8: limits.{name}: {value} is out of range: expected \d+ to \d+$"
+    with pytest.raises(ConfigurationError, match=expected):
+        read_agent_config(agent(tmp_path, "", f"insecure = true\n[limits]\n{text}"))
 
 
 @pytest.mark.parametrize("address", ["::1", "::", "fe80::1", "ff02::1", "::ffff:192.0.2.1", "192.0.2.1"])
@@ -178,3 +206,32 @@ def test_check_says_what_it_would_do_and_a_mistake_is_one_line_and_2(tmp_path: P
     )
     assert done.returncode == 2
     assert "no agent answers there" in done.stderr
+
+
+def test_check_names_all_that_would_keep_the_agent_from_running(tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("no database")
+    more = "store = 'note'\ncontrol = 'nowhere/socket'\nuser = 'no such account'\nhome_link = 'no-link'"
+    done = subprocess.run(
+        [sys.executable, "-m", "flowclass", "ha", "--check", str(agent(tmp_path, more))], capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout.count("no-link")) == (2, 1)
+    assert done.stderr.splitlines() == [
+        f"flowclass: {tmp_path}/note: no SQLite file, but something else is there; it is left as it is",
+        f"flowclass: the control socket {tmp_path}/nowhere/socket: there is no folder {tmp_path}/nowhere",
+        "flowclass: user: there is no account no such account",
+        "flowclass: there is no interface no-link",
+    ]
+
+
+def test_check_knows_where_a_control_socket_or_a_store_can_not_be(tmp_path: Path) -> None:
+    (tmp_path / "ha.toml").touch()
+    for name, reason in (("c" * 108, "more than 107 octets"), ("ha.toml", "a file that is no socket is there")):
+        with pytest.raises(FlowclassError, match=reason):
+            check_control(tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as in_use:
+        in_use.bind(str(tmp_path / "socket"))
+        check_control(tmp_path / "socket")  # of an agent that runs
+    check_store(str(tmp_path / "new.sqlite"))
+    with pytest.raises(StoreError, match="there is no folder"):
+        check_store(str(tmp_path / "nowhere" / "new.sqlite"))
+    assert not list(tmp_path.glob("*.sqlite*"))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -17,6 +19,7 @@ from pathlib import Path
 import pytest
 from places import ROOT
 
+from flowclass.late import Late
 from flowclass.wire import BindingStatus, DraftFlowStatus, IPv4Status, Rfc6089FlowStatus
 
 PACKAGE = ROOT / "flowclass"
@@ -254,3 +257,9 @@ def test_a_status_code_stands_in_wire_numbers_alone() -> None:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Constant) and type(node.value) is int and node.value in statuses:
                 assert (path.name, node.value) in allowed, f"{path.name}:{node.lineno}: {node.value}"
+
+
+def test_a_module_that_is_imported_late_can_be_copied_and_pickled() -> None:
+    math = Late("math")
+    for made in (copy.copy(math), copy.deepcopy(math), pickle.loads(pickle.dumps(math))):
+        assert made.sqrt(4.0) == 2.0
