@@ -18,7 +18,7 @@ from typing import Final
 
 from .logs import Log
 from .loop import Loop
-from .network import Network, interface_index
+from .network import Network
 from .packets import ICMPV6, checksum, icmpv6
 from .sockets import ICMP6_FILTER, neighbor_tap, payloads, raw_ipv6
 
@@ -51,7 +51,7 @@ class HomeLink:
         self._network = network
         self._loop = loop
         self._log = log
-        self._index = interface_index(name)
+        self._index = network.index(name)
         self._option = struct.pack("BB", _TARGET_LINK_LAYER_ADDRESS, 1) + network.hardware_address(name)
         self._output = raw_ipv6(name)
         self._output.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, self._index)

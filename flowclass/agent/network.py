@@ -20,7 +20,7 @@ from typing import Any, Final
 
 from flowclass.errors import FlowclassError
 
-__all__ = ["InterfaceAddress", "Network", "address_changes", "interface_index"]
+__all__ = ["InterfaceAddress", "Network", "address_changes"]
 
 Prefix = IPv4Network | IPv6Network
 Address = IPv4Address | IPv6Address
@@ -71,14 +71,6 @@ def _pyroute2() -> Any:
     return pyroute2
 
 
-def interface_index(name: str) -> int:
-    """Return the number of an interface; FlowclassError if there is none of this name."""
-    try:
-        return socket.if_nametoindex(name)
-    except OSError:
-        raise FlowclassError(f"there is no interface {name}") from None
-
-
 class Network:
     """Netlink sockets. A request that fails raises a FlowclassError that says what was tried."""
 
@@ -93,6 +85,14 @@ class Network:
         self._netlink.close()
         if "_route" in vars(self):
             self._route.close()
+
+    @staticmethod
+    def index(name: str) -> int:
+        """Return the number of an interface; FlowclassError if there is none of this name."""
+        try:
+            return socket.if_nametoindex(name)
+        except OSError:
+            raise FlowclassError(f"there is no interface {name}") from None
 
     @contextlib.contextmanager
     def _trying(self, what: str) -> Iterator[None]:
@@ -124,7 +124,7 @@ class Network:
 
     def hardware_address(self, name: str) -> bytes:
         """Return the hardware address of an Ethernet interface, six octets; b"" for other interfaces."""
-        index = interface_index(name)
+        index = self.index(name)
         with self._trying(f"{name}: its hardware address"):
             (link,) = self._route.get_links(index)
         text = link.get_attr("IFLA_ADDRESS")
@@ -135,7 +135,7 @@ class Network:
         more = {"flags": 0x02} if address.version == 6 else {}  # IFA_F_NODAD
         with self._trying(f"{name}: address {address}"):
             self._route.addr(
-                "replace", index=interface_index(name), address=str(address), prefixlen=address.max_prefixlen,
+                "replace", index=self.index(name), address=str(address), prefixlen=address.max_prefixlen,
                 family=_FAMILY[address.version], **more,
             )  # fmt: skip
 
@@ -170,7 +170,7 @@ class Network:
         """Send a netlink message about a route; return the error number of its acknowledgement, 0 for none."""
         version = prefix.version
         attributes = _attribute(_RTA_DST, prefix.network_address.packed)
-        attributes += _attribute(_RTA_OIF, struct.pack("I", interface_index(name)))
+        attributes += _attribute(_RTA_OIF, struct.pack("I", self.index(name)))
         attributes += _attribute(_RTA_TABLE, struct.pack("I", table))
         if source is not None:
             attributes += _attribute(_RTA_PREFSRC, source.packed)

@@ -38,7 +38,7 @@ def command(config: str, check: bool, follow: bool) -> int:
 def _checks(config: AgentConfig) -> Iterator[Callable[[], object]]:
     """What the agent needs of the machine, and what can be asked for without a change."""
     from flowclass.agent.control import check_control
-    from flowclass.agent.network import interface_index
+    from flowclass.agent.network import Network
     from flowclass.agent.privileges import user_ids
     from flowclass.agent.store import check_store
 
@@ -48,7 +48,7 @@ def _checks(config: AgentConfig) -> Iterator[Callable[[], object]]:
     if (user := config.user) is not None:
         yield lambda: user_ids(user)
     if (link := config.home_link) is not None:
-        yield lambda: interface_index(link)
+        yield lambda: Network.index(link)
 
 
 def _describe(config: AgentConfig) -> None:
