@@ -247,7 +247,7 @@ static void fill(filling *t, int k, const uint64_t *before, size_t at)
 
 static uint32_t table_room(writer *w, size_t octets)
 {
-    size_t at = (w->used + 63) / 64 * 64;
+    size_t at = (w->used + 63) / 64 * 64 + 8; /* two octets before the first entry are read too, from the same line */
     if (at + octets > w->size) {
         size_t size = 2 * (at + octets);
         uint8_t *p = w->b->status == FC_OK ? realloc(w->tables, size) : NULL;
@@ -263,6 +263,12 @@ static uint32_t table_room(writer *w, size_t octets)
 }
 
 static int write_node(writer *w, const fc_cross_node *node);
+
+static struct fc_cross_input an_input(uint32_t column, uint32_t stride, uint32_t ratio)
+{
+    return (struct fc_cross_input){(uint16_t)column, (uint16_t)stride, stride * 0x10001u,
+                                   ratio ? ratio * 0x01000100u + 0x00010001u : 0};
+}
 
 /* The inputs' rows and strides: the largest part gets the largest stride, the smallest stride 1. */
 static uint32_t lay_out(writer *w, const fc_cross_node *node, part *parts, fc_cross_step *step)
@@ -285,15 +291,16 @@ static uint32_t lay_out(writer *w, const fc_cross_node *node, part *parts, fc_cr
         part *p = &parts[i];
         if (!p->raw) {
             p->stride[0] = stride;
-            step->input[step->inputs++] = (struct fc_cross_input){p->column, (uint16_t)stride};
+            step->input[step->inputs++] = an_input(p->column, stride, 0);
         } else {
             int l = __builtin_ctz(p->node->lanes);
             p->stride[0] = stride * b->lane[l].classes[1];
             p->stride[1] = stride;
-            for (int half = 0; half < 2; half++) {
+            for (int half = 1; half >= 0; half--) {
+                int both = half == 1 && b->lane[l].classes[0] > 1 && b->lane[l].classes[1] < 128;
                 if (b->lane[l].classes[half] > 1)
                     step->input[step->inputs++] =
-                        (struct fc_cross_input){w->column[l][half], (uint16_t)p->stride[half]};
+                        an_input(w->column[l][half], p->stride[half], both ? b->lane[l].classes[1] : 0);
             }
         }
         stride *= p->n;
@@ -329,6 +336,7 @@ static int write_node(writer *w, const fc_cross_node *node)
     part parts[FC_CROSS_PARTS];
     fc_cross_step step = {.inputs = 0};
     uint32_t entries = lay_out(w, node, parts, &step);
+    step.wide = entries > 0x10000;
     filling t = {.w = w, .node = node, .part = parts, .parts = node->parts, .last = node->lanes == b->lanes};
     step.width = t.last ? (b->row[b->n - 1] > FC_CROSS_MAX ? 4 : 2) : node->sets.n > 256 ? 2 : 1;
     if (w->x.steps == FC_CROSS_STEPS) {

@@ -33,10 +33,14 @@ typedef struct fc_cross_step {
     uint8_t width;  /* octets of an entry: 1 or 2, 0: an exact step; the last step's: 2, or 4, signed, the row of the
                        rule or -1 */
     uint8_t inputs;
+    uint8_t wide; /* the index may need more than 16 bits */
     struct fc_cross_input {
         uint16_t column; /* an octet's number, or the number of octets and a step's number */
         uint16_t stride;
-    } input[FC_CROSS_INPUTS];
+        uint32_t strides; /* the same, twice */
+        uint32_t ratio; /* of a lane's lower octet: octets 1, r, 1, r where the next input is the upper one with r times
+                           the stride, r < 128; else 0 */
+    } input[FC_CROSS_INPUTS]; /* by rising stride */
 } fc_cross_step;
 
 typedef struct fc_cross {

@@ -1,5 +1,10 @@
 /* cross_avx512.c - the cross-product tables' look-up, 64 keys at a time: classes of octets by permutations of registers
- * (so VBMI is wanted), tables by gathering. */
+ * (so VBMI is wanted), tables by gathering.
+ *
+ * Order of the keys. What is known of 64 keys is 64 octets or, in two registers, 64 words of 16 bits; a gather takes 16
+ * indices of 32 bits. Between them no key moves: the words are the octets' lower and upper halves of each 128-bit lane
+ * (unpacklo and unpackhi), a gather's indices the even or the odd words. So key 16g + 4i + l of a block is octet
+ * 8 (g / 2) + 2i + g % 2 of lane l, and of gather g the i-th dword of lane l; only the results are put in order. */
 #if defined(__x86_64__)
 #include <immintrin.h>
 
@@ -8,28 +13,134 @@
 #define FC_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,bmi2")))
 #define INLINE static inline __attribute__((always_inline)) FC_TARGET
 
-enum { AVX512_KEYS = 64, AVX512_GROUPS = 4, AVX512_AHEAD = 4 };
+/* A gather leaves what its mask doesn't name of the register that it fills, so it waits for that register: a cleared
+ * one is there at once, what a compiler takes otherwise may be the last gather's. The mask is all ones, but a compiler
+ * that knew it would leave the clearing out. */
+INLINE __mmask16 every(void)
+{
+    __mmask16 all = 0xffff;
+    __asm__("" : "+k"(all));
+    return all;
+}
+
+#define GATHER32(at, table, scale) _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), every(), at, table, scale)
+#define GATHER64(at, table, scale) \
+    _mm512_mask_i32gather_epi64(_mm512_setzero_si512(), (__mmask8)every(), at, table, scale)
+
+enum {
+    AVX512_KEYS = 64,
+    AVX512_GROUPS = 4,
+    AVX512_AHEAD = 128,
+    AVX512_BLOCKS = 2,
+    KEY_DWORDS = sizeof(fc_key) / 4,
+    DWORD_SETS = 3
+};
 
 typedef struct work {
     uint8_t octet[FC_CROSS_OCTETS][AVX512_KEYS] __attribute__((aligned(64)));
-    uint32_t step[FC_CROSS_STEPS][AVX512_KEYS];
+    uint16_t step[FC_CROSS_STEPS][AVX512_KEYS] __attribute__((aligned(64)));
+    /* eight octets of each of 64 keys: of half the keys in the first register, of the others in the second */
+    __m512i eight[8 * DWORD_SETS][2];
+    fc_key key[AVX512_KEYS];
 } work;
 
-/* Four octets of each of 64 keys, `at` and the next three, to octets[0] to octets[3], in the order of the keys.
- * from[g]: the offsets of keys 4g to 4g + 3 of each 16. */
-INLINE void transpose(const fc_key *keys, const __m512i *from, int at, __m512i *octets)
+/* Which dwords of a key are read, by fours, and where in `eight` each octet is found: after the rules' octets come the
+ * version and the presence. */
+typedef struct reading {
+    uint32_t dwords;
+    uint8_t dword[4 * DWORD_SETS];
+    struct place {
+        uint8_t eight, odd;
+    } place[FC_CROSS_OCTETS + 2];
+} reading;
+
+static struct place find_place(reading *r, uint32_t at)
 {
-    const __m512i by_octet =
-        _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
-    __m512i v[AVX512_GROUPS];
-    for (int g = 0; g < AVX512_GROUPS; g++)
-        v[g] = _mm512_shuffle_epi8(_mm512_i32gather_epi32(from[g], (const uint8_t *)keys + at, 1), by_octet);
-    __m512i a = _mm512_unpacklo_epi32(v[0], v[1]), b = _mm512_unpackhi_epi32(v[0], v[1]);
-    __m512i c = _mm512_unpacklo_epi32(v[2], v[3]), d = _mm512_unpackhi_epi32(v[2], v[3]);
-    octets[0] = _mm512_unpacklo_epi64(a, c);
-    octets[1] = _mm512_unpackhi_epi64(a, c);
-    octets[2] = _mm512_unpacklo_epi64(b, d);
-    octets[3] = _mm512_unpackhi_epi64(b, d);
+    uint32_t i = 0;
+    while (i < r->dwords && r->dword[i] != at / 4)
+        i++;
+    if (i == r->dwords)
+        r->dword[r->dwords++] = (uint8_t)(at / 4);
+    return (struct place){(uint8_t)(i / 4 * 8 + 2 * (at & 3) + (i >> 1 & 1)), i & 1};
+}
+
+static void plan_reading(const fc_cross *x, reading *r)
+{
+    r->dwords = 0;
+    memset(r->dword, 0, sizeof(r->dword));
+    for (uint32_t c = 0; c < x->octets; c++)
+        r->place[c] = find_place(r, x->octet[c].at);
+    r->place[x->octets] = find_place(r, 46);
+    r->place[x->octets + 1u] = find_place(r, 47);
+}
+
+/* The lower, then the upper elements of two registers, of the even and of the odd pairs. */
+INLINE __m512i even_octets(__m512i a, __m512i b)
+{
+    return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, a, _mm512_slli_epi16(b, 8));
+}
+
+INLINE __m512i odd_octets(__m512i a, __m512i b)
+{
+    return _mm512_mask_blend_epi8(0xaaaaaaaaaaaaaaaa, _mm512_srli_epi16(a, 8), b);
+}
+
+INLINE __m512i even_words(__m512i a, __m512i b)
+{
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16));
+}
+
+INLINE __m512i odd_words(__m512i a, __m512i b)
+{
+    return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(a, 16), b);
+}
+
+/* Four dwords of each of 64 keys, transposed so far that eight[4 (at & 3) + dword / 2] has octet `at` of a dword in its
+ * even (0, 2) or odd (1, 3) quadwords. */
+INLINE void read_four(const fc_key *keys, const uint8_t *dword, __m512i (*eight)[2])
+{
+    const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
+    const __m512i itself = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    uint32_t four;
+    memcpy(&four, dword, 4);
+    __m512i first = _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi32((int)four)),
+                                     _mm512_mullo_epi32(lane, _mm512_set1_epi32(KEY_DWORDS)));
+    /* keys' 48 dwords are in three registers: those of the third come to the others' first 32 */
+    __mmask16 third = _mm512_cmpge_epu32_mask(first, _mm512_set1_epi32(32));
+    __m512i then = _mm512_mask_sub_epi32(itself, third, first, _mm512_set1_epi32(16));
+    for (int half = 0; half < 2; half++) {
+        __m512i v[8], w[8];
+        for (int j = 0; j < 8; j++) {
+            const uint8_t *from = (const uint8_t *)(keys + 16 * (2 * half + (j & 1)) + 4 * (j / 2));
+            for (int line = 0; line < 3; line++)
+                _mm_prefetch((const char *)(from + AVX512_AHEAD * sizeof(fc_key)) + 64 * line, _MM_HINT_T0);
+            __m512i two = _mm512_permutex2var_epi32(_mm512_loadu_si512(from), first, _mm512_loadu_si512(from + 64));
+            v[j] = _mm512_permutex2var_epi32(two, then, _mm512_loadu_si512(from + 128));
+        }
+        for (int j = 0; j < 4; j++) {
+            w[j] = even_octets(v[2 * j], v[2 * j + 1]);
+            w[4 + j] = odd_octets(v[2 * j], v[2 * j + 1]);
+        }
+        for (int o = 0; o < 2; o++) {
+            for (int j = 0; j < 2; j++) {
+                v[4 * o + j] = even_words(w[4 * o + 2 * j], w[4 * o + 2 * j + 1]);
+                v[4 * o + 2 + j] = odd_words(w[4 * o + 2 * j], w[4 * o + 2 * j + 1]);
+            }
+        }
+        for (int o = 0; o < 4; o++) { /* of octets 0, 2, 1, 3 */
+            int octet = (o & 1) * 2 + o / 2;
+            eight[2 * octet][half] = _mm512_unpacklo_epi32(v[2 * o], v[2 * o + 1]);
+            eight[2 * octet + 1][half] = _mm512_unpackhi_epi32(v[2 * o], v[2 * o + 1]);
+        }
+    }
+}
+
+INLINE __m512i octet_of(const reading *r, const work *w, uint32_t c)
+{
+    static const uint64_t quadwords[2][8]
+        __attribute__((aligned(64))) = {{0, 8, 2, 10, 4, 12, 6, 14}, {1, 9, 3, 11, 5, 13, 7, 15}};
+    const __m512i *from = w->eight[r->place[c].eight];
+    return _mm512_permutex2var_epi64(from[0], _mm512_load_si512(quadwords[r->place[c].odd]), from[1]);
 }
 
 INLINE __m512i classes_of(const uint8_t *map, __m512i octet)
@@ -39,167 +150,175 @@ INLINE __m512i classes_of(const uint8_t *map, __m512i octet)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(octet), lower, upper);
 }
 
-INLINE int read_octets(const fc_cross *x, const fc_key *keys, const __m512i *from, work *w)
+INLINE int read_octets(const fc_cross *x, const reading *r, const fc_key *keys, work *w)
 {
-    __m512i octets[4];
-    transpose(keys, from, 44, octets); /* class, protocol, version, presence */
-    const __m512i present = octets[3];
-    if (_mm512_cmpneq_epi8_mask(octets[2], _mm512_set1_epi8((char)x->version)) |
-        _mm512_cmpneq_epi8_mask(_mm512_and_si512(present, _mm512_set1_epi8((char)x->required)),
-                                _mm512_set1_epi8((char)x->required)))
+    for (uint32_t i = 0; i < r->dwords; i += 4)
+        read_four(keys, r->dword + i, w->eight + 2 * i);
+    const __m512i present = octet_of(r, w, x->octets + 1u), required = _mm512_set1_epi8((char)x->required);
+    if (_mm512_cmpneq_epi8_mask(octet_of(r, w, x->octets), _mm512_set1_epi8((char)x->version)) |
+        _mm512_cmpneq_epi8_mask(_mm512_and_si512(present, required), required))
         return 0;
-    int have = 44;
-    for (uint32_t c = x->octets; c-- > 0;) {
+    for (uint32_t c = 0; c < x->octets; c++) {
         const fc_cross_octet *o = &x->octet[c];
-        if ((o->at & ~3) != have) {
-            have = o->at & ~3;
-            transpose(keys, from, have, octets);
-        }
-        __m512i k = classes_of(x->map + 256 * c, octets[o->at & 3]);
-        __mmask64 lacking = _mm512_testn_epi8_mask(present, _mm512_set1_epi8((char)o->field));
+        __m512i k = classes_of(x->map + 256 * c, octet_of(r, w, c));
         if (o->field)
-            k = _mm512_mask_blend_epi8(lacking, k, _mm512_set1_epi8((char)o->lacking));
+            k = _mm512_mask_blend_epi8(_mm512_testn_epi8_mask(present, _mm512_set1_epi8((char)o->field)), k,
+                                       _mm512_set1_epi8((char)o->lacking));
         _mm512_store_si512(w->octet[c], k);
     }
+    return 1;
+}
+
+/* The next input of a step, or a lane's two: words of 64 keys to v, and how many inputs these were. */
+INLINE uint32_t take_input(const fc_cross *x, const struct fc_cross_input *in, const work *w, __m512i *v)
+{
+    if (in->column >= x->octets) {
+        const uint16_t *from = w->step[in->column - x->octets];
+        v[0] = _mm512_load_si512(from);
+        v[1] = _mm512_load_si512(from + 32);
+        return 1;
+    }
+    __m512i lower = _mm512_load_si512(w->octet[in->column]);
+    if (in->ratio) {
+        __m512i upper = _mm512_load_si512(w->octet[in[1].column]);
+        const __m512i by = _mm512_set1_epi32((int)in->ratio);
+        v[0] = _mm512_maddubs_epi16(_mm512_unpacklo_epi8(lower, upper), by);
+        v[1] = _mm512_maddubs_epi16(_mm512_unpackhi_epi8(lower, upper), by);
+        return 2;
+    }
+    v[0] = _mm512_unpacklo_epi8(lower, _mm512_setzero_si512());
+    v[1] = _mm512_unpackhi_epi8(lower, _mm512_setzero_si512());
     return 1;
 }
 
 /* The indices of 64 keys in a step's table. */
 INLINE void index_of(const fc_cross *x, const fc_cross_step *step, const work *w, __m512i *at)
 {
-    for (int g = 0; g < AVX512_GROUPS; g++)
-        at[g] = _mm512_setzero_si512();
-    for (uint32_t k = 0; k < step->inputs; k++) {
-        const __m512i stride = _mm512_set1_epi32(step->input[k].stride);
-        uint32_t column = step->input[k].column;
-        if (column < x->octets) {
-            for (int g = 0; g < AVX512_GROUPS; g++) {
-                __m512i v = _mm512_cvtepu8_epi32(_mm_load_si128((const __m128i *)(w->octet[column] + 16 * g)));
-                at[g] = _mm512_add_epi32(at[g], _mm512_madd_epi16(v, stride));
+    __m512i sum[2] = {_mm512_setzero_si512(), _mm512_setzero_si512()}, v[2];
+    uint32_t k = step->inputs ? take_input(x, &step->input[0], w, sum) : 0; /* its stride is 1 */
+    for (uint32_t next; k < step->inputs; k = next) {
+        const __m512i stride = _mm512_set1_epi32((int)step->input[k].strides);
+        next = k + take_input(x, &step->input[k], w, v);
+        if (next == step->inputs && step->wide) { /* what came before it is less than its stride */
+            const __m512i by = _mm512_mask_blend_epi16(0x55555555, stride, _mm512_set1_epi16(1));
+            for (int h = 0; h < 2; h++) {
+                at[2 * h] = _mm512_madd_epi16(even_words(sum[h], v[h]), by);
+                at[2 * h + 1] = _mm512_madd_epi16(odd_words(sum[h], v[h]), by);
             }
-        } else {
-            for (int g = 0; g < AVX512_GROUPS; g++)
-                at[g] = _mm512_add_epi32(
-                    at[g], _mm512_madd_epi16(_mm512_load_si512(w->step[column - x->octets] + 16 * g), stride));
+            return;
         }
+        sum[0] = _mm512_add_epi16(sum[0], _mm512_mullo_epi16(v[0], stride));
+        sum[1] = _mm512_add_epi16(sum[1], _mm512_mullo_epi16(v[1], stride));
+    }
+    for (int h = 0; h < 2; h++) {
+        at[2 * h] = _mm512_and_si512(sum[h], _mm512_set1_epi32(0xffff));
+        at[2 * h + 1] = _mm512_srli_epi32(sum[h], 16);
     }
 }
 
-INLINE void take_step(const fc_cross *x, const fc_cross_step *step, work *w, uint32_t *to)
+/* The entries of the odd words' keys are read two octets early, so that they come to the upper halves. */
+INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *w, uint16_t *to)
 {
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
     if (step->width == 1) {
-        for (int g = 0; g < AVX512_GROUPS; g++)
-            _mm512_store_si512(to + 16 * g,
-                               _mm512_and_si512(_mm512_i32gather_epi32(at[g], table, 1), _mm512_set1_epi32(0xff)));
+        for (int h = 0; h < 2; h++) {
+            __m512i even = GATHER32(at[2 * h], table, 1), odd = GATHER32(at[2 * h + 1], table - 2, 1);
+            _mm512_store_si512(
+                to + 32 * h, _mm512_and_si512(_mm512_mask_blend_epi16(0xaaaaaaaa, even, odd), _mm512_set1_epi16(0xff)));
+        }
     } else {
-        for (int g = 0; g < AVX512_GROUPS; g++)
-            _mm512_store_si512(to + 16 * g,
-                               _mm512_and_si512(_mm512_i32gather_epi32(at[g], table, 2), _mm512_set1_epi32(0xffff)));
+        for (int h = 0; h < 2; h++) {
+            __m512i even = GATHER32(at[2 * h], table, 2), odd = GATHER32(at[2 * h + 1], table - 2, 2);
+            _mm512_store_si512(to + 32 * h, _mm512_mask_blend_epi16(0xaaaaaaaa, even, odd));
+        }
     }
 }
 
-INLINE __m512i both(__m256i low, __m256i high) { return _mm512_inserti64x4(_mm512_castsi256_si512(low), high, 1); }
-
-/* The j-th quarters of the four together. */
-INLINE __m512i quarters(const __m512i *v, int j)
-{
-    __m512i q[2];
-    switch (j) {
-    case 0:
-        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0x00), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0x00);
-        break;
-    case 1:
-        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0x55), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0x55);
-        break;
-    case 2:
-        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0xaa), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0xaa);
-        break;
-    default:
-        q[0] = _mm512_shuffle_i32x4(v[0], v[1], 0xff), q[1] = _mm512_shuffle_i32x4(v[2], v[3], 0xff);
-        break;
-    }
-    return _mm512_shuffle_i32x4(q[0], q[1], 0x88);
-}
-
-/* from: as of transpose(). Results are stored 64 octets at a time, as they are read: else the reads wait for the
- * stores. */
-INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const fc_key *keys, const __m512i *from,
-                       uint32_t *to)
+INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const fc_key *keys, uint16_t *to)
 {
     const __m512i factor = _mm512_set1_epi64((long long)step->factor);
     const __m128i shift = _mm_cvtsi32_si128(step->shift);
-    const uint8_t *at = (const uint8_t *)keys + step->at, *values = x->tables + step->values;
-    for (int j = 0; j < 4; j++) {
-        __m512i offset = quarters(from, j);
-        __m512i a = _mm512_i32gather_epi64(_mm512_castsi512_si256(offset), at, 1);
-        __m512i b = _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(offset, 1), at, 1);
-        __m512i slot = both(_mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(a, factor), shift)),
-                            _mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(b, factor), shift)));
-        __m512i candidate =
-            _mm512_and_si512(_mm512_i32gather_epi32(slot, x->tables + step->table, 2), _mm512_set1_epi32(0xffff));
-        __mmask8 first =
-            _mm512_cmpeq_epi64_mask(a, _mm512_i32gather_epi64(_mm512_castsi512_si256(candidate), values, 8));
-        __mmask8 second =
-            _mm512_cmpeq_epi64_mask(b, _mm512_i32gather_epi64(_mm512_extracti64x4_epi64(candidate, 1), values, 8));
-        _mm512_store_si512(to + 16 * j, _mm512_maskz_mov_epi32((__mmask16)(first | second << 8), candidate));
+    const uint8_t *values = x->tables + step->values;
+    const __m256i lower = _mm256_mullo_epi32(_mm256_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13), _mm256_set1_epi32(48)),
+                  upper = _mm256_add_epi32(lower, _mm256_set1_epi32(2 * 48));
+    __m512i class[AVX512_GROUPS];
+    for (int g = 0; g < AVX512_GROUPS; g++) {
+        const uint8_t *at = (const uint8_t *)(keys + 16 * g) + step->at;
+        __m512i a = GATHER64(lower, at, 1), b = GATHER64(upper, at, 1);
+        __m256i slots[2] = {_mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(a, factor), shift)),
+                            _mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(b, factor), shift))};
+        __m512i slot = _mm512_inserti64x4(_mm512_castsi256_si512(slots[0]), slots[1], 1);
+        __m512i candidate = _mm512_and_si512(GATHER32(slot, x->tables + step->table, 2), _mm512_set1_epi32(0xffff));
+        __mmask8 first = _mm512_cmpeq_epi64_mask(a, GATHER64(_mm512_castsi512_si256(candidate), values, 8));
+        __mmask8 second = _mm512_cmpeq_epi64_mask(b, GATHER64(_mm512_extracti64x4_epi64(candidate, 1), values, 8));
+        class[g] = _mm512_maskz_mov_epi32((__mmask16)(first | second << 8), candidate);
     }
+    _mm512_store_si512(to, even_words(class[0], class[1]));
+    _mm512_store_si512(to + 32, even_words(class[2], class[3]));
 }
 
 INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uint32_t n, int32_t *out)
 {
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
-    for (uint32_t g = 0; 16 * g < n; g++) {
+    for (uint32_t g = 0; g < AVX512_GROUPS && 16 * g < n; g++) {
         __m512i v;
         if (step->width == 2)
-            v = _mm512_srai_epi32(_mm512_slli_epi32(_mm512_i32gather_epi32(at[g], table, 2), 16), 16);
+            v = _mm512_srai_epi32(GATHER32(at[g], table - 2, 2), 16);
         else
-            v = _mm512_i32gather_epi32(at[g], table, 4);
+            v = GATHER32(at[g], table, 4);
         __mmask16 in = (__mmask16)(n - 16 * g >= 16 ? 0xffff : (1u << (n - 16 * g)) - 1);
-        _mm512_mask_storeu_epi32(out + 16 * g, in, v);
+        _mm512_mask_storeu_epi32(out + 16 * g, in, _mm512_permutexvar_epi32(in_order, v));
     }
 }
 
-FC_TARGET static int look_up(const fc_cross *x, const fc_key *keys, const __m512i *from, uint32_t n, int32_t *out)
+/* Up to AVX512_BLOCKS blocks of keys: a step of one is taken while the gathers of the others are under way. */
+FC_TARGET static int look_up(const fc_cross *x, const reading *r, const fc_key *const *keys, uint32_t n, work *w,
+                             int32_t *out)
 {
-    work w;
-    if (!read_octets(x, keys, from, &w))
-        return 0;
+    const uint32_t blocks = (n + AVX512_KEYS - 1) / AVX512_KEYS;
+    for (uint32_t b = 0; b < blocks; b++) {
+        if (!read_octets(x, r, keys[b], &w[b]))
+            return 0;
+    }
     uint32_t s = 0;
     for (; s + 1u < x->steps; s++) {
-        if (x->step[s].width)
-            take_step(x, &x->step[s], &w, w.step[s]);
-        else
-            exact_step(x, &x->step[s], keys, from, w.step[s]);
+        for (uint32_t b = 0; b < blocks; b++) {
+            if (x->step[s].width)
+                take_step(x, &x->step[s], &w[b], w[b].step[s]);
+            else
+                exact_step(x, &x->step[s], keys[b], w[b].step[s]);
+        }
     }
-    last_step(x, &x->step[s], &w, n, out);
+    for (uint32_t b = 0; b < blocks; b++)
+        last_step(x, &x->step[s], &w[b], n - b * AVX512_KEYS, out + b * AVX512_KEYS);
     return 1;
 }
 
 FC_TARGET int fc_cross_avx512(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
-    const __m512i of_group = _mm512_setr_epi32(0, 1, 2, 3, 16, 17, 18, 19, 32, 33, 34, 35, 48, 49, 50, 51);
-    for (uint32_t start = 0; start < n; start += AVX512_KEYS) {
-        uint32_t m = n - start < AVX512_KEYS ? n - start : AVX512_KEYS;
-        const fc_key *base = index ? keys : keys + start;
-        __m512i from[AVX512_GROUPS];
-        for (int g = 0; g < AVX512_GROUPS; g++) {
-            from[g] = _mm512_add_epi32(of_group, _mm512_set1_epi32(4 * g));
-            if (m < AVX512_KEYS) /* the last key again */
-                from[g] = _mm512_min_epu32(from[g], _mm512_set1_epi32((int)m - 1));
-            if (index)
-                from[g] = _mm512_i32gather_epi32(from[g], index + start, 4);
-            from[g] = _mm512_mullo_epi32(from[g], _mm512_set1_epi32(sizeof(fc_key)));
+    work w[AVX512_BLOCKS];
+    reading r;
+    const fc_key *from[AVX512_BLOCKS];
+    plan_reading(x, &r);
+    for (uint32_t start = 0; start < n; start += AVX512_BLOCKS * AVX512_KEYS) {
+        uint32_t rest = n - start < AVX512_BLOCKS * AVX512_KEYS ? n - start : AVX512_BLOCKS * AVX512_KEYS;
+        for (uint32_t b = 0; b * AVX512_KEYS < rest; b++) {
+            uint32_t at = start + b * AVX512_KEYS;
+            from[b] = keys + at;
+            if (index || n - at < AVX512_KEYS) { /* the last key again up to 64 */
+                for (uint32_t i = 0; i < AVX512_KEYS; i++) {
+                    uint32_t k = at + i < n ? at + i : n - 1;
+                    w[b].key[i] = keys[index ? index[k] : k];
+                }
+                from[b] = w[b].key;
+            }
         }
-        if (!index) {
-            for (uint32_t i = 0; i < AVX512_KEYS * sizeof(fc_key); i += 64)
-                _mm_prefetch((const char *)(base + AVX512_AHEAD * AVX512_KEYS) + i, _MM_HINT_T0);
-        }
-        if (!look_up(x, base, from, m, out + start))
+        if (!look_up(x, &r, from, rest, w, out + start))
             return 0;
     }
     return 1;
