@@ -21,7 +21,8 @@ static fc_address next_address(octets *o, int is_prefix)
     fc_address a = {.version = b & 1 ? 4 : 6};
     a.length = a.version == 4 ? 32 : 128;
     a.words[0] = a.version == 4 ? 0 : 0x20010db800000000u;
-    a.words[1] = (a.version == 4 ? 0x0a000000u : 0) | (b >> 1 & 7);
+    a.words[1] =
+        (a.version == 4 ? 0x0a000000u : 0) | (b >> 1 & 7) | (uint64_t)(b >> 4 & 1) << 31; /* often the same tag */
     if (is_prefix) {
         uint32_t length = a.version == 4 ? 8 + next8(o) % 25u : 32 + next8(o) % 97u;
         a.length = (uint8_t)length;

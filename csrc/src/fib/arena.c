@@ -99,11 +99,11 @@ int fc_fib_arena_init(fib_arena *a)
     if (grow_arena(a) != FC_OK)
         return FC_ENOMEM;
     /* Reference 0 leads to an anchor that is nobody's, so that a reader may look at what it has found before it asks
-     * whether it has found anything. */
-    fib_anchor *nobody = (fib_anchor *)(void *)a->segment[0];
-    memset(nobody, 0, 128);
-    nobody->flags = FIB_ANCHOR;
-    a->next = 128 / FIB_UNIT;
+     * whether it has found anything. FIB_GONE leads to another one. */
+    memset(a->segment[0], 0, (FIB_GONE + 1) * FIB_UNIT);
+    for (uint32_t ref = 0; ref <= FIB_GONE; ref++)
+        ((fib_anchor *)(void *)fib_at(a, ref))->flags = FIB_ANCHOR;
+    a->next = FIB_GONE + 1;
     return FC_OK;
 }
 

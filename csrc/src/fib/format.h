@@ -224,11 +224,17 @@ _Static_assert(offsetof(fc_key, source_port) == FIB_TAIL_OFFSET && offsetof(fc_k
 #define FIB_WAYS 10u
 #define FIB_LENGTHS 129u
 
+/* The reference in a way that an entry has left while a way behind it has an entry with the same tag, as addresses that
+ * differ in few bits often do. Vector kernels look into the first way with a tag only. A 0 there says that no entry has
+ * it, but this leads to an anchor of nobody, like any other entry that isn't the one: then the ways are tried one by
+ * one (fib_probe). */
+#define FIB_GONE 1u
+
 typedef struct fib_bucket {
     _Atomic uint16_t tag[FIB_WAYS];
     _Atomic uint16_t passed; /* entries that found no place here and went on; 65535 sticks */
     uint16_t unused;
-    _Atomic uint32_t ref[FIB_WAYS]; /* record or anchor; 0: free */
+    _Atomic uint32_t ref[FIB_WAYS]; /* record or anchor; 0 and FIB_GONE: free */
 } fib_bucket;
 _Static_assert(sizeof(fib_bucket) == 64, "one line");
 

@@ -75,18 +75,24 @@ void fc_fib_index_free(fib_index *x)
     free(x);
 }
 
-/* Adds an entry; the index must have a free way. *probes becomes the number of full buckets that were passed. The
- * reference is stored last, because readers take a way with a reference for an entry. */
+static int is_free(const fib_bucket *b, unsigned way)
+{
+    return atomic_load_explicit(&b->ref[way], memory_order_relaxed) <= FIB_GONE;
+}
+
+/* Adds an entry in the first free way; the index must have one. *probes becomes the number of full buckets that were
+ * passed. The tag is stored last: readers compare what an entry leads to, but a tag without a reference would tell them
+ * that no way behind it has an entry with this tag. */
 void fc_fib_index_put(fib_index *x, fib_hash h, uint32_t ref, uint32_t *probes)
 {
     uint32_t at = h.bucket;
     for (*probes = 0;; ++*probes, at = at + 1 == x->buckets ? 0 : at + 1) {
         fib_bucket *b = &x->bucket[at];
         for (unsigned i = 0; i < FIB_WAYS; i++) {
-            if (atomic_load_explicit(&b->ref[i], memory_order_relaxed))
+            if (!is_free(b, i))
                 continue;
-            atomic_store_explicit(&b->tag[i], h.tag, memory_order_release);
             atomic_store_explicit(&b->ref[i], ref, memory_order_release);
+            atomic_store_explicit(&b->tag[i], h.tag, memory_order_release);
             x->count++;
             return;
         }
@@ -118,7 +124,12 @@ void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
     _Atomic uint32_t *entry = fc_fib_index_entry(x, h, ref, &at);
     if (!entry)
         return;
-    atomic_store_explicit(entry, 0, memory_order_release);
+    fib_bucket *b = &x->bucket[at];
+    uint32_t left = 0;
+    for (unsigned i = (unsigned)(entry - b->ref) + 1; i < FIB_WAYS; i++)
+        if (!is_free(b, i) && atomic_load_explicit(&b->tag[i], memory_order_relaxed) == h.tag)
+            left = FIB_GONE;
+    atomic_store_explicit(entry, left, memory_order_release);
     x->count--;
     for (uint32_t back = h.bucket; back != at; back = back + 1 == x->buckets ? 0 : back + 1) {
         uint16_t passed = atomic_load_explicit(&x->bucket[back].passed, memory_order_relaxed);
@@ -185,7 +196,7 @@ int fc_fib_replace_index(fc_fib *fib, int prefixes, uint64_t entries)
         for (uint32_t i = 0; i < old->buckets; i++)
             for (unsigned way = 0; way < FIB_WAYS; way++) {
                 uint32_t entry = atomic_load_explicit(&old->bucket[i].ref[way], memory_order_relaxed);
-                uint32_t probes = entry ? copy_entry(fib, x, entry, prefixes) : 0;
+                uint32_t probes = entry > FIB_GONE ? copy_entry(fib, x, entry, prefixes) : 0;
                 worst = probes > worst ? probes : worst;
             }
         if (worst <= MAX_PROBES || attempt == 3)
