@@ -41,7 +41,9 @@ typedef struct work {
     uint16_t step[FC_CROSS_STEPS][AVX512_KEYS] __attribute__((aligned(64)));
     /* eight octets of each of 64 keys: of half the keys in the first register, of the others in the second */
     __m512i eight[8 * DWORD_SETS][2];
-    fc_key key[AVX512_KEYS];
+    const fc_key *keys;
+    uint32_t from[AVX512_KEYS] __attribute__((aligned(64))); /* octets from `keys` to each key; in a row: in order */
+    uint32_t halves;                                         /* with more than 32 keys 2, else 1 */
 } work;
 
 /* Which dwords of a key are read, by fours, and where in `eight` each octet is found: after the rules' octets come the
@@ -95,28 +97,54 @@ INLINE __m512i odd_words(__m512i a, __m512i b)
     return _mm512_mask_blend_epi16(0xaaaaaaaa, _mm512_srli_epi32(a, 16), b);
 }
 
-/* Four dwords of each of 64 keys, transposed so far that eight[4 (at & 3) + dword / 2] has octet `at` of a dword in its
- * even (0, 2) or odd (1, 3) quadwords. */
-INLINE void read_four(const fc_key *keys, const uint8_t *dword, __m512i (*eight)[2])
+/* Which dwords of which of two registers four dwords of each of four keys are in: of keys in a row, which are in three
+ * registers, as the first two have them and as the third adds to these; of keys anywhere, one in each register, of two
+ * keys at a time. */
+typedef struct choice {
+    __m512i first, then, anywhere;
+} choice;
+
+INLINE choice choose(const uint8_t *dword)
 {
     const __m512i lane = _mm512_setr_epi32(0, 0, 0, 0, 1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 3);
     const __m512i itself = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
     uint32_t four;
     memcpy(&four, dword, 4);
-    __m512i first = _mm512_add_epi32(_mm512_cvtepu8_epi32(_mm_set1_epi32((int)four)),
-                                     _mm512_mullo_epi32(lane, _mm512_set1_epi32(KEY_DWORDS)));
-    /* keys' 48 dwords are in three registers: those of the third come to the others' first 32 */
+    __m512i wanted = _mm512_cvtepu8_epi32(_mm_set1_epi32((int)four));
+    __m512i first = _mm512_add_epi32(wanted, _mm512_mullo_epi32(lane, _mm512_set1_epi32(KEY_DWORDS)));
     __mmask16 third = _mm512_cmpge_epu32_mask(first, _mm512_set1_epi32(32));
-    __m512i then = _mm512_mask_sub_epi32(itself, third, first, _mm512_set1_epi32(16));
-    for (int half = 0; half < 2; half++) {
+    return (choice){first, _mm512_mask_sub_epi32(itself, third, first, _mm512_set1_epi32(16)),
+                    _mm512_add_epi32(wanted, _mm512_slli_epi32(lane, 4))};
+}
+
+/* The chosen dwords of keys 4 * t to 4 * t + 3 of a block, a key in each lane. */
+INLINE __m512i four_keys(const work *w, int full, uint32_t t, const choice *c)
+{
+    if (full) {
+        const uint8_t *from = (const uint8_t *)(w->keys + 4 * (size_t)t);
+        for (int line = 0; line < 3; line++)
+            _mm_prefetch((const char *)(from + AVX512_AHEAD * sizeof(fc_key)) + 64 * line, _MM_HINT_T0);
+        __m512i two = _mm512_permutex2var_epi32(_mm512_loadu_si512(from), c->first, _mm512_loadu_si512(from + 64));
+        return _mm512_permutex2var_epi32(two, c->then, _mm512_loadu_si512(from + 128));
+    }
+    __m512i key[4], two[2];
+    for (uint32_t l = 0; l < 4; l++)
+        key[l] = _mm512_maskz_loadu_epi32((1 << KEY_DWORDS) - 1, (const uint8_t *)w->keys + w->from[4 * t + l]);
+    for (int i = 0; i < 2; i++)
+        two[i] = _mm512_permutex2var_epi32(key[2 * i], c->anywhere, key[2 * i + 1]);
+    return _mm512_inserti64x4(two[0], _mm512_castsi512_si256(two[1]), 1);
+}
+
+/* Four dwords of each of 64 keys, transposed so far that eight[2 (at & 3) + dword / 2] has octet `at` of a dword in its
+ * even (0, 2) or odd (1, 3) quadwords. */
+INLINE void read_four(const uint8_t *dword, const work *from, int full, __m512i (*eight)[2])
+{
+    const choice c = choose(dword);
+    const uint32_t halves = full ? 2 : from->halves;
+    for (uint32_t half = 0; half < halves; half++) {
         __m512i v[8], w[8];
-        for (int j = 0; j < 8; j++) {
-            const uint8_t *from = (const uint8_t *)(keys + 16 * (2 * half + (j & 1)) + 4 * (j / 2));
-            for (int line = 0; line < 3; line++)
-                _mm_prefetch((const char *)(from + AVX512_AHEAD * sizeof(fc_key)) + 64 * line, _MM_HINT_T0);
-            __m512i two = _mm512_permutex2var_epi32(_mm512_loadu_si512(from), first, _mm512_loadu_si512(from + 64));
-            v[j] = _mm512_permutex2var_epi32(two, then, _mm512_loadu_si512(from + 128));
-        }
+        for (uint32_t j = 0; j < 8; j++)
+            v[j] = four_keys(from, full, 4 * (2 * half + (j & 1)) + j / 2, &c);
         for (int j = 0; j < 4; j++) {
             w[j] = even_octets(v[2 * j], v[2 * j + 1]);
             w[4 + j] = odd_octets(v[2 * j], v[2 * j + 1]);
@@ -133,6 +161,8 @@ INLINE void read_four(const fc_key *keys, const uint8_t *dword, __m512i (*eight)
             eight[2 * octet + 1][half] = _mm512_unpackhi_epi32(v[2 * o], v[2 * o + 1]);
         }
     }
+    for (int i = 0; halves == 1 && i < 8; i++) /* the same keys again */
+        eight[i][1] = eight[i][0];
 }
 
 INLINE __m512i octet_of(const reading *r, const work *w, uint32_t c)
@@ -150,10 +180,10 @@ INLINE __m512i classes_of(const uint8_t *map, __m512i octet)
     return _mm512_mask_blend_epi8(_mm512_movepi8_mask(octet), lower, upper);
 }
 
-INLINE int read_octets(const fc_cross *x, const reading *r, const fc_key *keys, work *w)
+INLINE int read_octets(const fc_cross *x, const reading *r, work *w, int full)
 {
     for (uint32_t i = 0; i < r->dwords; i += 4)
-        read_four(keys, r->dword + i, w->eight + 2 * i);
+        read_four(r->dword + i, w, full, w->eight + 2 * i);
     const __m512i present = octet_of(r, w, x->octets + 1u), required = _mm512_set1_epi8((char)x->required);
     if (_mm512_cmpneq_epi8_mask(octet_of(r, w, x->octets), _mm512_set1_epi8((char)x->version)) |
         _mm512_cmpneq_epi8_mask(_mm512_and_si512(present, required), required))
@@ -217,36 +247,39 @@ INLINE void index_of(const fc_cross *x, const fc_cross_step *step, const work *w
 }
 
 /* The entries of the odd words' keys are read two octets early, so that they come to the upper halves. */
-INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *w, uint16_t *to)
+INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *w, int full, uint16_t *to)
 {
+    const uint32_t halves = full ? 2 : w->halves;
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
     if (step->width == 1) {
-        for (int h = 0; h < 2; h++) {
+        for (uint32_t h = 0; h < halves; h++) {
             __m512i even = GATHER32(at[2 * h], table, 1), odd = GATHER32(at[2 * h + 1], table - 2, 1);
             _mm512_store_si512(
                 to + 32 * h, _mm512_and_si512(_mm512_mask_blend_epi16(0xaaaaaaaa, even, odd), _mm512_set1_epi16(0xff)));
         }
     } else {
-        for (int h = 0; h < 2; h++) {
+        for (uint32_t h = 0; h < halves; h++) {
             __m512i even = GATHER32(at[2 * h], table, 2), odd = GATHER32(at[2 * h + 1], table - 2, 2);
             _mm512_store_si512(to + 32 * h, _mm512_mask_blend_epi16(0xaaaaaaaa, even, odd));
         }
     }
 }
 
-INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const fc_key *keys, uint16_t *to)
+/* Which of 16 keys in order is which of a gather's, and the other way round. */
+INLINE __m512i gather_order(void) { return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
+
+INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const work *w, uint16_t *to)
 {
-    const __m512i factor = _mm512_set1_epi64((long long)step->factor);
+    const __m512i factor = _mm512_set1_epi64((long long)step->factor), in_order = gather_order();
     const __m128i shift = _mm_cvtsi32_si128(step->shift);
-    const uint8_t *values = x->tables + step->values;
-    const __m256i lower = _mm256_mullo_epi32(_mm256_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13), _mm256_set1_epi32(48)),
-                  upper = _mm256_add_epi32(lower, _mm256_set1_epi32(2 * 48));
+    const uint8_t *at = (const uint8_t *)w->keys + step->at, *values = x->tables + step->values;
     __m512i class[AVX512_GROUPS];
     for (int g = 0; g < AVX512_GROUPS; g++) {
-        const uint8_t *at = (const uint8_t *)(keys + 16 * g) + step->at;
-        __m512i a = GATHER64(lower, at, 1), b = GATHER64(upper, at, 1);
+        __m512i from = _mm512_permutexvar_epi32(in_order, _mm512_load_si512(w->from + 16 * g));
+        __m512i a = GATHER64(_mm512_castsi512_si256(from), at, 1),
+                b = GATHER64(_mm512_extracti64x4_epi64(from, 1), at, 1);
         __m256i slots[2] = {_mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(a, factor), shift)),
                             _mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(b, factor), shift))};
         __m512i slot = _mm512_inserti64x4(_mm512_castsi256_si512(slots[0]), slots[1], 1);
@@ -261,7 +294,7 @@ INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const fc_ke
 
 INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uint32_t n, int32_t *out)
 {
-    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    const __m512i in_order = gather_order();
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
@@ -276,22 +309,36 @@ INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uin
     }
 }
 
-/* Up to AVX512_BLOCKS blocks of keys: a step of one is taken while the gathers of the others are under way. */
-FC_TARGET static int look_up(const fc_cross *x, const reading *r, const fc_key *const *keys, uint32_t n, work *w,
-                             int32_t *out)
+/* Where the keys of a block are: the last of n < 64 again up to 64. */
+INLINE void find_keys(const fc_key *keys, const uint32_t *index, uint32_t n, work *w)
+{
+    const __m512i few = _mm512_set1_epi32((int)n - 1);
+    __m512i key = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    w->keys = keys;
+    w->halves = n > AVX512_KEYS / 2 ? 2 : 1;
+    for (int g = 0; g < AVX512_GROUPS; g++, key = _mm512_add_epi32(key, _mm512_set1_epi32(16))) {
+        __m512i k = _mm512_min_epu32(key, few);
+        if (index)
+            k = GATHER32(k, index, 4);
+        _mm512_store_si512(w->from + 16 * g, _mm512_mullo_epi32(k, _mm512_set1_epi32(sizeof(fc_key))));
+    }
+}
+
+/* full: whole blocks of keys in a row. A step of one block is taken while the gathers of the other are under way. */
+INLINE int look_up(const fc_cross *x, const reading *r, uint32_t n, int full, work *w, int32_t *out)
 {
     const uint32_t blocks = (n + AVX512_KEYS - 1) / AVX512_KEYS;
+    uint32_t s = 0;
     for (uint32_t b = 0; b < blocks; b++) {
-        if (!read_octets(x, r, keys[b], &w[b]))
+        if (!read_octets(x, r, &w[b], full))
             return 0;
     }
-    uint32_t s = 0;
     for (; s + 1u < x->steps; s++) {
         for (uint32_t b = 0; b < blocks; b++) {
             if (x->step[s].width)
-                take_step(x, &x->step[s], &w[b], w[b].step[s]);
+                take_step(x, &x->step[s], &w[b], full, w[b].step[s]);
             else
-                exact_step(x, &x->step[s], keys[b], w[b].step[s]);
+                exact_step(x, &x->step[s], &w[b], w[b].step[s]);
         }
     }
     for (uint32_t b = 0; b < blocks; b++)
@@ -301,24 +348,18 @@ FC_TARGET static int look_up(const fc_cross *x, const reading *r, const fc_key *
 
 FC_TARGET int fc_cross_avx512(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
+    const uint32_t most = AVX512_BLOCKS * AVX512_KEYS;
     work w[AVX512_BLOCKS];
     reading r;
-    const fc_key *from[AVX512_BLOCKS];
     plan_reading(x, &r);
-    for (uint32_t start = 0; start < n; start += AVX512_BLOCKS * AVX512_KEYS) {
-        uint32_t rest = n - start < AVX512_BLOCKS * AVX512_KEYS ? n - start : AVX512_BLOCKS * AVX512_KEYS;
-        for (uint32_t b = 0; b * AVX512_KEYS < rest; b++) {
-            uint32_t at = start + b * AVX512_KEYS;
-            from[b] = keys + at;
-            if (index || n - at < AVX512_KEYS) { /* the last key again up to 64 */
-                for (uint32_t i = 0; i < AVX512_KEYS; i++) {
-                    uint32_t k = at + i < n ? at + i : n - 1;
-                    w[b].key[i] = keys[index ? index[k] : k];
-                }
-                from[b] = w[b].key;
-            }
-        }
-        if (!look_up(x, &r, from, rest, w, out + start))
+    for (uint32_t start = 0; start < n; start += most) {
+        uint32_t m = n - start < most ? n - start : most;
+        for (uint32_t at = 0; at < m; at += AVX512_KEYS)
+            find_keys(index ? keys : keys + start + at, index ? index + start + at : NULL, m - at,
+                      &w[at / AVX512_KEYS]);
+        int all = index == NULL && m % AVX512_KEYS == 0 ? look_up(x, &r, m, 1, w, out + start)
+                                                        : look_up(x, &r, m, 0, w, out + start);
+        if (!all)
             return 0;
     }
     return 1;
