@@ -66,6 +66,7 @@ def command(profile: str | None, option_type: int | None, folder: str | None) ->
     updates drive a home agent's binding cache, and each packet is classified.
     """
     from flowclass.generate.scenario import CARE_OF_1, CARE_OF_2, HOME_ADDRESS, section5
+    from flowclass.traces.files import make_folder
 
     chosen = profile_of(profile, option_type)
     console = make_console()
@@ -81,7 +82,7 @@ def command(profile: str | None, option_type: int | None, folder: str | None) ->
         if folder is None:
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix="flowclass-"))
         else:
-            os.makedirs(folder, exist_ok=True)
+            make_folder(folder)
             place = folder
         rows, summary = _classify(_write(place, steps, chosen), chosen)
     console.print(_packet_table(steps, rows))

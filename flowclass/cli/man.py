@@ -30,9 +30,9 @@ def command(folder: str) -> None:
     flowclass man ~/.local/share/man/man1
     man flowclass-classify
     """
-    from flowclass.traces.files import atomic_file
+    from flowclass.traces.files import atomic_file, make_folder
 
-    os.makedirs(folder, exist_ok=True)
+    make_folder(folder)
     pages = dict(manual(click.get_current_context().find_root()))
     for name, text in pages.items():
         with atomic_file(os.path.join(folder, f"{name}.1")) as stream:

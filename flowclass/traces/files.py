@@ -12,12 +12,14 @@ from collections.abc import Iterable, Iterator
 from typing import IO, TypeAlias
 
 from flowclass.errors import OutputError
+from flowclass.traces.interruption import nothing_to_finish
 
 __all__ = [
     "Together",
     "atomic_file",
     "check_apart",
     "check_writable",
+    "make_folder",
     "mode_of",
     "named",
     "open_own",
@@ -34,6 +36,14 @@ def check_writable(path: str) -> None:
         raise OutputError(f"{path}: there is no folder {folder}")
     if os.path.isdir(path):
         raise OutputError(f"{path}: is a folder")
+
+
+def make_folder(path: str) -> None:
+    """Makes a folder, and those that it is in, unless it is there."""
+    try:
+        os.makedirs(path, exist_ok=True)
+    except RecursionError:  # it calls itself for each of them
+        raise OutputError(f"{path}: too many folders in each other") from None
 
 
 def check_apart(output: str | None, inputs: Iterable[str | None]) -> None:
@@ -139,7 +149,9 @@ def open_own(path: str) -> IO[bytes]:
 def _atomic_file(path: str, files: Together | None) -> Iterator[IO[bytes]]:
     target = os.path.realpath(path)  # a symbolic link is kept, and the file that it points to is replaced
     if os.path.exists(target) and not os.path.isfile(target):
-        with io.BufferedWriter(io.FileIO(target, "w"), 1 << 20) as stream:  # pipe or device: can't be replaced
+        with nothing_to_finish():  # a pipe or device, which can't be replaced: it waits for somebody who reads
+            raw = io.FileIO(target, "w")
+        with io.BufferedWriter(raw, 1 << 20) as stream:
             try:
                 yield stream
             except BaseException:

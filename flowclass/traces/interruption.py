@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 from types import FrameType
 
-__all__ = ["SIGNALS", "Interruption", "WaitEndedError", "interruptible"]
+__all__ = ["SIGNALS", "Interruption", "WaitEndedError", "interruptible", "nothing_to_finish"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """The signals that interrupt work."""
@@ -54,6 +54,20 @@ class Interruption:
             raise WaitEndedError
 
 
+_present: list[Interruption] = []  # of the blocks of `interruptible` that run
+
+
+@contextlib.contextmanager
+def nothing_to_finish() -> Iterator[None]:
+    """Encloses a call that may wait for ever while there is nothing yet to finish, as opening a named pipe that nobody
+    reads: the first signal ends the work at once, by KeyboardInterrupt."""
+    try:
+        with _present[-1].waiting() if _present else contextlib.nullcontext():
+            yield
+    except WaitEndedError:
+        raise KeyboardInterrupt from None
+
+
 @contextlib.contextmanager
 def interruptible() -> Iterator[Interruption]:
     """An `Interruption` that SIGINT, SIGTERM and SIGHUP request while the block runs (in the main thread).
@@ -70,8 +84,10 @@ def interruptible() -> Iterator[Interruption]:
         for number in SIGNALS:
             if signal.getsignal(number) != signal.SIG_IGN:
                 before[number] = signal.signal(number, handle)
+    _present.append(found)
     try:
         yield found
     finally:
+        _present.remove(found)
         for number, handler in before.items():
             signal.signal(number, handler)

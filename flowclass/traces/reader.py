@@ -21,7 +21,7 @@ from flowclass.late import Late
 from flowclass.traces._capture import END, MORE, NO_TIME, STOPPED, WINDOW, Capture, KeyArrays, RecordArrays, Tally
 from flowclass.traces.decompress import MEMORY, decompressed, other_kind
 from flowclass.traces.interruption import Interruption, WaitEndedError
-from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_raw
+from flowclass.traces.sources import ByteSource, FileIdentity, RawSource, open_raw, source_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -207,7 +207,12 @@ class Trace:
         interruption: Interruption | None = None,
         live: bool = False,
     ) -> None:
-        self._raw: RawSource = open_raw(source, 0 if start is None else start.offset, end)
+        self._interruption = Interruption() if interruption is None else interruption
+        try:
+            with self._interruption.waiting():  # for somebody who writes to a named pipe
+                self._raw: RawSource = open_raw(source, 0 if start is None else start.offset, end)
+        except WaitEndedError:
+            self._raw = RawSource(source_name(source), lambda _: 0, lambda: None)
         self.name: str = self._raw.name if name is None else name
         self.damages: Damages = Damages()
         self._capture = Capture()
@@ -217,7 +222,6 @@ class Trace:
         self._last = False
         self._last_damage: Damage | None = None
         self._ends_at: int | None = None  # the offset up to which octets are read, where the file has more of them
-        self._interruption = Interruption() if interruption is None else interruption
         self._identified = start is not None  # whether it is known to be a capture
         self._live = live
         if stop is not None:
@@ -227,7 +231,11 @@ class Trace:
                 self._source: ByteSource = self._raw
                 self._capture.resume(start.state, start.offset, guess)
             else:
-                self._source = decompressed(self._raw, memory)
+                try:
+                    with self._interruption.waiting():  # for the first octets, of which no packet can be
+                        self._source = decompressed(self._raw, memory)
+                except WaitEndedError:
+                    self._source = self._raw
                 self._identify()
         except BaseException:
             self._raw.close()

@@ -29,7 +29,7 @@ from flowclass.errors import OutputError
 from flowclass.mobility import HomeAgent
 
 from .decompress import MEMORY
-from .files import check_apart
+from .files import check_apart, make_folder
 from .interruption import Interruption
 from .outcomes import Outcomes, Rows, RowValues
 from .packet_files import Packet, PacketFormat, new_format, packets_of
@@ -137,7 +137,7 @@ class Splitter:
         with ExitStack() as stack:
             try:
                 if not os.path.isdir(self.folder):
-                    os.makedirs(self.folder)
+                    make_folder(self.folder)
                     stack.callback(_remove_empty, self.folder)
                 temporary = tempfile.mkdtemp(prefix=".split-", dir=self.folder)
             except OSError as error:

@@ -23,7 +23,7 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces.interruption import Interruption
+from flowclass.traces.interruption import Interruption, interruptible, nothing_to_finish
 from flowclass.traces.workers.jobs import run_job
 from flowclass.traces.workers.parts import Job
 from flowclass.traces.workers.pools import LocalPool
@@ -133,6 +133,57 @@ def test_the_second_one_stops_at_once(tmp_path: Path, bindings: Path) -> None:
             assert child.wait(timeout=20) == 130
         assert child.stderr is not None
         assert b"Traceback" not in child.stderr.read()
+
+
+def asleep(child: subprocess.Popen[bytes]) -> Callable[[], bool]:
+    """A condition: the process has begun, and has waited at ten looks in a row without using the processor."""
+    seen: list[tuple[str, ...]] = []
+
+    def is_asleep() -> bool:
+        found = Path(f"/proc/{child.pid}/stat").read_text().rpartition(")")[2].split()
+        seen.append((found[0], *found[11:13]))  # the state, and the time used
+        return len(seen) > 10 and len(set(seen[-10:])) == 1 and seen[-1][0] == "S" and seen[-1][1] > "0"
+
+    return is_asleep
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "classify - --bindings b.toml --json",
+        "classify pipe --bindings b.toml --json",
+        "classify pipe --replay -o rows.csv --json",
+        "classify t.pcap --bindings b.toml -o pipe.csv",
+        "classify t.pcap --bindings b.toml --write pipe.pcapng",
+        "split pipe --bindings b.toml -o links --json",
+        "decode pipe --json",
+    ],
+)
+def test_one_signal_ends_the_wait_for_the_other_end_of_a_pipe(
+    tmp_path: Path, bindings: Path, monkeypatch: pytest.MonkeyPatch, arguments: str
+) -> None:
+    packets(tmp_path / "t.pcap", 10)
+    monkeypatch.chdir(tmp_path)
+    for name in ("pipe", "pipe.csv", "pipe.pcapng"):
+        os.mkfifo(name)
+    with start(*arguments.split()) as child:
+        wait_for(asleep(child), child)
+        child.send_signal(signal.SIGTERM)
+        assert child.wait(timeout=60) == 130
+        assert child.stdout is not None
+        assert child.stderr is not None
+        assert b"Traceback" not in child.stderr.read()
+        if "--json" in arguments:
+            assert json.loads(child.stdout.read()).get("packets", 0) == 0
+
+
+def test_the_work_is_ended_while_there_is_nothing_to_finish() -> None:
+    with interruptible() as interruption:
+        interruption.request()
+        with pytest.raises(KeyboardInterrupt), nothing_to_finish():
+            raise AssertionError
+    with nothing_to_finish():
+        pass
 
 
 @pytest.mark.parametrize("number", SIGNALS)

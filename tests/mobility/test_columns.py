@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import random
 import zipfile
 from pathlib import Path
@@ -297,3 +298,10 @@ def test_a_list_that_no_node_has_may_be_of_type_null(tmp_path: Path) -> None:
     (flow,) = first.flows.values()
     assert [*first.prefixes, *first.care_of, *flow.bids] == []
     assert [*second.prefixes, *second.care_of, *second.flows] == []
+
+
+@pytest.mark.parametrize("ending", ["npz", "parquet"])
+def test_columns_do_not_come_by_a_pipe(tmp_path: Path, ending: str) -> None:
+    os.mkfifo(tmp_path / f"b.{ending}")
+    with pytest.raises(BindingsFileError, match="a file expected: columns are not read in order"):
+        read_bindings(tmp_path / f"b.{ending}")

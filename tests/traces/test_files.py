@@ -18,7 +18,7 @@ from flowclass.generate.bindings import bindings_toml, random_nodes
 from flowclass.generate.captures import Frame, write_pcap
 from flowclass.generate.mobility import mobility_trace
 from flowclass.mobility.bindings_file import read_bindings
-from flowclass.traces.files import atomic_file, open_own, own_file, own_folder, together
+from flowclass.traces.files import atomic_file, make_folder, open_own, own_file, own_folder, together
 from flowclass.traces.workers.jobs import Job, parts_folder
 from flowclass.traces.workers.parts import Result, cut
 
@@ -189,3 +189,12 @@ def test_files_that_belong_together_appear_together_or_not_at_all(tmp_path: Path
     write(fails=False)
     assert (first.read_text(), second.read_text()) == ("newer", "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_a_folder_in_too_many_others_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_folder("a/b")
+    make_folder("a/b")
+    with pytest.raises(OutputError, match="too many folders in each other"):
+        make_folder("a/" * 2000)
+    assert os.listdir("a") == ["b"]

@@ -7,6 +7,7 @@ Here they become the same shapes as a file of text, block by block, and `read` c
 
 from __future__ import annotations
 
+import os
 import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -53,6 +54,8 @@ class _Block(NamedTuple):
 
 def read_columns(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNodeShape]]:
     """The profile of a columnar file, and its nodes. Raises `BindingsFileError`."""
+    if os.path.exists(file) and not (os.path.isfile(file) or os.path.isdir(file)):  # pyarrow would wait for ever
+        raise BindingsFileError("a file expected: columns are not read in order, as a pipe gives them", file=file)
     if file.lower().endswith(".npz"):
         arrays = _arrays(file)
         return _profile(file, arrays["profile"].item() if "profile" in arrays else None), _shapes(
