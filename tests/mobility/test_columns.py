@@ -305,3 +305,11 @@ def test_columns_do_not_come_by_a_pipe(tmp_path: Path, ending: str) -> None:
     os.mkfifo(tmp_path / f"b.{ending}")
     with pytest.raises(BindingsFileError, match="a file expected: columns are not read in order"):
         read_bindings(tmp_path / f"b.{ending}")
+
+
+def test_what_pyarrow_says_is_told_in_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "b.parquet"
+    path.write_bytes(b"PAR1" + b"\xff" * 20 + (20).to_bytes(4, "little") + b"PAR1")
+    with pytest.raises(BindingsFileError, match=r"no Parquet file: .*") as caught:
+        read_bindings(path)
+    assert len(str(caught.value).splitlines()) == 1

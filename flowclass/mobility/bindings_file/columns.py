@@ -101,6 +101,10 @@ def _rows(name: str, given: _List) -> list[Any]:
     return list(map(FlowShape, *first, bids, selectors))
 
 
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
 # ---- .npz
 
 
@@ -116,7 +120,7 @@ def _arrays(file: str) -> dict[str, npt.NDArray[Any]]:
     except OSError as error:
         raise BindingsFileError(error.strerror or str(error), file=file) from None
     except Exception as error:  # zip, its compressions, and the headers of arrays: each has exceptions of its own
-        raise BindingsFileError(f"no .npz file of arrays: {error}", file=file) from None
+        raise BindingsFileError(f"no .npz file of arrays: {_one_line(error)}", file=file) from None
     for name, array in arrays.items():
         if not isinstance(array, np.ndarray):
             raise _wrong(file, name, "no array (a member of an .npz file is called NAME.npy)")
@@ -216,7 +220,9 @@ def _parquet(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNode
         opened = pq.ParquetFile(file)
         names = opened.schema_arrow.names
     except (OSError, UnicodeDecodeError, pa.ArrowException) as error:
-        raise BindingsFileError(getattr(error, "strerror", None) or f"no Parquet file: {error}", file=file) from None
+        raise BindingsFileError(
+            getattr(error, "strerror", None) or f"no Parquet file: {_one_line(error)}", file=file
+        ) from None
     for name in names:
         if name not in (*_NODE, *LISTS):
             raise _wrong(file, name, "unknown column")
@@ -232,7 +238,7 @@ def _parquet(file: str) -> tuple[Literal["draft", "rfc6089"], Iterator[WholeNode
                 nodes = {name: _arrow_values(file, name, batch[name]) for name in _NODE if name in names}
                 yield _Block(nodes, {name: _arrow_list(file, name, batch[name]) for name in LISTS if name in names})
         except (OSError, UnicodeDecodeError, pa.ArrowException) as error:  # the names of structs may be no UTF-8
-            raise BindingsFileError(f"no whole Parquet file: {error}", file=file) from None
+            raise BindingsFileError(f"no whole Parquet file: {_one_line(error)}", file=file) from None
 
     return profile, _shapes(blocks())
 
