@@ -187,6 +187,7 @@ SELECTOR = FLOW + "[node.flow.selector]\n"  # 10
 RFC = 'profile = "rfc6089"\n'
 
 BAD = [
+    ("[[colour.care_of]]\nbid = 1\n", "colour", 1, "unknown key"),
     ("colour = 1\n", "colour", 1, "unknown key"),
     ('profile = "rfc3775"\n', "profile", 1, "rfc3775"),
     (NODE + "colour = 1\n", "node[0].colour", 3, "unknown key"),

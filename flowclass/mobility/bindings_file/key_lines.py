@@ -8,6 +8,7 @@ doesn't find, such as one in an inline table, has the line of the nearest key ar
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 __all__ = ["json_lines", "line_of", "toml_lines"]
 
@@ -57,8 +58,8 @@ def toml_lines(text: str) -> dict[str, int]:
         if match is not None:
             start = number + text.count("\n", position, match.start(1))
         if header is not None:
-            prefix = _header_path(_parts(header[2]), header[1] == "[[", counts)
-            lines.setdefault(prefix, start)
+            for prefix in _header_paths(_parts(header[2]), header[1] == "[[", counts):
+                lines.setdefault(prefix, start)
         elif assignment is not None:
             path = prefix
             for part in _parts(assignment[1]):
@@ -70,7 +71,8 @@ def toml_lines(text: str) -> dict[str, int]:
     return lines
 
 
-def _header_path(parts: list[str], is_array: bool, counts: dict[str, int]) -> str:
+def _header_paths(parts: list[str], is_array: bool, counts: dict[str, int]) -> Iterator[str]:
+    """The paths of the tables that a header names, the outermost first: it makes those that aren't there yet."""
     path = ""
     for i, part in enumerate(parts):
         path = f"{path}.{part}" if path else part
@@ -78,7 +80,7 @@ def _header_path(parts: list[str], is_array: bool, counts: dict[str, int]) -> st
             counts[path] = counts.get(path, 0) + 1
         if path in counts:
             path = f"{path}[{counts[path] - 1}]"
-    return path
+        yield path
 
 
 def _end_of_statement(text: str, position: int) -> int:
