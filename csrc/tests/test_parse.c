@@ -1,6 +1,7 @@
 /* Packets to keys: known answers, every truncation at a guard page, changed octets, fragments. */
 #include "flowclass.h"
 #include "guard.h"
+#include "packet/head.h"
 #include "packet/numbers.h"
 #include "packet/packet.h"
 
@@ -549,6 +550,28 @@ static void same_inside(const uint8_t *packet, uint32_t n, const fc_key *key, co
     CHECK(found.transport_offset == info->transport_offset + 40);
 }
 
+static unsigned long heads[2]; /* packets that had a head: IPv4, IPv6 */
+
+/* A packet's head has the packet's key, and nothing else is to be said of the packet; whatever stands behind it. */
+static void same_head(int link, const uint8_t *packet, uint32_t n, int status, const fc_key *key, const fc_packet *info)
+{
+    uint8_t room[MAX + FC_HEAD_ROOM];
+    uint64_t head[FC_HEAD_WORDS], again[FC_HEAD_WORDS];
+    fc_key same;
+    fc_packet whole;
+    memset(room, 6, sizeof room);
+    memcpy(room, packet, n);
+    if (!fc_take_head(link, room, n, head))
+        return;
+    heads[key->version == 6]++;
+    CHECK(status == FC_PACKET_OK && !(info->flags & ~FC_PACKET_CUT) && info->fragment == FC_FRAGMENT_NONE);
+    CHECK(fc_parse(FC_LINK_RAW, (const uint8_t *)head, sizeof head, &same, &whole) == FC_PACKET_OK);
+    CHECK(memcmp(&same, key, sizeof same) == 0 && whole.flags == 0 && whole.fragment == FC_FRAGMENT_NONE);
+    CHECK(((const uint8_t *)head)[offsetof(fc_key, present)] == 0 && key->present);
+    memset(room + n, 0xff, FC_HEAD_ROOM);
+    CHECK(fc_take_head(link, room, n, again) && memcmp(head, again, sizeof head) == 0);
+}
+
 /* One packet whose last octet is the last that can be read, by both entries and all options. */
 static int guarded(int link, const uint8_t *data, uint32_t n, fc_key *key, fc_packet *info, fc_fragments *fragments)
 {
@@ -557,6 +580,7 @@ static int guarded(int link, const uint8_t *data, uint32_t n, fc_key *key, fc_pa
     sane(status, key, info, n);
     if (link == 101 && status == FC_PACKET_OK && n + 40 <= MAX)
         same_inside(data, n, key, info);
+    same_head(link, data, n, status, key, info);
     fc_parse_options options = {.inner = FC_INNERMOST, .fragments = fragments};
     uint64_t offset = 0;
     uint16_t type = (uint16_t)link;
@@ -909,6 +933,28 @@ static void fragmented_tunnel(void)
 }
 
 /* Random headers that are plain, or nearly so, in packets cut anywhere. */
+/* What may stand in front of a packet that has a head. Returns the link type. */
+static int plain_link(uint32_t number, uint32_t six, bytes *b)
+{
+    static const uint8_t addresses[14];
+    const uint8_t type[2] = {six ? 0x86 : 8, six ? 0xdd : 0};
+    if (number == 0)
+        return FC_LINK_RAW;
+    add(b, addresses, number == 3 ? 14 : 12);
+    if (number == 2)
+        ADD(b, 0x81, 0, 0x20, 7);
+    add(b, type, sizeof type);
+    return number == 3 ? FC_LINK_LINUX_SLL : FC_LINK_ETHERNET;
+}
+
+/* Are there options or extension headers, or is the length that of no packet with ports? */
+static int has_more(const uint8_t *packet, uint32_t six)
+{
+    const uint32_t size = fc_be16(packet + (six ? 4 : 2));
+    return six ? fc_kinds[packet[6]] == FC_KIND_EXTENSION || size < 4
+               : packet[0] != 0x45 || packet[9] == 51 || size < 24;
+}
+
 static void plain_headers(int quick)
 {
     static const uint8_t protocols[] = {6, 17, 132, 136, 33, 50, 58, 44, 0, 255};
@@ -928,10 +974,16 @@ static void plain_headers(int quick)
             packet[6] = random_below(4) ? 0x40 : (uint8_t)random_below(256);
             packet[7] = random_below(4) ? 0 : (uint8_t)random_below(256);
         }
-        const int status = guarded(101, packet, size, &key, &info, NULL);
+        bytes b = {.size = 0};
+        const int link = plain_link(random_below(4), six, &b);
+        add(&b, packet, size);
+        const unsigned long before = heads[0] + heads[1];
+        const int status = guarded(link, b.data, b.size, &key, &info, NULL);
+        CHECK(heads[0] + heads[1] > before || status != FC_PACKET_OK || info.fragment || key.version != (six ? 6 : 4) ||
+              !(key.present & (FC_DESTINATION_PORT | FC_SPI)) || has_more(packet, six));
         plain[six] += status == FC_PACKET_OK && (key.present & FC_DESTINATION_PORT);
     }
-    CHECK(plain[0] > 50 && plain[1] > 50);
+    CHECK(plain[0] > 50 && plain[1] > 50 && heads[0] > 50 && heads[1] > 50);
 }
 
 int main(void)

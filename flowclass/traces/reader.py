@@ -436,13 +436,15 @@ class Trace:
         self._begin, self._filled = 0, len(rest)
         assert self._filled < len(self._buffer), "a full window makes progress: FC_CAPTURE_WINDOW"
         room = self._buffer[self._filled :]
-        try:
-            with self._interruption.waiting():
-                # only the waiting ends early, if it can be done apart: what is taken out of a pipe must not get lost
-                apart = self._source is self._raw and self._raw.wait()
-                n = 0 if apart else self._source.readinto(room)
-        except WaitEndedError:
-            return
+        # only the waiting ends early, if it can be done apart: what is taken out of a pipe must not get lost
+        apart, n = self._source is self._raw and self._raw.never_waits, 0
+        if not apart:
+            try:
+                with self._interruption.waiting():
+                    apart = self._source is self._raw and self._raw.wait()
+                    n = 0 if apart else self._source.readinto(room)
+            except WaitEndedError:
+                return
         if apart:
             n = self._raw.readinto(room)
         self._filled += n

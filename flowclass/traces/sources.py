@@ -134,11 +134,16 @@ class RawSource(Struct, eq=False):
 
     def is_ready(self) -> bool:
         """Whether octets, or the end, are there without waiting; True where that can't be known."""
-        return self._ahead != b"" or self.descriptor is None or self._poll(0)
+        return self._ahead != b"" or self.never_waits or self.descriptor is None or self._poll(0)
 
     def wait(self) -> bool:
         """Waits until `readinto` needn't; returns False, and doesn't wait, where that can't be known."""
-        return self._ahead != b"" or (self.descriptor is not None and self._poll(None))
+        return self._ahead != b"" or self.never_waits or (self.descriptor is not None and self._poll(None))
+
+    @property
+    def never_waits(self) -> bool:
+        """Whether this is a regular file, which has its octets, or its end, at any time."""
+        return self.size is not None
 
     def _poll(self, milliseconds: int | None) -> bool:
         waiting = select.poll()

@@ -177,10 +177,9 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
         /* The records of short packets come so fast that each would be waited for: the stream is fetched a few records
          * ahead. Of a long one only the headers are wanted, which begin in the line of the record's and go on in the
          * line behind it. */
-        const size_t ahead = captured < 256 ? 512 : 0;
-        __builtin_prefetch(p + ahead);
-        __builtin_prefetch(p + ahead + 64);
-        __builtin_prefetch(data + next + 64);
+        const uint8_t *const ahead = captured < 256 ? p + 512 : data + next;
+        __builtin_prefetch(ahead);
+        __builtin_prefetch(ahead + 64);
         seconds = U32(p);
         out.offsets[n] = at + header;
         out.lengths[n] = captured;

@@ -29,6 +29,16 @@ void *fc_reserve(size_t octets)
     return p == MAP_FAILED ? NULL : p;
 }
 
+void *fc_zeros(size_t octets)
+{
+    void *p = fc_reserve(octets);
+#if defined(MADV_HUGEPAGE)
+    if (p != NULL)
+        madvise(p, octets, MADV_HUGEPAGE);
+#endif
+    return p;
+}
+
 void fc_unreserve(void *p, size_t octets)
 {
     if (p != NULL)

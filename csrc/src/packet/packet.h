@@ -15,6 +15,16 @@
 #define FC_NO_IP UINT32_MAX
 #define FC_MAX_LAYERS 32u /* between the start of a frame, or the end of an IP header, and the next IP header */
 
+/* What a protocol number means: special() of parse.c looks at it, a header of the extension chain, a header that begins
+ * with two ports, or with an SPI. For most packets one look at this table is enough. parse.c */
+enum { FC_KIND_OTHER = 0, FC_KIND_SPECIAL, FC_KIND_EXTENSION, FC_KIND_PORTS, FC_KIND_SPI };
+extern const uint8_t fc_kinds[256];
+
+/* One packet, number i of a batch, as fc_parse_batch reads it; behind the last one fc_fragments_passed is due. parse.c
+ */
+void fc_parse_next(int linktype, const uint8_t *data, uint32_t caplen, size_t i, const fc_parse_options *options,
+                   fc_key *key, fc_packet *info);
+
 /* A frame that is read from front to back. */
 typedef struct fc_frame {
     const uint8_t *data;

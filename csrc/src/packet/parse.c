@@ -32,26 +32,22 @@
 #define AHEAD 8u      /* packets whose header is fetched while another one is parsed */
 #define MAX_FIRSTS 4u /* nested first fragments remembered for one packet */
 
-/* What a protocol number means to this file: PORTS begins with two ports, SPECIAL is for special(), EXTENSION is a
- * header of the chain. For most packets one look at this table is enough. */
-enum { OTHER = 0, PORTS, SPECIAL, EXTENSION };
-
-static const uint8_t kinds[256] = {
-    [FC_PROTOCOL_TCP] = PORTS,
-    [FC_PROTOCOL_UDP] = PORTS,
-    [FC_PROTOCOL_UDP_LITE] = PORTS,
-    [FC_PROTOCOL_SCTP] = PORTS,
-    [FC_PROTOCOL_DCCP] = PORTS,
-    [FC_PROTOCOL_ESP] = SPECIAL,
-    [FC_PROTOCOL_MOBILITY] = SPECIAL,
-    [FC_PROTOCOL_ICMPV6] = SPECIAL,
-    [FC_PROTOCOL_HOP_BY_HOP] = EXTENSION,
-    [FC_PROTOCOL_ROUTING] = EXTENSION,
-    [FC_PROTOCOL_FRAGMENT] = EXTENSION,
-    [FC_PROTOCOL_DESTINATION_OPTIONS] = EXTENSION,
-    [FC_PROTOCOL_AH] = EXTENSION,
-    [FC_PROTOCOL_HIP] = EXTENSION,
-    [FC_PROTOCOL_SHIM6] = EXTENSION,
+const uint8_t fc_kinds[256] = {
+    [FC_PROTOCOL_TCP] = FC_KIND_PORTS,
+    [FC_PROTOCOL_UDP] = FC_KIND_PORTS,
+    [FC_PROTOCOL_UDP_LITE] = FC_KIND_PORTS,
+    [FC_PROTOCOL_SCTP] = FC_KIND_PORTS,
+    [FC_PROTOCOL_DCCP] = FC_KIND_PORTS,
+    [FC_PROTOCOL_ESP] = FC_KIND_SPI,
+    [FC_PROTOCOL_MOBILITY] = FC_KIND_SPECIAL,
+    [FC_PROTOCOL_ICMPV6] = FC_KIND_SPECIAL,
+    [FC_PROTOCOL_HOP_BY_HOP] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_ROUTING] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_FRAGMENT] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_DESTINATION_OPTIONS] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_AH] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_HIP] = FC_KIND_EXTENSION,
+    [FC_PROTOCOL_SHIM6] = FC_KIND_EXTENSION,
 };
 
 /* How far the reading of one IP header and its extension chain has come. */
@@ -94,7 +90,7 @@ static int chain_ends(walk *w, uint32_t size, fc_key *key, const fc_packet *info
 /* Reads the chain of extension headers behind an IPv6 header. Returns enum fc_packet_status. */
 static int extension_chain(walk *w, fc_key *key, fc_packet *info)
 {
-    while (kinds[w->protocol] == EXTENSION) {
+    while (fc_kinds[w->protocol] == FC_KIND_EXTENSION) {
         const uint8_t *p = w->data + w->at;
         uint32_t left = w->end - w->at, size = 8;
         if (left >= 2 && w->protocol == FC_PROTOCOL_AH)
@@ -114,14 +110,10 @@ static int extension_chain(walk *w, fc_key *key, fc_packet *info)
     return FC_PACKET_OK;
 }
 
-static void special(const walk *w, fc_key *key, fc_packet *info)
+static void special(const walk *w, fc_packet *info)
 {
     const uint8_t *p = w->data + w->at;
     uint32_t left = w->end - w->at;
-    if (w->protocol == FC_PROTOCOL_ESP && left >= 4) {
-        key->spi = fc_be32(p);
-        key->present |= FC_SPI;
-    }
     /* ICMPv6: home agent address discovery and mobile prefix messages, RFC 6275 6.5 to 6.8 */
     if (w->protocol == FC_PROTOCOL_MOBILITY ||
         (w->protocol == FC_PROTOCOL_ICMPV6 && left >= 1 && p[0] >= 144 && p[0] <= 147))
@@ -133,7 +125,7 @@ static inline void upper_layer(const walk *w, fc_key *key, fc_packet *info)
 {
     const uint8_t *p = w->data + w->at;
     uint32_t left = w->end - w->at;
-    if (kinds[w->protocol] == PORTS) {
+    if (fc_kinds[w->protocol] == FC_KIND_PORTS) {
         if (left >= 4) {
             key->source_port = fc_be16(p);
             key->destination_port = fc_be16(p + 2);
@@ -142,8 +134,13 @@ static inline void upper_layer(const walk *w, fc_key *key, fc_packet *info)
             key->source_port = fc_be16(p);
             key->present |= FC_SOURCE_PORT;
         }
-    } else if (kinds[w->protocol] == SPECIAL) {
-        special(w, key, info);
+    } else if (fc_kinds[w->protocol] == FC_KIND_SPI) {
+        if (left >= 4) {
+            key->spi = fc_be32(p);
+            key->present |= FC_SPI;
+        }
+    } else if (fc_kinds[w->protocol] == FC_KIND_SPECIAL) {
+        special(w, info);
     }
 }
 
@@ -271,7 +268,7 @@ static inline int read_plain(const uint8_t *data, uint32_t at, uint32_t caplen, 
      * half of the eight octets that end with it. */
     const uint32_t six = 0u - (uint32_t)(p[0] >> 4 == 6);
     const uint8_t protocol = p[9 - (3 & six)];
-    if (kinds[protocol] != PORTS)
+    if (fc_kinds[protocol] != FC_KIND_PORTS)
         return 0;
     const uint64_t high = (uint64_t)six << 32 | six, low = high | UINT32_MAX;
     const uint32_t header = IPV4_HEADER + ((IPV6_HEADER - IPV4_HEADER) & six);
@@ -436,23 +433,34 @@ int fc_parse(int linktype, const uint8_t *data, uint32_t caplen, fc_key *key, fc
     return outermost(linktype, data, caplen, key, info, &upper);
 }
 
+static inline void parse_next(int linktype, const uint8_t *data, uint32_t caplen, size_t i,
+                              const fc_parse_options *options, fc_key *key, fc_packet *info)
+{
+    fc_upper upper;
+    const int deeper = options && options->inner > 1, remember = options && options->fragments;
+    int status = outermost(linktype, data, caplen, key, info, &upper);
+    if (status == FC_PACKET_OK && (deeper || (remember && info->fragment != FC_FRAGMENT_NONE))) {
+        if (remember)
+            fc_fragments_at(options->fragments, i, options->times ? options->times[i] : options->now);
+        further(data, options, key, info, &upper);
+    }
+}
+
+void fc_parse_next(int linktype, const uint8_t *data, uint32_t caplen, size_t i, const fc_parse_options *options,
+                   fc_key *key, fc_packet *info)
+{
+    parse_next(linktype, data, caplen, i, options, key, info);
+}
+
 void fc_parse_batch(int linktype, const uint16_t *linktypes, const uint8_t *buffer, const uint64_t *offsets,
                     const uint32_t *lengths, size_t n, const fc_parse_options *options, fc_key *keys, fc_packet *infos)
 {
-    int deeper = options && options->inner > 1, remember = options && options->fragments;
     for (size_t i = 0; i < n; i++) {
-        fc_upper upper;
-        const uint8_t *data = buffer + offsets[i];
-        int type = linktypes ? linktypes[i] : linktype;
         if (i + AHEAD < n)
             __builtin_prefetch(buffer + offsets[i + AHEAD] + 14);
-        int status = outermost(type, data, lengths[i], &keys[i], &infos[i], &upper);
-        if (status == FC_PACKET_OK && (deeper || (remember && infos[i].fragment != FC_FRAGMENT_NONE))) {
-            if (remember)
-                fc_fragments_at(options->fragments, i, options->times ? options->times[i] : options->now);
-            further(data, options, &keys[i], &infos[i], &upper);
-        }
+        parse_next(linktypes ? linktypes[i] : linktype, buffer + offsets[i], lengths[i], i, options, &keys[i],
+                   &infos[i]);
     }
-    if (remember)
+    if (options && options->fragments)
         fc_fragments_passed(options->fragments, n);
 }
