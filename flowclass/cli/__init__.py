@@ -78,7 +78,10 @@ class Commands(click.Group):
     ) -> click.Context:
         """Keeps the arguments as they were given, for a page that says how it was made."""
         given = tuple(args)
-        ctx = super().make_context(info_name, args, parent, **extra)
+        try:
+            ctx = super().make_context(info_name, args, parent, **extra)
+        except BrokenPipeError:  # of --help
+            raise _ReaderGone from None
         ctx.meta[ARGUMENTS] = given
         return ctx
 
@@ -142,11 +145,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         importlib.import_module("flowclass.cli.completion")
     try:
         with _ended_by_signals():
-            status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
+            try:
+                status = flowclass.main(args=arguments, prog_name="flowclass", standalone_mode=False)
+            except click.exceptions.NoArgsIsHelpError as error:
+                click.echo(error.format_message())
+                status = USAGE
             sys.stdout.flush()
-    except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())
-        return USAGE
     except click.ClickException as error:
         return _fail(error.format_message() + _hint(error))
     except (click.Abort, KeyboardInterrupt):

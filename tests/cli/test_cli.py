@@ -500,7 +500,8 @@ def test_broken_pipe(tmp_path: Path) -> None:
 
 def test_tables_into_a_broken_pipe(tmp_path: Path, bindings: Path) -> None:
     trace = write_trace(tmp_path / "t.pcap", [step.frame.data for step in section5()], linktype=1)
-    for arguments in (["classify", str(trace), "--bindings", str(bindings)], ["demo"]):
+    table = ["classify", str(trace), "--bindings", str(bindings)]
+    for arguments in (table, ["demo"], ["--help"], ["classify", "--help"], []):
         with subprocess.Popen([*COMMAND, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
             assert child.stdout is not None
             assert child.stderr is not None
