@@ -52,7 +52,7 @@ typedef struct fc_cross {
     fc_cross_octet octet[FC_CROSS_OCTETS];
     fc_cross_step step[FC_CROSS_STEPS];
     const uint8_t *map;    /* 256 classes for each octet; 64-octet aligned */
-    const uint8_t *tables; /* four octets may be read at any entry */
+    const uint8_t *tables; /* four octets may be read at any entry, and from two before it; of an exact step eight */
 } fc_cross;
 
 /* One key's class by an exact step. */

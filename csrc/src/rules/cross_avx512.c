@@ -26,6 +26,8 @@ INLINE __mmask16 every(void)
 #define GATHER32(at, table, scale) _mm512_mask_i32gather_epi32(_mm512_setzero_si512(), every(), at, table, scale)
 #define GATHER64(at, table, scale) \
     _mm512_mask_i32gather_epi64(_mm512_setzero_si512(), (__mmask8)every(), at, table, scale)
+#define GATHER64_AT64(at, table, scale) \
+    _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), (__mmask8)every(), at, table, scale)
 
 enum {
     AVX512_KEYS = 64,
@@ -267,34 +269,43 @@ INLINE void take_step(const fc_cross *x, const fc_cross_step *step, const work *
     }
 }
 
-/* Which of 16 keys in order is which of a gather's, and the other way round. */
-INLINE __m512i gather_order(void) { return _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15); }
-
-INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const work *w, uint16_t *to)
+/* Where 16 of a block's keys are, from w->from + 16 * g, of which eight are taken: those of the e-th word of each four
+ * in the order of words. */
+INLINE __m256i every_fourth(const work *w, int full, int h, int e)
 {
-    const __m512i factor = _mm512_set1_epi64((long long)step->factor), in_order = gather_order();
-    const __m128i shift = _mm_cvtsi32_si128(step->shift);
-    const uint8_t *at = (const uint8_t *)w->keys + step->at, *values = x->tables + step->values;
-    __m512i class[AVX512_GROUPS];
-    for (int g = 0; g < AVX512_GROUPS; g++) {
-        __m512i from = _mm512_permutexvar_epi32(in_order, _mm512_load_si512(w->from + 16 * g));
-        __m512i a = GATHER64(_mm512_castsi512_si256(from), at, 1),
-                b = GATHER64(_mm512_extracti64x4_epi64(from, 1), at, 1);
-        __m256i slots[2] = {_mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(a, factor), shift)),
-                            _mm512_cvtepi64_epi32(_mm512_srl_epi64(_mm512_mullo_epi64(b, factor), shift))};
-        __m512i slot = _mm512_inserti64x4(_mm512_castsi256_si512(slots[0]), slots[1], 1);
-        __m512i candidate = _mm512_and_si512(GATHER32(slot, x->tables + step->table, 2), _mm512_set1_epi32(0xffff));
-        __mmask8 first = _mm512_cmpeq_epi64_mask(a, GATHER64(_mm512_castsi512_si256(candidate), values, 8));
-        __mmask8 second = _mm512_cmpeq_epi64_mask(b, GATHER64(_mm512_extracti64x4_epi64(candidate, 1), values, 8));
-        class[g] = _mm512_maskz_mov_epi32((__mmask16)(first | second << 8), candidate);
+    const __m512i which = _mm512_setr_epi32(0, 8, 1, 9, 2, 10, 3, 11, 0, 0, 0, 0, 0, 0, 0, 0);
+    int first = 32 * h + 16 * (e & 1) + 4 * (e >> 1);
+    if (full)
+        return _mm512_castsi512_si256(
+            _mm512_mullo_epi32(_mm512_add_epi32(which, _mm512_set1_epi32(first)), _mm512_set1_epi32(sizeof(fc_key))));
+    __m512i from = _mm512_load_si512(w->from + 16 * (2 * h + (e & 1)));
+    return _mm512_castsi512_si256(
+        _mm512_permutexvar_epi32(_mm512_add_epi32(which, _mm512_set1_epi32(4 * (e >> 1))), from));
+}
+
+/* Eight keys at a time, a candidate in each quadword; four of these make 32 words. */
+INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const work *w, int full, uint16_t *to)
+{
+    const __m512i factor = _mm512_set1_epi64((long long)step->factor), shift = _mm512_set1_epi64(step->shift),
+                  number = _mm512_set1_epi64(0xffff);
+    const uint8_t *at = (const uint8_t *)w->keys + step->at, *slots = x->tables + step->table,
+                  *values = x->tables + step->values;
+    for (int h = 0; h < 2; h++) {
+        __m512i words = _mm512_setzero_si512();
+        for (int e = 3; e >= 0; e--) {
+            __m512i word = GATHER64(every_fourth(w, full, h, e), at, 1);
+            __m512i slot = _mm512_srlv_epi64(_mm512_mullo_epi64(word, factor), shift);
+            __m512i candidate = _mm512_and_si512(GATHER64_AT64(slot, slots, 2), number);
+            __mmask8 is = _mm512_cmpeq_epi64_mask(word, GATHER64_AT64(candidate, values, 8));
+            words = _mm512_or_si512(_mm512_slli_epi64(words, 16), _mm512_maskz_mov_epi64(is, candidate));
+        }
+        _mm512_store_si512(to + 32 * h, words);
     }
-    _mm512_store_si512(to, even_words(class[0], class[1]));
-    _mm512_store_si512(to + 32, even_words(class[2], class[3]));
 }
 
 INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uint32_t n, int32_t *out)
 {
-    const __m512i in_order = gather_order();
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
@@ -338,7 +349,7 @@ INLINE int look_up(const fc_cross *x, const reading *r, uint32_t n, int full, wo
             if (x->step[s].width)
                 take_step(x, &x->step[s], &w[b], full, w[b].step[s]);
             else
-                exact_step(x, &x->step[s], &w[b], w[b].step[s]);
+                exact_step(x, &x->step[s], &w[b], full, w[b].step[s]);
         }
     }
     for (uint32_t b = 0; b < blocks; b++)
