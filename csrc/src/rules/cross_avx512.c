@@ -29,14 +29,7 @@ INLINE __mmask16 every(void)
 #define GATHER64_AT64(at, table, scale) \
     _mm512_mask_i64gather_epi64(_mm512_setzero_si512(), (__mmask8)every(), at, table, scale)
 
-enum {
-    AVX512_KEYS = 64,
-    AVX512_GROUPS = 4,
-    AVX512_AHEAD = 128,
-    AVX512_BLOCKS = 2,
-    KEY_DWORDS = sizeof(fc_key) / 4,
-    DWORD_SETS = 3
-};
+enum { AVX512_KEYS = 64, AVX512_GROUPS = 4, AVX512_AHEAD = 64, KEY_DWORDS = sizeof(fc_key) / 4, DWORD_SETS = 3 };
 
 typedef struct work {
     uint8_t octet[FC_CROSS_OCTETS][AVX512_KEYS] __attribute__((aligned(64)));
@@ -309,7 +302,7 @@ INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uin
     const uint8_t *table = x->tables + step->table;
     __m512i at[AVX512_GROUPS];
     index_of(x, step, w, at);
-    for (uint32_t g = 0; g < AVX512_GROUPS && 16 * g < n; g++) {
+    for (uint32_t g = 0; 16 * g < n; g++) {
         __m512i v;
         if (step->width == 2)
             v = _mm512_srai_epi32(GATHER32(at[g], table - 2, 2), 16);
@@ -321,11 +314,10 @@ INLINE void last_step(const fc_cross *x, const fc_cross_step *step, work *w, uin
 }
 
 /* Where the keys of a block are: the last of n < 64 again up to 64. */
-INLINE void find_keys(const fc_key *keys, const uint32_t *index, uint32_t n, work *w)
+INLINE void find_keys(const uint32_t *index, uint32_t n, work *w)
 {
     const __m512i few = _mm512_set1_epi32((int)n - 1);
     __m512i key = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    w->keys = keys;
     w->halves = n > AVX512_KEYS / 2 ? 2 : 1;
     for (int g = 0; g < AVX512_GROUPS; g++, key = _mm512_add_epi32(key, _mm512_set1_epi32(16))) {
         __m512i k = _mm512_min_epu32(key, few);
@@ -335,42 +327,38 @@ INLINE void find_keys(const fc_key *keys, const uint32_t *index, uint32_t n, wor
     }
 }
 
-/* full: whole blocks of keys in a row. A step of one block is taken while the gathers of the other are under way. */
+/* full: 64 keys in a row. */
 INLINE int look_up(const fc_cross *x, const reading *r, uint32_t n, int full, work *w, int32_t *out)
 {
-    const uint32_t blocks = (n + AVX512_KEYS - 1) / AVX512_KEYS;
     uint32_t s = 0;
-    for (uint32_t b = 0; b < blocks; b++) {
-        if (!read_octets(x, r, &w[b], full))
-            return 0;
-    }
+    if (!read_octets(x, r, w, full))
+        return 0;
     for (; s + 1u < x->steps; s++) {
-        for (uint32_t b = 0; b < blocks; b++) {
-            if (x->step[s].width)
-                take_step(x, &x->step[s], &w[b], full, w[b].step[s]);
-            else
-                exact_step(x, &x->step[s], &w[b], full, w[b].step[s]);
-        }
+        if (x->step[s].width)
+            take_step(x, &x->step[s], w, full, w->step[s]);
+        else
+            exact_step(x, &x->step[s], w, full, w->step[s]);
     }
-    for (uint32_t b = 0; b < blocks; b++)
-        last_step(x, &x->step[s], &w[b], n - b * AVX512_KEYS, out + b * AVX512_KEYS);
+    last_step(x, &x->step[s], w, n, out);
     return 1;
 }
 
 FC_TARGET int fc_cross_avx512(const fc_cross *x, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
-    const uint32_t most = AVX512_BLOCKS * AVX512_KEYS;
-    work w[AVX512_BLOCKS];
+    work w;
     reading r;
     plan_reading(x, &r);
-    for (uint32_t start = 0; start < n; start += most) {
-        uint32_t m = n - start < most ? n - start : most;
-        for (uint32_t at = 0; at < m; at += AVX512_KEYS)
-            find_keys(index ? keys : keys + start + at, index ? index + start + at : NULL, m - at,
-                      &w[at / AVX512_KEYS]);
-        int all = index == NULL && m % AVX512_KEYS == 0 ? look_up(x, &r, m, 1, w, out + start)
-                                                        : look_up(x, &r, m, 0, w, out + start);
-        if (!all)
+    for (uint32_t start = 0; start < n; start += AVX512_KEYS) {
+        uint32_t m = n - start < AVX512_KEYS ? n - start : AVX512_KEYS;
+        int found;
+        w.keys = index ? keys : keys + start;
+        if (index == NULL && m == AVX512_KEYS) {
+            found = look_up(x, &r, AVX512_KEYS, 1, &w, out + start);
+        } else {
+            find_keys(index ? index + start : NULL, m, &w);
+            found = look_up(x, &r, m, 0, &w, out + start);
+        }
+        if (!found)
             return 0;
     }
     return 1;
