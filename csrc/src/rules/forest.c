@@ -152,6 +152,9 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
             status = settle(&b);
         else
             f->arena = NULL; /* it was b.arena's */
+        uint32_t best = FC_EMPTY;
+        for (int i = f->trees; status == FC_OK && i-- > 0;)
+            f->tree[i].best_on = best = f->tree[i].best < best ? f->tree[i].best : best;
         if (status == FC_OK && !b.o.quick)
             info->bytes += fc_note_rivals(&b, x.list, f->n);
     }

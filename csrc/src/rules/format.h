@@ -14,7 +14,8 @@
 
 #define FC_MAX_TREES 6
 #define FC_MAX_DEPTH 12
-#define FC_BATCH 768 /* keys that a kernel is given at once: whole pieces of those it takes (lookup_batch.h) */
+#define FC_BATCH \
+    768 /* keys that an index or a list has room for: whole pieces of those a kernel takes (lookup_batch.h) */
 
 /* ---- Bodies: one rule as a product of 16-bit ranges ---------------------------------------------
  * `lanes` (8, 16 or 32) lower ends, then as many spans: a key matches when (key - lo) <= span, unsigned, in each lane
@@ -86,6 +87,7 @@ typedef struct fc_tree {
     uint8_t shift;
     uint8_t part;           /* which rules it takes: fc_tree_of */
     uint32_t best;          /* the lowest number in the tree: a key that has a lower one already need not come here */
+    uint32_t best_on;       /* the lowest number in this tree and those after it */
     uint64_t best_priority; /* the same as a priority, for forests that take updates, whose numbers are no ranks */
 } fc_tree;
 
@@ -116,7 +118,6 @@ typedef struct fc_forest {
     uint32_t n;
     const uint32_t *rivals; /* bit i: rule i has a rival in a later tree (rivals.c); bit n, no rule, is 1. NULL: it
                                isn't known, or known not to help */
-    uint32_t best_later;    /* the best number in trees after the first */
     size_t arena_used;
     float cost; /* of looking up a packet, in cycles, as partition.c estimates it */
     /* A forest that takes updates (live.c): numbers are no ranks, so rules are compared by priority. NULL otherwise. */
@@ -137,11 +138,11 @@ void fc_table_share(fc_table *table);
  * fields without a condition come back as 0. */
 void fc_table_rows(const fc_table *table, fc_rule *rows);
 
-/* A kernel's look-up in one forest, of a batch of `count` keys, at most FC_BATCH: of keys[index[i]], or of keys[i]
- * where index is NULL. best[i] becomes the number of the first rule that matches, or FC_EMPTY. Returns 0, with nothing
- * of use in `best`, when not all keys are of the forest's IP version. */
-typedef int fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count,
-                         uint32_t *best);
+/* A kernel's look-up in one forest, of `count` keys: of keys[index[i]], or of keys[i] where index is NULL. best[i]
+ * becomes the number of the first rule that matches, or FC_EMPTY. Returns how many keys are done: all of them, or
+ * fewer, possibly none, where a key is not of the forest's IP version. */
+typedef uint32_t fc_lookup_fn(const fc_forest *forest, const fc_key *keys, const uint32_t *index, uint32_t count,
+                              uint32_t *best);
 fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check allows */
 void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out);
 fc_lookup_fn fc_lookup_scalar;

@@ -28,13 +28,20 @@ typedef struct list {
     uint32_t n;
 } list;
 
+/* The keys of a piece have the numbers from 0 on (a few after the last are written over). Those of earlier pieces that
+ * wait for later trees (put_off()) have the numbers from LATE on. */
+#define PIECE(lanes) ((lanes) == 8 ? FC_STAGE : FC_LONG_STAGE)
+#define LATE(lanes) (PIECE(lanes) + 16u)
+
 typedef struct work {
-    uint64_t words[FC_LONG_STAGE * 8 + 8] __attribute__((aligned(64)));
-    uint16_t lanes[FC_LONG_STAGE * 16] __attribute__((aligned(64)));
+    uint64_t words[(2 * FC_LONG_STAGE + 16) * 8 + 8] __attribute__((aligned(64)));
+    uint16_t lanes[(2 * FC_LONG_STAGE + 16) * 16] __attribute__((aligned(64)));
     uint32_t open[FC_STAGE + 16], active[FC_STAGE + 16], limit[FC_STAGE + 16], slot[FC_STAGE + 16];
     list one, half, leaf, node;
-    uint32_t best[FC_STAGE + 16] __attribute__((aligned(64)));
-    uint64_t rank[FC_STAGE]; /* priorities of the best, where numbers are no ranks */
+    uint32_t best[2 * FC_STAGE + 16] __attribute__((aligned(64)));
+    uint64_t rank[FC_STAGE];          /* priorities of the best, where numbers are no ranks */
+    uint32_t late, late_at[FC_STAGE]; /* how many keys wait, and where among the call's keys they are */
+    int late_from, late_careful;      /* for which tree, 0: none yet; is some of them from a careful piece? */
 } work;
 
 #define FC_COUNT8(i) i, i + 1, i + 2, i + 3, i + 4, i + 5, i + 6, i + 7
@@ -42,8 +49,8 @@ typedef struct work {
     FC_COUNT8(i), FC_COUNT8(i + 8), FC_COUNT8(i + 16), FC_COUNT8(i + 24), FC_COUNT8(i + 32), FC_COUNT8(i + 40), \
         FC_COUNT8(i + 48), FC_COUNT8(i + 56)
 #define FC_COUNT256(i) FC_COUNT64(i), FC_COUNT64(i + 64), FC_COUNT64(i + 128), FC_COUNT64(i + 192)
-static const uint32_t counting[FC_STAGE + 16]
-    __attribute__((aligned(64))) = {FC_COUNT256(0), FC_COUNT64(256), FC_COUNT64(320)};
+static const uint32_t counting[2 * FC_STAGE + 32] __attribute__((aligned(64))) = {
+    FC_COUNT256(0), FC_COUNT256(256), FC_COUNT256(512), FC_COUNT8(768), FC_COUNT8(776), FC_COUNT8(784), FC_COUNT8(792)};
 _Static_assert(FC_STAGE == 384, "as many as are counted here");
 _Static_assert(2 * FC_STAGE <= 8 * FC_LONG_STAGE, "room for the words of keys of 8 lanes");
 _Static_assert(FC_BATCH % FC_STAGE == 0 && FC_BATCH % FC_LONG_STAGE == 0, "no short rest of a full batch");
@@ -61,9 +68,14 @@ INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *
 typedef struct batch {
     const fc_key *keys;
     const uint32_t *index; /* which of them, NULL: the first, the second, ... */
+    uint32_t from;         /* where the piece begins */
 } batch;
 
-INLINE const fc_key *key_at(const batch *b, uint32_t i) { return b->index ? &b->keys[b->index[i]] : &b->keys[i]; }
+INLINE const fc_key *key_at(const batch *b, const work *w, uint32_t i, int lanes)
+{
+    uint32_t at = i < LATE(lanes) ? b->from + i : w->late_at[i - LATE(lanes)];
+    return b->index ? &b->keys[b->index[at]] : &b->keys[at];
+}
 
 /* Words and lanes of one key; returns its last word as it is: ports, class, protocol, version, presence. */
 INLINE uint64_t prepare_one(const fc_forest *f, const fc_key *k, uint32_t i, work *w, int lanes, int permuted)
@@ -101,9 +113,11 @@ INLINE uint64_t prepare_one(const fc_forest *f, const fc_key *k, uint32_t i, wor
 INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted)
 {
     uint64_t all = UINT64_MAX, any = 0;
-    uint32_t done = lanes == 8 && keys->index == NULL ? prepare_many(keys->keys, n, w, &all, &any) : 0;
+    const fc_key *first = keys->keys + keys->from;
+    const uint32_t *index = keys->index ? keys->index + keys->from : NULL;
+    uint32_t done = lanes == 8 && index == NULL ? prepare_many(first, n, w, &all, &any) : 0;
     for (uint32_t i = done; i < n; i++) {
-        const fc_key *k = key_at(keys, i);
+        const fc_key *k = index ? &keys->keys[index[i]] : &first[i];
         __builtin_prefetch(k + 160); /* the hardware's own prefetching falls behind: 3 to 8 % at 100k rules */
         uint64_t tail = prepare_one(f, k, i, w, lanes, permuted);
         all &= tail;
@@ -241,7 +255,7 @@ INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes
         const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
         int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
-            no = !accept(f, key_at(keys, i), number, body[2 * lanes - 1]);
+            no = !accept(f, key_at(keys, w, i, lanes), number, body[2 * lanes - 1]);
         offer_or_not(f, w, i, number, no, dynamic);
     }
 }
@@ -254,7 +268,7 @@ INLINE int take_first(const fc_forest *f, const batch *keys, work *w, uint32_t i
         int g = __builtin_ctz(match);
         uint16_t lo = block[g * lanes + lanes - 1], span = block[(per + g) * lanes + lanes - 1];
         uint32_t number = fc_body_number(lo, span);
-        if (!careful || accept(f, key_at(keys, i), number, span)) {
+        if (!careful || accept(f, key_at(keys, w, i, lanes), number, span)) {
             offer(f, w, i, number, 0, dynamic);
             return 1;
         }
@@ -326,7 +340,7 @@ FC_TARGET static __attribute__((noinline)) void search_vectors(const fc_forest *
         uint32_t i = w->leaf.key[j], slot = w->leaf.slot[j];
         fc_leaf_at leaf = fc_leaf_open(f, slot);
         if (leaf.vector)
-            search_vector(f, key_at(keys, i), w, i, lanes + i * stride, leaf.vector);
+            search_vector(f, key_at(keys, w, i, f->lanes), w, i, lanes + i * stride, leaf.vector);
         w->leaf.key[kept] = i;
         w->leaf.slot[kept] = slot;
         kept += leaf.n > 0;
@@ -415,7 +429,7 @@ INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int care
             const uint16_t *body = f->bodies + (size_t)number * 64;
             int no = body_fails(32, key_lanes(w, i, 32, 0), body);
             if (careful && !no)
-                no = !accept(f, key_at(keys, i), number, body[63]);
+                no = !accept(f, key_at(keys, w, i, 32), number, body[63]);
             offer_or_not(f, w, i, number, no, dynamic);
             const uint32_t *next = at[j] + (more > 0);
             prefetch_body(f, *next, 32);
@@ -440,19 +454,51 @@ INLINE uint32_t keep_hopeful(work *w, uint32_t n, uint64_t best)
     return m;
 }
 
-INLINE void run(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int careful,
-                int dynamic, int vectors)
+/* Keys that trees from t on may better wait for those of the next pieces where they are few: a later tree's nodes and
+ * leaves have rounds of two or three keys, each of which ends with a mistaken branch (IPv6 of 10k rules +2 to +10 %,
+ * IPv4 +1 to +5 %). Returns whether they wait. */
+INLINE int put_off(work *w, const batch *keys, int t, const uint32_t *open, uint32_t n, uint32_t of, int lanes,
+                   int permuted, int careful)
 {
-    const uint32_t *open = NULL; /* keys that a later tree may better; NULL: all */
+    const uint32_t stride = STRIDE(lanes, permuted);
+    if (w->late_from == 0 && 2 * n <= of)
+        w->late_from = t;
+    if (w->late_from != t || w->late + n > PIECE(lanes))
+        return 0;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t i = open[j], to = LATE(lanes) + w->late;
+        memcpy(w->words + to * stride, w->words + i * stride, 8 * stride);
+        if (permuted)
+            memcpy(w->lanes + to * 16, w->lanes + i * 16, 32);
+        w->best[to] = w->best[i];
+        w->late_at[w->late++] = keys->from + i;
+    }
+    w->late_careful |= careful;
+    return 1;
+}
+
+/* All trees for a piece of n keys (t is 0), or those from t on for the n keys that wait. more: there are more pieces.
+ */
+INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *w, int lanes, int permuted, int careful,
+                int dynamic, int vectors, int more)
+{
+    const int piece = t == 0;
+    const uint32_t *open = piece ? NULL : counting + LATE(lanes); /* keys that a later tree may better; NULL: all */
     uint32_t n_open = n;
-    for (int t = 0; t < f->trees; t++) {
+    for (; t < f->trees; t++) {
         const fc_tree *tree = &f->tree[t];
         const uint32_t *active = counting, *limit = w->best; /* the first tree: all keys, with no answer yet */
         uint32_t m = n;
-        if (t == 1 && !dynamic && f->rivals != NULL) {
-            n_open = keep_worse(w->active, w->limit, NULL, n, w->best, f->best_later);
-            n_open = keep_open(w->open, w->active, w->limit, n_open, f->rivals, f->n);
-            open = w->open;
+        if (t > 0 && piece && !dynamic) {
+            const int rivals = t == 1 && f->rivals != NULL, wait = more && (w->late_from == 0 || w->late_from == t);
+            if (rivals || wait) {
+                n_open = keep_worse(w->open, w->limit, open, n_open, w->best, tree->best_on);
+                open = w->open;
+            }
+            if (rivals)
+                n_open = keep_open(w->open, w->open, w->limit, n_open, f->rivals, f->n);
+            if (wait && put_off(w, keys, t, open, n_open, n, lanes, permuted, careful))
+                return;
         }
         if (t > 0) {
             active = w->active;
@@ -506,12 +552,12 @@ INLINE void one_leaf(const fc_forest *f, const batch *keys, work *w, uint32_t i,
     const uint16_t *key = key_lanes(w, i, lanes, permuted);
     fc_leaf_at leaf = fc_leaf_open(f, slot);
     if (vectors && leaf.vector)
-        search_vector(f, key_at(keys, i), w, i, key, leaf.vector);
+        search_vector(f, key_at(keys, w, i, lanes), w, i, key, leaf.vector);
     if (lanes == 32) {
         for (uint32_t k = 0; k < leaf.n; k++) {
             uint32_t number = ((const uint32_t *)leaf.data)[k];
             const uint16_t *body = f->bodies + (size_t)number * 64;
-            if (!body_fails(32, key, body) && accept(f, key_at(keys, i), number, body[63])) {
+            if (!body_fails(32, key, body) && accept(f, key_at(keys, w, i, lanes), number, body[63])) {
                 offer(f, w, i, number, 0, dynamic);
                 return;
             }
@@ -547,57 +593,67 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
             } else if (slot < (dynamic ? FC_EMPTY : w->best[i])) {
                 const uint16_t *body = f->bodies + (size_t)slot * 2 * (uint32_t)lanes;
                 int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body) ||
-                         !accept(f, key_at(keys, i), slot, body[2 * lanes - 1]);
+                         !accept(f, key_at(keys, w, i, lanes), slot, body[2 * lanes - 1]);
                 offer(f, w, i, slot, no, dynamic);
             }
         }
     }
 }
 
-/* One copy of the stages for each layout, with and without keys that lack something. */
-INLINE int choose(const fc_forest *f, const batch *keys, uint32_t n, work *w, int lanes, int permuted, int dynamic,
-                  int vectors)
-{
-    int lacking = prepare(f, keys, n, w, lanes, permuted);
-    if (lacking < 0)
-        return 0;
-    if (n <= FEW)
-        run_few(f, keys, n, w, lanes, permuted, dynamic, vectors);
-    else if (lacking || f->verify || (vectors && !dynamic))
-        run(f, keys, n, w, lanes, permuted, 1, dynamic, vectors);
-    else
-        run(f, keys, n, w, lanes, permuted, 0, dynamic, vectors);
-    return 1;
-}
-
-/* Keys of one layout, in pieces. */
-INLINE int look_up_lanes(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best,
-                         int lanes, int permuted, int dynamic, int vectors)
+/* Keys of one layout, in pieces. Returns how many are done: all, or those before a piece with a key of another version.
+ */
+INLINE uint32_t look_up_lanes(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best,
+                              int lanes, int permuted, int dynamic, int vectors)
 {
     work w;
-    int same = 1;
-    const uint32_t most = lanes == 8 ? FC_STAGE : FC_LONG_STAGE;
-    for (uint32_t from = 0; from < n && same; from += most) {
-        const batch in = {index ? keys : keys + from, index ? index + from : NULL};
-        uint32_t m = n - from < most ? n - from : most;
-        for (uint32_t i = 0; i < m; i++) {
-            w.best[i] = FC_EMPTY;
-            if (dynamic)
-                w.rank[i] = UINT64_MAX;
+    batch in = {keys, index, 0};
+    w.late = 0;
+    w.late_from = w.late_careful = 0;
+    for (;;) {
+        uint32_t m = n - in.from < PIECE(lanes) ? n - in.from : PIECE(lanes);
+        int t = 0, careful;
+        if (m == 0 && w.late == 0)
+            return n;
+        if (m == 0 || w.late > PIECE(lanes) / 2) { /* room for half a piece's keys to wait */
+            t = w.late_from;
+            careful = w.late_careful;
+        } else {
+            for (uint32_t i = 0; i < m; i++) {
+                w.best[i] = FC_EMPTY;
+                if (dynamic)
+                    w.rank[i] = UINT64_MAX;
+            }
+            int lacking = prepare(f, &in, m, &w, lanes, permuted);
+            if (lacking < 0) {
+                n = in.from; /* only those that wait are left to do */
+                continue;
+            }
+            careful = lacking || f->verify || (vectors && !dynamic);
         }
-        same = choose(f, &in, m, &w, lanes, permuted, dynamic, vectors);
-        memcpy(best + from, w.best, 4 * m);
+        if (t == 0 && m <= FEW)
+            run_few(f, &in, m, &w, lanes, permuted, dynamic, vectors);
+        else if (careful)
+            run(f, &in, t, t ? w.late : m, &w, lanes, permuted, 1, dynamic, vectors, n > PIECE(lanes));
+        else
+            run(f, &in, t, t ? w.late : m, &w, lanes, permuted, 0, dynamic, vectors, n > PIECE(lanes));
+        if (t == 0) {
+            memcpy(best + in.from, w.best, 4 * m);
+            in.from += m;
+        } else {
+            for (uint32_t j = 0; j < w.late; j++)
+                best[w.late_at[j]] = w.best[LATE(lanes) + j];
+            w.late = 0;
+        }
     }
-    return same;
 }
 
 /* Each layout in a function of its own, and those for forests that take updates or have vectors apart: one function for
  * all cost the others 2 to 4 % (IPv6, AVX-512). */
-#define FC_LOOKUP_OF(name, lanes, permuted, dynamic, vectors)                                                          \
-    FC_TARGET static __attribute__((noinline)) int name(const fc_forest *f, const fc_key *keys, const uint32_t *index, \
-                                                        uint32_t n, uint32_t *best)                                    \
-    {                                                                                                                  \
-        return look_up_lanes(f, keys, index, n, best, lanes, permuted, dynamic, vectors);                              \
+#define FC_LOOKUP_OF(name, lanes, permuted, dynamic, vectors)                                                   \
+    FC_TARGET static __attribute__((noinline)) uint32_t name(const fc_forest *f, const fc_key *keys,            \
+                                                             const uint32_t *index, uint32_t n, uint32_t *best) \
+    {                                                                                                           \
+        return look_up_lanes(f, keys, index, n, best, lanes, permuted, dynamic, vectors);                       \
     }
 #define FC_LOOKUPS_OF(kind, dynamic, vectors)                         \
     FC_LOOKUP_OF(look_up_8_##kind, 8, 0, dynamic, vectors)            \
@@ -608,7 +664,7 @@ FC_LOOKUPS_OF(plain, 0, 0)
 FC_LOOKUPS_OF(vectors, 0, 1)
 FC_LOOKUPS_OF(dynamic, 1, 1)
 
-FC_TARGET int FC_LOOKUP(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
+FC_TARGET uint32_t FC_LOOKUP(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t n, uint32_t *best)
 {
     static fc_lookup_fn *const way[3][4] = {
         {look_up_8_plain, look_up_16_plain, look_up_16_permuted_plain, look_up_32_plain},

@@ -86,13 +86,13 @@ static uint32_t lookup(const fc_forest *f, const fc_key *key)
     return best;
 }
 
-int fc_lookup_scalar(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t count, uint32_t *best)
+uint32_t fc_lookup_scalar(const fc_forest *f, const fc_key *keys, const uint32_t *index, uint32_t count, uint32_t *best)
 {
     for (uint32_t i = 0; i < count; i++) {
         const fc_key *key = &keys[index ? index[i] : i];
         if (key->version != f->version)
-            return 0;
+            return i;
         best[i] = lookup(f, key);
     }
-    return 1;
+    return count;
 }

@@ -163,8 +163,5 @@ size_t fc_note_rivals(fc_build *b, const uint32_t *list, uint32_t n)
     note_rivals(b, list, n, 1, rivals);
     rivals[f->n / 32] |= 1u << (f->n & 31);
     f->rivals = rivals;
-    f->best_later = f->tree[1].best;
-    for (int t = 2; t < f->trees; t++)
-        f->best_later = f->tree[t].best < f->best_later ? f->tree[t].best : f->best_later;
     return words * sizeof(*rivals);
 }

@@ -144,23 +144,34 @@ static void look_up_version(const fc_table *t, const ways *by, int v, const fc_k
     }
 }
 
-static void look_up_block(const fc_table *t, const ways *by, const fc_key *keys, uint32_t n, int32_t *out)
+/* At most FC_BATCH keys of both versions. */
+static void look_up_mixed(const fc_table *t, const ways *by, const fc_key *keys, uint32_t n, int32_t *out)
 {
-    uint32_t best[FC_BATCH], index[2][FC_BATCH], count[2];
-    int v = keys[0].version == 6;
-    const fc_forest *f = &t->forest[v];
-    /* keys of one version, as nearly always */
-    if (by_cross(t, by, v, keys, NULL, n, out))
-        return;
-    if (f->trees && !f->rank && by->lookup(f, keys, NULL, n, best)) {
-        for (uint32_t i = 0; i < n; i++)
-            out[i] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
-        return;
-    }
+    uint32_t index[2][FC_BATCH], count[2];
     fc_split_versions(keys, n, index, count, out);
-    for (v = 0; v < 2; v++)
+    for (int v = 0; v < 2; v++)
         look_up_version(t, by, v, keys, index[v], count[v], out);
 }
+
+/* Keys of one version, as nearly all are. Returns how many are looked up: none where another way has to be taken. */
+static uint32_t look_up_same(const fc_table *t, const ways *by, const fc_key *keys, uint32_t n, int32_t *out)
+{
+    int v = keys[0].version == 6;
+    const fc_forest *f = &t->forest[v];
+    if (t->cross[v] != NULL && n > FC_BATCH) /* it answers for all or none */
+        n = FC_BATCH;
+    if (by_cross(t, by, v, keys, NULL, n, out))
+        return n;
+    if (f->trees == 0 || f->rank != NULL)
+        return 0;
+    uint32_t *best = (uint32_t *)out, done = by->lookup(f, keys, NULL, n, best);
+    for (uint32_t i = 0; i < done; i++)
+        out[i] = best[i] == FC_EMPTY ? -1 : (int32_t)best[i];
+    return done;
+}
+
+/* Keys that look_up_same() is given: the more, the more of them can wait for later trees together (lookup_batch.h). */
+#define SAME (4 * FC_BATCH)
 
 int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *out, int kernel)
 {
@@ -172,8 +183,15 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     if (by.cross == fc_cross_avx512)
         by.per_cycle = per_cycle_avx512;
 #endif
-    for (size_t start = 0; start < n; start += FC_BATCH)
-        look_up_block(t, &by, keys + start, n - start < FC_BATCH ? (uint32_t)(n - start) : FC_BATCH, out + start);
+    for (size_t start = 0; start < n;) {
+        const size_t rest = n - start;
+        uint32_t done = look_up_same(t, &by, keys + start, rest < SAME ? (uint32_t)rest : SAME, out + start);
+        if (done == 0) {
+            done = rest < FC_BATCH ? (uint32_t)rest : FC_BATCH;
+            look_up_mixed(t, &by, keys + start, done, out + start);
+        }
+        start += done;
+    }
     return FC_OK;
 }
 
