@@ -35,12 +35,11 @@ INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
     return !_mm256_testz_si256(a, a);
 }
 
-/* For two bodies of 8 lanes: a bit each, 1 where it matches. */
-INLINE uint32_t pair(__m256i key, const uint16_t *lo, const uint16_t *span)
+/* zero: all ones in the octets of lanes that match, in the order of the lanes. The last lane of each body says nothing.
+ */
+INLINE uint32_t marks(__m256i zero, uint32_t last)
 {
-    __m256i zero = _mm256_cmpeq_epi16(over(key, lo, span), _mm256_setzero_si256());
-    uint32_t ok = (uint32_t)_mm256_movemask_epi8(zero) | 0xc000c000u;
-    return (uint32_t)((ok & 0xffff) == 0xffff) | (uint32_t)((ok >> 16) == 0xffff) << 1;
+    return (last - (~(uint32_t)_mm256_movemask_epi8(zero) & (last - last / 0x80))) & last;
 }
 
 INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *block)
@@ -50,20 +49,20 @@ INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *bl
         __m256i zero = _mm256_setzero_si256();
         __m256i a = _mm256_cmpeq_epi16(over(k, block, block + 32), zero);
         __m256i b = _mm256_cmpeq_epi16(over(k, block + 16, block + 48), zero);
-        /* octets 0-7, 16-23 of the packed vector are a's two bodies, 8-15, 24-31 b's: a bit for each lane */
-        uint32_t ok = (uint32_t)_mm256_movemask_epi8(_mm256_packs_epi16(a, b)) | 0x80808080u;
-        uint32_t all = _pext_u32(~((~ok & 0x7f7f7f7fu) + 0x7f7f7f7fu), 0x80808080u);
-        return (all & 9) | (all & 2) << 1 | (all & 4) >> 1;
+        /* packed by halves: bodies 0, 2, 1, 3 */
+        return marks(_mm256_permute4x64_epi64(_mm256_packs_epi16(a, b), 0xd8), 0x80808080);
     }
     __m256i k = load(key);
     const __m256i all_but_last = _mm256_setr_epi32(-1, -1, -1, -1, -1, -1, -1, 0xffff);
-    return (uint32_t)_mm256_testz_si256(over(k, block, block + 32), all_but_last) |
-           (uint32_t)_mm256_testz_si256(over(k, block + 16, block + 48), all_but_last) << 1;
+    return (uint32_t)_mm256_testz_si256(over(k, block, block + 32), all_but_last) << 15 |
+           (uint32_t)_mm256_testz_si256(over(k, block + 16, block + 48), all_but_last) << 31;
 }
 
 INLINE uint32_t half_matches(const uint16_t *key, const uint16_t *block)
 {
-    return pair(_mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)key)), block, block + 16);
+    __m256i k = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)key));
+    __m256i zero = _mm256_cmpeq_epi16(over(k, block, block + 16), _mm256_setzero_si256());
+    return marks(_mm256_permute4x64_epi64(_mm256_packs_epi16(zero, zero), 0xd8), 0x8080);
 }
 
 INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)

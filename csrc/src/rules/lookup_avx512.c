@@ -25,27 +25,26 @@ INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
     return (int)_mm512_mask_cmpgt_epu16_mask(0x7fffffff, t, _mm512_load_si512(body + 32));
 }
 
+/* no: a bit for each lane that doesn't match, the last of each body left out, where `last` has its bit. */
+INLINE uint32_t marks(uint32_t no, uint32_t last) { return (last - no) & last; }
+
 INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *block)
 {
     if (lanes == 8) {
         __m512i k = _mm512_broadcast_i32x4(_mm_load_si128((const __m128i *)key));
         __m512i t = _mm512_sub_epi16(k, _mm512_load_si512(block));
-        uint32_t no = _mm512_mask_cmpgt_epu16_mask(0x7f7f7f7f, t, _mm512_load_si512(block + 32));
-        /* an octet of 0..0x7f plus 0x7f has its top bit clear only when it was 0 */
-        return _pext_u32(~(no + 0x7f7f7f7f), 0x80808080);
+        return marks(_mm512_mask_cmpgt_epu16_mask(0x7f7f7f7f, t, _mm512_load_si512(block + 32)), 0x80808080);
     }
     __m512i k = _mm512_broadcast_i64x4(_mm256_load_si256((const __m256i *)key));
     __m512i t = _mm512_sub_epi16(k, _mm512_load_si512(block));
-    uint32_t no = _mm512_mask_cmpgt_epu16_mask(0x7fff7fff, t, _mm512_load_si512(block + 32));
-    return (uint32_t)((no & 0xffff) == 0) | (uint32_t)((no >> 16) == 0) << 1;
+    return marks(_mm512_mask_cmpgt_epu16_mask(0x7fff7fff, t, _mm512_load_si512(block + 32)), 0x80008000);
 }
 
 INLINE uint32_t half_matches(const uint16_t *key, const uint16_t *block)
 {
     __m256i k = _mm256_broadcastsi128_si256(_mm_load_si128((const __m128i *)key));
     __m256i t = _mm256_sub_epi16(k, _mm256_load_si256((const __m256i *)block));
-    uint32_t no = _mm256_mask_cmpgt_epu16_mask(0x7f7f, t, _mm256_load_si256((const __m256i *)(block + 16)));
-    return (uint32_t)((no & 0xff) == 0) | (uint32_t)((no >> 8) == 0) << 1;
+    return marks(_mm256_mask_cmpgt_epu16_mask(0x7f7f, t, _mm256_load_si256((const __m256i *)(block + 16))), 0x8080);
 }
 
 INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)
@@ -163,6 +162,20 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
         deal(&w->node, in & (__mmask16)~below_node, k, s);
     }
 }
+INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic)
+{
+    if (dynamic) {
+        for (uint32_t j = 0; j < n; j++)
+            slot[j] = FC_SLOT_AT(base + slot[j]);
+        return;
+    }
+    for (uint32_t j = 0; j < n; j += 16) {
+        __mmask16 in = (__mmask16)(n - j >= 16 ? 0xffff : (1u << (n - j)) - 1);
+        __m512i at = _mm512_maskz_loadu_epi32(in, slot + j);
+        _mm512_storeu_si512(slot + j, _mm512_mask_i32gather_epi32(at, in, at, base, 4));
+    }
+}
+
 /* Keys of 8 lanes by fours: 192 octets, of which two permutations take the 64 that are wanted. Returns how many keys
  * are done; of these, *all and *any take in the tails. */
 INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any)

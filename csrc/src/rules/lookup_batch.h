@@ -4,7 +4,8 @@
  *   FC_LOOKUP                         the name of its entry point
  *   extract(word, mask)               bit extraction
  *   body_fails(lanes, key, body)      0 when all range lanes match (lo at body, spans behind)
- *   block_matches(lanes, key, block)  bit mask over the bodies of a 128-octet block: 1 where one matches
+ *   block_matches(lanes, key, block)  marks: of the bits for the 32 lanes of a 128-octet block's bodies, those of the
+ *                                     last lane of each body that matches, so that its number is easily found
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
  *   meet(row, rows, block, n, both)     as fc_meet
@@ -23,8 +24,14 @@
 #define FC_STAGE 384u
 #define FC_LONG_STAGE 256u
 
+#define FEW 8u /* keys: so few are looked up one after the other */
+
+/* Memory is asked for so many keys ahead of a comparison, not all before the first: it answers some 20 requests at a
+ * time, and meanwhile there is work. 100k rules: IPv4 +13 %, IPv6 +31 %; 32 and 100 are as good, 16 half as good. */
+#define FC_AHEAD 64u
+
 typedef struct list {
-    uint32_t key[FC_STAGE + 16], slot[FC_STAGE + 16];
+    uint32_t key[FC_STAGE + 16], slot[FC_STAGE + FC_AHEAD + 16];
     uint32_t n;
 } list;
 
@@ -61,6 +68,7 @@ _Static_assert(FC_BATCH % FC_STAGE == 0 && FC_BATCH % FC_LONG_STAGE == 0, "no sh
 #ifdef FC_OWN_SORT
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n);
 INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any);
+INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic);
 #else
 #include "lookup_plain.h"
 #endif
@@ -134,7 +142,7 @@ INLINE int prepare(const fc_forest *f, const batch *keys, uint32_t n, work *w, i
 
 INLINE const uint16_t *key_lanes(const work *w, uint32_t i, int lanes, int permuted)
 {
-    return permuted ? w->lanes + i * 16 : (const uint16_t *)(w->words + i * STRIDE(lanes, permuted));
+    return permuted ? w->lanes + (size_t)i * 16 : (const uint16_t *)(w->words + (size_t)i * STRIDE(lanes, permuted));
 }
 
 INLINE uint64_t index_of(const uint64_t *words, const uint64_t *mask, const uint8_t *word, int shift)
@@ -212,7 +220,7 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
         for (uint32_t j = 0; j < n; j++) {
             if (j + FC_NODES_AHEAD < n)
                 prefetch_node(f, now.slot[j + FC_NODES_AHEAD]);
-            at[j] = child_of(f, now.slot[j], w->words + now.key[j] * STRIDE(lanes, permuted));
+            at[j] = child_of(f, now.slot[j], w->words + (size_t)now.key[j] * STRIDE(lanes, permuted));
             __builtin_prefetch(at[j]);
         }
         uint32_t slot[FC_STAGE + 16], limit[FC_STAGE + 16];
@@ -223,11 +231,6 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
         sort_slots(w, now.key, first ? w->best : limit, slot, n);
     }
 }
-
-/* Bodies are asked for so many keys ahead of their comparison, not all before the first: memory answers some 20
- * requests at a time, and meanwhile there is work. 100k rules: IPv4 +13 %, IPv6 +31 %; 32 and 100 are as good, 16 half
- * as good. */
-#define FC_AHEAD 64u
 
 INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
 {
@@ -248,10 +251,11 @@ INLINE void prefetch_leaf(const fc_forest *f, uint32_t slot, int lanes)
 INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                        int dynamic)
 {
+    for (uint32_t j = 0; j < FC_AHEAD; j++)
+        w->one.slot[w->one.n + j] = 0; /* so that no look-up asks whether there is a body to prefetch */
     for (uint32_t j = 0; j < w->one.n; j++) {
         uint32_t i = w->one.key[j], number = w->one.slot[j];
-        if (j + FC_AHEAD < w->one.n)
-            prefetch_body(f, w->one.slot[j + FC_AHEAD], lanes);
+        prefetch_body(f, w->one.slot[j + FC_AHEAD], lanes);
         const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
         int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
         if (careful && !no)
@@ -260,21 +264,33 @@ INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes
     }
 }
 
-/* Bodies of one block that match: the first that is accepted is the leaf's answer. Returns whether there was one. */
-INLINE int take_first(const fc_forest *f, const batch *keys, work *w, uint32_t i, const uint16_t *block, int per,
-                      int lanes, uint32_t match, int careful, int dynamic)
+/* The number of the body whose last lane is `at`, in a block of `all` lanes. */
+INLINE uint32_t number_in(const uint16_t *block, size_t at, size_t all)
 {
-    while (match) {
-        int g = __builtin_ctz(match);
-        uint16_t lo = block[g * lanes + lanes - 1], span = block[(per + g) * lanes + lanes - 1];
-        uint32_t number = fc_body_number(lo, span);
-        if (!careful || accept(f, key_at(keys, w, i, lanes), number, span)) {
+    return fc_body_number(block[at], block[all + at]);
+}
+
+/* The marked bodies of a block of `all` lanes: the first that is accepted is the leaf's answer. Returns whether there
+ * was one. */
+INLINE int take_first(const fc_forest *f, const batch *keys, work *w, uint32_t i, const uint16_t *block, uint32_t all,
+                      int lanes, uint32_t marks, int dynamic)
+{
+    for (; marks; marks &= marks - 1) {
+        uint32_t at = (uint32_t)__builtin_ctz(marks), number = number_in(block, at, all);
+        if (accept(f, key_at(keys, w, i, lanes), number, block[all + at])) {
             offer(f, w, i, number, 0, dynamic);
             return 1;
         }
-        match &= match - 1;
     }
     return 0;
+}
+
+/* The first of the marked bodies, whose keys need no more than their lanes. */
+INLINE void offer_first(const fc_forest *f, work *w, uint32_t i, const uint16_t *block, uint32_t all, uint32_t marks,
+                        int dynamic)
+{
+    uint32_t at = (uint32_t)__builtin_ctz(marks | 1u << (all - 1));
+    offer_or_not(f, w, i, number_in(block, at, all), marks == 0, dynamic);
 }
 
 INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
@@ -282,14 +298,11 @@ INLINE void match_halves(const fc_forest *f, const batch *keys, work *w, int car
     for (uint32_t j = 0; j < w->half.n; j++) {
         uint32_t i = w->half.key[j];
         const uint16_t *block = (const uint16_t *)(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);
-        uint32_t match = half_matches(key_lanes(w, i, 8, 0), block);
-        if (careful) {
-            take_first(f, keys, w, i, block, 2, 8, match, 1, dynamic);
-            continue;
-        }
-        uint32_t g = match & 1 ? 0 : 1;
-        uint32_t number = fc_body_number(block[g * 8 + 7], block[16 + g * 8 + 7]);
-        offer_or_not(f, w, i, number, match == 0, dynamic);
+        uint32_t marks = half_matches(key_lanes(w, i, 8, 0), block);
+        if (careful)
+            take_first(f, keys, w, i, block, 16, 8, marks, dynamic);
+        else
+            offer_first(f, w, i, block, 16, marks, dynamic);
     }
 }
 
@@ -361,53 +374,51 @@ INLINE const uint8_t *leaf_blocks(const fc_forest *f, uint32_t slot, int lanes, 
     return at;
 }
 
-/* Compares one block of a leaf with key i; returns whether that settles the leaf. */
-INLINE int match_block(const fc_forest *f, const batch *keys, work *w, uint32_t i, const uint16_t *block, int lanes,
-                       int permuted, int careful, int dynamic)
-{
-    const uint32_t per = lanes == 8 ? 4 : 2, l = (uint32_t)lanes;
-    uint32_t match = block_matches(lanes, key_lanes(w, i, lanes, permuted), block);
-    if (careful)
-        return take_first(f, keys, w, i, block, (int)per, lanes, match, 1, dynamic);
-    uint32_t g = (uint32_t)__builtin_ctz(match | 1u << (per - 1));
-    uint32_t number = fc_body_number(block[g * l + l - 1], block[(per + g) * l + l - 1]);
-    offer_or_not(f, w, i, number, match == 0, dynamic);
-    return match != 0;
-}
-
-/* Rounds over the leaves, a block each: those without a match that have another block stay. The first round opens the
- * leaves, most of which have but one block. */
+/* Rounds over the leaves, a block each: those without a match that have another block stay. */
 INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                          int dynamic)
 {
-    const uint8_t *at[FC_STAGE];
-    uint32_t left[FC_STAGE], n = 0;
-    for (uint32_t j = 0; j < w->leaf.n; j++) {
-        uint32_t i = w->leaf.key[j], blocks;
-        if (j + FC_AHEAD < w->leaf.n)
-            prefetch_leaf(f, w->leaf.slot[j + FC_AHEAD], lanes);
-        const uint8_t *block = leaf_blocks(f, w->leaf.slot[j], lanes, &blocks);
-        int done = match_block(f, keys, w, i, (const uint16_t *)block, lanes, permuted, careful, dynamic);
-        w->leaf.key[n] = i;
-        at[n] = block + 128;
-        left[n] = blocks - 1;
-        n += !done & (blocks > 1);
+    const uint8_t *at[FC_STAGE + FC_AHEAD];
+    uint32_t left[FC_STAGE], more[FC_STAGE], stay[FC_STAGE]; /* left: blocks after this one; more: are there any? */
+    uint32_t n = w->leaf.n, *key = w->leaf.key, any_long = 0;
+    for (uint32_t j = 0; j < n; j++) {
+        uint32_t slot = w->leaf.slot[j], blocks = FC_LEAF_BLOCKS(slot);
+        at[j] = f->arena + (size_t)FC_LEAF_OFFSET(slot) * 64;
+        left[j] = blocks - 1;
+        more[j] = blocks > 1;
+        any_long |= blocks == FC_LEAF_LONG;
+    }
+    for (uint32_t j = 0; any_long && j < n; j++) {
+        at[j] = leaf_blocks(f, w->leaf.slot[j], lanes, &left[j]);
+        left[j]--;
+        more[j] = left[j] > 0;
     }
     while (n) {
         uint32_t kept = 0;
+        for (uint32_t j = 0; j < FC_AHEAD; j++)
+            at[n + j] = f->arena;
         for (uint32_t j = 0; j < n; j++) {
-            __builtin_prefetch(at[j]);
-            __builtin_prefetch(at[j] + 64);
+            uint32_t i = key[j];
+            const uint16_t *block = (const uint16_t *)at[j];
+            __builtin_prefetch(at[j + FC_AHEAD]);
+            __builtin_prefetch(at[j + FC_AHEAD] + 64);
+            uint32_t marks = block_matches(lanes, key_lanes(w, i, lanes, permuted), block);
+            if (careful)
+                marks = (uint32_t)take_first(f, keys, w, i, block, 32, lanes, marks, dynamic);
+            else
+                offer_first(f, w, i, block, 32, marks, dynamic);
+            stay[kept] = j;
+            kept += marks < more[j];
         }
-        for (uint32_t j = 0; j < n; j++) {
-            uint32_t i = w->leaf.key[j], more = left[j] - 1;
-            int done = match_block(f, keys, w, i, (const uint16_t *)at[j], lanes, permuted, careful, dynamic);
-            w->leaf.key[kept] = i;
-            at[kept] = at[j] + 128;
-            left[kept] = more;
-            kept += !done & (more > 0);
+        for (n = 0; n < kept; n++) {
+            uint32_t j = stay[n];
+            key[n] = key[j];
+            left[n] = left[j] - 1;
+            more[n] = left[n] > 0;
+            at[n] = at[j] + 128;
+            __builtin_prefetch(at[n]);
+            __builtin_prefetch(at[n] + 64);
         }
-        n = kept;
     }
 }
 
@@ -477,6 +488,22 @@ INLINE int put_off(work *w, const batch *keys, int t, const uint32_t *open, uint
     return 1;
 }
 
+/* The root's slots for n keys, those in `active` or, where that is NULL, the first. */
+INLINE void find_roots(const fc_tree *tree, work *w, const uint32_t *active, uint32_t n, int lanes, int permuted,
+                       int dynamic)
+{
+    const uint64_t *first = w->words + tree->word[0], *second = w->words + tree->word[1]; /* of key 0 */
+    const uint64_t mask[2] = {tree->mask[0], tree->mask[1]};
+    const uint32_t *slot = tree->slot;
+    const int shift = tree->shift;
+    for (uint32_t j = 0; j < n; j++) {
+        size_t at = (size_t)(active ? active[j] : j) * STRIDE(lanes, permuted);
+        w->slot[j] = (uint32_t)(extract(first[at], mask[0]) | extract(second[at], mask[1]) << shift);
+        __builtin_prefetch(slot + w->slot[j]);
+    }
+    read_slots(slot, w->slot, n, dynamic);
+}
+
 /* All trees for a piece of n keys (t is 0), or those from t on for the n keys that wait. more: there are more pieces.
  */
 INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *w, int lanes, int permuted, int careful,
@@ -506,13 +533,10 @@ INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *
             m = dynamic ? keep_hopeful(w, n, __atomic_load_n(&tree->best_priority, __ATOMIC_RELAXED))
                         : keep_worse(w->active, w->limit, open, n_open, w->best, tree->best);
         }
-        for (uint32_t j = 0; j < m; j++) {
-            w->slot[j] =
-                (uint32_t)index_of(w->words + active[j] * STRIDE(lanes, permuted), tree->mask, tree->word, tree->shift);
-            __builtin_prefetch(tree->slot + w->slot[j]);
-        }
-        for (uint32_t j = 0; j < m; j++)
-            w->slot[j] = FC_SLOT_AT(tree->slot + w->slot[j]);
+        if (t == 0)
+            find_roots(tree, w, NULL, m, lanes, permuted, dynamic);
+        else
+            find_roots(tree, w, active, m, lanes, permuted, dynamic);
         w->one.n = w->half.n = w->leaf.n = w->node.n = 0;
         sort_slots(w, active, limit, w->slot, m);
         for (uint32_t j = 0; j < w->one.n && j < FC_AHEAD; j++)
@@ -535,8 +559,6 @@ INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *
 }
 
 /* ---- A few keys: one after the other, no lists. Twice as fast for one key, even at 8. ----------- */
-
-enum { FEW = 8 };
 
 INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t *words)
 {
@@ -564,12 +586,12 @@ INLINE void one_leaf(const fc_forest *f, const batch *keys, work *w, uint32_t i,
         }
     } else if (lanes == 8 && FC_LEAF_BLOCKS(slot) == 0) {
         const uint16_t *block = (const uint16_t *)leaf.data;
-        take_first(f, keys, w, i, block, 2, 8, half_matches(key, block), 1, dynamic);
+        take_first(f, keys, w, i, block, 16, 8, half_matches(key, block), dynamic);
     } else {
         const int per = lanes == 8 ? 4 : 2;
         for (uint32_t k = 0; k < leaf.n; k += (uint32_t)per) {
             const uint16_t *block = (const uint16_t *)leaf.data + (size_t)(k / (uint32_t)per) * 64;
-            if (take_first(f, keys, w, i, block, per, lanes, block_matches(lanes, key, block), 1, dynamic))
+            if (take_first(f, keys, w, i, block, 32, lanes, block_matches(lanes, key, block), dynamic))
                 return;
         }
     }

@@ -36,13 +36,13 @@ INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *bl
 {
     uint32_t match = 0;
     for (int g = 0; g < 32 / lanes; g++)
-        match |= (uint32_t)!fails(lanes, key, block + g * lanes, block + 32 + g * lanes) << g;
+        match |= (uint32_t)!fails(lanes, key, block + g * lanes, block + 32 + g * lanes) << (g * lanes + lanes - 1);
     return match;
 }
 
 INLINE uint32_t half_matches(const uint16_t *key, const uint16_t *block)
 {
-    return (uint32_t)!fails(8, key, block, block + 16) | (uint32_t)!fails(8, key, block + 8, block + 24) << 1;
+    return (uint32_t)!fails(8, key, block, block + 16) << 7 | (uint32_t)!fails(8, key, block + 8, block + 24) << 15;
 }
 
 INLINE uint32_t interval(const uint16_t *threshold, uint16_t value)

@@ -55,6 +55,14 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
     w->one.n = one, w->half.n = half, w->leaf.n = leaf, w->node.n = node;
 }
 
+/* slot[j], an index, gives way to base[slot[j]]. */
+INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic)
+{
+    (void)dynamic;
+    for (uint32_t j = 0; j < n; j++)
+        slot[j] = FC_SLOT_AT(base + slot[j]);
+}
+
 /* Nothing better than one key at a time. */
 INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any)
 {
