@@ -64,6 +64,23 @@ def test_batch_lengths_of_5_tuples(other_version_at: int | None) -> None:
             assert table.classify(keys[:n], kernel=kernel).tolist() == want[:n].tolist()
 
 
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("family", ["acl", "fw"])
+def test_keys_that_wait_for_later_trees(family: str, version: int) -> None:
+    rows = rule_set(family, 2100, version=version, seed=4)  # too many for cross-product tables
+    keys = np.concatenate([key_trace(rows, 2500, kind="corner"), near_misses(rows, 1500, seed=5)])
+    np.random.default_rng(6).shuffle(keys)
+    some = slice(900, 1100), slice(3300, 4000, 97)
+    keys["present"][some[0]] &= 3  # so that the exact rules are asked for pieces that wait
+    table = fc.Classifier(rows)
+    for other in (slice(0), some[1], some[0]):  # keys of the other version, too
+        keys["version"][other] = 10 - version
+        want = first_match(rows, keys)
+        for kernel in KERNELS:
+            for n in (3073, len(keys)):
+                assert np.array_equal(table.classify(keys[:n], kernel=kernel), want[:n])
+
+
 @pytest.mark.parametrize("kernel", KERNELS)
 @pytest.mark.parametrize("n", [0, 1, 2, 300, 3000])
 def test_sizes(kernel: str, n: int) -> None:
