@@ -22,7 +22,7 @@ Unread = dict[tuple[int, int], int]
 """Maps (unread, value) to the number of packets."""
 
 _OTHERS = (0, 0)
-_MOST = 64  # how many different reasons are kept apart
+_MOST = 63  # how many different reasons are kept apart, the first ones, as in FC_TALLY_UNREAD
 _CARRIES_NO_IP = {
     0x0806: "ARP", 0x8035: "RARP", 0x88CC: "LLDP", 0x8863: "PPPoE discovery", 0x888E: "802.1X", 0x8809: "LACP",
     0x88E1: "HomePlug", 0x8892: "PROFINET", 0x88F7: "PTP", 0x9000: "loopback", 0x8137: "IPX", 0x809B: "AppleTalk",
@@ -63,15 +63,19 @@ def unread_words(unread: int, value: int) -> str:
 def add_unread(total: Unread, more: Iterable[tuple[int, int, int]]) -> None:
     """Adds counts (unread, value, packets). Beyond `_MOST` different reasons, further ones are counted together."""
     for unread, value, packets in more:
-        key = (unread, value) if (unread, value) in total or len(total) < _MOST else _OTHERS
+        key = unread, value
+        if key not in total and len(total) - (_OTHERS in total) >= _MOST:
+            key = _OTHERS
         total[key] = total.get(key, 0) + packets
 
 
 def unread_of(infos: npt.NDArray[np.void]) -> list[tuple[int, int, int]]:
-    """The counts (unread, value, packets) of an array of `PACKET_DTYPE`."""
+    """The counts (unread, value, packets) of an array of `PACKET_DTYPE`, in the order of the first packets."""
     chosen = infos[infos["unread"] != 0]
     if not len(chosen):
         return []
     both = chosen["unread"].astype(np.uint32) << 16 | chosen["unread_value"]
-    values, counts = np.unique(both, return_counts=True)
-    return [(value >> 16, value & 0xFFFF, n) for value, n in zip(values.tolist(), counts.tolist(), strict=True)]
+    values, first, counts = np.unique(both, return_index=True, return_counts=True)
+    order = np.argsort(first)
+    found = zip(values[order].tolist(), counts[order].tolist(), strict=True)
+    return [(value >> 16, value & 0xFFFF, packets) for value, packets in found]
