@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import signal
 import socket
-import threading
 from abc import ABC, abstractmethod
-from collections import Counter, deque
+from collections import Counter
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -19,7 +18,7 @@ from flowclass.errors import FlowclassError
 
 from .control import ControlServer, Handler
 from .logs import Log
-from .loop import LOCAL_QUEUE, WAIT_MS, Loop
+from .loop import DataThread, Loop
 from .network import Network
 from .nftables import run_nft
 from .packets import MOBILITY
@@ -47,11 +46,9 @@ class EndService(ABC):
         self.loop: Loop = self._keep(Loop())
         self.counters: Counter[str] = Counter()
         self._control, self._device, self._mtu = control, tun, mtu
-        self._waiting: deque[Local] = deque()
-        self._scheduled = False
+        self._data: DataThread = DataThread(self.loop, self._take_waiting, self.counters)
 
     def run(self) -> None:
-        thread = threading.Thread(target=self._forward, name="forward", daemon=True)
         try:
             self.loop.on_signal(signal.SIGTERM, self._leave)
             self.loop.on_signal(signal.SIGINT, self._leave)
@@ -59,14 +56,12 @@ class EndService(ABC):
             self.network: Network = self._keep(Network())
             self._open()
             self._keep(ControlServer(self._control, self.loop, self._answer, self.log))
-            thread.start()
+            self._data.start(self.forwarder)
             self._serve()
             self.loop.run()
             self.log.info("stopped")
         finally:
-            if thread.is_alive():
-                self.forwarder.close()
-                thread.join(5)
+            self._data.stop()
             self._closing.close()  # all of them, also if one fails
 
     def _keep(self, thing: Any) -> Any:
@@ -102,29 +97,10 @@ class EndService(ABC):
     def _take(self, local: Local) -> None:
         """Process a packet for this node itself."""
 
-    # ---- the data thread
-
-    def _forward(self) -> None:
-        try:
-            while self.loop.is_running:
-                found = self.forwarder.run(WAIT_MS)
-                if not found:
-                    continue
-                room = LOCAL_QUEUE - len(self._waiting)
-                if len(found) > room:
-                    self.counters["control plane busy"] += len(found) - room
-                    del found[max(room, 0) :]
-                self._waiting.extend(found)
-                if not self._scheduled:
-                    self._scheduled = True
-                    self.loop.call(self._take_waiting)
-        except BaseException as error:
-            self.loop.fail(error)
-
     def _take_waiting(self) -> None:
-        self._scheduled = False
-        for _ in range(len(self._waiting)):  # what comes meanwhile waits, so that timers and signals have their turn
-            self._take(self._waiting.popleft())
+        waiting = self._data.waiting
+        for _ in range(len(waiting)):  # what comes meanwhile waits, so that timers and signals have their turn
+            self._take(waiting.popleft()[1])
 
     # ---- the operator
 

@@ -11,9 +11,8 @@ import contextlib
 import os
 import signal
 import socket
-import threading
 import time
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import TYPE_CHECKING, Any, Final
@@ -31,7 +30,7 @@ from .config import AgentConfig, Security, read_agent_config
 from .control import ControlServer
 from .home_link import HomeLink
 from .logs import Log
-from .loop import LOCAL_QUEUE, WAIT_MS, Loop
+from .loop import DataThread, Loop
 from .metrics import MetricsServer
 from .network import Network
 from .notify import notify
@@ -72,8 +71,7 @@ class HomeAgentService:
         self.latencies: answers.Latencies = answers.Latencies()
         self.drained = False
         self._rates = RateLimit(config.updates_per_second, config.burst)
-        self._waiting: deque[tuple[float, Local]] = deque()
-        self._scheduled = False
+        self._data: DataThread = DataThread(self.loop, self._take_waiting, self.ignored)
         self._udp: socket.socket | None = None
         self._udp_replies: list[tuple[bytes, tuple[bytes, int]]] = []
         self._closing = contextlib.ExitStack()
@@ -114,7 +112,6 @@ class HomeAgentService:
 
         After the end of another agent packets are lost until the thread starts, so what they don't need comes later.
         """
-        thread = threading.Thread(target=self._forward, name="forward", daemon=True)
         try:
             self.loop.on_signal(signal.SIGTERM, self.loop.stop)
             self.loop.on_signal(signal.SIGINT, self.loop.stop)
@@ -122,7 +119,7 @@ class HomeAgentService:
             if not self._open_store():
                 return
             self._open()
-            thread.start()
+            self._data.start(self.forwarder)
             self.loop.deadlines.append(self.agent.next_deadline)
             self.loop.on_time.append(self._tick)
             if self.config.user is None:
@@ -132,20 +129,13 @@ class HomeAgentService:
             notify("READY=1")
             self.loop.run()
             notify("STOPPING=1")
-            self._stop_forwarding(thread)
-            while self._waiting:
+            self._data.stop()
+            while self._data.waiting:
                 self._take_waiting()
             self.log.info("stopped")
         finally:
-            self._stop_forwarding(thread)
+            self._data.stop()
             self._closing.close()  # all of them, also if one fails
-
-    def _stop_forwarding(self, thread: threading.Thread) -> None:
-        """End the data thread, if it runs: it uses what is about to be closed."""
-        self.loop.stop()
-        if thread.is_alive():
-            self.forwarder.close()
-            thread.join(5)
 
     def _keep(self, thing: Any) -> Any:
         self._closing.callback(thing.close)
@@ -341,33 +331,13 @@ class HomeAgentService:
             except (FlowclassError, OSError) as error:
                 self.log.error("a binding could not be revoked", home=ip_address(node.home), error=error)
 
-    # ---- the data thread
-
-    def _forward(self) -> None:
-        try:
-            while self.loop.is_running:
-                found = self.forwarder.run(WAIT_MS)
-                if not found:
-                    continue
-                room = LOCAL_QUEUE - len(self._waiting)
-                if len(found) > room:
-                    self.ignored["control plane busy"] += len(found) - room
-                    del found[max(room, 0) :]
-                now = time.monotonic()
-                self._waiting.extend((now, local) for local in found)
-                if not self._scheduled:
-                    self._scheduled = True
-                    self.loop.call(self._take_waiting)
-        except BaseException as error:
-            self.loop.fail(error)
-
     # ---- the main thread
 
     def _take_waiting(self) -> None:
         """Process a batch of the waiting packets; send the answers after one commit of the store for all of them."""
-        self._scheduled = False
+        waiting = self._data.waiting
         replies: list[bytes] = []
-        batch = [self._waiting.popleft() for _ in range(min(len(self._waiting), _BATCH))]
+        batch = [waiting.popleft() for _ in range(min(len(waiting), _BATCH))]
         try:
             with self.agent.cache.batch():
                 for _, local in batch:
@@ -382,9 +352,8 @@ class HomeAgentService:
         now = time.monotonic()
         for arrival, _ in batch:
             self.latencies.add(now - arrival)
-        if self._waiting:
-            self._scheduled = True
-            self.loop.call(self._take_waiting)
+        if waiting:
+            self._data.schedule()
 
     def _take(self, local: Local) -> list[bytes]:
         packet = local.packet

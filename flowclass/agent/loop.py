@@ -1,4 +1,7 @@
-"""The event loop of a daemon: it handles files, timers, signals and calls from other threads one after the other."""
+"""The event loop of a daemon: it handles files, timers, signals and calls from other threads one after the other.
+
+Beside it runs the one other thread, which forwards packets.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +10,21 @@ import os
 import selectors
 import signal
 import socket
+import threading
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
-__all__ = ["LOCAL_QUEUE", "WAIT_MS", "Loop"]
+if TYPE_CHECKING:
+    from ._forward import Forwarder, Local
 
-WAIT_MS: Final = 1000
+__all__ = ["DataThread", "Loop"]
+
+_WAIT_MS: Final = 1000
 """How long a data thread waits for packets before it looks whether it is to end."""
 
-LOCAL_QUEUE: Final = 4096
+_LOCAL_QUEUE: Final = 4096
 """How many packets may wait for the main thread; others are dropped and counted."""
 
 _LONGEST: Final = 60.0
@@ -111,3 +118,58 @@ class Loop:
             action = self._signals.get(number)
             if action is not None:
                 action()
+
+
+class DataThread:
+    """Runs a forwarder, in C and without the interpreter's lock, in a thread of its own while the loop runs.
+
+    Packets for the host itself are left in ``waiting``, each behind the time of the monotonic clock at which it came;
+    then ``take`` is called in the loop's thread. If it leaves some there, it has to ask for a further call by
+    `schedule`. Packets for which there is no room are counted in ``dropped`` as "control plane busy".
+    """
+
+    def __init__(self, loop: Loop, take: Callable[[], object], dropped: Counter[str]) -> None:
+        self.waiting: deque[tuple[float, Local]] = deque()
+        self._loop = loop
+        self._take = take
+        self._dropped = dropped
+        self._scheduled = False
+        self._forwarder: Forwarder | None = None
+        self._thread = threading.Thread(target=self._run, name="forward", daemon=True)
+
+    def start(self, forwarder: Forwarder) -> None:
+        self._forwarder = forwarder
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End the loop, and the thread if it runs, before what it uses is closed."""
+        self._loop.stop()
+        if self._forwarder is not None and self._thread.is_alive():
+            self._forwarder.close()
+            self._thread.join(5)
+
+    def schedule(self) -> None:
+        if not self._scheduled:
+            self._scheduled = True
+            self._loop.call(self._take_waiting)
+
+    def _take_waiting(self) -> None:
+        self._scheduled = False
+        self._take()
+
+    def _run(self) -> None:
+        assert self._forwarder is not None
+        try:
+            while self._loop.is_running:
+                found = self._forwarder.run(_WAIT_MS)
+                if not found:
+                    continue
+                room = _LOCAL_QUEUE - len(self.waiting)
+                if len(found) > room:
+                    self._dropped["control plane busy"] += len(found) - room
+                    del found[max(room, 0) :]
+                now = time.monotonic()
+                self.waiting.extend((now, local) for local in found)
+                self.schedule()
+        except BaseException as error:
+            self._loop.fail(error)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv6Address
 from pathlib import Path
@@ -31,11 +33,11 @@ from scapy.packet import Raw
 from flowclass.agent._forward import Forwarder, Local
 from flowclass.agent.config import read_correspondent_config, read_node_config
 from flowclass.agent.correspondent import CorrespondentService
-from flowclass.agent.loop import Loop
+from flowclass.agent.loop import DataThread, Loop
 from flowclass.agent.mobile_node import MobileNodeService
 from flowclass.agent.route_optimization import RouteOptimization
 from flowclass.engine.forwarding import ForwardingTable
-from flowclass.errors import ClassifierError
+from flowclass.errors import ClassifierError, FlowclassError
 from flowclass.wire import BindingAcknowledgement, MobilityPacket, NatDetection, encode_packet
 
 HOME4 = "198.51.100.5"
@@ -376,10 +378,10 @@ def test_packets_that_never_end_leave_timers_and_signals_their_turn(service: Cor
         nonlocal taken
         taken += 1
         assert taken < 100, "the end takes one packet after the other"
-        service._waiting.append(local)  # as the data thread does meanwhile
+        service._data.waiting.append((0.0, local))  # as the data thread does meanwhile
 
     service._take = take  # type: ignore[method-assign]
-    service._waiting.append(Local(b"", -1, None))
+    service._data.waiting.append((0.0, Local(b"", -1, None)))
     service._take_waiting()
     assert taken == 1
 
@@ -469,3 +471,39 @@ def test_a_problem_with_an_application_ends_no_direct_way(monkeypatch: pytest.Mo
     assert problem(head / option / udp(HOME, CN)[UDP], 2, 42) == []  # another option
     assert problem(head / option / udp(HOME, CN)[UDP], 0, 4) == []
     assert problem(IPv6(src=HOME, dst=OTHER) / MIP6MH_HoTI(), 1, 6) == []  # it didn't get the packet
+
+
+class FullForwarder:
+    """Gives more packets than may wait, then fails, unless it was closed before."""
+
+    def __init__(self) -> None:
+        self.closed = threading.Event()
+        self.given = False
+
+    def run(self, milliseconds: int) -> list[Local]:
+        if self.given:
+            self.closed.wait(60)
+            raise FlowclassError("closed")
+        self.given = True
+        return [Local(b"", -1, None)] * 5000
+
+    def close(self) -> None:
+        self.closed.set()
+
+
+def test_packets_without_room_are_dropped_and_a_failure_of_the_data_thread_ends_the_loop() -> None:
+    loop, dropped, taken = Loop(), Counter[str](), list[int]()
+    forwarder: Any = FullForwarder()
+
+    def take() -> None:
+        taken.append(len(data.waiting))
+        data.waiting.clear()
+        forwarder.close()
+
+    data = DataThread(loop, take, dropped)
+    data.start(forwarder)
+    with pytest.raises(FlowclassError, match="closed"):
+        loop.run()
+    data.stop()
+    loop.close()
+    assert (taken, dropped) == ([4096], {"control plane busy": 904})
