@@ -352,6 +352,31 @@ static void pcapng(void)
     free(f.data);
 }
 
+/* us and ns up to the last that 64 bits of ns hold, in both byte orders. */
+static void latest_times(void)
+{
+    static const uint64_t most = INT64_MAX, latest[2] = {INT64_MAX / 1000, INT64_MAX};
+    for (int big = 0; big < 2; big++) {
+        file f = {.big = big};
+        uint32_t n = 0;
+        section(&f);
+        interface_block(&f, 1, 0, 6, 0);
+        interface_block(&f, 1, 0, 9, 0);
+        for (uint32_t k = 0; k < 2; k++)
+            for (uint64_t units = most / 1000 - 2; units < most / 1000 + 3; units++)
+                for (uint32_t i = 0; i < 2; i++)
+                    enhanced(&f, i, k ? units + latest[i] - most / 1000 : units, n++);
+        read_in_every_way(&f);
+        CHECK(a.status == 0 && a.n == n && a.n_damages == 0);
+        for (uint32_t k = 0; k < n; k++) {
+            const uint64_t units = most / 1000 - 2 + k / 2 % 5 + (k < 10 ? 0 : latest[k % 2] - most / 1000);
+            const int64_t time = units > latest[k % 2] ? FC_NO_TIME : (int64_t)units * (k % 2 ? 1 : 1000);
+            CHECK(a.times[k] == time && a.interfaces[k] == k % 2 && a.linktypes[k] == 1);
+        }
+        free(f.data);
+    }
+}
+
 /* A capture of 300 records as octets, the offset of each. */
 static file long_pcap(size_t *offsets)
 {
@@ -640,6 +665,7 @@ int main(void)
     end = guarded_end(2 * FC_CAPTURE_WINDOW);
     pcap_kinds();
     pcapng();
+    latest_times();
     damaged_pcap();
     damaged_pcapng();
     unknown_section();

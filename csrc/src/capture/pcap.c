@@ -166,31 +166,24 @@ static inline void pcap_usual(fc_capture *c, window *w, fc_records *r, int big)
     const size_t end = w->size - header;     /* where the next record's header may begin at the latest */
     const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
     uint32_t seconds = c->last_seconds;
-#define U32(at) (big ? fc_be32(at) : fc_le32(at))
-    uint32_t captured = U32(data + at + 8);
+    uint32_t captured = ordered32(big, data + at + 8);
     while (captured - 1 < FC_MAX_RECORD && end - at >= (uint64_t)header + captured && at < stop) {
         const uint8_t *const p = data + at;
         const size_t next = at + header + captured;
-        const uint32_t next_captured = U32(data + next + 8), original = U32(p + 12);
+        const uint32_t next_captured = ordered32(big, data + next + 8), original = ordered32(big, p + 12);
         if (next_captured > most)
             break;
-        /* The records of short packets come so fast that each would be waited for: the stream is fetched a few records
-         * ahead. Of a long one only the headers are wanted, which begin in the line of the record's and go on in the
-         * line behind it. */
-        const uint8_t *const ahead = captured < 256 ? p + 512 : data + next;
-        __builtin_prefetch(ahead);
-        __builtin_prefetch(ahead + 64);
-        seconds = U32(p);
+        fetch_ahead(p, captured, data + next);
+        seconds = ordered32(big, p);
         out.offsets[n] = at + header;
         out.lengths[n] = captured;
         out.originals[n] = original <= most_original ? original : captured;
-        out.times[n] = (int64_t)seconds * 1000000000 + (int64_t)U32(p + 4) * unit;
+        out.times[n] = (int64_t)seconds * 1000000000 + (int64_t)ordered32(big, p + 4) * unit;
         at = next;
         captured = next_captured;
         if (++n == out.capacity)
             break;
     }
-#undef U32
     for (size_t i = out.count; i < n; i++) {
         out.linktypes[i] = linktype;
         out.interfaces[i] = 0;

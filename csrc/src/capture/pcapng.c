@@ -231,9 +231,61 @@ static int ng_block(fc_capture *c, window *w, fc_records *r, uint32_t type, uint
     return status == FC_OK ? STEP_AGAIN : status;
 }
 
+/* Reads enhanced packet blocks with nothing odd about them, each in the window as a whole, as fc_pcapng_step does but
+ * in a third of its instructions. Stops before the first block that needs a closer look. */
+static inline void ng_usual(fc_capture *c, window *w, fc_records *r, int big)
+{
+    enum { HEADER = 28, LEAST = HEADER + 4 };
+    const fc_records out = *r; /* here, so that nothing that is written to the arrays can change it */
+    const uint8_t *const data = w->data;
+    const uint64_t stop = c->stop - c->base; /* in the window; it lies ahead */
+    const interface *i = NULL;               /* the last packet's */
+    uint32_t number = 0, most_original = 0;
+    uint64_t unit = 1;
+    size_t at = w->at, n = out.count;
+    for (; n < out.capacity && w->size - at >= LEAST && at < stop; n++) {
+        const uint8_t *const p = data + at;
+        const uint32_t total = ordered32(big, p + 4), captured = ordered32(big, p + 20);
+        if (ordered32(big, p) != EPB || total % 4 || total < LEAST || total - LEAST > FC_MAX_RECORD ||
+            total > w->size - at || captured > total - LEAST || ordered32(big, p + total - 4) != total)
+            break;
+        if (!i || ordered32(big, p + 8) != number) {
+            number = ordered32(big, p + 8);
+            if (number >= c->n_interfaces)
+                break;
+            i = &c->interfaces[number];
+            if (i->offset || (i->resolution != 6 && i->resolution != 9)) /* units other than us and ns of 1970 */
+                break;
+            unit = i->resolution == 6 ? 1000 : 1;
+            most_original = max_original(i->linktype);
+        }
+        const uint64_t units = (uint64_t)ordered32(big, p + 12) << 32 | ordered32(big, p + 16);
+        if (units > INT64_MAX / 1000) /* their ns may not fit into 64 bits */
+            break;
+        fetch_ahead(p, captured, p + total);
+        const uint32_t original = ordered32(big, p + 24);
+        out.offsets[n] = at + HEADER;
+        out.lengths[n] = captured;
+        out.originals[n] = original <= most_original ? original : captured;
+        out.times[n] = (int64_t)(units * unit);
+        out.linktypes[n] = i->linktype;
+        out.interfaces[n] = number;
+        at += total;
+    }
+    c->frames += n - out.count;
+    r->count = n;
+    w->at = at;
+}
+
 int fc_pcapng_step(fc_capture *c, window *w, fc_records *r)
 {
     while (r->count < r->capacity && !c->skip && c->n_damages < ENOUGH_DAMAGES && c->base + w->at < c->stop) {
+        if (c->big)
+            ng_usual(c, w, r, 1);
+        else
+            ng_usual(c, w, r, 0);
+        if (r->count == r->capacity || c->base + w->at >= c->stop)
+            break;
         const uint8_t *p = w->data + w->at;
         if (left(w) < 12)
             return need_more(c, w);
