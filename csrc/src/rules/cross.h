@@ -63,7 +63,7 @@ static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step
     memcpy(&word, (const uint8_t *)key + step->at, 8);
     memcpy(&candidate, cross->tables + step->table + 2 * (word * step->factor >> step->shift), 2);
     memcpy(&value, cross->tables + step->values + 8 * (uint32_t)candidate, 8);
-    return word == value ? candidate : 0;
+    return candidate & -(uint32_t)(word == value); /* no branch: it would be guessed wrong often */
 }
 
 /* keys[index[i]], or keys[i] where index is NULL, of n keys: the row of the first rule that matches, or -1, to out[i].

@@ -37,8 +37,9 @@ typedef struct work {
     /* eight octets of each of 64 keys: of half the keys in the first register, of the others in the second */
     __m512i eight[8 * DWORD_SETS][2];
     const fc_key *keys;
-    uint32_t from[AVX512_KEYS] __attribute__((aligned(64))); /* octets from `keys` to each key; in a row: in order */
-    uint32_t halves;                                         /* with more than 32 keys 2, else 1 */
+    uint32_t from[AVX512_KEYS]
+        __attribute__((aligned(64))); /* octets from `keys` to each key: of others than full blocks */
+    uint32_t halves;                  /* with more than 32 keys 2, else 1 */
 } work;
 
 /* Which dwords of a key are read, by fours, and where in `eight` each octet is found: after the rules' octets come the
