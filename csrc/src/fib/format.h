@@ -225,9 +225,9 @@ _Static_assert(offsetof(fc_key, source_port) == FIB_TAIL_OFFSET && offsetof(fc_k
 #define FIB_LENGTHS 129u
 
 /* The reference in a way that an entry has left while a way behind it has an entry with the same tag, as addresses that
- * differ in few bits often do. Vector kernels look into the first way with a tag only. A 0 there says that no entry has
- * it, but this leads to an anchor of nobody, like any other entry that isn't the one: then the ways are tried one by
- * one (fib_probe). */
+ * differ in few bits often do, or while entries went on to the next bucket. Vector kernels look into the first way with
+ * a tag only. A 0 there says that no entry has it, but this leads to an anchor of nobody, like any other entry that
+ * isn't the one: then the ways are tried one by one (fib_probe). */
 #define FIB_GONE 1u
 
 typedef struct fib_bucket {

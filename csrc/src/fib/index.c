@@ -125,7 +125,7 @@ void fc_fib_index_remove(fib_index *x, fib_hash h, uint32_t ref)
     if (!entry)
         return;
     fib_bucket *b = &x->bucket[at];
-    uint32_t left = 0;
+    uint32_t left = atomic_load_explicit(&b->passed, memory_order_relaxed) ? FIB_GONE : 0;
     for (unsigned i = (unsigned)(entry - b->ref) + 1; i < FIB_WAYS; i++)
         if (!is_free(b, i) && atomic_load_explicit(&b->tag[i], memory_order_relaxed) == h.tag)
             left = FIB_GONE;
