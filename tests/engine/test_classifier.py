@@ -71,7 +71,9 @@ def test_keys_that_wait_for_later_trees(family: str, version: int) -> None:
     keys = np.concatenate([key_trace(rows, 2500, kind="corner"), near_misses(rows, 1500, seed=5)])
     np.random.default_rng(6).shuffle(keys)
     some = slice(900, 1100), slice(3300, 4000, 97)
-    keys["present"][some[0]] &= 3  # so that the exact rules are asked for pieces that wait
+    keys["present"][some[0]] &= 3  # addresses only, so that some pieces that wait are asked what each rule needs
+    for name in "source_port", "destination_port", "protocol":
+        keys[name][some[0]] = 0
     table = fc.Classifier(rows)
     for other in (slice(0), some[1], some[0]):  # keys of the other version, too
         keys["version"][other] = 10 - version
@@ -79,6 +81,27 @@ def test_keys_that_wait_for_later_trees(family: str, version: int) -> None:
         for kernel in KERNELS:
             for n in (3073, len(keys)):
                 assert np.array_equal(table.classify(keys[:n], kernel=kernel), want[:n])
+
+
+@pytest.mark.parametrize("family", ["acl", "ipc"])
+def test_short_bodies_of_large_ipv6_sets(family: str) -> None:
+    rows = rule_set(family, 17_500, version=6, seed=8)
+    keys = np.concatenate([key_trace(rows, 900, kind="corner"), near_misses(rows, 600, seed=9)])
+    lacking = keys.copy()
+    lacking["present"][700:] &= 0x7F  # no protocol: their pieces need the ordinary bodies
+    lacking["protocol"][700:] = 0
+    class_asked_for = rows.copy()  # by one rule, so that there are none
+    for name, value in ("traffic_class_first", 8), ("traffic_class_last", 15):
+        class_asked_for[name][5] = value
+    class_asked_for["conditions"][5] |= 1 << 6
+    octets = fc.Classifier(class_asked_for).info["bytes"]
+    table = fc.Classifier(rows)
+    assert table.info["bytes"] - octets > 60 * len(rows)
+    for rules, classifier in (rows, table), (class_asked_for, fc.Classifier(class_asked_for)):
+        for asked in keys, lacking:
+            want = first_match(rules, asked)
+            for kernel in KERNELS:
+                assert np.array_equal(classifier.classify(asked, kernel=kernel), want)
 
 
 @pytest.mark.parametrize("kernel", KERNELS)

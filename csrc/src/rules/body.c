@@ -1,4 +1,5 @@
 /* body.c - a rule as a forest keeps it: the lanes that a forest's bodies have, a rule to its body, and back. */
+#include "../common/memory.h"
 #include "build.h"
 
 /* How a forest's bodies are laid out: the fewest lanes that hold every lane that some rule constrains. */
@@ -39,6 +40,57 @@ void fc_write_body(const fc_forest *f, uint32_t number, const fc_rule *r, const 
     }
     body[f->lanes - 1] = (uint16_t)number;
     span[f->lanes - 1] = (uint16_t)(r->conditions | (exact ? 0 : FC_BODY_VERIFY) | (number >> 16) << 9);
+}
+
+/* The length of the prefix that an address's 8 lanes are, or -1. */
+static int length_of(const uint16_t *lo, const uint16_t *span)
+{
+    int length = 0, open = 0;
+    for (int i = 0; i < 8; i++) {
+        uint32_t lane = (uint32_t)i ^ 3, s = span[lane]; /* the most significant first */
+        if ((s & (s + 1)) != 0 || (lo[lane] & s) != 0 || (open && s != 0xffff))
+            return -1;
+        length += 16 - __builtin_popcount(s);
+        open |= s != 0;
+    }
+    return length;
+}
+
+/* Fewer rules' bodies are in the second-level cache, where two lines cost little: 10k rules -2 to +5 % with short ones,
+ * 100k +11 to +17 %. */
+#define SHORT_FROM 16384u
+
+size_t fc_write_shorts(fc_forest *f)
+{
+    const size_t spans = 8 * 132, size = 2 * (spans + (size_t)FC_SHORT_LANES * f->n); /* 128 + 1 lengths, whole lines */
+    int wanted = f->n >= SHORT_FROM && f->lanes == 32 && f->priority == NULL && !f->verify;
+    uint16_t *memory = wanted ? fc_big_alloc(size) : NULL;
+    if (memory == NULL) /* which only makes look-ups slower */
+        return 0;
+    for (int length = 0; length <= 128; length++) {
+        for (int i = 0; i < 8; i++) {
+            int bits = length - 16 * i;
+            memory[8 * length + (i ^ 3)] = (uint16_t)(bits <= 0 ? 0xffff : bits >= 16 ? 0 : 0xffff >> bits);
+        }
+    }
+    for (uint32_t number = 0; number < f->n; number++) {
+        const uint16_t *lo = f->bodies + (size_t)number * 64, *span = lo + 32;
+        uint16_t *to = memory + spans + (size_t)number * FC_SHORT_LANES;
+        int source = length_of(lo, span), destination = length_of(lo + 8, span + 8), other = 0;
+        for (int i = 23; i < 31; i++)
+            other |= span[i] != 0xffff;
+        if (source < 0 || destination < 0 || other) {
+            fc_big_free(memory);
+            return 0;
+        }
+        memcpy(to, lo, 2 * 23);
+        to[23] = (uint16_t)(source | destination << 8);
+        memcpy(to + 24, span + 16, 2 * 7);
+        to[31] = 0;
+    }
+    f->short_spans = memory;
+    f->shorts = memory + spans;
+    return size;
 }
 
 /* The inverse of fc_write_body for an exact body: the ranges of the fields that have conditions. */

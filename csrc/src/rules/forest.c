@@ -156,7 +156,7 @@ int fc_forest_build(fc_forest *f, int version, const fc_rule *rules, uint32_t n,
         for (int i = f->trees; status == FC_OK && i-- > 0;)
             f->tree[i].best_on = best = f->tree[i].best < best ? f->tree[i].best : best;
         if (status == FC_OK && !b.o.quick)
-            info->bytes += fc_note_rivals(&b, x.list, f->n);
+            info->bytes += fc_note_rivals(&b, x.list, f->n) + fc_write_shorts(f);
     }
     free(b.arena);
     free(b.leaf_hash);
@@ -175,6 +175,7 @@ void fc_forest_release(fc_forest *f)
     if (f->priority == NULL)
         fc_big_free((void *)f->bodies);
     free((void *)f->rank);
+    fc_big_free((void *)f->short_spans);
     free((void *)f->rivals);
     free((void *)f->exact);
     free((void *)f->exact_at);

@@ -26,6 +26,14 @@
 #define FC_MAX_NUMBER ((1u << 23) - 1)
 #endif
 
+/* ---- Short bodies: a rule in one line of memory --------------------------------------------------
+ * Where all IPv6 rules of an immutable forest ask for prefixes of addresses, and for no traffic class, their bodies of
+ * 32 lanes have the same again in half the room: lower ends as in a body up to lane 22; in lane 23 the lengths of the
+ * source's prefix (lower octet) and the destination's; then the spans of lanes 16 to 22. The spans of lanes 0 to 15
+ * follow from the lengths: those of an address whose prefix has `length` bits are the 8 values at short_spans + 8 *
+ * length. */
+#define FC_SHORT_LANES 32u
+
 /* ---- Slots: 32 bits, kind (2) and payload (30) --------------------------------------------------
  * ONE    payload: number of the body to compare; FC_EMPTY: nothing here
  * LEAF   blocks (4 bits) and offset (26): see FC_LEAF_LONG below
@@ -107,6 +115,8 @@ typedef struct fc_forest {
     uint8_t lane_map[FC_MAX_LANES];
     fc_tree tree[FC_MAX_TREES + 1]; /* one more for live.c */
     const uint16_t *bodies;         /* 2 * lanes values each, by number */
+    const uint16_t *shorts;         /* short bodies, by number; NULL: there are none */
+    const uint16_t *short_spans;
     const uint8_t *arena;
     const uint32_t *rank;   /* number -> index in the table's rule order; NULL: the same */
     const fc_rule *exact;   /* the rules whose bodies have FC_BODY_VERIFY, by rising number */
@@ -374,6 +384,9 @@ static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32
     }
     return some;
 }
+
+/* body.c: writes the short bodies, if the rules have such. Returns the octets that they take. */
+size_t fc_write_shorts(fc_forest *f);
 
 /* Does rule `number`, whose body matched only as a bounding box, match the key itself? */
 int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key);

@@ -35,6 +35,19 @@ INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
     return !_mm256_testz_si256(a, a);
 }
 
+INLINE int short_fails(const uint16_t *key, const uint16_t *body, const uint16_t *spans)
+{
+    const uint8_t *length = (const uint8_t *)(body + 23);
+    __m256i span = _mm256_set_m128i(_mm_load_si128((const __m128i *)(spans + (size_t)8 * length[1])),
+                                    _mm_load_si128((const __m128i *)(spans + (size_t)8 * length[0])));
+    __m256i t = _mm256_subs_epu16(_mm256_sub_epi16(load(key), load(body)), span);
+    __m128i u =
+        _mm_sub_epi16(_mm_load_si128((const __m128i *)(key + 16)), _mm_load_si128((const __m128i *)(body + 16)));
+    u = _mm_slli_si128(_mm_subs_epu16(u, _mm_load_si128((const __m128i *)(body + 24))), 2); /* without lane 23 */
+    t = _mm256_or_si256(t, _mm256_zextsi128_si256(u));
+    return !_mm256_testz_si256(t, t);
+}
+
 /* zero: all ones in the octets of lanes that match, in the order of the lanes. The last lane of each body says nothing.
  */
 INLINE uint32_t marks(__m256i zero, uint32_t last)

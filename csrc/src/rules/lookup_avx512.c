@@ -25,6 +25,18 @@ INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
     return (int)_mm512_mask_cmpgt_epu16_mask(0x7fffffff, t, _mm512_load_si512(body + 32));
 }
 
+INLINE int short_fails(const uint16_t *key, const uint16_t *body, const uint16_t *spans)
+{
+    const uint8_t *length = (const uint8_t *)(body + 23);
+    __m256i span = _mm256_set_m128i(_mm_load_si128((const __m128i *)(spans + (size_t)8 * length[1])),
+                                    _mm_load_si128((const __m128i *)(spans + (size_t)8 * length[0])));
+    __m256i t = _mm256_sub_epi16(_mm256_load_si256((const __m256i *)key), _mm256_load_si256((const __m256i *)body));
+    __m128i u =
+        _mm_sub_epi16(_mm_load_si128((const __m128i *)(key + 16)), _mm_load_si128((const __m128i *)(body + 16)));
+    return (int)(_mm256_cmpgt_epu16_mask(t, span) |
+                 _mm_mask_cmpgt_epu16_mask(0x7f, u, _mm_load_si128((const __m128i *)(body + 24))));
+}
+
 /* no: a bit for each lane that doesn't match, the last of each body left out, where `last` has its bit. */
 INLINE uint32_t marks(uint32_t no, uint32_t last) { return (last - no) & last; }
 

@@ -4,6 +4,7 @@
  *   FC_LOOKUP                         the name of its entry point
  *   extract(word, mask)               bit extraction
  *   body_fails(lanes, key, body)      0 when all range lanes match (lo at body, spans behind)
+ *   short_fails(key, body, spans)     the same for a short body (format.h)
  *   block_matches(lanes, key, block)  marks: of the bits for the 32 lanes of a 128-octet block's bodies, those of the
  *                                     last lane of each body that matches, so that its number is easily found
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
@@ -232,8 +233,18 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
     }
 }
 
-INLINE void prefetch_body(const fc_forest *f, uint32_t number, int lanes)
+/* Short bodies, where a look-up may use them: of fields that a key lacks they know nothing. */
+INLINE const uint16_t *shorts_of(const fc_forest *f, int lanes, int careful, int dynamic)
 {
+    return lanes == 32 && !careful && !dynamic ? f->shorts : NULL;
+}
+
+INLINE void prefetch_body(const fc_forest *f, const uint16_t *shorts, uint32_t number, int lanes)
+{
+    if (shorts) {
+        __builtin_prefetch(shorts + (size_t)number * FC_SHORT_LANES);
+        return;
+    }
     const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
     __builtin_prefetch(body);
     if (lanes == 32)
@@ -248,18 +259,26 @@ INLINE void prefetch_leaf(const fc_forest *f, uint32_t slot, int lanes)
         __builtin_prefetch(p + 64);
 }
 
+INLINE int rule_fails(const fc_forest *f, const uint16_t *shorts, const uint16_t *key, uint32_t number, int lanes)
+{
+    if (shorts)
+        return short_fails(key, shorts + (size_t)number * FC_SHORT_LANES, f->short_spans);
+    return body_fails(lanes, key, f->bodies + (size_t)number * 2 * (uint32_t)lanes);
+}
+
 INLINE void match_ones(const fc_forest *f, const batch *keys, work *w, int lanes, int permuted, int careful,
                        int dynamic)
 {
+    const uint16_t *shorts = shorts_of(f, lanes, careful, dynamic);
     for (uint32_t j = 0; j < FC_AHEAD; j++)
         w->one.slot[w->one.n + j] = 0; /* so that no look-up asks whether there is a body to prefetch */
     for (uint32_t j = 0; j < w->one.n; j++) {
         uint32_t i = w->one.key[j], number = w->one.slot[j];
-        prefetch_body(f, w->one.slot[j + FC_AHEAD], lanes);
-        const uint16_t *body = f->bodies + (size_t)number * 2 * (uint32_t)lanes;
-        int no = body_fails(lanes, key_lanes(w, i, lanes, permuted), body);
+        prefetch_body(f, shorts, w->one.slot[j + FC_AHEAD], lanes);
+        int no = rule_fails(f, shorts, key_lanes(w, i, lanes, permuted), number, lanes);
         if (careful && !no)
-            no = !accept(f, key_at(keys, w, i, lanes), number, body[2 * lanes - 1]);
+            no = !accept(f, key_at(keys, w, i, lanes), number,
+                         f->bodies[((size_t)number * 2 + 2) * (uint32_t)lanes - 1]);
         offer_or_not(f, w, i, number, no, dynamic);
     }
 }
@@ -426,24 +445,24 @@ INLINE void match_leaves(const fc_forest *f, const batch *keys, work *w, int lan
  */
 INLINE void match_lists(const fc_forest *f, const batch *keys, work *w, int careful, int dynamic)
 {
+    const uint16_t *shorts = shorts_of(f, 32, careful, dynamic);
     const uint32_t *at[FC_STAGE];
     uint32_t left[FC_STAGE];
     uint32_t n = w->leaf.n;
     for (uint32_t j = 0; j < n; j++) {
         at[j] = (const uint32_t *)leaf_blocks(f, w->leaf.slot[j], 32, &left[j]);
-        prefetch_body(f, *at[j], 32);
+        prefetch_body(f, shorts, *at[j], 32);
     }
     while (n) {
         uint32_t kept = 0;
         for (uint32_t j = 0; j < n; j++) {
             uint32_t i = w->leaf.key[j], number = *at[j], more = left[j] - 1;
-            const uint16_t *body = f->bodies + (size_t)number * 64;
-            int no = body_fails(32, key_lanes(w, i, 32, 0), body);
+            int no = rule_fails(f, shorts, key_lanes(w, i, 32, 0), number, 32);
             if (careful && !no)
-                no = !accept(f, key_at(keys, w, i, 32), number, body[63]);
+                no = !accept(f, key_at(keys, w, i, 32), number, f->bodies[(size_t)number * 64 + 63]);
             offer_or_not(f, w, i, number, no, dynamic);
             const uint32_t *next = at[j] + (more > 0);
-            prefetch_body(f, *next, 32);
+            prefetch_body(f, shorts, *next, 32);
             w->leaf.key[kept] = i;
             at[kept] = next;
             left[kept] = more;
@@ -540,7 +559,7 @@ INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *
         w->one.n = w->half.n = w->leaf.n = w->node.n = 0;
         sort_slots(w, active, limit, w->slot, m);
         for (uint32_t j = 0; j < w->one.n && j < FC_AHEAD; j++)
-            prefetch_body(f, w->one.slot[j], lanes);
+            prefetch_body(f, shorts_of(f, lanes, careful, dynamic), w->one.slot[j], lanes);
         walk_nodes(f, w, lanes, permuted, dynamic, t == 0);
         for (uint32_t j = 0; j < w->half.n; j++)
             __builtin_prefetch(f->arena + (size_t)FC_LEAF_OFFSET(w->half.slot[j]) * 64);

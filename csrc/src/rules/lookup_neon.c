@@ -32,6 +32,15 @@ INLINE int body_fails(int lanes, const uint16_t *key, const uint16_t *body)
     return fails(lanes, key, body, body + lanes);
 }
 
+INLINE int short_fails(const uint16_t *key, const uint16_t *body, const uint16_t *spans)
+{
+    const uint8_t *length = (const uint8_t *)(body + 23);
+    uint16x8_t any = vsetq_lane_u16(0, over(key + 16, body + 16, body + 24), 7);
+    for (int i = 0; i < 2; i++)
+        any = vorrq_u16(any, over(key + 8 * i, body + 8 * i, spans + (size_t)8 * length[i]));
+    return vmaxvq_u16(any) != 0;
+}
+
 INLINE uint32_t block_matches(int lanes, const uint16_t *key, const uint16_t *block)
 {
     uint32_t match = 0;
