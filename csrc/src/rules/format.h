@@ -14,8 +14,8 @@
 
 #define FC_MAX_TREES 6
 #define FC_MAX_DEPTH 12
-#define FC_BATCH \
-    768 /* keys that an index or a list has room for: whole pieces of those a kernel takes (lookup_batch.h) */
+/* Keys that an index or a list has room for: whole pieces of those that a kernel takes (lookup_batch.h). */
+#define FC_BATCH 768
 
 /* ---- Bodies: one rule as a product of 16-bit ranges ---------------------------------------------
  * `lanes` (8, 16 or 32) lower ends, then as many spans: a key matches when (key - lo) <= span, unsigned, in each lane
