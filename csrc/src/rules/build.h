@@ -13,6 +13,7 @@ void fc_choose_lanes(fc_forest *forest, const uint8_t *used);
 void fc_write_body(const fc_forest *forest, uint32_t number, const fc_rule *rule, const uint16_t *lo,
                    const uint16_t *hi, int exact, uint16_t *body);
 void fc_read_body(const fc_forest *forest, const uint16_t *body, fc_rule *rule);
+size_t fc_write_shorts(fc_forest *forest); /* if the rules have such; returns the octets that they take */
 
 /* ---- table.c ------------------------------------------------------------------------------------ */
 

@@ -385,9 +385,6 @@ static inline uint32_t fc_meet(const uint64_t *const *row, uint32_t rows, uint32
     return some;
 }
 
-/* body.c: writes the short bodies, if the rules have such. Returns the octets that they take. */
-size_t fc_write_shorts(fc_forest *f);
-
 /* Does rule `number`, whose body matched only as a bounding box, match the key itself? */
 int fc_verify(const fc_forest *f, uint32_t number, const fc_key *key);
 

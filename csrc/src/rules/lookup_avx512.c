@@ -174,11 +174,12 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
         deal(&w->node, in & (__mmask16)~below_node, k, s);
     }
 }
+
+/* A gather doesn't promise what readers beside a writer need. */
 INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic)
 {
     if (dynamic) {
-        for (uint32_t j = 0; j < n; j++)
-            slot[j] = FC_SLOT_AT(base + slot[j]);
+        load_slots(base, slot, n);
         return;
     }
     for (uint32_t j = 0; j < n; j += 16) {

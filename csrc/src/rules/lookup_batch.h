@@ -66,6 +66,13 @@ _Static_assert(FC_BATCH % FC_STAGE == 0 && FC_BATCH % FC_LONG_STAGE == 0, "no sh
 /* Slots change under updates: what a slot points to was written before it (live.c). */
 #define FC_SLOT_AT(p) __atomic_load_n(p, __ATOMIC_ACQUIRE)
 
+/* slot[j], an index, gives way to base[slot[j]]. */
+INLINE void load_slots(const uint32_t *base, uint32_t *slot, uint32_t n)
+{
+    for (uint32_t j = 0; j < n; j++)
+        slot[j] = FC_SLOT_AT(base + slot[j]);
+}
+
 #ifdef FC_OWN_SORT
 INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, const uint32_t *slot, uint32_t n);
 INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any);
