@@ -3,6 +3,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "../common/halves.h"
 #include "format.h"
 
 #define FIB_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,bmi,bmi2,lzcnt,popcnt")))
@@ -53,14 +54,16 @@ FIB_TARGET static inline void hash4(const fib_index *x, const fc_key *k, fib_has
     const __m512i low = _mm512_set1_epi64(0xffffffff);
     __m512i upper = _mm512_broadcast_i32x4(_mm_set_epi64x((long long)x->key[2], (long long)x->key[0]));
     __m512i lower = _mm512_broadcast_i32x4(_mm_set_epi64x((long long)x->key[3], (long long)x->key[1]));
-    __m512i h = _mm512_mullo_epi64(_mm512_add_epi64(_mm512_srli_epi64(address, 32), upper),
-                                   _mm512_add_epi64(_mm512_and_si512(address, low), lower));
+    upper = _mm512_add_epi64(upper, _mm512_srli_epi64(address, 32));
+    lower = _mm512_add_epi64(lower, _mm512_and_si512(address, low));
+    __m512i h = FC_BY_HALVES(_mm256_mullo_epi64, upper, lower);
     __mmask8 six = _mm512_test_epi64_mask(tail, _mm512_set1_epi64((long long)2 << FIB_TAIL_VERSION));
     __m512i kind = _mm512_mask_mov_epi64(_mm512_set1_epi64((long long)(x->key[4] * (2 * FIB_KIND_HOME(4) + 1))), six,
                                          _mm512_set1_epi64((long long)(x->key[4] * (2 * FIB_KIND_HOME(6) + 1))));
     /* in the upper lane of each two: both products and the version's part */
     h = _mm512_add_epi64(_mm512_add_epi64(h, kind), _mm512_shuffle_epi32(h, _MM_PERM_BADC));
-    __m512i bucket = _mm512_srli_epi64(_mm512_mul_epu32(_mm512_srli_epi64(h, 32), _mm512_set1_epi64(x->buckets)), 32);
+    __m512i part = _mm512_srli_epi64(h, 32), buckets = _mm512_set1_epi64(x->buckets);
+    __m512i bucket = _mm512_srli_epi64(FC_BY_HALVES(_mm256_mul_epu32, part, buckets), 32);
     __m512i tag = _mm512_and_si512(_mm512_slli_epi64(h, 16), _mm512_set1_epi64((long long)0xffff << 32));
     __m512i both = _mm512_or_si512(bucket, tag); /* as fib_hash has them */
     _mm256_storeu_si256((__m256i *)(void *)hash, _mm512_castsi512_si256(_mm512_maskz_compress_epi64(0xaa, both)));

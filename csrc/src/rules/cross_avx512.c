@@ -8,6 +8,7 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 
+#include "../common/halves.h"
 #include "cross.h"
 
 #define FC_TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vbmi,avx2,bmi2")))
@@ -208,8 +209,10 @@ INLINE uint32_t take_input(const fc_cross *x, const struct fc_cross_input *in, c
     if (in->ratio) {
         __m512i upper = _mm512_load_si512(w->octet[in[1].column]);
         const __m512i by = _mm512_set1_epi32((int)in->ratio);
-        v[0] = _mm512_maddubs_epi16(_mm512_unpacklo_epi8(lower, upper), by);
-        v[1] = _mm512_maddubs_epi16(_mm512_unpackhi_epi8(lower, upper), by);
+        v[0] = _mm512_unpacklo_epi8(lower, upper);
+        v[1] = _mm512_unpackhi_epi8(lower, upper);
+        v[0] = FC_BY_HALVES(_mm256_maddubs_epi16, v[0], by);
+        v[1] = FC_BY_HALVES(_mm256_maddubs_epi16, v[1], by);
         return 2;
     }
     v[0] = _mm512_unpacklo_epi8(lower, _mm512_setzero_si512());
@@ -228,13 +231,14 @@ INLINE void index_of(const fc_cross *x, const fc_cross_step *step, const work *w
         if (next == step->inputs && step->wide) { /* what came before it is less than its stride */
             const __m512i by = _mm512_mask_blend_epi16(0x55555555, stride, _mm512_set1_epi16(1));
             for (int h = 0; h < 2; h++) {
-                at[2 * h] = _mm512_madd_epi16(even_words(sum[h], v[h]), by);
-                at[2 * h + 1] = _mm512_madd_epi16(odd_words(sum[h], v[h]), by);
+                __m512i even = even_words(sum[h], v[h]), odd = odd_words(sum[h], v[h]);
+                at[2 * h] = FC_BY_HALVES(_mm256_madd_epi16, even, by);
+                at[2 * h + 1] = FC_BY_HALVES(_mm256_madd_epi16, odd, by);
             }
             return;
         }
-        sum[0] = _mm512_add_epi16(sum[0], _mm512_mullo_epi16(v[0], stride));
-        sum[1] = _mm512_add_epi16(sum[1], _mm512_mullo_epi16(v[1], stride));
+        sum[0] = _mm512_add_epi16(sum[0], FC_BY_HALVES(_mm256_mullo_epi16, v[0], stride));
+        sum[1] = _mm512_add_epi16(sum[1], FC_BY_HALVES(_mm256_mullo_epi16, v[1], stride));
     }
     for (int h = 0; h < 2; h++) {
         at[2 * h] = _mm512_and_si512(sum[h], _mm512_set1_epi32(0xffff));
@@ -288,7 +292,7 @@ INLINE void exact_step(const fc_cross *x, const fc_cross_step *step, const work 
         __m512i words = _mm512_setzero_si512();
         for (int e = 3; e >= 0; e--) {
             __m512i word = GATHER64(every_fourth(w, full, h, e), at, 1);
-            __m512i slot = _mm512_srlv_epi64(_mm512_mullo_epi64(word, factor), shift);
+            __m512i slot = _mm512_srlv_epi64(FC_BY_HALVES(_mm256_mullo_epi64, word, factor), shift);
             __m512i candidate = _mm512_and_si512(GATHER64_AT64(slot, slots, 2), number);
             __mmask8 is = _mm512_cmpeq_epi64_mask(word, GATHER64_AT64(candidate, values, 8));
             words = _mm512_or_si512(_mm512_slli_epi64(words, 16), _mm512_maskz_mov_epi64(is, candidate));

@@ -131,14 +131,15 @@ INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *fr
     return kept;
 }
 
-/* In four keys of 8 lanes: lanes 4 and 5 are the ports, lane 7 takes the bits. */
+/* In four keys of 8 lanes: lanes 4 and 5 are the ports; lane 7 gets 1 if the first is at least 1024, plus 2 if the
+ * second is. No mask is made, whose way to the other registers and back takes as long as all of this, and nothing is
+ * multiplied (common/halves.h). */
 INLINE __m512i mark_four(__m512i words)
 {
     const __m512i real = _mm512_broadcast_i32x4(_mm_setr_epi16(-1, -1, -1, -1, -1, -1, -1, 0));
-    uint32_t high = _mm512_cmpge_epu16_mask(words, _mm512_set1_epi16(1024));
-    words = _mm512_and_si512(words, real);
-    words = _mm512_or_si512(words, _mm512_maskz_set1_epi16((high & 0x10101010) << 3, 1));
-    return _mm512_or_si512(words, _mm512_maskz_set1_epi16((high & 0x20202020) << 2, 2));
+    __m512i high = _mm512_min_epu16(_mm512_subs_epu16(words, _mm512_set1_epi16(1023)), _mm512_set1_epi16(1));
+    high = _mm512_or_si512(_mm512_slli_epi64(high, 48), _mm512_slli_epi64(high, 33)); /* to lane 7 from 4 and from 5 */
+    return _mm512_ternarylogic_epi32(real, words, high, 0xca);                        /* real ? words : high */
 }
 
 /* Four keys at once; what is beyond the last is written over too, it is room for more keys. */
@@ -202,7 +203,7 @@ INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *
     for (; i + 4 <= n; i += 4) {
         const uint8_t *from = (const uint8_t *)(keys + i);
         for (int line = 0; line < 3; line++)
-            __builtin_prefetch(from + 160 * sizeof(fc_key) + 64 * line);
+            __builtin_prefetch(from + FC_KEYS_AHEAD * sizeof(fc_key) + 64 * line);
         __m512i v = _mm512_permutex2var_epi32(_mm512_loadu_si512(from), first, _mm512_loadu_si512(from + 64));
         v = _mm512_permutex2var_epi32(v, then, _mm512_loadu_si512(from + 128));
         every = _mm512_and_si512(every, v);
