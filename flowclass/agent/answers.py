@@ -74,7 +74,7 @@ class Service(Protocol):
 
     @property
     def log(self) -> Log: ...
-    def reload(self) -> None: ...
+    def reload(self) -> FlowclassError | None: ...
     def revoke(self, home: bytes, bids: Sequence[int], trigger: int) -> bool: ...
 
 
@@ -265,7 +265,9 @@ def dump(agent: HomeAgent) -> dict[str, Any]:
 
 
 def _reload(service: Service, request: dict[str, Any]) -> dict[str, Any]:
-    service.reload()
+    refused = service.reload()
+    if refused is not None:
+        raise refused
     return {}
 
 

@@ -84,16 +84,18 @@ class CorrespondentService(EndService):
     def _leave(self) -> None:
         self.loop.stop()
 
-    def reload(self) -> None:
-        """Take the limits and the home prefixes of the configuration file from now on (SIGHUP)."""
+    def reload(self) -> FlowclassError | None:
+        """Take the limits and the home prefixes of the configuration file from now on (SIGHUP); return what is wrong
+        with it, and then nothing has changed."""
         try:
             config = read_correspondent_config(self.config.file)
         except FlowclassError as error:
             self.log.error("reload: the configuration is as it was", error=error)
-            return
+            return error
         self.agent.limits, self.agent.home_prefixes = config.limits, config.packed_prefixes
         self._rates = RateLimit(config.updates_per_second, config.burst)
         self.log.info("reloaded")
+        return None
 
     def _changed(self, watcher: socket.socket) -> None:
         while True:

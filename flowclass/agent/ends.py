@@ -90,8 +90,8 @@ class EndService(ABC):
     def _leave(self) -> None: ...
 
     @abstractmethod
-    def reload(self) -> None:
-        """Read the configuration file again (SIGHUP)."""
+    def reload(self) -> FlowclassError | None:
+        """Read the configuration file again (SIGHUP); return what is wrong with it, and then nothing has changed."""
 
     @abstractmethod
     def _take(self, local: Local) -> None:
@@ -118,7 +118,9 @@ class EndService(ABC):
         }
 
     def _reload(self, request: dict[str, Any]) -> dict[str, Any]:
-        self.reload()
+        refused = self.reload()
+        if refused is not None:
+            raise refused
         return {}
 
     @abstractmethod

@@ -276,18 +276,21 @@ class HomeAgentService:
             self.log.warning("no store: bindings live in memory only and are lost when this process ends")
         self.log.info("serving", home_agent=config.home_agent, profile=config.profile, tun=config.tun)
 
-    def reload(self) -> None:
-        """Reload the configuration (SIGHUP), as far as a running agent can change; a file with a mistake changes
-        nothing."""
+    def reload(self) -> FlowclassError | None:
+        """Reload the configuration (SIGHUP), as far as a running agent can change; return what is wrong with the file,
+        and then nothing has changed."""
         notify(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        refused = None
         try:
             config = read_agent_config(self.config.file)
         except FlowclassError as error:
+            refused = error
             self.log.error("reload: the configuration is as it was", error=error)
         else:
             self._reload(config)
             self.log.info("reloaded")
         notify("READY=1")
+        return refused
 
     def _reload(self, config: AgentConfig) -> None:
         """Make the new configuration the present one; other devices, sockets, files and kinds of security wait for a
@@ -296,6 +299,8 @@ class HomeAgentService:
         if _kind(config.security) != _kind(before.security):
             self.log.error("reload: another kind of security needs a restart; the present one stays")
             fixed.append("security")
+        if waiting := [name for name in _FIXED if getattr(config, name) != getattr(before, name)]:
+            self.log.error("reload: what needs a restart is as it was", settings=", ".join(waiting))
         config = msgspec.structs.replace(config, **{name: getattr(before, name) for name in fixed})
         agent = self.agent
         agent.home_prefixes = _packed(config.home_prefixes)

@@ -188,14 +188,14 @@ class MobileNodeService(EndService):
             self.log.warning("no acknowledgement of the de-registration")
             self.loop.stop()
 
-    def reload(self) -> None:
+    def reload(self) -> FlowclassError | None:
         """Replace the present flows, care-of addresses and correspondents by those in the configuration file (SIGHUP);
-        anything else waits for a restart."""
+        anything else waits for a restart. Return what is wrong with the file, and then nothing has changed."""
         try:
             config = read_node_config(self.config.file)
         except FlowclassError as error:
             self.log.error("reload: the configuration is as it was", error=error)
-            return
+            return error
         before, present = self.config, {name: getattr(config, name) for name in _RELOADED}
         self.config = msgspec.structs.replace(before, **present, warnings=config.warnings)
         fixed = [name for name in NodeConfig.__struct_fields__ if getattr(config, name) != getattr(self.config, name)]
@@ -204,6 +204,7 @@ class MobileNodeService(EndService):
         self._revoked.clear()
         self.log.info("reloaded")
         self._look()
+        return None
 
     # ---- what is wanted
 

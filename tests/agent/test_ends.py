@@ -427,6 +427,16 @@ def test_a_reload_with_another_home_agent_changes_the_rest_and_says_so(node: Mob
     assert [entry["settings"] for entry in node.log.recent if entry["level"] == "error"] == ["home_agent"]
 
 
+def test_whoever_asks_for_a_reload_hears_why_it_is_refused(
+    node: MobileNodeService, service: CorrespondentService
+) -> None:
+    for end in (node, service):
+        Path(end.config.file).write_text("nonsense = 1\n")
+        with pytest.raises(FlowclassError, match=r"n\.toml.*nonsense"):
+            end._answer({"command": "reload"})
+        assert [entry["level"] for entry in end.log.recent] == ["error"]
+
+
 def test_only_the_answer_to_the_update_says_whether_there_is_a_nat(node: MobileNodeService) -> None:
     node.node.register(HOME_AGENT, 1, "192.0.2.10", now=0.0)
 

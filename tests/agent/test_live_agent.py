@@ -406,7 +406,11 @@ def test_a_reload_takes_other_prefixes_and_nodes(laboratory: Laboratory) -> None
     assert "2001:db8:200::/64" in laboratory.ip("ha", "-6 route show dev flowclass0")
     prefixes = {n["home_address"]: n["prefixes"] for n in laboratory.ctl("nodes")["nodes"]}
     assert prefixes == {HOME: [], "2001:db8:200::5": ["2001:db8:300::/56"]}
-    path.write_text(path.read_text().replace('2001:db8:100::/64", "', ""))
+    good = path.read_text().replace('2001:db8:100::/64", "', "")
+    path.write_text(good.replace('profile = "draft"', 'profile = "bogus"'))
+    with pytest.raises(AssertionError, match=r"profile.*bogus"):
+        laboratory.ctl("reload")
+    path.write_text(good)
     laboratory.ctl("reload")
     assert [n["home_address"] for n in laboratory.ctl("nodes")["nodes"]] == ["2001:db8:200::5"]
     assert "2001:db8:100::/64" not in laboratory.ip("ha", "-6 route show dev flowclass0")

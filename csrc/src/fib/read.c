@@ -1,6 +1,7 @@
 /* read.c - the forwarding table's readers' half: batches, threads, and what a decision means. publish.c has the theory.
  */
 #include "../common/kernel.h"
+#include "../common/thread.h"
 #include "search.h"
 
 #define CALL_KEYS 16384u  /* keys decided in one stay in the epoch: about a millisecond */
@@ -112,7 +113,7 @@ static void run_split(const work *w, unsigned threads)
     for (unsigned i = 0; i < threads; i++) {
         size_t first = w->n * i / threads;
         part[i] = part_of(w, first, w->n * (i + 1) / threads - first);
-        started[i] = i > 0 && pthread_create(&thread[i], NULL, run_part, &part[i]) == 0;
+        started[i] = i > 0 && fc_thread_start(&thread[i], run_part, &part[i]) == 0;
     }
     for (unsigned i = 0; i < threads; i++)
         if (!started[i])

@@ -50,6 +50,7 @@ const char *fc_forward_drop_name(int drop) { return drop >= 0 && drop < FC_FORWA
 #include <unistd.h>
 
 #include "../common/bytes.h"
+#include "../common/thread.h"
 
 #define BUSY 8u /* full batches before the other descriptors are looked at */
 #define SEND_BUFFER (4 << 20)
@@ -205,7 +206,7 @@ static int start(fc_forwarder *f)
         fc_fwd_lane *l = f->lane[i];
         if (l->running)
             continue;
-        if (pthread_create(&l->thread, NULL, serve_alone, l) == 0)
+        if (fc_thread_start(&l->thread, serve_alone, l) == 0)
             l->running = 1;
         else
             status = FC_ELIMIT;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "../common/fork.h"
+#include "../common/thread.h"
 #include "live.h"
 
 #define NUMBERS ((size_t)FC_MAX_NUMBER + 1)
@@ -289,7 +290,7 @@ static void consider(fc_classifier *c)
         pthread_join(c->thread, NULL); /* it does not take the lock any more, so this can't block */
     c->n_log = 0;
     c->log_lost = 0;
-    c->started = c->running = pthread_create(&c->thread, NULL, rebuild_thread, c) == 0;
+    c->started = c->running = fc_thread_start(&c->thread, rebuild_thread, c) == 0;
 }
 
 /* Called in the child of a fork, which has no thread that rebuilds. What the parent's thread was building is lost to

@@ -479,7 +479,7 @@ static inline int count_seen(fc_tally *t, fc_fib *fib, uint64_t hash, seen *s, c
     if (!same_mark(&s->mark, m))
         return count_new(t, fib, hash, m, octets, time);
     uint64_t now = (uint64_t)time - (uint64_t)t->base, more = (s->until & LOW) + octets + 1;
-    if (now >> 40 | more >> 24 || now < s->until >> 24)
+    if (now >= NEVER || more >> 24 || now < s->until >> 24)
         return count_again(t, fib, s, octets, time);
     s->since++;
     s->until = now << 24 | more;
