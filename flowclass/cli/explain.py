@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ._console import make_console, make_table
+from . import DAMAGED, DONE
+from ._console import make_console, make_table, warn_places
 from ._inputs import InnerCommand, bindings_options, inner_option, make_agent, memory_option, profile_options
 
 if TYPE_CHECKING:
@@ -49,7 +50,8 @@ def command(
         click.echo(json.dumps(found.to_dict()))
     else:
         show(found)
-    return 0
+    warn_places(found.file, found.damages)
+    return DAMAGED if found.damages else DONE
 
 
 def show(found: Explanation) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +25,7 @@ from flowclass.mobility.cache.node import DISCARD, NCAST, Flow, Node
 
 from .decompress import MEMORY
 from .outcomes import ACTIONS, REASONS, Rows, RowValues
-from .reader import KeyBatch, Trace
+from .reader import Damages, KeyBatch, Trace
 from .replaying import replay
 from .run import Run, Source, new_fragments
 from .sources import FileIdentity, identity_of
@@ -53,7 +53,10 @@ class Candidate:
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """One frame explained: its fields, the node that it is for, the flow bindings in matching order, the outcome."""
+    """One frame explained: its fields, the node that it is for, the flow bindings in matching order, the outcome.
+
+    ``damages`` are the damaged places that were met in the file on the way to the frame; `to_dict` leaves them out.
+    """
 
     file: str
     frame: int
@@ -62,10 +65,13 @@ class Explanation:
     node_words: str
     candidates: tuple[Candidate, ...]
     outcome: RowValues
+    damages: Damages = field(default_factory=Damages)
 
     def to_dict(self) -> dict[str, Any]:
         """The explanation as values for JSON."""
-        return asdict(self) | {"outcome": self.outcome._asdict()}
+        values = asdict(self) | {"outcome": self.outcome._asdict()}
+        del values["damages"]
+        return values
 
 
 class _Found(Exception):
@@ -99,8 +105,9 @@ def explain_frame(
         pass
     else:
         raise FlowclassError(f"{source}: has {run.summary.packets} frames, there is no frame {frame}")
-    batch, i = _find(source, frame, inner, memory, before)
-    return _explain(agent, batch.keys[i], batch.infos[i], outcomes[0], run.summary.files[0].file, frame)
+    batch, i, damages = _find(source, frame, inner, memory, before)
+    found = _explain(agent, batch.keys[i], batch.infos[i], outcomes[0], run.summary.files[0].file, frame)
+    return replace(found, damages=damages)
 
 
 def explain_packet(agent: HomeAgent, packet: bytes, name: str = "packet") -> Explanation:
@@ -143,13 +150,16 @@ def _identity(source: Source) -> FileIdentity | None:
     return None
 
 
-def _find(source: Source, frame: int, inner: int, memory: int, before: FileIdentity | None) -> tuple[KeyBatch, int]:
-    """Reads the trace again up to a frame, with a new fragment memory; returns its batch and its index in it."""
+def _find(
+    source: Source, frame: int, inner: int, memory: int, before: FileIdentity | None
+) -> tuple[KeyBatch, int, Damages]:
+    """Reads the trace again up to a frame, with a new fragment memory; returns its batch, its index in it, and what was
+    damaged up to there."""
     with Trace(source, memory=memory) as trace:
         for batch in trace.keys(fragments=new_fragments(), inner=inner):
             if frame < batch.first_frame + len(batch):
                 trace.check(before)
-                return batch, frame - batch.first_frame
+                return batch, frame - batch.first_frame, trace.damages
         trace.check(before)
         raise FlowclassError(f"{trace.name}: frame {frame} was there at first, and can't be read again")
 

@@ -405,6 +405,21 @@ def test_truncated_capture(tmp_path: Path, bindings: Path) -> None:
     assert [d["offset"] for d in damage] == [last]
 
 
+def test_explain_names_damage_before_the_frame(tmp_path: Path, bindings: Path) -> None:
+    trace = write_trace(tmp_path / "t.pcap", [ip_packet(Fields(PEER, HOME, TCP, 22, 1))] * 3)
+    sound = run("explain", trace, "--bindings", bindings, "--frame", 2)
+    assert (sound.returncode, sound.stderr) == (0, "")
+    whole = trace.read_bytes()
+    record = (len(whole) - 24) // 3
+    trace.write_bytes(whole[: 24 + record] + b"\xff" * 50 + whole[24 + record :])
+    for form in ((), ("--json",)):
+        done = run("explain", trace, "--bindings", bindings, "--frame", 2, *form)
+        assert done.returncode == 1
+        assert str(24 + record) in done.stderr
+        assert done.stdout == (sound.stdout if not form else done.stdout)
+    assert json.loads(done.stdout)["frame"] == 2
+
+
 BAD_BINDINGS = {
     "wrong key": ('[[node]]\nhome_adress = "2001:db8::1"\n', "home_adress"),
     "unknown bid": (
