@@ -50,15 +50,15 @@ class Classifier:
         self,
         keys: npt.NDArray[np.void],
         out: npt.NDArray[np.int32] | None = None,
-        *,
         kernel: str = "auto",
+        *,
         threads: int = 1,
     ) -> npt.NDArray[np.int32]:
         """For each key the id of the first rule that matches, or -1: an int32 array of the keys' length.
 
-        ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous int32 array of that length, which is
-        filled and returned. A named ``kernel`` runs or fails. ``threads`` shares a batch between so many threads, where
-        each gets at least 16,384 keys: below that, starting them costs more than they save.
+        ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous, writable int32 array of that length,
+        which is filled and returned. A named ``kernel`` runs or fails. ``threads`` shares a batch between so many
+        threads, where each gets at least 16,384 keys: below that, starting them costs more than they save.
         """
     def insert(
         self, rules: npt.NDArray[np.void], priorities: float | Sequence[float] | npt.NDArray[Any]

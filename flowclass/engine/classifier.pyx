@@ -125,12 +125,12 @@ cdef class Classifier:
     cdef int lookup(self, const void *keys, size_t n, int32_t *out, int kernel) noexcept nogil:
         return fc_classifier_lookup(<fc_classifier *>self.ptr, <const fc_key *>keys, n, out, kernel)
 
-    def classify(self, keys, out=None, *, kernel="auto", threads=1):
+    def classify(self, keys, out=None, kernel="auto", *, threads=1):
         """For each key the id of the first rule that matches, or -1: an int32 array of the keys' length.
 
-        ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous int32 array of that length, which is
-        filled and returned. A named ``kernel`` runs or fails. ``threads`` shares a batch between so many threads, where
-        each gets at least 16,384 keys: below that, starting them costs more than they save.
+        ``keys`` is an array of KEY_DTYPE. ``out``, when given, is a contiguous, writable int32 array of that length,
+        which is filled and returned. A named ``kernel`` runs or fails. ``threads`` shares a batch between so many
+        threads, where each gets at least 16,384 keys: below that, starting them costs more than they save.
         """
         cdef int which = select_kernel(kernel), status
         cdef Py_buffer from_, to
@@ -143,6 +143,8 @@ cdef class Classifier:
             out = np.empty(n, np.int32)
         elif not isinstance(out, np.ndarray) or out.dtype != np.int32 or out.shape != (n,):
             raise ClassifierError(f"out: an int32 array of length {n} expected")
+        elif not (out.flags.c_contiguous and out.flags.writeable):
+            raise ClassifierError("out: a contiguous array that can be written to expected")
         threads = integer("threads", threads, 1, 1024)
         if threads != 1:
             parts = parts_of(n, threads)

@@ -114,7 +114,7 @@ class ForwardingTable:
         """Counts, as a dict: ``nodes``, ``addresses`` and ``prefixes``; ``bytes``, all memory in use; ``waiting``, the
         octets that are freed when readers have left; ``freed``, the octets that were freed in this way so far.
         """
-    def classify(self, keys: Records, out: Records | None = None, *, kernel: str = "auto", threads: int = 1) -> Records:
+    def classify(self, keys: Records, out: Records | None = None, kernel: str = "auto", *, threads: int = 1) -> Records:
         """The decision for each key of an array of `KEY_DTYPE`, as an array of `DECISION_DTYPE`. ``out`` may be an
         array to fill, at least as long; the filled part is returned. A key of protocol 135 is signalling.
         """

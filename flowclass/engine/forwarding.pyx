@@ -229,7 +229,7 @@ cdef class ForwardingTable:
     cdef int check_node(self, const void *node) except -1:
         return check_node(<fc_fib *>self.ptr, <const fc_node *>node, "node")
 
-    def classify(self, keys, out=None, *, kernel="auto", threads=1):
+    def classify(self, keys, out=None, kernel="auto", *, threads=1):
         """The decision for each key of an array of `KEY_DTYPE`, as an array of `DECISION_DTYPE`. ``out`` may be an
         array to fill, at least as long; the filled part is returned. A key of protocol 135 is signalling."""
         cdef int chosen = select_kernel(kernel), status

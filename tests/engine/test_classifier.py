@@ -124,6 +124,11 @@ def test_out_is_filled_and_returned() -> None:
         table.classify(keys, np.zeros(2, np.int64))  # type: ignore[arg-type]  # the mistake that is tested
     with pytest.raises(fc.ClassifierError, match="length 2"):
         table.classify(keys, np.zeros(3, np.int32))
+    read_only = np.empty(2, np.int32)
+    read_only.flags.writeable = False
+    for out in (read_only, np.empty(4, np.int32)[::2]):
+        with pytest.raises(fc.ClassifierError, match="contiguous array that can be written to"):
+            table.classify(keys, out)
 
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
