@@ -867,6 +867,77 @@ static void faults_by_name(void)
     fc_fib_free(fib);
 }
 
+/* ---- Threads of the library's own: room for a look-up, though the C library gives a thread little (musl) ----------
+ */
+
+static void library_threads_have_room(void)
+{
+    enum { FLOWS = 3000, PACKETS = 32768 };
+    fc_flow *flows = calloc(FLOWS, sizeof *flows);
+    uint8_t *packets = calloc(PACKETS, 64);
+    uint64_t *offsets = malloc(PACKETS * sizeof *offsets);
+    uint32_t *lengths = malloc(PACKETS * sizeof *lengths);
+    fc_decision *out = malloc(2 * PACKETS * sizeof *out);
+    CHECK(flows && packets && offsets && lengths && out);
+    for (uint32_t i = 0; i < FLOWS; i++) { /* half of each version, so that both tables are asked for one batch */
+        flows[i] = (fc_flow){.fid = (uint16_t)(i + 1), .action = FC_ACTION_FORWARD, .n_targets = 1};
+        fc_rule *r = &flows[i].rule;
+        uint64_t net = (i * 0x9e3779b9u) & 0xffffff00;
+        r->version = i & 1 ? 4 : 6;
+        r->conditions = FC_SOURCE | FC_DESTINATION_PORT;
+        r->source_first[i & 1] = i & 1 ? net : net << 32;
+        r->source_last[0] = i & 1 ? 0 : net << 32 | 0xffffffff;
+        r->source_last[1] = i & 1 ? net | 0xff : UINT64_MAX;
+        r->destination_port_first = r->destination_port_last = (uint16_t)(i % 256);
+    }
+    for (uint32_t i = 0; i < PACKETS; i++) {
+        uint8_t *p = packets + 64 * (size_t)i;
+        uint64_t net = ((i % FLOWS) * 0x9e3779b9u) & 0xffffff00;
+        offsets[i] = 64 * (size_t)i;
+        lengths[i] = 60;
+        p[0] = i & 1 ? 0x45 : 0x60;
+        p[i & 1 ? 3 : 5] = i & 1 ? 60 : 20;
+        p[i & 1 ? 9 : 6] = 17;
+        for (int b = 0; b < 4; b++)
+            p[(i & 1 ? 12 : 8) + b] = (uint8_t)(net >> (24 - 8 * b));
+        memcpy(p + (i & 1 ? 16 : 24), i & 1 ? "\12\0\0\1" : "\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1", i & 1 ? 4 : 16);
+        p[i & 1 ? 23 : 43] = (uint8_t)(i % FLOWS % 256);
+    }
+    fc_target to = target(1, 0xa, 1);
+    const uint16_t index = 0;
+    fc_address also = {{0, 0x0a000001}, 4, 32, {0}};
+    fc_node node = {.home = address6(0x20010db800000000u, 1),
+                    .also = &also,
+                    .n_also = 1,
+                    .targets = &to,
+                    .flows = flows,
+                    .flow_targets = &index,
+                    .n_targets = 1,
+                    .n_flows = FLOWS,
+                    .n_flow_targets = 1};
+    fc_fib *fib;
+    CHECK(fc_fib_new(secret, &fib) == FC_OK && fc_fib_publish(fib, &node, NULL) == FC_OK);
+    CHECK(fc_fib_classify_packets(fib, 101, NULL, packets, offsets, lengths, PACKETS, NULL, FC_KERNEL_SCALAR, 1, out) ==
+          FC_OK);
+    pthread_attr_t before, small;
+    CHECK(pthread_getattr_default_np(&before) == 0 && pthread_getattr_default_np(&small) == 0);
+    CHECK(pthread_attr_setstacksize(&small, 128 << 10) == 0 && pthread_setattr_default_np(&small) == 0);
+    for (int kernel = 0; kernel < FC_KERNEL_COUNT; kernel++) {
+        if (fc_kernel_check(kernel) != FC_OK)
+            continue;
+        CHECK(fc_fib_classify_packets(fib, 101, NULL, packets, offsets, lengths, PACKETS, NULL, kernel, 2,
+                                      out + PACKETS) == FC_OK);
+        CHECK(memcmp(out, out + PACKETS, PACKETS * sizeof *out) == 0);
+    }
+    CHECK(pthread_setattr_default_np(&before) == 0);
+    uint32_t by_flow = 0;
+    for (uint32_t i = 0; i < PACKETS; i++)
+        by_flow += out[i].reason == FC_REASON_FLOW;
+    CHECK(by_flow > PACKETS / 2);
+    fc_fib_free(fib);
+    free(flows), free(packets), free(offsets), free(lengths), free(out);
+}
+
 int main(void)
 {
     quick = getenv("FC_TEST_QUICK") != NULL;
@@ -883,6 +954,7 @@ int main(void)
     never_nobodys();
     held_decisions();
     faults_by_name();
+    library_threads_have_room();
     puts("fib: ok");
     return 0;
 }
