@@ -13,7 +13,7 @@
 #define FC_CROSS_INPUTS 8 /* of a step */
 #define FC_CROSS_COLUMNS (FC_CROSS_OCTETS + FC_CROSS_STEPS)
 #define FC_CROSS_MAX 32767u /* classes, strides, rows: two of them are multiplied as signed 16-bit numbers */
-#define FC_CROSS_FEW 12     /* keys: fewer are looked up in the forest, one by one */
+#define FC_CROSS_FEW 12     /* keys: fewer are looked up in the forest */
 
 /* An octet of the keys and the class of each of its 256 values. */
 typedef struct fc_cross_octet {

@@ -55,7 +55,7 @@ typedef struct fc_cross_maker {
     uint32_t *row;                                 /* of each rule in the caller's table */
     uint8_t *conditions;
     uint32_t lanes;                 /* those that rules ask for */
-    uint64_t *covers[FC_MAX_LANES]; /* row i: the rules that rule i covers in the lane, and comes before */
+    uint64_t *covers[FC_MAX_LANES]; /* row i: the rules that rule i covers in the lane, itself among them */
     fc_cross_lane lane[FC_MAX_LANES];
     fc_cross_word word[2];           /* source, destination */
     uint32_t field_lanes[FC_FIELDS]; /* of those fields that matter, packed: the lanes of each */
@@ -87,7 +87,7 @@ void fc_cross_cover(fc_cross_maker *b);
 void fc_cross_prune(fc_cross_maker *b, uint32_t lanes, uint64_t *set);
 void fc_cross_make_lane(fc_cross_maker *b, int lane);
 void fc_cross_make_words(fc_cross_maker *b); /* before lanes: those of words are not made */
-/* The classes of two parts together; sets.n stays 0 when there are more than `limit`. */
+/* The classes of two parts together; sets.n stays 0 when there are more than can be kept. */
 void fc_cross_meet(fc_cross_maker *b, const fc_cross_node *a, const fc_cross_node *c, fc_cross_node *out);
 
 /* ---- cross_plan.c ---------------------------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ static uint64_t pack(const uint8_t *octets)
     return x * 0x0102040810204080ull >> 56;
 }
 
-/* Row i of a lane's matrix: the rules after i that every value they take there would have matched i too. A rule that
+/* Row i of a lane's matrix: the rules all of whose values there match i too, before it and after. A rule that
  * asks for a field covers only rules that ask for it as well. */
 static void cover_lane(fc_cross_maker *b, int lane, uint8_t *in)
 {

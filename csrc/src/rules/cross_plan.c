@@ -35,8 +35,9 @@ static uint32_t look_up_cost(uint64_t octets)
 
 #define INPUT_COST 3 /* of each class that goes into an index */
 
-/* How many rows or columns a part has in a step's table. A lane can be put in as it is, octet by octet: *raw is 1 when
- * that is no dearer than a step of its own (which has to be taken later: the table grows). */
+/* How many rows or columns a part has in a step's table. A lane can be put in as it is, octet by octet, which spares a
+ * step of its own and makes the table grow: so where the caller asks for it by *raw, and *raw becomes 0 where the part
+ * is no single lane, 1 where only one of its octets matters. */
 uint32_t fc_cross_entries(const fc_cross_maker *b, const fc_cross_node *part, int *raw)
 {
     const fc_cross_lane *x = &b->lane[__builtin_ctz(part->lanes)];

@@ -570,8 +570,8 @@ INLINE void find_roots(const fc_tree *tree, work *w, const uint32_t *active, uin
     read_slots(tree->slot, w->slot, n, dynamic);
 }
 
-/* All trees for a piece of n keys (t is 0), or those from t on for the n keys that wait. more: there are more pieces.
- */
+/* All trees for a piece of n keys (t is 0), or those from t on for the n keys that wait. more: the call has more than
+ * one piece, so that keys may wait. */
 INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *w, int lanes, int permuted, int careful,
                 int dynamic, int vectors, int more)
 {
