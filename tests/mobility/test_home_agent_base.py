@@ -199,6 +199,12 @@ def test_the_home_subnet() -> None:
     assert peer.send(home=IPv6Address("2001:db8:2::1")).status == 132
 
 
+def test_nobody_registers_the_agents_own_address() -> None:
+    peer = Peer()
+    assert peer.replies(peer.packet(home=AGENT)) == []
+    assert (len(peer.agent.cache), peer.agent.counters.ignored) == (0, {"address": 1})
+
+
 def test_local_policy_and_bounds() -> None:
     peer = Peer(limits=Limits(nodes=1), admit_update=lambda update, node: 129 if update.lifetime == 9 else 0)
     assert peer.send(lifetime=9).status == 129

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 from mobility_kit import (
-    AGENT,
     COA1,
     COA2,
     COA3,
@@ -50,7 +49,7 @@ def test_export_and_import() -> None:
     peer = full_peer()
     data = peer.agent.export_state(peer.now)
     copy = Peer()
-    copy.send(home=AGENT)
+    copy.send(home=COA2)
     copy.now = 5.0
     copy.agent.import_state(data, copy.now)
     assert set(copy.table.nodes) == {HOME.packed, OTHER_HOME.packed}

@@ -375,6 +375,8 @@ class Agent(ABC):
     def _begin_update(self, update: Update, now: float) -> Pending:
         if not is_routable(update.home) or not is_routable(update.source) or update.destination[0] == 0xFF:
             return self._ignore("address")  # RFC 6275 sections 9.3.1, 9.5.4
+        if update.home == update.destination:
+            return self._ignore("address")  # this agent's own: packets for the agent itself would go to the node
         if update.alternate is not None and not is_routable(update.alternate):
             return self._ignore("address")  # section 6.1.7: silently discarded
         if self.security is not None:
