@@ -867,8 +867,7 @@ static void faults_by_name(void)
     fc_fib_free(fib);
 }
 
-/* ---- Threads of the library's own: room for a look-up, though the C library gives a thread little (musl) ----------
- */
+/* ---- Threads of the library's own have room for a look-up --------------------------------------- */
 
 static void library_threads_have_room(void)
 {

@@ -65,9 +65,10 @@ def out_array(name: str, array: Any, dtype: np.dtype[Any], n: int) -> npt.NDArra
         or array.dtype != dtype
         or array.ndim != 1
         or array.size < n
-        or not array.flags.c_contiguous
+        or not (array.flags.c_contiguous and array.flags.writeable)
     ):
-        raise ClassifierError(f"{name}: expected a contiguous array of at least {n} {dtype.names or dtype.name}")
+        what = f"at least {n} {dtype.names or dtype.name}"
+        raise ClassifierError(f"{name}: expected a contiguous array that can be written to, of {what}")
     return array[:n]
 
 

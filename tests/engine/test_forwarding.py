@@ -472,6 +472,9 @@ def test_arguments_of_classify_are_checked() -> None:
         table.classify(keys, kernel="fast")
     out = np.ones(5, fc.DECISION_DTYPE)
     assert len(table.classify(keys, out)) == 2
+    out.flags.writeable = False
+    with pytest.raises(ClassifierError, match="contiguous array that can be written to"):
+        table.classify(keys, out)
     assert out["reason"].tolist() == [2, 2, 1, 1, 1]
     assert len(table.classify(keys[:0])) == 0
     assert table.classify(keys[::-1])["reason"].tolist() == [2, 2]

@@ -1,7 +1,7 @@
 /* halves.h - products of 512 bits as two of 256 (include <immintrin.h> first, in a function with AVX-512 enabled).
  *
  * One multiplication of 512 bits in some hundred instructions is enough for a processor to lower its clock, for all of
- * them, by 5 to 8 %; multiplications of 256 bits, and 512 bits of anything else, don't (decision 0035). */
+ * them, by 5 to 8 %; multiplications of 256 bits and additions of 512 don't (decision 0035). */
 #ifndef FC_HALVES_H
 #define FC_HALVES_H
 
