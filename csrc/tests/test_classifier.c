@@ -135,6 +135,38 @@ static void large_leaves(void)
     free(m);
 }
 
+/* A lane is cut at 31 places, of which a node with fewer repeats the last. A rule whose range goes on beyond that is in
+ * none of the intervals in between, to which no key comes. */
+static void few_ends(int version)
+{
+    model *m = calloc(1, sizeof(*m));
+    fc_classifier *c;
+    uint32_t done, n = 40 + (uint32_t)below(200), ends = 3 + (uint32_t)below(12);
+    uint16_t end[16];
+    for (uint32_t i = 0; i < ends; i++) /* no bit tells apart what lies between them */
+        end[i] = (uint16_t)(30000 + below(6000));
+    for (uint32_t i = 0; i < n; i++) {
+        fc_rule r = {.version = (uint8_t)version, .conditions = FC_SOURCE_PORT | FC_DESTINATION_PORT};
+        uint16_t from = end[below(ends)], to = 65535;
+        for (uint32_t k = 0; k < ends && i > 1; k++)
+            to = end[k] > from && end[k] <= to ? end[k] - 1 : to;
+        r.source_port_first = from;
+        r.source_port_last = to;
+        r.destination_port_first = (uint16_t)(31000 + 131 * below(5));
+        r.destination_port_last = (uint16_t)(34000 + 77 * below(5));
+        model_insert(m, i, &r, i);
+    }
+    CHECK(fc_classifier_new(m->rule, n, NULL, &c, NULL) == FC_OK);
+    const uint32_t order[] = {n - 1, 0, 1}; /* the first update builds anew */
+    for (int i = 0; i < 3; i++) {
+        CHECK(fc_classifier_remove(c, &order[i], 1, &done) == FC_OK);
+        m->alive[order[i]] = 0;
+    }
+    compare_all(c, m, 100);
+    fc_classifier_free(c);
+    free(m);
+}
+
 static void refusals(void)
 {
     fc_rule rules[2];
@@ -268,6 +300,8 @@ int main(void)
                                   one = {.leaf = 9999, .vector = 1};
     refusals();
     large_leaves();
+    for (int i = 0; i < 60; i++)
+        few_ends(i & 1 ? 6 : 4);
     alone(0, 0xff, quick ? 150 : 600, NULL);
     alone(20, five, quick ? 300 : 1500, NULL);
     alone(1000, five, quick ? 100 : 1500, NULL);

@@ -211,8 +211,10 @@ static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int 
         change[interval_of(threshold, lo)]++;
         change[interval_of(threshold, hi) + 1]--;
     }
-    for (int i = 0; i < 32; i++) {
+    for (uint32_t i = 0; i < 32; i++) {
         size += change[i];
+        if (fc_is_no_interval(threshold, i))
+            continue;
         cost += (double)size * (double)size;
         entries += (uint64_t)size;
     }
@@ -251,9 +253,9 @@ void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_r
         double cost = 0;
         child.cut = 1;
         for (uint32_t i = 0; i < 32 && cost < best->cost; i++) {
-            uint32_t first = i ? threshold[i - 1] : 0, last = i < 31 ? threshold[i] - 1u : 0xffff, m = 0;
-            if (last > 0xffff || last < first) /* no key is there: a threshold of 0, or one repeated */
+            if (fc_is_no_interval(threshold, i))
                 continue;
+            uint32_t first = i ? threshold[i - 1] : 0, last = i < 31 ? threshold[i] - 1u : 0xffff, m = 0;
             child.lo[canonical] = (uint16_t)(first > at->lo[canonical] ? first : at->lo[canonical]);
             child.hi[canonical] = (uint16_t)(last < at->hi[canonical] ? last : at->hi[canonical]);
             for (uint32_t k = 0; k < n; k++) {

@@ -254,7 +254,14 @@ static inline fc_reach fc_reach_bits(const uint64_t *care, const uint64_t *value
     };
 }
 
-/* The first and the last interval of a node's lane that a rule with the range lo to hi reaches. */
+/* Does interval i of a lane that is cut at 31 thresholds hold no value? Where there are fewer, the last is repeated. */
+static inline int fc_is_no_interval(const uint16_t *threshold, uint32_t i)
+{
+    return i == 0 ? threshold[0] == 0 : i < 31 && threshold[i - 1] == threshold[i];
+}
+
+/* The first and the last interval of a node's lane that a rule with the range lo to hi reaches. Between them may be
+ * some without values, whose slots are empty: fc_is_no_interval(). */
 static inline void fc_reach_range(const fc_range *node, uint16_t lo, uint16_t hi, uint32_t *first, uint32_t *last)
 {
     for (*first = 0; *first < 31 && node->threshold[*first] <= lo;)

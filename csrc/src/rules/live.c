@@ -190,8 +190,10 @@ static void find_slots(fc_live *v, const outline *o, uint32_t *slot, places *p)
     fc_range *node = (fc_range *)at;
     uint32_t first, last;
     fc_reach_range(node, o->lo[node->lane], o->hi[node->lane], &first, &last);
-    for (uint32_t i = first; i <= last && p->status == FC_OK; i++)
-        find_slots(v, o, &node->slot[i], p);
+    for (uint32_t i = first; i <= last && p->status == FC_OK; i++) {
+        if (!fc_is_no_interval(node->threshold, i))
+            find_slots(v, o, &node->slot[i], p);
+    }
 }
 
 /* The tree that a rule belongs to by the fields it fixes, or NULL when the forest has no such tree. */

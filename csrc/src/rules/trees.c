@@ -269,8 +269,7 @@ static uint32_t build_range(fc_build *b, const uint32_t *list, uint32_t n, const
     for (uint32_t i = 0; i < 32 && b->status == FC_OK; i++) {
         uint32_t m = 0, slot = FC_SLOT(FC_ONE, FC_EMPTY);
         uint16_t first = i ? v->threshold[i - 1] : 0, last = i < 31 ? (uint16_t)(v->threshold[i] - 1) : 0xffff;
-        /* repeated thresholds leave intervals that no key reaches */
-        if (!(i && i < 31 && v->threshold[i - 1] == v->threshold[i]) && !(i == 0 && v->threshold[0] == 0)) {
+        if (!fc_is_no_interval(v->threshold, i)) {
             for (uint32_t k = 0; k < n; k++) {
                 const uint16_t *body = b->bodies + (size_t)list[k] * 2 * lanes;
                 uint16_t lo = body[v->lane], hi = (uint16_t)(lo + body[lanes + (uint32_t)v->lane]);
