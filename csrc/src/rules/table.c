@@ -8,7 +8,7 @@
 /* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted, for
  * IPv4 and IPv6: of 50 sets of 16 to 2,000 rules these find the faster one, or one that is no more than 18 % slower.
  * Else: AVX-512 without VBMI, which has its forest and AVX2's steps, and NEON, which has no gathers. */
-static const uint8_t per_cycle[2] = {12, 17}, per_cycle_else[2] = {7, 7};
+static const uint8_t per_cycle[2] = {13, 18}, per_cycle_else[2] = {7, 7};
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
 {

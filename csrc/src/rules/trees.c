@@ -25,9 +25,10 @@
  * destination", 0, 2 and 4 to tree "the rest". (fc_choose_partition() tries several limits on a sample and keeps the
  * one with which random packets need the least work.)
  *
- * Tree "rest", fc_choose_bits(): of {0, 2, 4} the sum of squared bucket sizes is 9. Bits 63..57 are the same in all
- * three: 9 again. Bit 56 sends 0 left, 2 right, and 4, which leaves it open, to both: buckets {0, 4} and {2, 4}, sum 8.
- * It is chosen, being 3 % better. After it no bit gains any more.
+ * Tree "rest", fc_choose_bits(): a bucket costs as many pairs as can be made of its rules, each counted twice; {0, 2,
+ * 4} costs 6. Bits 63..57 are the same in all three: 6 again. Bit 56 sends 0 left, 2 right, and 4, which leaves it
+ * open, to both: buckets {0, 4} and {2, 4}, which cost 2 each. It is chosen, being 3 % better. After it no bit gains
+ * any more.
  *
  *      word 0, mask 1 << 56   slot 0: leaf {0, 4}       slot 1: leaf {2, 4}
  *
@@ -307,13 +308,13 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
     fc_cut c;
     uint32_t slot;
     fc_choose_bits(b, list, n, &c);
-    double square = (double)n * n;
-    fc_intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : square)};
-    if (c.cost > 0.5 * square || c.bits == 0)
+    double undivided = fc_pairs(n);
+    fc_intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : undivided)};
+    if (c.cost > 0.5 * undivided || c.bits == 0)
         fc_choose_interval(b, list, n, &v);
-    int bits_help = c.bits && c.cost < 0.9 * square;
+    int bits_help = c.bits && c.cost < 0.9 * undivided;
     if (v.lane < 0 && !bits_help && !b->o.keep_covered) {
-        v.cost = 0.5 * square;
+        v.cost = 0.5 * undivided;
         fc_choose_covered(b, list, n, at, &v);
     }
     if (v.lane >= 0)
@@ -337,7 +338,7 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
     fc_choose_bits(b, list, n, &c);
     size_t slots = SIZE_MAX;
     if (b->status == FC_OK) {
-        int poor = c.bits == 0 || c.cost > 0.9 * (double)n * n;
+        int poor = c.bits == 0 || c.cost > 0.9 * fc_pairs(n);
         if (poor) {
             c.bits = 0;
             c.words = 0;
