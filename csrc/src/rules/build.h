@@ -80,8 +80,9 @@ typedef struct fc_build {
     int status;
 } fc_build;
 
-/* The cost of n rules in one place: how many pairs can be made of them, twice; so a rule alone costs nothing. */
-static inline double fc_pairs(double n) { return n * (n - 1); }
+/* The cost of n rules in one place: how many pairs can be made of them, twice; so a rule alone costs nothing. n is a
+ * float or a double. */
+#define FC_PAIRS(n) ((n) * ((n)-1))
 
 #define FC_MAX_BITS 22
 #define FC_MANY_RULES 20480 /* of more, memory beyond the second-level cache is what takes the time */
@@ -91,7 +92,7 @@ typedef struct fc_cut { /* a list of rules dealt into 1 << bits buckets */
     uint8_t word[2]; /* in use; words of them */
     uint8_t bit_word[FC_MAX_BITS], bit[FC_MAX_BITS];
     uint32_t *entry, *start; /* bucket i: entry[start[i]] to entry[start[i + 1]] */
-    double cost;             /* fc_pairs() of the buckets, in all */
+    double cost;             /* FC_PAIRS() of the buckets, in all */
 } fc_cut;
 
 typedef struct fc_intervals {

@@ -11,8 +11,6 @@ void fc_cut_free(fc_cut *c)
     free(c->start);
 }
 
-static inline float pairs(float n) { return n * (n - 1); }
-
 /* Sets cost[w][bit], for each bit of each word, to what all buckets would cost if the node used that bit too. Returns
  * their present cost. */
 static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, int n_words, float cost[][64])
@@ -24,7 +22,7 @@ static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, in
         uint32_t n = c->start[i + 1] - c->start[i];
         if (n < 2)
             continue;
-        now += fc_pairs(n);
+        now += FC_PAIRS((double)n);
         for (int w = 0; w < n_words; w++) {
             uint32_t one[64] = {0}, zero[64] = {0};
             const uint32_t *list = c->entry + c->start[i];
@@ -32,7 +30,7 @@ static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, in
                 b->count(b->care + words[w], b->value + words[w], b->f->words, list, n, ones, zeros);
                 for (int j = 0; j < 64; j++) {
                     float s0 = (float)(n - ones[j]), s1 = (float)(n - zeros[j]);
-                    cost[w][j] += pairs(s0) + pairs(s1);
+                    cost[w][j] += FC_PAIRS(s0) + FC_PAIRS(s1);
                 }
                 continue;
             }
@@ -46,7 +44,7 @@ static double weigh(const fc_build *b, const fc_cut *c, const uint8_t *words, in
             }
             for (int j = 0; j < 64; j++) {
                 float s0 = (float)(n - one[j]), s1 = (float)(n - zero[j]);
-                cost[w][j] += pairs(s0) + pairs(s1);
+                cost[w][j] += FC_PAIRS(s0) + FC_PAIRS(s1);
             }
         }
     }
@@ -217,7 +215,7 @@ static void weigh_lane(const fc_build *b, const uint32_t *list, uint32_t n, int 
         size += change[i];
         if (fc_is_no_interval(threshold, i))
             continue;
-        cost += fc_pairs((double)size);
+        cost += FC_PAIRS((double)size);
         entries += (uint64_t)size;
     }
     if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
@@ -270,7 +268,7 @@ void fc_choose_covered(fc_build *b, const uint32_t *list, uint32_t n, const fc_r
                     break;
             }
             entries += m;
-            cost += fc_pairs(m);
+            cost += FC_PAIRS((double)m);
         }
         if (cost < best->cost && entries <= (uint64_t)b->o.copies * n + 64) {
             *best = (fc_intervals){.lane = lane, .cost = cost, .entries = entries};

@@ -308,7 +308,7 @@ static uint32_t build_slot(fc_build *b, const uint32_t *list, uint32_t n, uint32
     fc_cut c;
     uint32_t slot;
     fc_choose_bits(b, list, n, &c);
-    double undivided = fc_pairs(n);
+    double undivided = FC_PAIRS((double)n);
     fc_intervals v = {.lane = -1, .cost = 0.5 * (c.bits ? c.cost : undivided)};
     if (c.cost > 0.5 * undivided || c.bits == 0)
         fc_choose_interval(b, list, n, &v);
@@ -338,7 +338,7 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
     fc_choose_bits(b, list, n, &c);
     size_t slots = SIZE_MAX;
     if (b->status == FC_OK) {
-        int poor = c.bits == 0 || c.cost > 0.9 * fc_pairs(n);
+        int poor = c.bits == 0 || c.cost > 0.9 * FC_PAIRS((double)n);
         if (poor) {
             c.bits = 0;
             c.words = 0;
