@@ -204,8 +204,10 @@ void peer_pack(const fc_key *keys, size_t n, int version, uint8_t *octets, const
     }
 }
 
-/* One call over all keys: results[i] is the index of the first match + 1, 0 for none. rte_acl's own status. */
+/* One call over all keys: results[i] is the index of the first match + 1, 0 for none. rte_acl's own status. It checks
+ * whether the processor has what an algorithm needs only as a context is given it: rte_acl_classify_alg just runs. */
 int peer_classify(const peer *p, const uint8_t **pointers, uint32_t n, int algorithm, uint32_t *results)
 {
-    return rte_acl_classify_alg(p->acl, pointers, results, n, 1, (enum rte_acl_classify_alg)algorithm);
+    int status = rte_acl_set_ctx_classify(p->acl, (enum rte_acl_classify_alg)algorithm);
+    return status ? status : rte_acl_classify(p->acl, pointers, results, n, 1);
 }
