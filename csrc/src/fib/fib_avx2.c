@@ -13,8 +13,9 @@ FIB_TARGET __attribute__((no_sanitize("thread"))) static inline uint32_t tags(co
 {
     __m256i v = _mm256_load_si256((const __m256i *)(const void *)b);
     __m256i same = _mm256_cmpeq_epi16(v, _mm256_set1_epi16((short)tag));
-    /* two bits a way to one */
-    return _pext_u32((uint32_t)_mm256_movemask_epi8(same), 0x55555555u) & ((1u << FIB_WAYS) - 1);
+    /* an octet a way; not pext, which is microcode before Zen 3 */
+    __m128i octets = _mm_packs_epi16(_mm256_castsi256_si128(same), _mm256_extracti128_si256(same, 1));
+    return (uint32_t)_mm_movemask_epi8(octets) & ((1u << FIB_WAYS) - 1);
 }
 
 FIB_TARGET static inline uint32_t admitted(const uint8_t *s, __m256i key)
