@@ -1,6 +1,7 @@
 /* libFuzzer: tables and classifiers of any rules, built with any options, inserted into and removed from, answer as the
  * definition of a match does, with every kernel. */
 #include "fuzz_octets.h"
+#include "kernels.h"
 
 enum { RULES = 40, MOST = 160, KEYS = 24 };
 
@@ -25,7 +26,7 @@ static void ask(octets *o, uint32_t n, const fc_table *table, fc_classifier *cla
     uint32_t count = 1 + next8(o) % KEYS;
     for (uint32_t i = 0; i < count; i++)
         keys[i] = next_key(o, &rules[n ? next8(o) % n : 0]);
-    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel++) {
+    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel = next_kernel(kernel)) {
         if (fc_kernel_check(kernel) != FC_OK)
             continue;
         MUST((table ? fc_table_lookup(table, keys, count, out, kernel)

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "flowclass.h"
+#include "kernels.h"
 
 #define CHECK(x)                                                    \
     do {                                                            \

@@ -1,12 +1,40 @@
 /* fc_table against the definition of a match: random, nested and edge rules in all eight fields, every kernel that runs
  * here, every short batch length, keys at the end of readable memory. */
 #include "random_rules.h"
+#include "rules/format.h"
+
+/* All kernels' answers to the last m keys, for each m from `shortest` on. */
+static void check_answers(const fc_table *table, const char *what, const fc_key *keys, const int32_t *want,
+                          uint32_t n_keys, uint32_t shortest)
+{
+    int32_t *got = calloc(n_keys + 1, sizeof(*got));
+    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel = next_kernel(kernel)) {
+        if (fc_kernel_check(kernel) != FC_OK) {
+            CHECK(fc_table_lookup(table, keys, n_keys, got, kernel) == fc_kernel_check(kernel));
+            continue;
+        }
+        for (uint32_t m = shortest; m <= n_keys; m++) {
+            got[m] = 12345;
+            CHECK(fc_table_lookup(table, keys + (n_keys - m), m, got, kernel) == FC_OK);
+            CHECK(got[m] == 12345);
+            for (uint32_t i = 0; i < m; i++) {
+                if (got[i] != want[n_keys - m + i]) {
+                    fprintf(stderr, "%s: %s: key %u of %u: %d, expected %d\n",
+                            kernel < 0 ? "auto" : fc_kernel_name(kernel), what, i, m, got[i], want[n_keys - m + i]);
+                    exit(1);
+                }
+            }
+        }
+    }
+    free(got);
+}
 
 static void check_set(uint32_t n, int fields, const fc_build_options *options, uint32_t n_keys, int lengths)
 {
     fc_rule *rules = calloc(n + 1, sizeof(*rules));
     fc_key *keys = guarded(n_keys);
-    int32_t *want = calloc(n_keys, sizeof(*want)), *got = calloc(n_keys + 1, sizeof(*got));
+    int32_t *want = calloc(n_keys, sizeof(*want));
+    char what[60];
     fc_table *table = NULL;
     for (uint32_t i = 0; i < n; i++)
         rules[i] = random_rule(fields);
@@ -16,29 +44,54 @@ static void check_set(uint32_t n, int fields, const fc_build_options *options, u
     }
     CHECK(fc_table_build(rules, n, options, &table, NULL) == FC_OK);
     memset(rules, 0xee, n * sizeof(*rules)); /* the rows are copied */
-    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel++) {
-        if (fc_kernel_check(kernel) != FC_OK) {
-            CHECK(fc_table_lookup(table, keys, n_keys, got, kernel) == fc_kernel_check(kernel));
-            continue;
-        }
-        for (uint32_t m = lengths ? 0 : n_keys; m <= n_keys; m++) {
-            got[m] = 12345;
-            CHECK(fc_table_lookup(table, keys + (n_keys - m), m, got, kernel) == FC_OK);
-            CHECK(got[m] == 12345);
-            for (uint32_t i = 0; i < m; i++) {
-                if (got[i] != want[n_keys - m + i]) {
-                    fprintf(stderr, "%s: %u rules, fields %02x: key %u of %u: %d, expected %d\n",
-                            kernel < 0 ? "auto" : fc_kernel_name(kernel), n, (unsigned)fields, i, m, got[i],
-                            want[n_keys - m + i]);
-                    exit(1);
-                }
-            }
-        }
-    }
+    snprintf(what, sizeof(what), "%u rules, fields %02x", n, (unsigned)fields);
+    check_answers(table, what, keys, want, n_keys, lengths ? 0 : n_keys);
     fc_table_free(table);
     free(rules);
     free(want);
-    free(got);
+}
+
+/* Nodes of more bits than their heads have places for: three groups of rules, each told apart by a word of its own, of
+ * which a root takes one. */
+static void check_nodes_of_many_bits(void)
+{
+    enum { EACH = 3000, N = 3 * EACH, KEYS = 900 };
+    fc_rule *rules = calloc(N, sizeof(*rules));
+    fc_key *keys = calloc(KEYS, sizeof(*keys));
+    int32_t *want = calloc(KEYS, sizeof(*want));
+    const fc_build_options options = {.leaf = 1, .slots = 64, .copies = 64, .no_cross = 1};
+    fc_table *table = NULL;
+    int found = 0;
+    for (uint32_t i = 0; i < N; i++) {
+        fc_rule *r = &rules[i];
+        *r = (fc_rule){.version = 6, .conditions = FC_SOURCE | FC_DESTINATION};
+        r->source_first[0] = i / EACH;
+        (i / EACH == 0 ? r->source_first : r->destination_first)[i / EACH == 1 ? 0 : 1] = rnd() >> 8;
+        memcpy(r->source_last, r->source_first, 16);
+        memcpy(r->destination_last, r->destination_first, 16);
+    }
+    for (uint32_t i = 0; i < KEYS; i++) {
+        keys[i] = (fc_key){.version = 6, .present = FC_SOURCE | FC_DESTINATION};
+        memcpy(keys[i].source, rules[i * 10].source_first, 16);
+        memcpy(keys[i].destination, rules[i * 10].destination_first, 16);
+        keys[i].destination[1] ^= below(3) == 0; /* some match nothing */
+        want[i] = naive(rules, N, &keys[i]);
+    }
+    CHECK(fc_table_build(rules, N, &options, &table, NULL) == FC_OK);
+    const fc_forest *f = &table->forest[1];
+    uint32_t slots = 1u << __builtin_popcountll(f->tree[0].mask[0]) << __builtin_popcountll(f->tree[0].mask[1]);
+    for (uint32_t i = 0; i < slots; i++) {
+        uint32_t slot = f->tree[0].slot[i];
+        found |= slot >> 30 == FC_BITS &&
+                 ((const fc_bits *)(f->arena + (size_t)FC_PAYLOAD(slot) * 64))->bits > FC_NODE_PLACES;
+    }
+    CHECK(found);
+    check_answers(table, "nodes of many bits", keys, want, KEYS, KEYS - 20);
+    check_answers(table, "nodes of many bits", keys + KEYS - 9, want + KEYS - 9, 9, 0);
+    fc_table_free(table);
+    free(rules);
+    free(keys);
+    free(want);
 }
 
 static void check_refusals(void)
@@ -88,6 +141,7 @@ int main(void)
                                                {.leaf = 4000, .vector = 1}};
     int quick = getenv("FC_TEST_QUICK") != NULL;
     check_refusals();
+    check_nodes_of_many_bits();
     for (size_t s = 0; s < sizeof(sets) / sizeof(sets[0]); s++) {
         for (size_t o = 0; o < sizeof(options) / sizeof(options[0]); o++) {
             check_set(0, sets[s], &options[o], 3, 1);

@@ -1,5 +1,9 @@
 /* Names of the kernels, and which of them can run here. */
+#include <stdatomic.h>
 #include <string.h>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
 
 #include "kernel.h"
 
@@ -70,3 +74,36 @@ int fc_kernel_resolve(int kernel)
     }
     return kernel == FC_KERNEL_AUTO ? FC_KERNEL_SCALAR : kernel;
 }
+
+static int ask_processor(void)
+{
+#if defined(__x86_64__)
+    static const char *const vendors[] = {"AuthenticAMD", "HygonGenuine"};
+    unsigned a, name[3], unused[3], family = 0x19; /* Zen 3 */
+    if (!__get_cpuid(0, &a, &name[0], &name[2], &name[1]) || !__get_cpuid(1, &a, &unused[0], &unused[1], &unused[2]))
+        return 0;
+    for (size_t i = 0; i < sizeof(vendors) / sizeof(vendors[0]); i++) {
+        if (memcmp(name, vendors[i], sizeof(name)) == 0)
+            family = (a >> 8 & 15) + (a >> 20 & 255);
+    }
+    return family < 0x19;
+#else
+    return 0;
+#endif
+}
+
+static _Atomic int pretended = -1, known = -1;
+
+int fc_kernel_microcoded(void)
+{
+    int is = atomic_load_explicit(&pretended, memory_order_relaxed);
+    if (is < 0)
+        is = atomic_load_explicit(&known, memory_order_relaxed);
+    if (is < 0) {
+        is = ask_processor(); /* not each time: a virtual machine's host may have to answer */
+        atomic_store_explicit(&known, is, memory_order_relaxed);
+    }
+    return is;
+}
+
+void fc_kernel_pretend(int microcoded) { atomic_store_explicit(&pretended, microcoded, memory_order_relaxed); }

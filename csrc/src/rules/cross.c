@@ -361,10 +361,26 @@ static int write_node(writer *w, const fc_cross_node *node)
 
 static size_t in_lines(size_t octets) { return (octets + 63) / 64 * 64; }
 
+static void write_shares(const writer *w, const uint8_t *map, uint32_t *share)
+{
+    for (uint32_t s = 0; s < w->x.steps; s++) {
+        const fc_cross_step *step = &w->x.step[s];
+        for (uint32_t k = 0; k < step->inputs; k++) {
+            uint32_t c = step->input[k].column, stride = step->input[k].stride;
+            if (c >= w->x.octets)
+                continue;
+            for (uint32_t i = 0; i < FC_CROSS_SHARES; i++)
+                share[c * FC_CROSS_SHARES + i] = stride * (i < 256 ? map[256 * c + i] : w->x.octet[c].lacking);
+        }
+    }
+}
+
 /* One block of memory: the header, the octets' classes, the tables. */
 static fc_cross *in_one_block(writer *w, const uint8_t *map)
 {
-    size_t head = in_lines(sizeof(w->x)), maps = 256 * (size_t)w->x.octets, all = head + maps + in_lines(w->used + 4);
+    size_t head = in_lines(sizeof(w->x)), maps = 256 * (size_t)w->x.octets;
+    size_t shares = sizeof(uint32_t) * FC_CROSS_SHARES * w->x.octets,
+           all = head + maps + shares + in_lines(w->used + 4);
     uint8_t *p = fc_big_alloc(all);
     if (p == NULL) {
         w->b->status = FC_ENOMEM;
@@ -372,11 +388,13 @@ static fc_cross *in_one_block(writer *w, const uint8_t *map)
     }
     w->x.bytes = (uint32_t)all;
     w->x.map = p + head;
-    w->x.tables = p + head + maps;
+    w->x.share = (uint32_t *)(p + head + maps);
+    w->x.tables = p + head + maps + shares;
     memcpy(p, &w->x, sizeof(w->x));
     memcpy(p + head, map, maps);
-    memcpy(p + head + maps, w->tables, w->used);
-    memset(p + head + maps + w->used, 0, in_lines(w->used + 4) - w->used);
+    write_shares(w, map, (uint32_t *)(p + head + maps));
+    memcpy(p + head + maps + shares, w->tables, w->used);
+    memset(p + head + maps + shares + w->used, 0, in_lines(w->used + 4) - w->used);
     return (fc_cross *)p;
 }
 

@@ -52,8 +52,13 @@ typedef struct fc_cross {
     fc_cross_octet octet[FC_CROSS_OCTETS];
     fc_cross_step step[FC_CROSS_STEPS];
     const uint8_t *map;    /* 256 classes for each octet; 64-octet aligned */
+    const uint32_t *share; /* FC_CROSS_SHARES for each octet */
     const uint8_t *tables; /* four octets may be read at any entry, and from two before it; of an exact step eight */
 } fc_cross;
+
+/* What an octet's value adds to the index of the step that it goes into, its class times the stride; and after these
+ * what it adds for keys without the field. To a multiple of 64 octets. */
+#define FC_CROSS_SHARES 272u
 
 /* One key's class by an exact step. */
 static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step *step, const fc_key *key)

@@ -73,12 +73,19 @@ typedef struct fc_vector {
     } field[];
 } fc_vector;
 
+/* ---- Selected bits ------------------------------------------------------------------------------
+ * Two descriptions of one index: by masks, for processors that extract bits, and by the place that each of its bits has
+ * in the key, for others (lookup_picked.h). A place is 8 * octet + bit of 16 octets: those of the words word[0] and
+ * word[1], or, where keys are two words in all (8 lanes), those of the key. */
+#define FC_NODE_PLACES 12u /* a node of more bits has masks only */
+#define FC_ROOT_PLACES 32u
+
 typedef struct fc_bits { /* a node that indexes by selected bits of at most two words */
     uint64_t mask[2];
     uint8_t word[2];
     uint8_t shift; /* bits that mask[0] gives */
     uint8_t bits;  /* in all */
-    uint8_t unused[12];
+    uint8_t place[FC_NODE_PLACES];
     uint32_t slot[]; /* 1 << bits of them: index = pext(word 0) | pext(word 1) << shift */
 } fc_bits;
 
@@ -97,7 +104,18 @@ typedef struct fc_tree {
     uint32_t best;          /* the lowest number in the tree: a key that has a lower one already need not come here */
     uint32_t best_on;       /* the lowest number in this tree and those after it */
     uint64_t best_priority; /* the same as a priority, for forests that take updates, whose numbers are no ranks */
+    /* of each bit of the index: its octet, and its bit in there as 1 << bit. Beyond the last: 0x80, no octet, and 1 */
+    uint8_t octet[FC_ROOT_PLACES], bit[FC_ROOT_PLACES];
 } fc_tree;
+
+/* Describes a root's index by the places of its bits. */
+static inline void fc_set_places(fc_tree *tree, const uint8_t *place, int bits)
+{
+    for (int i = 0; i < (int)FC_ROOT_PLACES; i++) {
+        tree->octet[i] = (uint8_t)(i < bits ? place[i] / 8 : 0x80);
+        tree->bit[i] = (uint8_t)(i < bits ? 1 << (place[i] & 7) : 1);
+    }
+}
 
 /* All rules of one IP version. */
 typedef struct fc_forest {
@@ -157,7 +175,7 @@ fc_lookup_fn *fc_kernel_function(int kernel); /* of one that fc_kernel_check all
 void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out);
 fc_lookup_fn fc_lookup_scalar;
 #if defined(__x86_64__)
-fc_lookup_fn fc_lookup_avx2;
+fc_lookup_fn fc_lookup_avx2, fc_lookup_avx2_picked;
 fc_lookup_fn fc_lookup_avx512;
 #elif defined(__aarch64__)
 fc_lookup_fn fc_lookup_neon;

@@ -551,6 +551,7 @@ int fc_live_build(fc_live *v, int version, const fc_rule *rules, uint32_t n, con
     uint32_t root = obtain(v, 1), *slot = (uint32_t *)(v->arena + (size_t)root * 64);
     *slot = empty_slot();
     f->tree[f->trees] = (fc_tree){.slot = slot, .best_priority = UINT64_MAX, .part = UINT8_MAX};
+    fc_set_places(&f->tree[f->trees], NULL, 0);
     f->trees++;
     return FC_OK;
 }

@@ -158,10 +158,11 @@ INLINE const uint16_t *key_lanes(const work *w, uint32_t i, int lanes, int permu
     return permuted ? w->lanes + (size_t)i * 16 : (const uint16_t *)(w->words + (size_t)i * STRIDE(lanes, permuted));
 }
 
-INLINE uint64_t index_of(const uint64_t *words, const uint64_t *mask, const uint8_t *word, int shift)
-{
-    return extract(words[word[0]], mask[0]) | extract(words[word[1]], mask[1]) << shift;
-}
+#ifdef FC_PICKED
+#include "lookup_picked.h"
+#else
+#include "lookup_extracted.h"
+#endif
 
 INLINE int accept(const fc_forest *f, const fc_key *key, uint32_t number, uint16_t flags)
 {
@@ -198,12 +199,12 @@ INLINE void offer_or_not(const fc_forest *f, work *w, uint32_t i, uint32_t numbe
 }
 
 /* Where a node (a slot of kind BITS or RANGE) sends a key. */
-INLINE const uint32_t *child_of(const fc_forest *f, uint32_t slot, const uint64_t *words)
+INLINE const uint32_t *child_of(const fc_forest *f, uint32_t slot, const uint64_t *words, int lanes)
 {
     const uint8_t *p = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
     if (slot >> 30 == FC_BITS) {
         const fc_bits *node = (const fc_bits *)p;
-        return node->slot + index_of(words, node->mask, node->word, node->shift);
+        return node->slot + node_index(node, words, lanes);
     }
     const fc_range *node = (const fc_range *)p;
     return node->slot + interval(node->threshold, ((const uint16_t *)words)[node->lane]);
@@ -233,7 +234,7 @@ INLINE void walk_nodes(const fc_forest *f, work *w, int lanes, int permuted, int
         for (uint32_t j = 0; j < n; j++) {
             if (j + FC_NODES_AHEAD < n)
                 prefetch_node(f, now.slot[j + FC_NODES_AHEAD]);
-            at[j] = child_of(f, now.slot[j], w->words + (size_t)now.key[j] * STRIDE(lanes, permuted));
+            at[j] = child_of(f, now.slot[j], w->words + (size_t)now.key[j] * STRIDE(lanes, permuted), lanes);
             __builtin_prefetch(at[j]);
         }
         uint32_t slot[FC_STAGE + 16], limit[FC_STAGE + 16];
@@ -543,30 +544,11 @@ INLINE int put_off(work *w, const batch *keys, int t, const uint32_t *open, uint
     return 1;
 }
 
-/* find_roots() where the root looks at bits of two words, or of one only. */
-INLINE void index_roots(const fc_tree *tree, work *w, const uint32_t *active, uint32_t n, int lanes, int permuted,
-                        int two)
-{
-    const uint64_t *first = w->words + tree->word[0], *second = w->words + tree->word[1]; /* of key 0 */
-    const uint64_t mask[2] = {tree->mask[0], tree->mask[1]};
-    const uint32_t *slot = tree->slot;
-    const int shift = tree->shift;
-    for (uint32_t j = 0; j < n; j++) {
-        size_t at = (size_t)(active ? active[j] : j) * STRIDE(lanes, permuted);
-        uint64_t i = extract(first[at], mask[0]);
-        w->slot[j] = (uint32_t)(two ? i | extract(second[at], mask[1]) << shift : i);
-        __builtin_prefetch(slot + w->slot[j]);
-    }
-}
-
 /* The root's slots for n keys, those in `active` or, where that is NULL, the first. */
 INLINE void find_roots(const fc_tree *tree, work *w, const uint32_t *active, uint32_t n, int lanes, int permuted,
                        int dynamic)
 {
-    if (tree->mask[1])
-        index_roots(tree, w, active, n, lanes, permuted, 1);
-    else
-        index_roots(tree, w, active, n, lanes, permuted, 0);
+    index_roots(tree, w, active, n, lanes, permuted);
     read_slots(tree->slot, w->slot, n, dynamic);
 }
 
@@ -628,11 +610,11 @@ INLINE void run(const fc_forest *f, const batch *keys, int t, uint32_t n, work *
 
 /* ---- A few keys: one after the other, no lists. Twice as fast for one key, even at 8. ----------- */
 
-INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t *words)
+INLINE uint32_t one_slot(const fc_forest *f, const fc_tree *tree, const uint64_t *words, int lanes)
 {
-    uint32_t slot = FC_SLOT_AT(tree->slot + index_of(words, tree->mask, tree->word, tree->shift));
+    uint32_t slot = FC_SLOT_AT(tree->slot + root_index(tree, words, lanes));
     while (slot >> 30 >= FC_BITS)
-        slot = FC_SLOT_AT(child_of(f, slot, words));
+        slot = FC_SLOT_AT(child_of(f, slot, words, lanes));
     return slot;
 }
 
@@ -677,7 +659,7 @@ INLINE void run_few(const fc_forest *f, const batch *keys, uint32_t n, work *w, 
                 continue;
             if (t == 1 && !dynamic && f->rivals != NULL && !fc_is_open(f->rivals, f->n, w->best[i]))
                 break;
-            uint32_t slot = one_slot(f, tree, words);
+            uint32_t slot = one_slot(f, tree, words, lanes);
             if (slot >> 30 == FC_LEAF) {
                 one_leaf(f, keys, w, i, slot, lanes, permuted, dynamic, vectors);
             } else if (slot < (dynamic ? FC_EMPTY : w->best[i])) {

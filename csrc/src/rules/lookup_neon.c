@@ -8,9 +8,47 @@
 #define FC_LOOKUP fc_lookup_neon
 #define INLINE static inline __attribute__((always_inline))
 
-INLINE uint64_t extract(uint64_t word, uint64_t mask)
+#define FC_PICKED /* the base architecture has no bit extraction */
+
+typedef uint8x16_t octets;
+typedef struct picks {
+    uint8x16_t octet[2], bit[2];
+} picks;
+
+INLINE octets octets_at(const uint64_t *words) { return vreinterpretq_u8_u64(vld1q_u64(words)); }
+
+INLINE octets octets_of(uint64_t first, uint64_t second)
 {
-    return fc_extract(word, mask); /* the base architecture has no bit extraction */
+    return vreinterpretq_u8_u64(vcombine_u64(vcreate_u64(first), vcreate_u64(second)));
+}
+
+INLINE picks root_picks(const fc_tree *tree)
+{
+    return (picks){{vld1q_u8(tree->octet), vld1q_u8(tree->octet + 16)},
+                   {vld1q_u8(tree->bit), vld1q_u8(tree->bit + 16)}};
+}
+
+/* One bit for each of 32 lanes, from lanes that are all ones or 0. */
+INLINE uint32_t one_each(uint8x16_t low, uint8x16_t high)
+{
+    const uint8x16_t own = vreinterpretq_u8_u64(vdupq_n_u64(0x8040201008040201));
+    uint8x16_t sum = vpaddq_u8(vandq_u8(low, own), vandq_u8(high, own));
+    sum = vpaddq_u8(sum, sum);
+    return vgetq_lane_u32(vreinterpretq_u32_u8(vpaddq_u8(sum, sum)), 0);
+}
+
+INLINE uint32_t pick(const picks *p, octets from)
+{
+    return one_each(vtstq_u8(vqtbl1q_u8(from, p->octet[0]), p->bit[0]),
+                    vtstq_u8(vqtbl1q_u8(from, p->octet[1]), p->bit[1]));
+}
+
+INLINE uint32_t pick_by_head(const fc_bits *node, octets from)
+{
+    uint8x16_t place = vld1q_u8(node->word);
+    uint8x16_t bit = vshlq_u8(vdupq_n_u8(1), vreinterpretq_s8_u8(vandq_u8(place, vdupq_n_u8(7))));
+    uint8x16_t is = vtstq_u8(vqtbl1q_u8(from, vshrq_n_u8(place, 3)), bit);
+    return one_each(is, is);
 }
 
 INLINE uint16x8_t over(const uint16_t *key, const uint16_t *lo, const uint16_t *span)

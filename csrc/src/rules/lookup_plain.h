@@ -1,5 +1,6 @@
 /* lookup_plain.h - dealing slots and thinning lists without a compress instruction: each item is written to every list,
- * and only the right list's end moves. Included by lookup_batch.h where a kernel has no better way. */
+ * and only the right list's end moves (with FC_EIGHT defined, eight items at once: lookup_eight.h). Included by
+ * lookup_batch.h where a kernel has no better way. */
 
 /* Of n keys `from`, with these bests, those that fc_is_open() lets go on to later trees; returns how many. */
 INLINE uint32_t keep_open(uint32_t *open, const uint32_t *from, const uint32_t *best, uint32_t n,
@@ -13,6 +14,16 @@ INLINE uint32_t keep_open(uint32_t *open, const uint32_t *from, const uint32_t *
     return kept;
 }
 
+/* As load_slots, by the fastest means there is. */
+INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic)
+{
+    (void)dynamic;
+    load_slots(base, slot, n);
+}
+
+#ifdef FC_EIGHT
+#include "lookup_eight.h"
+#else
 /* Of n keys, those in `from` or, where that is NULL, the first: whose best is worse than `than`, and these bests;
  * returns how many. */
 INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
@@ -55,16 +66,10 @@ INLINE void sort_slots(work *w, const uint32_t *key, const uint32_t *limit, cons
     w->one.n = one, w->half.n = half, w->leaf.n = leaf, w->node.n = node;
 }
 
-/* As load_slots, by the fastest means there is. */
-INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dynamic)
-{
-    (void)dynamic;
-    load_slots(base, slot, n);
-}
-
 /* Nothing better than one key at a time. */
 INLINE uint32_t prepare_many(const fc_key *keys, uint32_t n, work *w, uint64_t *all, uint64_t *any)
 {
     (void)keys, (void)n, (void)w, (void)all, (void)any;
     return 0;
 }
+#endif

@@ -7,8 +7,14 @@
 
 /* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted, for
  * IPv4 and IPv6: of 44 sets of 16 to 1,000 rules these find the faster one, or one that is no more than 2 % slower
- * (decision 0024). Else: AVX-512 without VBMI, with its forest and AVX2's steps, and NEON, which has no gathers. */
-static const uint8_t per_cycle[2] = {13, 18}, per_cycle_else[2] = {7, 7};
+ * (decision 0024). By loads: NEON, and AVX2 where gathers are microcode (decision 0036). Else: AVX-512 without VBMI, with
+ * its forest and AVX2's steps. */
+static const uint8_t per_cycle[2] = {13, 18};
+#if defined(__x86_64__)
+static const uint8_t per_cycle_by_loads[2] = {9, 11}, per_cycle_else[2] = {7, 7};
+#else
+static const uint8_t per_cycle_by_loads[2] = {11, 14}, per_cycle_else[2] = {7, 7};
+#endif
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
 {
@@ -83,7 +89,7 @@ fc_lookup_fn *fc_kernel_function(int kernel)
     switch (fc_kernel_resolve(kernel)) {
 #if defined(__x86_64__)
     case FC_KERNEL_AVX2:
-        return fc_lookup_avx2;
+        return fc_kernel_microcoded() ? fc_lookup_avx2_picked : fc_lookup_avx2;
     case FC_KERNEL_AVX512:
         return fc_lookup_avx512;
 #elif defined(__aarch64__)
@@ -178,8 +184,10 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     if (status != FC_OK)
         return status;
     ways by = {fc_kernel_function(kernel), fc_cross_function(fc_kernel_resolve(kernel)), per_cycle_else};
+    if (by.cross == fc_cross_plain)
+        by.per_cycle = per_cycle_by_loads;
 #if defined(__x86_64__)
-    if (by.cross == fc_cross_avx512 || by.lookup == fc_lookup_avx2)
+    else if (by.cross == fc_cross_avx512 || by.lookup == fc_lookup_avx2)
         by.per_cycle = per_cycle;
 #endif
     for (size_t start = 0; start < n;) {

@@ -235,11 +235,22 @@ static void build_children(fc_build *b, const fc_cut *c, const uint8_t *position
     }
 }
 
+/* The places of an index's bits, from those that extraction gives them (format.h). */
+static void find_places(const fc_forest *f, const fc_cut *c, const uint8_t *position, uint8_t *place)
+{
+    for (int j = 0; j < c->bits; j++) {
+        int word = f->lanes == 8 ? c->bit_word[j] : c->words > 1 && c->bit_word[j] == c->word[1];
+        place[position[j]] = (uint8_t)(64 * word + c->bit[j]);
+    }
+}
+
 static uint32_t build_bits(fc_build *b, const fc_cut *c, uint32_t depth, const fc_region *at)
 {
     fc_bits node;
-    uint8_t position[FC_MAX_BITS];
+    uint8_t position[FC_MAX_BITS], place[FC_MAX_BITS] = {0};
     node_header(c, &node, position);
+    find_places(b->f, c, position, place);
+    memcpy(node.place, place, sizeof(node.place));
     size_t offset = take_memory(b, sizeof(node) + ((size_t)4 << c->bits), 64);
     if (offset == SIZE_MAX)
         return FC_SLOT(FC_ONE, FC_EMPTY);
@@ -334,7 +345,7 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
     memset(all.hi, 0xff, sizeof(all.hi));
     fc_cut c;
     fc_bits node;
-    uint8_t position[FC_MAX_BITS];
+    uint8_t position[FC_MAX_BITS], place[FC_MAX_BITS];
     fc_choose_bits(b, list, n, &c);
     size_t slots = SIZE_MAX;
     if (b->status == FC_OK) {
@@ -348,6 +359,8 @@ static size_t build_tree(fc_build *b, const uint32_t *list, uint32_t n, fc_tree 
                           .mask = {node.mask[0], node.mask[1]},
                           .shift = node.shift,
                           .best = list[0]};
+        find_places(b->f, &c, position, place);
+        fc_set_places(tree, place, c.bits);
         slots = take_memory(b, (size_t)4 << c.bits, 64);
         if (slots != SIZE_MAX) {
             b->info->nodes++;
