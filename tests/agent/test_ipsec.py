@@ -14,12 +14,14 @@ from flowclass.wire import BindingUpdate, MobilityPacket, encode_packet
 
 EXAMPLES = ROOT / "examples/ipsec"
 CHARON = Path("/usr/lib/ipsec/charon")
-PLUGIN = Path("/usr/lib/ipsec/plugins/libstrongswan-kernel-libipsec.so")
+PLUGINS = [Path(f"/usr/lib/ipsec/plugins/libstrongswan-{name}.so") for name in ("kernel-libipsec", "openssl")]
 
 pytestmark = [
     needs_namespaces,
     pytest.mark.needs_tool("tshark", "tcpdump", "swanctl"),
-    pytest.mark.skipif(not (CHARON.exists() and PLUGIN.exists()), reason="no strongSwan with kernel-libipsec"),
+    pytest.mark.skipif(
+        not all(path.exists() for path in (CHARON, *PLUGINS)), reason="no strongSwan with kernel-libipsec and openssl"
+    ),
 ]
 
 
