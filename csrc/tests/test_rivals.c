@@ -104,7 +104,7 @@ static void check_keys(const fc_table *table, const fc_rule *rules, uint32_t n, 
         }
     }
     all->keys += KEYS;
-    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel++) {
+    for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel = next_kernel(kernel)) {
         static const size_t batches[] = {KEYS, 100, 3}; /* a full batch, a short one, one by one */
         for (size_t b = 0; fc_kernel_check(kernel) == FC_OK && b < 3; b++) {
             for (size_t at = 0; at < KEYS; at += batches[b]) {

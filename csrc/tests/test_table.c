@@ -51,22 +51,26 @@ static void check_set(uint32_t n, int fields, const fc_build_options *options, u
     free(want);
 }
 
-/* Nodes of more bits than their heads have places for: three groups of rules, each told apart by a word of its own, of
- * which a root takes one. */
+/* Nodes of more bits than their heads have places for: three groups of rules are told apart by a word of their own, of
+ * which a root takes one, and one group by two words. */
 static void check_nodes_of_many_bits(void)
 {
-    enum { EACH = 3000, N = 3 * EACH, KEYS = 900 };
+    enum { EACH = 3000, N = 5 * EACH, KEYS = 1500 };
     fc_rule *rules = calloc(N, sizeof(*rules));
     fc_key *keys = calloc(KEYS, sizeof(*keys));
     int32_t *want = calloc(KEYS, sizeof(*want));
     const fc_build_options options = {.leaf = 1, .slots = 64, .copies = 64, .no_cross = 1};
     fc_table *table = NULL;
-    int found = 0;
+    int one_word = 0, two_words = 0;
     for (uint32_t i = 0; i < N; i++) {
         fc_rule *r = &rules[i];
+        const uint32_t group = i < 2 * EACH ? 0 : i / EACH - 1; /* the first is the largest: the root takes its word */
         *r = (fc_rule){.version = 6, .conditions = FC_SOURCE | FC_DESTINATION};
-        r->source_first[0] = i / EACH;
-        (i / EACH == 0 ? r->source_first : r->destination_first)[i / EACH == 1 ? 0 : 1] = rnd() >> 8;
+        r->source_first[0] = group;
+        if (group == 3)
+            r->destination_first[0] = rnd() << 57, r->destination_first[1] = rnd() << 57;
+        else
+            (group == 0 ? r->source_first : r->destination_first)[group == 1 ? 0 : 1] = rnd() >> 8;
         memcpy(r->source_last, r->source_first, 16);
         memcpy(r->destination_last, r->destination_first, 16);
     }
@@ -82,10 +86,11 @@ static void check_nodes_of_many_bits(void)
     uint32_t slots = 1u << __builtin_popcountll(f->tree[0].mask[0]) << __builtin_popcountll(f->tree[0].mask[1]);
     for (uint32_t i = 0; i < slots; i++) {
         uint32_t slot = f->tree[0].slot[i];
-        found |= slot >> 30 == FC_BITS &&
-                 ((const fc_bits *)(f->arena + (size_t)FC_PAYLOAD(slot) * 64))->bits > FC_NODE_PLACES;
+        const fc_bits *node = (const fc_bits *)(f->arena + (size_t)FC_PAYLOAD(slot) * 64);
+        if (slot >> 30 == FC_BITS && node->bits > FC_NODE_PLACES)
+            *(node->mask[1] ? &two_words : &one_word) = 1;
     }
-    CHECK(found);
+    CHECK(one_word && two_words);
     check_answers(table, "nodes of many bits", keys, want, KEYS, KEYS - 20);
     check_answers(table, "nodes of many bits", keys + KEYS - 9, want + KEYS - 9, 9, 0);
     fc_table_free(table);

@@ -13,7 +13,7 @@ FIB_TARGET __attribute__((no_sanitize("thread"))) static inline uint32_t tags(co
 {
     __m256i v = _mm256_load_si256((const __m256i *)(const void *)b);
     __m256i same = _mm256_cmpeq_epi16(v, _mm256_set1_epi16((short)tag));
-    /* an octet a way; not pext, which is microcode before Zen 3 */
+    /* an octet a way; not pext, which is microcode in AMD's processors before Zen 3 */
     __m128i octets = _mm_packs_epi16(_mm256_castsi256_si128(same), _mm256_extracti128_si256(same, 1));
     return (uint32_t)_mm_movemask_epi8(octets) & ((1u << FIB_WAYS) - 1);
 }

@@ -56,8 +56,8 @@ typedef struct fc_cross {
     const uint8_t *tables; /* four octets may be read at any entry, and from two before it; of an exact step eight */
 } fc_cross;
 
-/* What an octet's value adds to the index of the step that it goes into, its class times the stride; and after these
- * what it adds for keys without the field. To a multiple of 64 octets. */
+/* What an octet's value adds to the index of the one step that it goes into, its class times the stride; and after
+ * these what it adds for keys without the field. To a multiple of 64 octets. */
 #define FC_CROSS_SHARES 272u
 
 /* One key's class by an exact step. */

@@ -15,7 +15,8 @@
  * class in the upper octet.
  *
  * Whoever adds a field changes enum fc_field, fc_key, fc_rule, fc_rule_matches, the table in layout.c, and what is
- * written out because every look-up runs it: fc_canonical_words here and prepare_one in lookup_batch.h. */
+ * written out because every look-up runs it: fc_canonical_words here, prepare_one in lookup_batch.h, and the reading of
+ * keys in lookup_eight.h and lookup_avx512.c. */
 #ifndef FC_LAYOUT_H
 #define FC_LAYOUT_H
 

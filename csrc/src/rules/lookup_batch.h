@@ -2,7 +2,7 @@
  *
  *   FC_TARGET                         the function attribute that enables its instructions
  *   FC_LOOKUP                         the name of its entry point
- *   extract(word, mask)               bit extraction
+ *   extract(word, mask)               bit extraction; or FC_PICKED and what lookup_picked.h asks for
  *   body_fails(lanes, key, body)      0 when all range lanes match (lo at body, spans behind)
  *   short_fails(key, body, spans)     the same for a short body (format.h)
  *   block_matches(lanes, key, block)  marks: of the bits for the 32 lanes of a 128-octet block's bodies, those of the
@@ -10,7 +10,7 @@
  *   half_matches(key, block)          the same for a half block (two bodies of 8 lanes)
  *   interval(threshold, value)        how many of 31 rising thresholds are <= value
  *   meet(row, rows, block, n, both)     as fc_meet
- *   and, with FC_OWN_SORT defined, what lookup_plain.h has by better means
+ *   and, with FC_OWN_SORT defined, what lookup_plain.h has by better means, or FC_EIGHT for AVX2's (lookup_eight.h)
  *
  * All keys of a piece (FC_STAGE) are at one stage at a time, so that each stage is a loop without branches on data,
  * whose memory was asked for by the stage before. */

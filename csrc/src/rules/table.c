@@ -7,8 +7,8 @@
 
 /* The cost of a cross-product table's steps that takes as long as a cycle of the forest's, as both are counted, for
  * IPv4 and IPv6: of 44 sets of 16 to 1,000 rules these find the faster one, or one that is no more than 2 % slower
- * (decision 0024). By loads: NEON, and AVX2 where gathers are microcode (decision 0036). Else: AVX-512 without VBMI, with
- * its forest and AVX2's steps. */
+ * (decision 0024). By loads: NEON, and AVX2 where gathers are microcode (decision 0036). Else: AVX-512 without VBMI,
+ * with its forest and AVX2's steps. */
 static const uint8_t per_cycle[2] = {13, 18};
 #if defined(__x86_64__)
 static const uint8_t per_cycle_by_loads[2] = {9, 11}, per_cycle_else[2] = {7, 7};
