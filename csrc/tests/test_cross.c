@@ -43,7 +43,18 @@ static void product(uint64_t *first, uint64_t *last, int lanes, int few)
     *last = b;
 }
 
-static int hosts; /* lower halves of IPv6 addresses are one value or all */
+static int hosts;  /* lower halves of IPv6 addresses are one value or all */
+static int octets; /* IPv4 addresses are products of ranges of their octets too */
+
+/* Of 16 bits: where the upper octets differ, all lower ones. */
+static void by_octets(uint64_t *first, uint64_t *last)
+{
+    for (int shift = 0; octets && shift < 32; shift += 16) {
+        uint64_t lower = 0xffull << shift;
+        if ((*first ^ *last) & 0xff00ull << shift)
+            *first &= ~lower, *last |= lower;
+    }
+}
 
 static fc_rule product_rule(int version, int fields, int few)
 {
@@ -58,6 +69,7 @@ static fc_rule product_rule(int version, int fields, int few)
                  *last = side ? r.destination_last : r.source_last;
         if (version == 4) {
             product(&first[1], &last[1], 2, few);
+            by_octets(&first[1], &last[1]);
         } else if (below(2) || hosts) {
             product(&first[0], &last[0], 4, few);
             last[1] = UINT64_MAX;
@@ -81,7 +93,8 @@ static fc_rule product_rule(int version, int fields, int few)
 /* ---- Checks
  * ----------------------------------------------------------------------------------------------------------- */
 
-static int built, refusals, wide; /* wide: tables with more entries than 16 bits count */
+static int built, refusals, wide;          /* wide: tables with more entries than 16 bits count */
+static int by_vectors[FC_CROSS_WORDS + 1]; /* sets with vectors, by words */
 
 static void compare(const char *name, fc_cross_fn *look_up, const fc_cross *cross, const fc_key *keys, uint32_t n,
                     const int32_t *want)
@@ -108,6 +121,29 @@ static void compare(const char *name, fc_cross_fn *look_up, const fc_cross *cros
     free(index);
 }
 
+/* The same sets by vectors; `cross`, or NULL, was made with steps. */
+static void check_vectors(int version, const fc_rule *rules, uint32_t n, const fc_key *keys, uint32_t n_keys,
+                          const int32_t *want)
+{
+    fc_cross *cross = NULL;
+    fc_key odd = keys[0];
+    int32_t one;
+    CHECK(fc_cross_build(version, rules, n, UINT32_MAX, 1, &cross) == FC_OK);
+    if (cross != NULL && cross->vectors != NULL && fc_kernel_resolve(FC_KERNEL_AUTO) != FC_KERNEL_SCALAR) {
+        uint32_t m = 0;
+        for (uint32_t i = 0; i < n; i++)
+            m += rules[i].version != 6;
+        by_vectors[(m + 63) / 64]++;
+        compare("vectors", fc_cross_by_vectors, cross, keys, n_keys, want);
+        odd.version = 6;
+        CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == 0);
+        odd = keys[0];
+        odd.present = 0;
+        CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == !(cross->required));
+    }
+    fc_cross_free(cross);
+}
+
 static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_keys)
 {
     fc_rule *rules = calloc(n + 1, sizeof(*rules));
@@ -131,7 +167,7 @@ static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_k
         keys[i].present |= FC_SOURCE | FC_DESTINATION;
         want[i] = naive(rules, n, &keys[i]);
     }
-    CHECK(fc_cross_build(version, rules, n, UINT32_MAX, &cross) == FC_OK);
+    CHECK(fc_cross_build(version, rules, n, UINT32_MAX, 0, &cross) == FC_OK);
     refusals += cross == NULL;
     if (cross != NULL) {
         built++;
@@ -150,8 +186,11 @@ static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_k
         CHECK(fc_cross_plain(cross, &odd, NULL, 1, &one) == !(cross->required));
     }
     fc_cross_free(cross);
+    check_vectors(version, rules, n, keys, n_keys, want);
     /* the whole table, with keys of both versions and none, and with addresses that are not there */
+    fc_kernel_pretend(below(2) ? 1 : -1); /* with vectors, or as the processor is */
     CHECK(fc_table_build(rules, n, NULL, &table, NULL) == FC_OK);
+    fc_kernel_pretend(-1);
     CHECK(fc_table_build(rules, n, &no_cross, &plain, NULL) == FC_OK);
     for (uint32_t i = 0; i < n_keys; i++) {
         if (below(30) == 0)
@@ -161,6 +200,8 @@ static void check_set(int version, uint32_t n, int fields, int few, uint32_t n_k
     for (int kernel = FC_KERNEL_AUTO; kernel < FC_KERNEL_COUNT; kernel = next_kernel(kernel)) {
         if (fc_kernel_check(kernel) != FC_OK)
             continue;
+        for (uint32_t k = 0; k < 20; k++)
+            CHECK(fc_table_lookup(table, keys + k, 1, mixed, kernel) == FC_OK && mixed[0] == want[k]);
         CHECK(fc_table_lookup(table, keys, n_keys, mixed, kernel) == FC_OK);
         for (uint32_t i = 0; i < n_keys; i++) {
             if (mixed[i] != want[i]) {
@@ -189,7 +230,7 @@ static void check_high_rows(void)
     for (uint32_t i = 0; i < n; i++)
         rules[i] = product_rule(i < n - 50 ? 4 : 6, FC_SOURCE | FC_DESTINATION_PORT, 1);
     fc_cross *cross = NULL;
-    CHECK(fc_cross_build(6, rules, n, UINT32_MAX, &cross) == FC_OK && cross != NULL);
+    CHECK(fc_cross_build(6, rules, n, UINT32_MAX, 0, &cross) == FC_OK && cross != NULL);
     CHECK(cross->step[cross->steps - 1].width == 4);
     for (int i = 0; i < 64; i++) {
         keys[i] = random_key(rules + n - 50, 50);
@@ -206,18 +247,18 @@ static void check_high_rows(void)
     free(rules);
 }
 
-static void check_no_memory(void)
+static void check_no_memory(int version, int vectors)
 {
     fc_rule rules[60];
     fc_cross *cross;
     for (int i = 0; i < 60; i++)
-        rules[i] = product_rule(6, FC_SOURCE | FC_DESTINATION | FC_DESTINATION_PORT | FC_PROTOCOL, 1);
+        rules[i] = product_rule(version, FC_SOURCE | FC_DESTINATION | FC_DESTINATION_PORT | FC_PROTOCOL, 1);
     for (long n = 0;; n++) {
         allowed = n;
-        int status = fc_cross_build(6, rules, 60, UINT32_MAX, &cross);
+        int status = fc_cross_build(version, rules, 60, UINT32_MAX, vectors, &cross);
         allowed = -1;
         if (status == FC_OK) {
-            CHECK(n > 20 && cross != NULL);
+            CHECK(n > (vectors ? 8 : 20) && cross != NULL && (cross->vectors != NULL) == vectors);
             fc_cross_free(cross);
             return;
         }
@@ -240,6 +281,7 @@ int main(void)
         for (int version = 4; version <= 6; version += 2) {
             for (int few = 0; few < 2; few++) {
                 hosts = s < 3 && below(2);
+                octets = (int)below(3);
                 check_set(version, 1, sets[s], few, 200);
                 check_set(version, 2, sets[s], few, 200);
                 for (int i = 0; i < (quick ? 1 : 3); i++)
@@ -249,9 +291,16 @@ int main(void)
             }
         }
     }
+    octets = 1;
+    for (int i = 0; i < (quick ? 12 : 40); i++)
+        check_set(4, 1 + (uint32_t)below(i % 3 ? 280 : 70), i % 4 ? 0xff : sets[1], i & 1, 120);
     check_high_rows();
-    check_no_memory();
-    printf("cross: ok (%d sets with tables, %d without; %d wide steps)\n", built, refusals, wide);
+    check_no_memory(6, 0);
+    check_no_memory(4, 1);
+    printf("cross: ok (%d sets with tables, %d without; %d wide steps; vectors of 1 to 4 words: %d, %d, %d, %d)\n",
+           built, refusals, wide, by_vectors[1], by_vectors[2], by_vectors[3], by_vectors[4]);
     CHECK(built > refusals / 2 && (quick || wide > 0));
+    CHECK(fc_kernel_resolve(FC_KERNEL_AUTO) == FC_KERNEL_SCALAR ||
+          (by_vectors[1] > 0 && by_vectors[2] > 0 && by_vectors[3] + by_vectors[4] > 0));
     return 0;
 }

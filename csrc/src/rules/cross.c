@@ -398,13 +398,20 @@ static fc_cross *in_one_block(writer *w, const uint8_t *map)
     return (fc_cross *)p;
 }
 
+static uint8_t required_of(const fc_cross_maker *b)
+{
+    uint8_t all = 0;
+    for (uint32_t i = 0; i < b->n; i++)
+        all |= b->conditions[i];
+    return all & (FC_SOURCE | FC_DESTINATION);
+}
+
 static fc_cross *write_tables(fc_cross_maker *b, const fc_cross_node *all)
 {
     fc_cross *made = NULL;
     writer w = {.b = b, .x = {.version = (uint8_t)b->version, .cost = all->cost}};
     uint8_t *map = fc_cross_get(b, 256 * FC_CROSS_OCTETS);
-    for (uint32_t i = 0; i < b->n; i++)
-        w.x.required |= b->conditions[i] & (FC_SOURCE | FC_DESTINATION);
+    w.x.required = required_of(b);
     if (map != NULL) {
         write_octets(&w, map);
         write_node(&w, all);
@@ -437,7 +444,17 @@ static void release(fc_cross_maker *b)
     free(b);
 }
 
-int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, fc_cross **cross)
+static fc_cross *make_steps(fc_cross_maker *b, uint32_t limit)
+{
+    fc_cross_make_words(b);
+    for (uint32_t rest = b->lanes & ~b->word[0].lanes & ~b->word[1].lanes; rest && b->status == FC_OK; rest &= rest - 1)
+        fc_cross_make_lane(b, __builtin_ctz(rest));
+    fc_cross_plan(b);
+    const fc_cross_node *all = b->status == FC_OK ? fc_cross_find(b, b->lanes) : NULL;
+    return all != NULL && all->cost < limit ? write_tables(b, all) : NULL;
+}
+
+int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, int vectors, fc_cross **cross)
 {
     fc_cross_maker *b = calloc(1, sizeof(*b));
     *cross = NULL;
@@ -450,14 +467,10 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
         fc_cross_cover(b);
-        fc_cross_make_words(b);
-        for (uint32_t rest = b->lanes & ~b->word[0].lanes & ~b->word[1].lanes; rest && b->status == FC_OK;
-             rest &= rest - 1)
-            fc_cross_make_lane(b, __builtin_ctz(rest));
-        fc_cross_plan(b);
-        const fc_cross_node *all = b->status == FC_OK ? fc_cross_find(b, b->lanes) : NULL;
-        if (all != NULL && all->cost < limit)
-            *cross = write_tables(b, all);
+        if (b->status == FC_OK && vectors && fc_cross_suits_vectors(b))
+            *cross = fc_cross_make_vectors(b, required_of(b), limit);
+        else
+            *cross = make_steps(b, limit);
     }
     int status = b->status == FC_ELIMIT ? FC_OK : b->status; /* too many steps: it doesn't pay */
     release(b);

@@ -13,7 +13,8 @@
 #define FC_CROSS_INPUTS 8 /* of a step */
 #define FC_CROSS_COLUMNS (FC_CROSS_OCTETS + FC_CROSS_STEPS)
 #define FC_CROSS_MAX 32767u /* classes, strides, rows: two of them are multiplied as signed 16-bit numbers */
-#define FC_CROSS_FEW 12     /* keys: fewer are looked up in the forest */
+#define FC_CROSS_FEW 12     /* keys: fewer are looked up in the forest, where there are steps */
+#define FC_CROSS_WORDS 4    /* of a bit vector, a bit for each rule */
 
 /* An octet of the keys and the class of each of its 256 values. */
 typedef struct fc_cross_octet {
@@ -47,8 +48,9 @@ typedef struct fc_cross {
     uint8_t version;
     uint8_t required; /* fields that every key must have: addresses, if rules ask for them */
     uint8_t octets, steps;
-    uint32_t bytes; /* of everything */
-    uint32_t cost;  /* of a look-up, as cross_plan.c counts it */
+    const struct fc_cross_vectors *vectors; /* of a set without steps (cross_vectors.c); NULL: there are steps */
+    uint32_t bytes;                         /* of everything */
+    uint32_t cost;                          /* of a look-up, as cross_plan.c counts it */
     fc_cross_octet octet[FC_CROSS_OCTETS];
     fc_cross_step step[FC_CROSS_STEPS];
     const uint8_t *map;    /* 256 classes for each octet; 64-octet aligned */
@@ -76,14 +78,16 @@ static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step
 typedef int fc_cross_fn(const fc_cross *cross, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out);
 fc_cross_fn *fc_cross_function(int kernel); /* NULL: the kernel has none, the forest serves it */
 fc_cross_fn fc_cross_plain;
+fc_cross_fn fc_cross_by_vectors; /* of tables that have vectors; any kernel's others want steps */
 #if defined(__x86_64__)
 fc_cross_fn fc_cross_avx2;
 fc_cross_fn fc_cross_avx512;
 #endif
 
 /* Tables for the rules of one version, or NULL in *cross where there are none whose steps cost less than `limit`
- * (cross_plan.c). FC_OK, FC_ENOMEM. */
-int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, fc_cross **cross);
+ * (cross_plan.c). vectors: 1 where vectors are wanted in the place of steps, if the set suits them. FC_OK, FC_ENOMEM.
+ */
+int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, int vectors, fc_cross **cross);
 void fc_cross_free(fc_cross *cross);
 
 #endif

@@ -98,4 +98,12 @@ fc_cross_node *fc_cross_find(fc_cross_maker *b, uint32_t lanes);
 void fc_cross_plan(fc_cross_maker *b);
 uint32_t fc_cross_entries(const fc_cross_maker *b, const fc_cross_node *part, int *raw);
 
+/* ---- cross_vectors.c ------------------------------------------------------------------------------------------------
+ */
+
+typedef struct fc_cross_vectors fc_cross_vectors;
+int fc_cross_suits_vectors(const fc_cross_maker *b); /* before any lane is made */
+/* NULL: they would cost as much as `limit` or more, don't fit (FC_ELIMIT in b->status), or there is no memory. */
+fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required, uint32_t limit);
+
 #endif

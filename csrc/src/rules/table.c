@@ -9,12 +9,48 @@
  * IPv4 and IPv6: of 44 sets of 16 to 1,000 rules these find the faster one, or one that is no more than 2 % slower
  * (decision 0024). By loads: NEON, and AVX2 where gathers are microcode (decision 0036). Else: AVX-512 without VBMI,
  * with its forest and AVX2's steps. */
-static const uint8_t per_cycle[2] = {13, 18};
 #if defined(__x86_64__)
+static const uint8_t per_cycle[2] = {13, 18};
 static const uint8_t per_cycle_by_loads[2] = {9, 11}, per_cycle_else[2] = {7, 7};
 #else
 static const uint8_t per_cycle_by_loads[2] = {11, 14}, per_cycle_else[2] = {7, 7};
 #endif
+
+fc_lookup_fn *fc_kernel_function(int kernel)
+{
+    switch (fc_kernel_resolve(kernel)) {
+#if defined(__x86_64__)
+    case FC_KERNEL_AVX2:
+        return fc_kernel_microcoded() ? fc_lookup_avx2_picked : fc_lookup_avx2;
+    case FC_KERNEL_AVX512:
+        return fc_lookup_avx512;
+#elif defined(__aarch64__)
+    case FC_KERNEL_NEON:
+        return fc_lookup_neon;
+#endif
+    default:
+        return fc_lookup_scalar;
+    }
+}
+
+/* What a kernel looks up with: cross is NULL where it has no way to use cross-product tables. */
+typedef struct ways {
+    fc_lookup_fn *lookup;
+    fc_cross_fn *cross;
+    const uint8_t *per_cycle;
+} ways;
+
+static ways ways_of(int kernel)
+{
+    ways by = {fc_kernel_function(kernel), fc_cross_function(fc_kernel_resolve(kernel)), per_cycle_else};
+    if (by.cross == fc_cross_plain)
+        by.per_cycle = per_cycle_by_loads;
+#if defined(__x86_64__)
+    else if (by.cross == fc_cross_avx512 || by.lookup == fc_lookup_avx2)
+        by.per_cycle = per_cycle;
+#endif
+    return by;
+}
 
 void fc_add_info(fc_table_info *all, const fc_table_info *part, const fc_forest *f, int v)
 {
@@ -45,13 +81,15 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
     t->n_rules = n;
     t->info.rules = n;
     t->info.bytes = sizeof(*t);
+    const ways by = ways_of(FC_KERNEL_AUTO);
     int status = FC_OK;
     for (int v = 0; v < 2 && status == FC_OK; v++) {
         fc_table_info part = {0};
         status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
         fc_add_info(&t->info, &part, &t->forest[v], v);
         if (status == FC_OK && t->forest[v].n > 0 && !(options && (options->no_cross || options->quick)))
-            status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(per_cycle[v] * t->forest[v].cost), &t->cross[v]);
+            status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(by.per_cycle[v] * t->forest[v].cost),
+                                    by.cross == fc_cross_plain, &t->cross[v]);
         if (t->cross[v] != NULL) {
             t->info.steps[v] = t->cross[v]->steps;
             t->info.bytes += t->cross[v]->bytes;
@@ -84,23 +122,6 @@ void fc_table_free(fc_table *t)
 
 void fc_table_get_info(const fc_table *t, fc_table_info *info) { *info = t->info; }
 
-fc_lookup_fn *fc_kernel_function(int kernel)
-{
-    switch (fc_kernel_resolve(kernel)) {
-#if defined(__x86_64__)
-    case FC_KERNEL_AVX2:
-        return fc_kernel_microcoded() ? fc_lookup_avx2_picked : fc_lookup_avx2;
-    case FC_KERNEL_AVX512:
-        return fc_lookup_avx512;
-#elif defined(__aarch64__)
-    case FC_KERNEL_NEON:
-        return fc_lookup_neon;
-#endif
-    default:
-        return fc_lookup_scalar;
-    }
-}
-
 /* Which of the block's keys are of each version; out is -1 for all. */
 void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATCH], uint32_t count[2], int32_t *out)
 {
@@ -113,19 +134,16 @@ void fc_split_versions(const fc_key *keys, uint32_t n, uint32_t index[2][FC_BATC
     }
 }
 
-/* What a kernel looks up with: cross is NULL where it has no way to use cross-product tables. */
-typedef struct ways {
-    fc_lookup_fn *lookup;
-    fc_cross_fn *cross;
-    const uint8_t *per_cycle;
-} ways;
-
 static int by_cross(const fc_table *t, const ways *by, int v, const fc_key *keys, const uint32_t *index, uint32_t n,
                     int32_t *out)
 {
     const fc_cross *x = t->cross[v];
-    return by->cross != NULL && x != NULL && n >= FC_CROSS_FEW &&
-           (float)x->cost < (float)by->per_cycle[v] * t->forest[v].cost && by->cross(x, keys, index, n, out);
+    if (by->cross == NULL || x == NULL)
+        return 0;
+    if (x->vectors != NULL)
+        return fc_cross_by_vectors(x, keys, index, n, out);
+    return n >= FC_CROSS_FEW && (float)x->cost < (float)by->per_cycle[v] * t->forest[v].cost &&
+           by->cross(x, keys, index, n, out);
 }
 
 /* Those of the block's keys that index names, all of one version. */
@@ -183,13 +201,7 @@ int fc_table_lookup(const fc_table *t, const fc_key *keys, size_t n, int32_t *ou
     int status = fc_kernel_check(kernel);
     if (status != FC_OK)
         return status;
-    ways by = {fc_kernel_function(kernel), fc_cross_function(fc_kernel_resolve(kernel)), per_cycle_else};
-    if (by.cross == fc_cross_plain)
-        by.per_cycle = per_cycle_by_loads;
-#if defined(__x86_64__)
-    else if (by.cross == fc_cross_avx512 || by.lookup == fc_lookup_avx2)
-        by.per_cycle = per_cycle;
-#endif
+    const ways by = ways_of(kernel);
     for (size_t start = 0; start < n;) {
         const size_t rest = n - start;
         uint32_t done = look_up_same(t, &by, keys + start, rest < SAME ? (uint32_t)rest : SAME, out + start);
