@@ -467,8 +467,8 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
         fc_cross_cover(b);
-        if (b->status == FC_OK && vectors && fc_cross_suits_vectors(b))
-            *cross = fc_cross_make_vectors(b, required_of(b), limit);
+        if (vectors && fc_cross_vectors_cost(b) < limit)
+            *cross = fc_cross_make_vectors(b, required_of(b));
         else
             *cross = make_steps(b, limit);
     }

@@ -102,8 +102,8 @@ uint32_t fc_cross_entries(const fc_cross_maker *b, const fc_cross_node *part, in
  */
 
 typedef struct fc_cross_vectors fc_cross_vectors;
-int fc_cross_suits_vectors(const fc_cross_maker *b); /* before any lane is made */
-/* NULL: they would cost as much as `limit` or more, don't fit (FC_ELIMIT in b->status), or there is no memory. */
-fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required, uint32_t limit);
+uint32_t fc_cross_vectors_cost(const fc_cross_maker *b); /* UINT32_MAX: the set doesn't suit them */
+/* NULL: no memory, or they don't fit (FC_ELIMIT in b->status). Before any lane is made. */
+fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required);
 
 #endif

@@ -12,7 +12,8 @@
  * A prefix asks for a range of each octet, whatever the others are: an octet has a vector for each of its values, and
  * an address's lane is two of them. A range of ports is no such product (1000-2000: which lower octets match depends on
  * the upper one). So the lanes of all other fields go by the classes of cross_classes.c: both octets' classes lead to
- * the vector of the pair.
+ * the vector of the pair. The lower half of an IPv6 address that rules ask for as a whole or not at all leads to its
+ * vector by one look-up, as in an exact step of cross.c.
  *
  * Worked example: the last two octets of a destination, and a port.
  *
@@ -25,8 +26,9 @@
  *
  * With one word a vector, an address's octet is an index of 256 vectors, 2 KiB; with two or four words its vectors are
  * kept once for each class, and the octet leads to the class's by a share, as in cross.h. IPv4 takes 3 loads for the
- * key's words, 8 or 16 for its addresses and 3 to 4 for each port, whatever the key. A packet without a field that some
- * rule asks for goes the way of the pair's class for that, as in cross.c.
+ * key's words, 8 or 16 for its addresses and 3 to 4 for each port, whatever the key. Nothing has to be set up for a
+ * batch, so a single key takes this way too. A key without a field that some rule asks for has a class of its own in
+ * that field's lane, as in cross.c.
  *
  * Limits: FC_CROSS_WORDS words a vector; addresses' ranges that are no product of ranges of octets are not taken;
  * 65,536 words of vectors, 65,536 pairs of classes. Sets that ask for fewer than four lanes are left to steps, which
@@ -41,18 +43,32 @@
 #endif
 #define INLINE static inline __attribute__((always_inline)) FC_TARGET
 
-/* Lanes by canonical number (layout.h): IPv4 has its addresses in 0 to 3. */
-enum { ADDRESSES = 4, PORTS = 4, PROTOCOL = 6, LABELS = 8, LABELS_END = 12, CLASS = 12, LANES = 13 };
+/* Lanes by canonical number (layout.h): addresses are 0 to 3, in IPv6 0 to 15. */
+#define ADDRESSES(version) ((version) == 4 ? 4 : 16)
+#define PORTS(version) ((version) == 4 ? 4 : 20)
+#define PROTOCOL(version) ((version) == 4 ? 6 : 22)
+#define LABELS(version) ((version) == 4 ? 8 : 16) /* flow label and SPI: four lanes */
+#define CLASS(version) ((version) == 4 ? 12 : 24)
+#define LANES 25
 #define LANE(i) (1u << (i))
-#define COMMON (LANE(0) | LANE(1) | LANE(2) | LANE(3) | LANE(PROTOCOL)) /* what is read in any case */
 
 struct fc_cross_vectors {
     uint32_t lanes; /* that are to be read */
     uint8_t words;  /* of a vector */
     uint8_t fields; /* that keys may lack and rules ask for */
+    /* Of the words of IPv6 addresses, bits 0 to 3: which are read octet by octet; bits 4 to 7: and which, lower halves,
+     * as a whole. */
+    uint8_t halves;
     struct {
-        uint8_t field,
-            lower; /* keys without it have the octet 256 in the lane's upper or lower half; 0: there are none */
+        uint64_t factor; /* of the word; the upper bits of the product lead to the candidate (cross.h) */
+        const uint64_t *value;
+        const uint16_t *candidate;
+        uint32_t first; /* where the vector of candidate 0, none, is */
+        uint8_t shift;
+    } half[2]; /* of the source, of the destination */
+    struct {
+        uint8_t field; /* a bit of enum fc_field: keys without it have the octet 256; 0: there are none */
+        uint8_t lower; /* as the lane's lower octet, not the upper one */
     } lacking[LANES];
     /* Of a lane's upper octet, then of its lower one. An address's, or where a lane has one octet: where its vector
      * is, in words. Else their sum is the pair's number; with one word a vector the pair's vector is there. */
@@ -85,11 +101,12 @@ INLINE void meet(passing *p, const uint64_t *vector, int words)
         p->four &= *(const four_words *)(const void *)vector;
 }
 
-/* The lanes of an address. */
-INLINE void meet_address(passing *p, const fc_cross_vectors *x, uint32_t address, int lane, int words)
+/* Lanes of an address. */
+INLINE void meet_lanes(passing *p, const fc_cross_vectors *x, uint64_t word, int lane, int n, int words)
 {
-    for (int l = lane; l < lane + 2; l++, address >>= 16) {
-        uint32_t lower = address & 255, upper = address >> 8 & 255;
+#pragma GCC unroll 4
+    for (int l = lane; l < lane + n; l++, word >>= 16) {
+        uint32_t lower = word & 255, upper = word >> 8 & 255;
         if (words == 1) {
             p->one &= x->vector[(uint32_t)(512 * l) + upper];
             p->one &= x->vector[(uint32_t)(512 * l + 256) + lower];
@@ -100,11 +117,36 @@ INLINE void meet_address(passing *p, const fc_cross_vectors *x, uint32_t address
     }
 }
 
-/* The lane of another field. careful: the key may lack it. */
-INLINE void meet_lane(passing *p, const fc_cross_vectors *x, uint32_t value, int lane, int words, int careful,
-                      uint32_t present)
+/* The lower half of an IPv6 address as a whole: it can only be one value that rules ask for, or none. */
+INLINE void meet_half(passing *p, const fc_cross_vectors *x, uint64_t word, int side, int words)
 {
-    const int single = lane == PROTOCOL || lane == CLASS;
+    uint32_t candidate = x->half[side].candidate[word * x->half[side].factor >> x->half[side].shift];
+    uint32_t is = candidate & -(uint32_t)(x->half[side].value[candidate] == word); /* no branch, as in cross.h */
+    meet(p, x->vector + x->half[side].first + is * (uint32_t)words, words);
+}
+
+INLINE void meet_addresses(passing *p, const fc_cross_vectors *x, const fc_key *key, int version, int words,
+                           uint32_t halves)
+{
+    if (version == 4) {
+        meet_lanes(p, x, (uint32_t)key->destination[1], 0, 2, words);
+        meet_lanes(p, x, (uint32_t)key->source[1], 2, 2, words);
+        return;
+    }
+    const uint64_t word[4] = {key->source[0], key->source[1], key->destination[0], key->destination[1]};
+#pragma GCC unroll 4
+    for (int w = 0; w < 4; w++) {
+        if (halves >> w & 1)
+            meet_lanes(p, x, word[w], 4 * w, 4, words);
+        else if ((w & 1) && (halves >> w & 16))
+            meet_half(p, x, word[w], w / 2, words);
+    }
+}
+
+/* The lane of another field. single: rules ask for its upper octet only; careful: the key may lack it. */
+INLINE void meet_lane(passing *p, const fc_cross_vectors *x, uint32_t value, int lane, int single, int words,
+                      int careful, uint32_t present)
+{
     uint32_t lower = value & 255, upper = value >> 8 & 255;
     if (careful && (~present & x->lacking[lane].field)) {
         lower = x->lacking[lane].lower ? 256 : lower;
@@ -145,24 +187,27 @@ INLINE uint32_t first_of(const passing *p, int words)
     return 64 * at + zeros(word[at]);
 }
 
-INLINE int32_t look_up(const fc_cross_vectors *x, const fc_key *key, uint64_t tail, int words, uint32_t lanes,
-                       int careful)
+INLINE int32_t look_up(const fc_cross_vectors *x, const fc_key *key, uint64_t tail, int version, int words,
+                       uint32_t lanes, uint32_t halves, int careful)
 {
     const uint32_t present = (uint32_t)(tail >> 56);
     passing p = {~0ull, {~0ull, ~0ull}, {~0ull, ~0ull, ~0ull, ~0ull}};
-    meet_address(&p, x, (uint32_t)key->destination[1], 0, words);
-    meet_address(&p, x, (uint32_t)key->source[1], 2, words);
-    for (int i = 0; i < 2; i++) {
-        if (lanes & LANE(PORTS + i))
-            meet_lane(&p, x, (uint32_t)(tail >> 16 * i), PORTS + i, words, careful, present);
-    }
-    meet_lane(&p, x, (uint32_t)(tail >> 32), PROTOCOL, words, careful, present);
-    if (lanes & LANE(CLASS))
-        meet_lane(&p, x, (uint32_t)(tail >> 24), CLASS, words, careful, present);
-    uint64_t labels = lanes >> LABELS ? fc_load64(&key->flow_label) : 0;
-    for (int l = LABELS; l < LABELS_END; l++, labels >>= 16) {
+    meet_addresses(&p, x, key, version, words, halves);
+#pragma GCC unroll 2
+    for (int l = PORTS(version), i = 0; i < 2; i++, l++) {
         if (lanes & LANE(l))
-            meet_lane(&p, x, (uint32_t)labels, l, words, careful, present);
+            meet_lane(&p, x, (uint32_t)(tail >> 16 * i), l, 0, words, careful, present);
+    }
+    meet_lane(&p, x, (uint32_t)(tail >> 32), PROTOCOL(version), 1, words, careful, present);
+    if (lanes & LANE(CLASS(version)))
+        meet_lane(&p, x, (uint32_t)(tail >> 24), CLASS(version), 1, words, careful, present);
+    if (lanes & 15 * LANE(LABELS(version))) {
+        uint64_t labels = fc_load64(&key->flow_label);
+#pragma GCC unroll 4
+        for (int l = LABELS(version), i = 0; i < 4; i++, l++, labels >>= 16) {
+            if (lanes & LANE(l))
+                meet_lane(&p, x, (uint32_t)labels, l, 0, words, careful, present);
+        }
     }
     return x->row[(uint32_t)(64 * (FC_CROSS_WORDS - words)) + first_of(&p, words)];
 }
@@ -171,47 +216,59 @@ INLINE int32_t look_up(const fc_cross_vectors *x, const fc_key *key, uint64_t ta
 typedef void block_fn(const fc_cross_vectors *x, const fc_key *keys, uint32_t n, uint64_t *tails, int32_t *out);
 
 INLINE void look_up_block(const fc_cross_vectors *x, const fc_key *keys, uint32_t n, uint64_t *tails, int32_t *out,
-                          int words, uint32_t lanes, int careful)
+                          int version, int words, uint32_t lanes, int careful)
 {
     uint64_t all = UINT64_MAX, any = 0;
+    const uint32_t halves = x->halves;
     for (uint32_t i = 0; i < n; i++) {
         __builtin_prefetch(keys + i + VECTORS_BLOCK);
         uint64_t tail = fc_load64(&keys[i].source_port);
         all &= tail;
         any |= tail;
-        out[i] = look_up(x, &keys[i], tail, words, lanes, careful);
+        out[i] = look_up(x, &keys[i], tail, version, words, lanes, halves, careful);
     }
     tails[0] = all;
     tails[1] = any;
 }
 
-/* A function for each number of words and each choice of ports, which are all that most sets ask for beside addresses
- * and protocol; and for each number of words one that asks which lanes there are, and whether the key has them. */
-#define BLOCK(name, words, lanes, careful)                                                                         \
+/* A function for each version, each number of words and each choice of ports, which are all that most sets ask for
+ * beside addresses and protocol; and one that asks which lanes there are, and whether the key has them. */
+#define BLOCK(name, version, words, lanes, careful)                                                                \
     FC_TARGET static void name(const fc_cross_vectors *x, const fc_key *keys, uint32_t n, uint64_t *t, int32_t *o) \
     {                                                                                                              \
-        look_up_block(x, keys, n, t, o, words, lanes, careful);                                                    \
+        look_up_block(x, keys, n, t, o, version, words, lanes, careful);                                           \
     }
-#define BLOCKS(words)                                                      \
-    BLOCK(no_port_##words, words, COMMON, 0)                               \
-    BLOCK(source_port_##words, words, COMMON | LANE(PORTS), 0)             \
-    BLOCK(destination_port_##words, words, COMMON | LANE(PORTS + 1), 0)    \
-    BLOCK(ports_##words, words, COMMON | LANE(PORTS) | LANE(PORTS + 1), 0) \
-    BLOCK(any_##words, words, x->lanes, 1)
-BLOCKS(1)
-BLOCKS(2)
-BLOCKS(4)
-#define ROW(words)                                                                                 \
-    {                                                                                              \
-        no_port_##words, source_port_##words, destination_port_##words, ports_##words, any_##words \
+#define BLOCKS(version, words)                                                               \
+    BLOCK(no_port_##version##_##words, version, words, 0, 0)                                 \
+    BLOCK(source_port_##version##_##words, version, words, LANE(PORTS(version)), 0)          \
+    BLOCK(destination_port_##version##_##words, version, words, LANE(PORTS(version) + 1), 0) \
+    BLOCK(ports_##version##_##words, version, words, 3 * LANE(PORTS(version)), 0)            \
+    BLOCK(any_##version##_##words, version, words, x->lanes, 1)
+#define ROW(version, words)                                                                                 \
+    {                                                                                                       \
+        no_port_##version##_##words, source_port_##version##_##words, destination_port_##version##_##words, \
+            ports_##version##_##words, any_##version##_##words                                              \
     }
-static block_fn *const block[3][5] = {ROW(1), ROW(2), ROW(4)};
+BLOCKS(4, 1)
+BLOCKS(4, 2)
+BLOCKS(4, 4)
+BLOCKS(6, 1)
+BLOCKS(6, 2)
+BLOCKS(6, 4)
+static block_fn *const block[2][3][5] = {{ROW(4, 1), ROW(4, 2), ROW(4, 4)}, {ROW(6, 1), ROW(6, 2), ROW(6, 4)}};
+
+/* Those of some lanes that few sets ask for. */
+static uint32_t rare(uint32_t lanes, int version)
+{
+    return lanes & (LANE(CLASS(version)) | 15 * LANE(LABELS(version)));
+}
 
 int fc_cross_by_vectors(const fc_cross *cross, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out)
 {
     const fc_cross_vectors *x = cross->vectors;
-    block_fn *const *by = block[x->words / 2];
-    const int usual = x->lanes >> LABELS ? 4 : (int)(x->lanes >> PORTS & 3);
+    const int version = cross->version;
+    block_fn *const *by = block[version == 6][x->words / 2];
+    const int usual = rare(x->lanes, version) ? 4 : (int)(x->lanes >> PORTS(version) & 3);
     fc_key copy[VECTORS_BLOCK];
     for (uint32_t start = 0; start < n; start += VECTORS_BLOCK) {
         uint32_t m = n - start < VECTORS_BLOCK ? n - start : VECTORS_BLOCK;
@@ -221,19 +278,12 @@ int fc_cross_by_vectors(const fc_cross *cross, const fc_key *keys, const uint32_
         uint64_t tails[2];
         by[usual](x, from, m, tails, out + start);
         uint8_t lacking = (uint8_t) ~(tails[0] >> 56);
-        if ((uint8_t)(tails[0] >> 48) != 4 || (uint8_t)(tails[1] >> 48) != 4 || (lacking & cross->required))
+        if ((uint8_t)(tails[0] >> 48) != version || (uint8_t)(tails[1] >> 48) != version || (lacking & cross->required))
             return 0;
         if (usual < 4 && (lacking & x->fields))
             by[4](x, from, m, tails, out + start);
     }
     return 1;
-}
-
-/* What a look-up costs in the measure of cross_plan.c, times what the forest takes at table.c's limits for loads. */
-static uint32_t cost_of(const fc_cross_vectors *x)
-{
-    static const uint32_t by_words[3] = {105, 150, 180};
-    return by_words[x->words / 2] + 20 * (uint32_t)__builtin_popcount(x->lanes >> LABELS);
 }
 
 /* ---- Writing ----------------------------------------------------------------------------------------------------- */
@@ -303,7 +353,7 @@ static void write_pairs(writer *w, int lane)
     fc_cross_make_lane(b, lane);
     const fc_cross_node *node = fc_cross_find(b, LANE(lane));
     const fc_cross_lane *l = &b->lane[lane];
-    const int single = lane == PROTOCOL || lane == CLASS;
+    const int single = lane == PROTOCOL(b->version) || lane == CLASS(b->version);
     if (b->status == FC_OK && (node == NULL || node->sets.n == 0))
         b->status = FC_ELIMIT;
     if (b->status != FC_OK)
@@ -335,11 +385,12 @@ static void write_pairs(writer *w, int lane)
     }
 }
 
-int fc_cross_suits_vectors(const fc_cross_maker *b)
+static uint32_t words_of(const fc_cross_maker *b) { return b->words > 2 ? 4 : b->words; }
+
+/* Are all addresses' ranges products of ranges of octets? */
+static int have_octets(const fc_cross_maker *b)
 {
-    if (b->version != 4 || b->n > 64 * FC_CROSS_WORDS || __builtin_popcount(b->lanes) < 4)
-        return 0;
-    for (int l = 0; l < ADDRESSES; l++) {
+    for (int l = 0; l < ADDRESSES(b->version); l++) {
         for (uint32_t i = 0; (b->lanes & LANE(l)) && i < b->n; i++) {
             uint32_t lo = b->lo[l][i], hi = b->hi[l][i];
             if (lo >> 8 != hi >> 8 && ((lo & 255) != 0 || (hi & 255) != 255))
@@ -349,19 +400,62 @@ int fc_cross_suits_vectors(const fc_cross_maker *b)
     return 1;
 }
 
+uint32_t fc_cross_vectors_cost(const fc_cross_maker *b)
+{
+    /* by words / 2, and of each rare lane: as much as those of the forest's cycles that take as long, times table.c's
+     * limit for loads (decision 0037) */
+    static const uint32_t cost[2][3] = {{105, 150, 180}, {236, 264, 308}}, lane[3] = {45, 55, 70};
+    const uint32_t words = words_of(b) / 2;
+    if (b->n > 64 * FC_CROSS_WORDS || __builtin_popcount(b->lanes) < 4 || !have_octets(b))
+        return UINT32_MAX;
+    return cost[b->version == 6][words] + lane[words] * (uint32_t)__builtin_popcount(rare(b->lanes, b->version));
+}
+
+/* Of IPv6 addresses: do all rules ask for the lower half as a whole, or not at all, and is there a place for each? */
+static int has_half(fc_cross_maker *b, int side)
+{
+    const fc_cross_node *node = b->word[side].lanes ? fc_cross_find(b, b->word[side].lanes) : NULL;
+    return node != NULL && node->sets.n > 0;
+}
+
+/* The lower half of an IPv6 address that all rules ask for as a whole or not at all. */
+static void write_half(writer *w, int side)
+{
+    fc_cross_maker *b = w->b;
+    const fc_cross_word *word = &b->word[side];
+    const fc_cross_node *node = fc_cross_find(b, word->lanes);
+    fc_cross_vectors *x = w->x;
+    x->halves |= (uint8_t)(32u << 2 * side);
+    x->half[side].factor = word->factor;
+    x->half[side].shift = (uint8_t)(64 - word->bits);
+    x->half[side].first = w->used;
+    for (uint32_t k = 0; k < node->sets.n; k++)
+        put_vector(w, node->sets.bits + (size_t)k * b->words);
+}
+
 static void write_all(writer *w, uint64_t *set)
 {
     fc_cross_maker *b = w->b;
-    const uint32_t base = w->x->words == 1 ? 256 * 2 * ADDRESSES : 0; /* where a vector of all bits is */
+    const int version = b->version, addresses = ADDRESSES(version);
+    /* where a vector of all bits is */
+    const uint32_t base = w->x->words == 1 ? 512 * (uint32_t)addresses : 0;
     w->used = base + w->x->words;
     memset(w->vector, 0xff, 8 * (size_t)w->used);
     for (uint32_t v = 0; v < FC_CROSS_SHARES; v++)
-        w->x->share[PROTOCOL][0][v] = (uint16_t)base; /* it is read in any case */
-    for (int l = 0; l < ADDRESSES; l++) {
-        for (int half = 0; half < 2 && (b->lanes & LANE(l)); half++)
-            write_octet(w, l, half, set);
+        w->x->share[PROTOCOL(version)][0][v] = (uint16_t)base; /* it is read in any case */
+    fc_cross_make_words(b);
+    for (int side = 0; side < 2 && b->status == FC_OK; side++) {
+        if (has_half(b, side))
+            write_half(w, side);
     }
-    for (int l = PORTS; l < LANES && b->status == FC_OK; l++) {
+    for (int l = 0; l < addresses; l++) {
+        if (!(b->lanes & LANE(l)) || (version == 6 && (w->x->halves >> l / 4 & 16)))
+            continue;
+        w->x->halves |= (uint8_t)(1u << l / 4);
+        write_octet(w, l, 0, set);
+        write_octet(w, l, 1, set);
+    }
+    for (int l = addresses; l < LANES && b->status == FC_OK; l++) {
         if (b->lanes & LANE(l))
             write_pairs(w, l);
     }
@@ -373,32 +467,54 @@ static void write_all(writer *w, uint64_t *set)
 
 static size_t in_lines(size_t octets) { return (octets + 63) / 64 * 64; }
 
-/* One block of memory: the headers, the vectors, the pairs. */
+/* The tables of a half that is looked up as a whole go to p; returns how many octets they take. p NULL: only that. */
+static size_t place_half(writer *w, int side, uint8_t *p)
+{
+    const fc_cross_word *word = &w->b->word[side];
+    size_t slots = in_lines((size_t)2 << word->bits), values = in_lines(8 * ((size_t)word->n + 1));
+    if (!(w->x->halves & 32u << 2 * side))
+        return 0;
+    if (p != NULL) {
+        uint16_t *candidate = (uint16_t *)(void *)p;
+        memset(p, 0, slots + values);
+        for (uint32_t i = 0; i < word->n; i++)
+            candidate[word->value[i] * word->factor >> (64 - word->bits)] = (uint16_t)(i + 1);
+        memcpy(p + slots + 8, word->value, 8 * (size_t)word->n); /* that of 0 is not used */
+        w->x->half[side].candidate = candidate;
+        w->x->half[side].value = (const uint64_t *)(const void *)(p + slots);
+    }
+    return slots + values;
+}
+
+/* One block of memory: the headers, the vectors, the pairs, the halves. */
 static fc_cross *in_one_block(writer *w, uint32_t required)
 {
     size_t head = in_lines(sizeof(fc_cross)), own = in_lines(sizeof(*w->x)), vectors = in_lines(8 * (size_t)w->used),
-           all = head + own + vectors + in_lines(sizeof(*w->pair) * (size_t)w->pairs);
-    uint8_t *p = fc_big_alloc(all);
+           pairs = in_lines(sizeof(*w->pair) * (size_t)w->pairs), source = place_half(w, 0, NULL),
+           all = head + own + vectors + pairs + source + place_half(w, 1, NULL);
+    uint8_t *p = fc_big_alloc(all), *at = p + head + own;
     if (p == NULL) {
         w->b->status = FC_ENOMEM;
         return NULL;
     }
-    memcpy(p + head + own, w->vector, 8 * (size_t)w->used);
-    memcpy(p + head + own + vectors, w->pair, sizeof(*w->pair) * (size_t)w->pairs);
-    w->x->vector = (const uint64_t *)(p + head + own);
-    w->x->pair = (const uint16_t *)(p + head + own + vectors);
+    memcpy(at, w->vector, 8 * (size_t)w->used);
+    memcpy(at + vectors, w->pair, sizeof(*w->pair) * (size_t)w->pairs);
+    place_half(w, 0, at + vectors + pairs);
+    place_half(w, 1, at + vectors + pairs + source);
+    w->x->vector = (const uint64_t *)(const void *)at;
+    w->x->pair = (const uint16_t *)(const void *)(at + vectors);
     memcpy(p + head, w->x, sizeof(*w->x));
-    fc_cross x = {.version = 4,
+    fc_cross x = {.version = (uint8_t)w->b->version,
                   .required = (uint8_t)required,
                   .steps = 1,
                   .bytes = (uint32_t)all,
-                  .cost = cost_of(w->x),
-                  .vectors = (const fc_cross_vectors *)(p + head)};
+                  .cost = fc_cross_vectors_cost(w->b),
+                  .vectors = (const fc_cross_vectors *)(const void *)(p + head)};
     memcpy(p, &x, sizeof(x));
-    return (fc_cross *)p;
+    return (fc_cross *)(void *)p;
 }
 
-fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required, uint32_t limit)
+fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required)
 {
     fc_cross *made = NULL;
     writer w = {.b = b, .x = fc_cross_get(b, sizeof(*w.x))};
@@ -408,10 +524,9 @@ fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required, uint32_t l
     if (b->status == FC_OK) {
         memset(w.x, 0, sizeof(*w.x));
         w.x->lanes = b->lanes;
-        w.x->words = b->words > 2 ? 4 : (uint8_t)b->words;
-        if (cost_of(w.x) < limit)
-            write_all(&w, set);
-        if (b->status == FC_OK && w.used > 0)
+        w.x->words = (uint8_t)words_of(b);
+        write_all(&w, set);
+        if (b->status == FC_OK)
             made = in_one_block(&w, required);
     }
     free(w.x);
