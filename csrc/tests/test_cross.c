@@ -135,7 +135,7 @@ static void check_vectors(int version, const fc_rule *rules, uint32_t n, const f
             m += rules[i].version != 6;
         by_vectors[(m + 63) / 64]++;
         compare("vectors", fc_cross_by_vectors, cross, keys, n_keys, want);
-        odd.version = 6;
+        odd.version = (uint8_t)(10 - version);
         CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == 0);
         odd = keys[0];
         odd.present = 0;

@@ -73,6 +73,13 @@ static inline uint32_t fc_cross_exact(const fc_cross *cross, const fc_cross_step
     return candidate & -(uint32_t)(word == value); /* no branch: it would be guessed wrong often */
 }
 
+/* May keys with these tails (eight octets from the source port on), ANDed and ORed, be looked up? */
+static inline int fc_cross_serves(const fc_cross *cross, uint64_t all, uint64_t any)
+{
+    return (uint8_t)(all >> 48) == cross->version && (uint8_t)(any >> 48) == cross->version &&
+           !(~(all >> 56) & cross->required);
+}
+
 /* keys[index[i]], or keys[i] where index is NULL, of n keys: the row of the first rule that matches, or -1, to out[i].
  * 0, and nothing of use, when a key has another version or lacks a required field. */
 typedef int fc_cross_fn(const fc_cross *cross, const fc_key *keys, const uint32_t *index, uint32_t n, int32_t *out);

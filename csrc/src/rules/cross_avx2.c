@@ -40,7 +40,7 @@ INLINE int read_octets(const fc_cross *x, const fc_key *keys, const uint32_t *in
         any |= tail;
     }
     uint8_t lacking = (uint8_t) ~(all >> 56);
-    if ((uint8_t)(all >> 48) != x->version || (uint8_t)(any >> 48) != x->version || (lacking & x->required))
+    if (!fc_cross_serves(x, all, any))
         return 0;
     for (uint32_t i = 0; i < 8 * (uint32_t)groups; i++)
         w->from[i] = (uint32_t)sizeof(fc_key) * (index ? index[i < n ? i : n - 1] : i < n ? i : n - 1);

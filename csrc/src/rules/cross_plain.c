@@ -133,7 +133,7 @@ int fc_cross_plain(const fc_cross *x, const fc_key *keys, const uint32_t *index,
             any |= tail;
         }
         uint8_t lacking = (uint8_t) ~(all >> 56);
-        if ((uint8_t)(all >> 48) != x->version || (uint8_t)(any >> 48) != x->version || (lacking & x->required))
+        if (!fc_cross_serves(x, all, any))
             return 0;
         if (lacking & fields)
             take_steps(x, from, m, 1, &w, out + start);

@@ -277,10 +277,9 @@ int fc_cross_by_vectors(const fc_cross *cross, const fc_key *keys, const uint32_
             copy[i] = keys[index[start + i]];
         uint64_t tails[2];
         by[usual](x, from, m, tails, out + start);
-        uint8_t lacking = (uint8_t) ~(tails[0] >> 56);
-        if ((uint8_t)(tails[0] >> 48) != version || (uint8_t)(tails[1] >> 48) != version || (lacking & cross->required))
+        if (!fc_cross_serves(cross, tails[0], tails[1]))
             return 0;
-        if (usual < 4 && (lacking & x->fields))
+        if (usual < 4 && (~(tails[0] >> 56) & x->fields))
             by[4](x, from, m, tails, out + start);
     }
     return 1;

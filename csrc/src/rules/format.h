@@ -224,12 +224,16 @@ static inline uint64_t fc_extract(uint64_t word, uint64_t mask)
     return out;
 }
 
+/* The index of a node that looks at bits of at most two words. */
+static inline uint64_t fc_index(const uint64_t *words, const uint64_t *mask, const uint8_t *word, int shift)
+{
+    return fc_extract(words[word[0]], mask[0]) | fc_extract(words[word[1]], mask[1]) << shift;
+}
+
 static inline uint32_t fc_root(const fc_forest *f, const fc_tree *t, const uint64_t *words)
 {
     (void)f;
-    return __atomic_load_n(
-        &t->slot[fc_extract(words[t->word[0]], t->mask[0]) | fc_extract(words[t->word[1]], t->mask[1]) << t->shift],
-        __ATOMIC_ACQUIRE);
+    return __atomic_load_n(&t->slot[fc_index(words, t->mask, t->word, t->shift)], __ATOMIC_ACQUIRE);
 }
 
 /* One node down from a slot of kind BITS or RANGE. */
@@ -238,9 +242,7 @@ static inline uint32_t fc_descend(const fc_forest *f, uint32_t slot, const uint6
     const uint8_t *at = f->arena + (size_t)FC_PAYLOAD(slot) * 64;
     if (slot >> 30 == FC_BITS) {
         const fc_bits *node = (const fc_bits *)at;
-        return __atomic_load_n(&node->slot[fc_extract(words[node->word[0]], node->mask[0]) |
-                                           fc_extract(words[node->word[1]], node->mask[1]) << node->shift],
-                               __ATOMIC_ACQUIRE);
+        return __atomic_load_n(&node->slot[fc_index(words, node->mask, node->word, node->shift)], __ATOMIC_ACQUIRE);
     }
     const fc_range *node = (const fc_range *)at;
     uint16_t v = fc_range_lane(f->words, words, node->lane);

@@ -37,16 +37,9 @@ INLINE uint32_t up_to(uint32_t j, uint32_t n) { return n - j >= 8 ? 0xff : (1u <
 INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
                            uint32_t than)
 {
+    if (from != NULL) /* few, and bests in any order */
+        return keep_worse_by_one(active, limit, from, n, best, than);
     uint32_t kept = 0;
-    if (from != NULL) { /* few, and bests in any order */
-        for (uint32_t j = 0; j < n; j++) {
-            uint32_t i = from[j];
-            active[kept] = i;
-            limit[kept] = best[i];
-            kept += best[i] > than;
-        }
-        return kept;
-    }
     const __m256i bound = _mm256_set1_epi32((int)than), step = _mm256_set1_epi32(8);
     __m256i at = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     for (uint32_t j = 0; j < n; j += 8, at = _mm256_add_epi32(at, step)) {

@@ -27,8 +27,7 @@ INLINE uint32_t root_index(const fc_tree *tree, const uint64_t *words, int lanes
 /* A node of more bits than its head has places for: one after the other, such are rare below a root. */
 FC_TARGET static __attribute__((noinline)) uint32_t index_of_many(const fc_bits *node, const uint64_t *words)
 {
-    return (uint32_t)(fc_extract(words[node->word[0]], node->mask[0]) | fc_extract(words[node->word[1]], node->mask[1])
-                                                                            << node->shift);
+    return (uint32_t)fc_index(words, node->mask, node->word, node->shift);
 }
 
 INLINE uint32_t node_index(const fc_bits *node, const uint64_t *words, int lanes)

@@ -21,13 +21,10 @@ INLINE void read_slots(const uint32_t *base, uint32_t *slot, uint32_t n, int dyn
     load_slots(base, slot, n);
 }
 
-#ifdef FC_EIGHT
-#include "lookup_eight.h"
-#else
 /* Of n keys, those in `from` or, where that is NULL, the first: whose best is worse than `than`, and these bests;
  * returns how many. */
-INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
-                           uint32_t than)
+INLINE uint32_t keep_worse_by_one(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n,
+                                  const uint32_t *best, uint32_t than)
 {
     uint32_t kept = 0;
     for (uint32_t j = 0; j < n; j++) {
@@ -37,6 +34,15 @@ INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *fr
         kept += best[i] > than;
     }
     return kept;
+}
+
+#ifdef FC_EIGHT
+#include "lookup_eight.h"
+#else
+INLINE uint32_t keep_worse(uint32_t *active, uint32_t *limit, const uint32_t *from, uint32_t n, const uint32_t *best,
+                           uint32_t than)
+{
+    return keep_worse_by_one(active, limit, from, n, best, than);
 }
 
 /* In words of 8-lane keys: are the ports at least 1024? To the bits above the protocol. */
