@@ -43,8 +43,8 @@ class Classifier:
         """Counts, as a dict. ``rules`` is how many there are now. Of the last build: ``trees`` (per IP version),
         ``depth``, ``largest_leaf`` (its rules), ``nodes``, ``slots``, and ``leaf_rules`` (copies of rules in leaves).
         ``steps`` (per IP version) is how many look-ups a key takes in the cross-product tables that a small set has
-        beside its trees, 0 where it has none. ``rebuilds`` counts from the first update on, and ``bytes`` is all memory
-        in use.
+        beside its trees, 1 where it has bit vectors in their place, 0 where it has neither. ``rebuilds`` counts from
+        the first update on, and ``bytes`` is all memory in use.
         """
     def classify(
         self,

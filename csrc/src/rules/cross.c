@@ -47,6 +47,8 @@
  * lanes are one exact step: multiplied by a factor that leads every value of some rule to a slot of its own, a key's
  * half finds the only value that it can be and is compared with it. That takes the place of some eight steps.
  *
+ * Vectors (cross_vectors.c). Where tables are read by loads, sets of up to 256 rules mostly need no steps.
+ *
  * Limits: FC_CROSS_RULES rules; ranges of addresses, flow labels and SPIs that are no product of ranges of their lanes
  * (FC_BODY_VERIFY in the forest) are not taken; CROSS_BYTES. Work of a look-up: one table an octet and a step, whatever
  * the key: 3 to 10 steps for IPv4. There is no worst packet. */
