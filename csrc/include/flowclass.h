@@ -98,8 +98,7 @@ typedef struct fc_build_options {
 } fc_build_options;
 typedef struct fc_table_info { /* what a build made */
     uint32_t rules;
-    uint32_t trees[2], steps[2]; /* IPv4, IPv6; steps of cross-product tables that stand in for the trees, or 0; bit
-                                    vectors, which the fewest rules may get instead, count as one */
+    uint32_t trees[2], steps[2]; /* IPv4, IPv6; steps of cross-product tables that stand in for the trees, or 0 */
     uint32_t depth;              /* nodes on the longest path of a tree, its root included */
     uint32_t largest_leaf;       /* rules; together with trees and depth this bounds the work of a look-up */
     uint32_t nodes, rebuilds;    /* rebuilds of a classifier, since its first update */

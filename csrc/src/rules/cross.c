@@ -361,8 +361,6 @@ static int write_node(writer *w, const fc_cross_node *node)
     return w->x.octets + w->x.steps++;
 }
 
-static size_t in_lines(size_t octets) { return (octets + 63) / 64 * 64; }
-
 static void write_shares(const writer *w, const uint8_t *map, uint32_t *share)
 {
     for (uint32_t s = 0; s < w->x.steps; s++) {
@@ -380,9 +378,9 @@ static void write_shares(const writer *w, const uint8_t *map, uint32_t *share)
 /* One block of memory: the header, the octets' classes, the tables. */
 static fc_cross *in_one_block(writer *w, const uint8_t *map)
 {
-    size_t head = in_lines(sizeof(w->x)), maps = 256 * (size_t)w->x.octets;
+    size_t head = fc_cross_lines(sizeof(w->x)), maps = 256 * (size_t)w->x.octets;
     size_t shares = sizeof(uint32_t) * FC_CROSS_SHARES * w->x.octets,
-           all = head + maps + shares + in_lines(w->used + 4);
+           all = head + maps + shares + fc_cross_lines(w->used + 4);
     uint8_t *p = fc_big_alloc(all);
     if (p == NULL) {
         w->b->status = FC_ENOMEM;
@@ -396,7 +394,7 @@ static fc_cross *in_one_block(writer *w, const uint8_t *map)
     memcpy(p + head, map, maps);
     write_shares(w, map, (uint32_t *)(p + head + maps));
     memcpy(p + head + maps + shares, w->tables, w->used);
-    memset(p + head + maps + shares + w->used, 0, in_lines(w->used + 4) - w->used);
+    memset(p + head + maps + shares + w->used, 0, fc_cross_lines(w->used + 4) - w->used);
     return (fc_cross *)p;
 }
 

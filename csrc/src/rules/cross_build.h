@@ -77,6 +77,8 @@ static inline void *fc_cross_get(fc_cross_maker *b, size_t octets)
     return p;
 }
 
+static inline size_t fc_cross_lines(size_t octets) { return (octets + 63) / 64 * 64; } /* to whole lines of memory */
+
 /* ---- cross_classes.c ----------------------------------------------------------------------------------------------
  */
 

@@ -295,13 +295,13 @@ typedef struct writer {
     uint32_t pairs, used; /* words of vectors */
 } writer;
 
-enum { MOST = 65536 }; /* words of vectors, pairs */
+enum { VECTORS_MOST = 65536 }; /* words of vectors, pairs */
 
 /* Writes a vector of a lane's set; returns where. */
 static uint32_t put_vector(writer *w, const uint64_t *set)
 {
     uint32_t at = w->used;
-    if (at + w->x->words > MOST) {
+    if (at + w->x->words > VECTORS_MOST) {
         w->b->status = FC_ELIMIT;
         return 0;
     }
@@ -365,7 +365,7 @@ static void write_pairs(writer *w, int lane)
         uint32_t first = w->used;
         for (uint32_t k = 0; k < node->sets.n; k++)
             put_vector(w, node->sets.bits + (size_t)k * b->words);
-        if (w->pairs + n > MOST)
+        if (w->pairs + n > VECTORS_MOST)
             b->status = FC_ELIMIT;
         for (uint32_t k = 0; k < n && b->status == FC_OK; k++)
             w->pair[w->pairs++] = (uint16_t)(first + l->set[k] * w->x->words);
@@ -464,13 +464,11 @@ static void write_all(writer *w, uint64_t *set)
     w->x->row[64 * FC_CROSS_WORDS] = -1;
 }
 
-static size_t in_lines(size_t octets) { return (octets + 63) / 64 * 64; }
-
 /* The tables of a half that is looked up as a whole go to p; returns how many octets they take. p NULL: only that. */
 static size_t place_half(writer *w, int side, uint8_t *p)
 {
     const fc_cross_word *word = &w->b->word[side];
-    size_t slots = in_lines((size_t)2 << word->bits), values = in_lines(8 * ((size_t)word->n + 1));
+    size_t slots = fc_cross_lines((size_t)2 << word->bits), values = fc_cross_lines(8 * ((size_t)word->n + 1));
     if (!(w->x->halves & 32u << 2 * side))
         return 0;
     if (p != NULL) {
@@ -486,11 +484,11 @@ static size_t place_half(writer *w, int side, uint8_t *p)
 }
 
 /* One block of memory: the headers, the vectors, the pairs, the halves. */
-static fc_cross *in_one_block(writer *w, uint32_t required)
+static fc_cross *vectors_in_one_block(writer *w, uint32_t required)
 {
-    size_t head = in_lines(sizeof(fc_cross)), own = in_lines(sizeof(*w->x)), vectors = in_lines(8 * (size_t)w->used),
-           pairs = in_lines(sizeof(*w->pair) * (size_t)w->pairs), source = place_half(w, 0, NULL),
-           all = head + own + vectors + pairs + source + place_half(w, 1, NULL);
+    size_t head = fc_cross_lines(sizeof(fc_cross)), own = fc_cross_lines(sizeof(*w->x)),
+           vectors = fc_cross_lines(8 * (size_t)w->used), pairs = fc_cross_lines(sizeof(*w->pair) * (size_t)w->pairs),
+           source = place_half(w, 0, NULL), all = head + own + vectors + pairs + source + place_half(w, 1, NULL);
     uint8_t *p = fc_big_alloc(all), *at = p + head + own;
     if (p == NULL) {
         w->b->status = FC_ENOMEM;
@@ -517,8 +515,8 @@ fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required)
 {
     fc_cross *made = NULL;
     writer w = {.b = b, .x = fc_cross_get(b, sizeof(*w.x))};
-    w.pair = fc_cross_get(b, sizeof(*w.pair) * MOST);
-    w.vector = fc_cross_get(b, 8 * (size_t)MOST);
+    w.pair = fc_cross_get(b, sizeof(*w.pair) * VECTORS_MOST);
+    w.vector = fc_cross_get(b, 8 * (size_t)VECTORS_MOST);
     uint64_t *set = fc_cross_get(b, 257 * 8 * (size_t)b->words);
     if (b->status == FC_OK) {
         memset(w.x, 0, sizeof(*w.x));
@@ -526,7 +524,7 @@ fc_cross *fc_cross_make_vectors(fc_cross_maker *b, uint32_t required)
         w.x->words = (uint8_t)words_of(b);
         write_all(&w, set);
         if (b->status == FC_OK)
-            made = in_one_block(&w, required);
+            made = vectors_in_one_block(&w, required);
     }
     free(w.x);
     free(w.pair);
