@@ -44,12 +44,13 @@ static void product(uint64_t *first, uint64_t *last, int lanes, int few)
 }
 
 static int hosts;  /* lower halves of IPv6 addresses are one value or all */
-static int octets; /* IPv4 addresses are products of ranges of their octets too */
+static int octets; /* addresses are products of ranges of their octets too */
+static int upper;  /* rules ask for the upper half of an SPI only */
 
 /* Of 16 bits: where the upper octets differ, all lower ones. */
 static void by_octets(uint64_t *first, uint64_t *last)
 {
-    for (int shift = 0; octets && shift < 32; shift += 16) {
+    for (int shift = 0; octets && shift < 64; shift += 16) {
         uint64_t lower = 0xffull << shift;
         if ((*first ^ *last) & 0xff00ull << shift)
             *first &= ~lower, *last |= lower;
@@ -82,8 +83,12 @@ static fc_rule product_rule(int version, int fields, int few)
             first[0] = last[0] = below(3) << 16;
             product(&first[1], &last[1], 4, few);
         }
+        if (version == 6) {
+            by_octets(&first[0], &last[0]);
+            by_octets(&first[1], &last[1]);
+        }
     }
-    if (r.spi_first >> 16 != r.spi_last >> 16)
+    if (upper || r.spi_first >> 16 != r.spi_last >> 16)
         r.spi_first &= 0xffff0000, r.spi_last |= 0xffff;
     if (r.flow_label_first >> 16 != r.flow_label_last >> 16)
         r.flow_label_first &= 0xffff0000, r.flow_label_last |= 0xffff;
@@ -95,6 +100,7 @@ static fc_rule product_rule(int version, int fields, int few)
 
 static int built, refusals, wide;          /* wide: tables with more entries than 16 bits count */
 static int by_vectors[FC_CROSS_WORDS + 1]; /* sets with vectors, by words */
+static int fits, full;                     /* sets about as large as vectors may be */
 
 static void compare(const char *name, fc_cross_fn *look_up, const fc_cross *cross, const fc_key *keys, uint32_t n,
                     const int32_t *want)
@@ -132,14 +138,16 @@ static void check_vectors(int version, const fc_rule *rules, uint32_t n, const f
     if (cross != NULL && cross->vectors != NULL && fc_kernel_resolve(FC_KERNEL_AUTO) != FC_KERNEL_SCALAR) {
         uint32_t m = 0;
         for (uint32_t i = 0; i < n; i++)
-            m += rules[i].version != 6;
+            m += rules[i].version != 10 - version;
         by_vectors[(m + 63) / 64]++;
         compare("vectors", fc_cross_by_vectors, cross, keys, n_keys, want);
         odd.version = (uint8_t)(10 - version);
         CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == 0);
         odd = keys[0];
-        odd.present = 0;
-        CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == !(cross->required));
+        for (int field = 0; field < 3; field++) { /* without the source, the destination, both */
+            odd.present = (uint8_t)(0xff & ~(field == 0 ? FC_SOURCE : field == 1 ? FC_DESTINATION : 3));
+            CHECK(fc_cross_by_vectors(cross, &odd, NULL, 1, &one) == !(cross->required & ~odd.present));
+        }
     }
     fc_cross_free(cross);
 }
@@ -247,6 +255,45 @@ static void check_high_rows(void)
     free(rules);
 }
 
+/* As many classes of ports and SPIs as vectors have room for, a few less and a few more: no error, and right answers.
+ * ranges: each ends in another octet than it begins in, so that vectors run out; else many rules with one port each,
+ * and pairs of classes do. */
+static void check_limits(int version, uint32_t n, int ranges)
+{
+    fc_rule rules[256];
+    fc_key keys[400];
+    int32_t want[400];
+    fc_cross *cross = NULL;
+    memset(rules, 0, sizeof(rules));
+    for (uint32_t i = 0; i < n; i++) {
+        fc_rule *r = &rules[i];
+        uint32_t lo = ranges ? (2 * i) << 8 | 4 * i : i << 8 | 37 * i % 256, hi = ranges ? lo + 0x102 : lo;
+        r->version = (uint8_t)version;
+        r->conditions = FC_PROTOCOL | FC_SOURCE_PORT | FC_DESTINATION_PORT | FC_DESTINATION;
+        r->conditions |= ranges ? FC_SPI | FC_FLOW_LABEL : 0;
+        r->protocol_first = r->protocol_last = 6;
+        r->source_port_first = r->destination_port_first = (uint16_t)lo;
+        r->source_port_last = r->destination_port_last = (uint16_t)hi;
+        r->flow_label_first = lo;
+        r->flow_label_last = hi;
+        r->spi_first = lo << 16;
+        r->spi_last = hi << 16 | 0xffff;
+        r->destination_first[1] = r->destination_last[1] = i % 23;
+    }
+    for (int i = 0; i < 400; i++) {
+        keys[i] = random_key(rules, n);
+        keys[i].version = (uint8_t)version;
+        keys[i].present = 0xff;
+        want[i] = naive(rules, n, &keys[i]);
+    }
+    CHECK(fc_cross_build(version, rules, n, UINT32_MAX, 1, &cross) == FC_OK);
+    full += cross == NULL || cross->vectors == NULL;
+    fits += cross != NULL && cross->vectors != NULL;
+    if (cross != NULL && fc_kernel_resolve(FC_KERNEL_AUTO) != FC_KERNEL_SCALAR)
+        compare("limits", cross->vectors ? fc_cross_by_vectors : fc_cross_plain, cross, keys, 400, want);
+    fc_cross_free(cross);
+}
+
 static void check_no_memory(int version, int vectors)
 {
     fc_rule rules[60];
@@ -292,15 +339,28 @@ int main(void)
         }
     }
     octets = 1;
-    for (int i = 0; i < (quick ? 12 : 40); i++)
-        check_set(4, 1 + (uint32_t)below(i % 3 ? 280 : 70), i % 4 ? 0xff : sets[1], i & 1, 120);
+    for (int i = 0; i < (quick ? 16 : 48); i++) { /* for vectors */
+        hosts = i / 2 & 1;
+        upper = i % 5 == 4;
+        int fields = upper ? FC_SOURCE | FC_DESTINATION | FC_SPI | FC_PROTOCOL : i % 4 ? sets[1] : 0xff;
+        check_set(i & 1 ? 6 : 4, 1 + (uint32_t)below(i % 3 ? 280 : 70), fields, below(2) != 0, 120);
+    }
+    octets = hosts = upper = 0;
+    for (uint32_t n = 58; n <= 64; n++)
+        check_limits(n & 1 ? 6 : 4, n, 1);
+    for (uint32_t n = 130; n <= 256; n += 18)
+        check_limits(4, n, 0);
     check_high_rows();
     check_no_memory(6, 0);
+    octets = hosts = 1;
     check_no_memory(4, 1);
-    printf("cross: ok (%d sets with tables, %d without; %d wide steps; vectors of 1 to 4 words: %d, %d, %d, %d)\n",
-           built, refusals, wide, by_vectors[1], by_vectors[2], by_vectors[3], by_vectors[4]);
+    check_no_memory(6, 1);
+    printf(
+        "cross: ok (%d sets with tables, %d without; %d wide steps; vectors of 1 to 4 words: %d, %d, %d, %d; at their "
+        "limits %d fit, %d don't)\n",
+        built, refusals, wide, by_vectors[1], by_vectors[2], by_vectors[3], by_vectors[4], fits, full);
     CHECK(built > refusals / 2 && (quick || wide > 0));
     CHECK(fc_kernel_resolve(FC_KERNEL_AUTO) == FC_KERNEL_SCALAR ||
-          (by_vectors[1] > 0 && by_vectors[2] > 0 && by_vectors[3] + by_vectors[4] > 0));
+          (fits > 0 && full > 0 && by_vectors[1] > 0 && by_vectors[2] > 0 && by_vectors[3] + by_vectors[4] > 0));
     return 0;
 }

@@ -467,14 +467,14 @@ int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit
         b->ready = fc_cross_get(b, b->n);
         b->dominating = UINT32_MAX; /* no set of lanes */
         fc_cross_cover(b);
-        if (vectors && fc_cross_vectors_cost(b) < limit)
-            *cross = fc_cross_make_vectors(b, required_of(b));
-        else
-            *cross = make_steps(b, limit);
+        vectors = vectors && fc_cross_vectors_cost(b) < limit;
+        *cross = vectors ? fc_cross_make_vectors(b, required_of(b)) : make_steps(b, limit);
     }
-    int status = b->status == FC_ELIMIT ? FC_OK : b->status; /* too many steps: it doesn't pay */
+    int status = b->status;
     release(b);
-    return status;
+    if (status == FC_ELIMIT && vectors)
+        return fc_cross_build(version, rules, n, limit, 0, cross);
+    return status == FC_ELIMIT ? FC_OK : status; /* too many steps: it doesn't pay */
 }
 
 void fc_cross_free(fc_cross *cross) { fc_big_free(cross); }

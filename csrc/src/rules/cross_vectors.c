@@ -66,10 +66,8 @@ struct fc_cross_vectors {
         uint32_t first; /* where the vector of candidate 0, none, is */
         uint8_t shift;
     } half[2]; /* of the source, of the destination */
-    struct {
-        uint8_t field; /* a bit of enum fc_field: keys without it have the octet 256; 0: there are none */
-        uint8_t lower; /* as the lane's lower octet, not the upper one */
-    } lacking[LANES];
+    /* A bit of enum fc_field: keys without it have 256 in the place of the upper octet. 0: there are none. */
+    uint8_t lacking[LANES];
     /* Of a lane's upper octet, then of its lower one. An address's, or where a lane has one octet: where its vector
      * is, in words. Else their sum is the pair's number; with one word a vector the pair's vector is there. */
     uint16_t share[LANES][2][FC_CROSS_SHARES];
@@ -148,10 +146,8 @@ INLINE void meet_lane(passing *p, const fc_cross_vectors *x, uint32_t value, int
                       int careful, uint32_t present)
 {
     uint32_t lower = value & 255, upper = value >> 8 & 255;
-    if (careful && (~present & x->lacking[lane].field)) {
-        lower = x->lacking[lane].lower ? 256 : lower;
-        upper = x->lacking[lane].lower ? upper : 256;
-    }
+    if (careful && (~present & x->lacking[lane]))
+        upper = 256;
     uint32_t at = x->share[lane][0][upper];
     if (!single)
         at += x->share[lane][1][lower];
@@ -377,10 +373,9 @@ static void write_pairs(writer *w, int lane)
             w->x->share[lane][half][v] = (uint16_t)(half ? k * each : base + k * l->classes[1] * each);
         }
     }
-    if (l->lacking_in >= 0) {
-        w->x->lacking[lane].field = (uint8_t)(1u << l->field);
-        w->x->lacking[lane].lower = l->lacking_in == 1;
-        w->x->fields |= w->x->lacking[lane].field;
+    if (l->lacking_in >= 0) { /* always the upper octet's: no range of 16 bits asks for the lower one alone */
+        w->x->lacking[lane] = (uint8_t)(1u << l->field);
+        w->x->fields |= w->x->lacking[lane];
     }
 }
 

@@ -82,13 +82,17 @@ int fc_table_build(const fc_rule *rules, uint32_t n, const fc_build_options *opt
     t->info.rules = n;
     t->info.bytes = sizeof(*t);
     const ways by = ways_of(FC_KERNEL_AUTO);
+    const uint8_t *limit = by.per_cycle;
+#if defined(__x86_64__)
+    limit = by.cross == fc_cross_plain ? limit : per_cycle; /* the highest of those that kernels here go by */
+#endif
     int status = FC_OK;
     for (int v = 0; v < 2 && status == FC_OK; v++) {
         fc_table_info part = {0};
         status = fc_forest_build(&t->forest[v], v ? 6 : 4, rules, n, NULL, options, &part);
         fc_add_info(&t->info, &part, &t->forest[v], v);
         if (status == FC_OK && t->forest[v].n > 0 && !(options && (options->no_cross || options->quick)))
-            status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(by.per_cycle[v] * t->forest[v].cost),
+            status = fc_cross_build(v ? 6 : 4, rules, n, (uint32_t)(limit[v] * t->forest[v].cost),
                                     by.cross == fc_cross_plain, &t->cross[v]);
         if (t->cross[v] != NULL) {
             t->info.steps[v] = t->cross[v]->steps;
