@@ -341,7 +341,6 @@ int main(void)
             }
         }
     }
-    octets = 1;
     for (int i = 0; i < (quick ? 16 : 48); i++) { /* for vectors */
         hosts = i / 2 & 1;
         upper = i % 5 == 4;

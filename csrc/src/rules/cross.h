@@ -1,5 +1,5 @@
 /* cross.h - the memory format of cross-product tables, which look up small rule sets. cross.c writes it and has the
- * theory; cross_plain.c, cross_avx2.c and cross_avx512.c read it. */
+ * theory; cross_plain.c, cross_avx2.c and cross_avx512.c read it, or, of tables with vectors, cross_vectors.c. */
 #ifndef FC_CROSS_H
 #define FC_CROSS_H
 
@@ -91,7 +91,7 @@ fc_cross_fn fc_cross_avx2;
 fc_cross_fn fc_cross_avx512;
 #endif
 
-/* Tables for the rules of one version, or NULL in *cross where there are none whose steps cost less than `limit`
+/* Tables for the rules of one version, or NULL in *cross where there are none that cost less than `limit`
  * (cross_plan.c). vectors: 1 where vectors are wanted in the place of steps, if the set suits them. FC_OK, FC_ENOMEM.
  */
 int fc_cross_build(int version, const fc_rule *rules, uint32_t n, uint32_t limit, int vectors, fc_cross **cross);
